@@ -1,0 +1,255 @@
+//! What a request asks for, and the identity it is stored under (rules S1 and S4).
+
+use std::fmt;
+
+use sha2::{Digest, Sha256};
+
+use crate::fingerprint::Fingerprint;
+use crate::key::IdempotencyKey;
+
+/// One protected request, reduced to what idempotency needs to know of it.
+#[derive(Debug, Clone)]
+pub struct Call {
+    /// Whose key it is; `None` for an endpoint that is spelled out as unscoped.
+    pub scope: Option<String>,
+    /// Which endpoint the key is for.
+    pub operation: Operation,
+    /// The client's key; `None` only where the endpoint makes it optional.
+    pub key: Option<IdempotencyKey>,
+    /// What was asked.
+    pub fingerprint: Fingerprint,
+}
+
+impl Call {
+    /// What the record is stored under; `None` without a key.
+    pub fn identity(&self) -> Option<Identity> {
+        let key = self.key.as_ref()?;
+        Some(Identity::new(self.scope.as_deref(), &self.operation, key))
+    }
+}
+
+/// Which endpoint a key is for: `POST /accounts/{}/payments`, or a name of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Operation(Box<str>);
+
+impl Operation {
+    /// The operation that an attribute names, such as `create_payment`.
+    pub fn named(name: &str) -> Self {
+        Self(name.into())
+    }
+
+    /// The operation of a route: its method, and its whole template with the parameters' names
+    /// erased, so that renaming one in a deploy changes nothing.
+    ///
+    /// ```
+    /// use idem_core::Operation;
+    ///
+    /// let operation = Operation::of_route("POST", "/accounts/{id}/files/{*path}");
+    /// assert_eq!(operation.as_str(), "POST /accounts/{}/files/{*}");
+    /// ```
+    pub fn of_route(method: &str, template: &str) -> Self {
+        let mut operation = format!("{method} ");
+        let mut rest = template;
+        while let Some(start) = rest.find(['{', '}']) {
+            let (before, brace) = rest.split_at(start);
+            operation.push_str(before);
+            if brace.starts_with("{{") || brace.starts_with("}}") {
+                operation.push_str(&brace[..2]);
+                rest = &brace[2..];
+                continue;
+            }
+            let end = brace.find('}').map_or(brace.len(), |end| end + 1);
+            operation.push_str(if brace.starts_with("{*") { "{*}" } else { "{}" });
+            rest = &brace[end..];
+        }
+        operation.push_str(rest);
+        Self(operation.into())
+    }
+
+    /// The operation as it is stored and logged.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// 32 bytes that stand for (scope, operation, key).
+///
+/// The first half is a digest of the scope alone, so that all records of a scope lie together in
+/// the one index there is: erasing a scope needs neither a second index nor the scope's text in
+/// the database. The second half is a digest of all three. Both are SHA-256 over length-prefixed
+/// parts, cut to 128 bits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Identity([u8; 32]);
+
+impl Identity {
+    /// The identity of (scope, operation, key).
+    pub fn new(scope: Option<&str>, operation: &Operation, key: &IdempotencyKey) -> Self {
+        let mut hasher = Sha256::new();
+        hasher.update(b"idem identity 1");
+        update_scope(&mut hasher, scope);
+        update_text(&mut hasher, operation.as_str());
+        update_text(&mut hasher, key.as_str());
+        let mut identity = [0; 32];
+        identity[..16].copy_from_slice(&ScopeDigest::new(scope).0);
+        identity[16..].copy_from_slice(&hasher.finalize()[..16]);
+        Self(identity)
+    }
+
+    /// The identity's bytes, the records' primary key.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// A number for databases whose advisory locks are named by one.
+    ///
+    /// It comes from the half that depends on all three parts. Two identities that share it only
+    /// wait for each other.
+    pub fn lock_id(&self) -> i64 {
+        let mut bytes = [0; 8];
+        bytes.copy_from_slice(&self.0[16..24]);
+        i64::from_be_bytes(bytes)
+    }
+
+    /// A value derived from the identity for another use, as lower-case hex; other uses give
+    /// unrelated values.
+    pub(crate) fn derive(&self, usage: &str) -> String {
+        let mut hasher = Sha256::new();
+        hasher.update(b"idem derived 1");
+        hasher.update(self.0);
+        update_text(&mut hasher, usage);
+        hex(&hasher.finalize()[..16])
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex(&self.0))
+    }
+}
+
+/// The first half of the identities of one scope.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct ScopeDigest([u8; 16]);
+
+impl ScopeDigest {
+    /// The digest of a scope; `None` stands for the endpoints that are spelled out as unscoped.
+    pub fn new(scope: Option<&str>) -> Self {
+        let mut hasher = Sha256::new();
+        hasher.update(b"idem scope 1");
+        update_scope(&mut hasher, scope);
+        let mut digest = [0; 16];
+        digest.copy_from_slice(&hasher.finalize()[..16]);
+        Self(digest)
+    }
+
+    /// The least identity that a record of this scope can have.
+    pub fn first(&self) -> [u8; 32] {
+        self.padded(0)
+    }
+
+    /// The greatest identity that a record of this scope can have.
+    pub fn last(&self) -> [u8; 32] {
+        self.padded(0xff)
+    }
+
+    fn padded(self, with: u8) -> [u8; 32] {
+        let mut bytes = [with; 32];
+        bytes[..16].copy_from_slice(&self.0);
+        bytes
+    }
+}
+
+impl fmt::Debug for ScopeDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex(&self.0))
+    }
+}
+
+/// Lower-case hex.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    use fmt::Write as _;
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+}
+
+fn update_scope(hasher: &mut Sha256, scope: Option<&str>) {
+    match scope {
+        None => hasher.update([0]),
+        Some(scope) => {
+            hasher.update([1]);
+            update_text(hasher, scope);
+        }
+    }
+}
+
+fn update_text(hasher: &mut Sha256, text: &str) {
+    hasher.update((text.len() as u64).to_be_bytes());
+    hasher.update(text);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn identity(scope: Option<&str>, operation: &str, key: &str) -> Identity {
+        let key = IdempotencyKey::parse(key.as_bytes()).unwrap();
+        Identity::new(scope, &Operation::named(operation), &key)
+    }
+
+    #[test]
+    fn s1_parameter_names_are_erased_and_braces_kept() {
+        let of = |template| Operation::of_route("POST", template).as_str().to_owned();
+        assert_eq!(of("/a/{id}/b"), of("/a/{account}/b"));
+        assert_eq!(of("/a/{{id}}/{x}"), "POST /a/{{id}}/{}");
+        assert_eq!(of("/"), "POST /");
+        assert_ne!(of("/a/{id}"), of("/a/{*id}"));
+    }
+
+    #[test]
+    fn s4_concatenation_tricks_are_different_identities() {
+        let all = [
+            identity(Some("a"), "bc", "k"),
+            identity(Some("ab"), "c", "k"),
+            identity(Some("a\0b"), "c", "k"),
+            identity(Some("a "), "bc", "k"),
+            identity(Some("A"), "bc", "k"),
+            identity(Some("\u{e4}"), "bc", "k"),
+            identity(Some("a\u{308}"), "bc", "k"),
+            identity(Some(""), "abc", "k"),
+            identity(None, "abc", "k"),
+            identity(Some("a"), "b", "ck"),
+        ];
+        for (index, one) in all.iter().enumerate() {
+            assert!(!all[index + 1..].contains(one), "{index} is not alone");
+        }
+    }
+
+    #[test]
+    fn e4_a_scope_encloses_its_identities_alone() {
+        let mine = identity(Some("a"), "op", "k");
+        let scope = ScopeDigest::new(Some("a"));
+        assert!(scope.first() <= *mine.as_bytes() && *mine.as_bytes() <= scope.last());
+        let other = identity(Some("b"), "op", "k");
+        assert!(*other.as_bytes() < scope.first() || scope.last() < *other.as_bytes());
+    }
+
+    #[test]
+    fn s1_identities_are_stable_across_releases() {
+        assert_eq!(
+            format!("{:?}", identity(Some("acme"), "create_payment", "8e03")),
+            GOLDEN
+        );
+    }
+
+    const GOLDEN: &str = "5be2493c8035f23c3b921797a35e815d7a81fb1aeb83081d9dc21982fd49df4b";
+}

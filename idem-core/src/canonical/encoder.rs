@@ -1,0 +1,182 @@
+//! The output buffer, and how each scalar is laid out in it.
+
+use std::fmt::{self, Display, Write};
+
+use serde::Serialize;
+
+use super::{EncodeError, map::Entry};
+
+/// The first byte of every encoded value.
+pub(super) mod tag {
+    pub(in super::super) const END: u8 = 0x00;
+    pub(in super::super) const NULL: u8 = 0x01;
+    pub(in super::super) const FALSE: u8 = 0x02;
+    pub(in super::super) const TRUE: u8 = 0x03;
+    pub(in super::super) const NONE: u8 = 0x04;
+    pub(in super::super) const SOME: u8 = 0x05;
+    pub(in super::super) const FLOAT: u8 = 0x06;
+    pub(in super::super) const NUMBER: u8 = 0x07;
+    pub(in super::super) const BYTES: u8 = 0x08;
+    pub(in super::super) const SEQUENCE: u8 = 0x09;
+    pub(in super::super) const MAP: u8 = 0x0a;
+    pub(in super::super) const UNIT_VARIANT: u8 = 0x0b;
+    pub(in super::super) const VARIANT: u8 = 0x0c;
+    pub(in super::super) const STRING: u8 = 0x0d;
+    /// Plus the number of bytes of the magnitude, as is [`NEGATIVE`].
+    pub(in super::super) const POSITIVE: u8 = 0x20;
+    pub(in super::super) const NEGATIVE: u8 = 0x40;
+    /// Plus the length of a string that is shorter than this.
+    pub(in super::super) const SHORT_STRING: u8 = 0x80;
+}
+
+const NAN: u64 = 0x7ff8_0000_0000_0000;
+
+pub(super) struct Encoder {
+    pub(super) out: Vec<u8>,
+    /// Entries of all maps that are open, the innermost map's last.
+    pub(super) entries: Vec<Entry>,
+    /// How the entries of the last map that had to be sorted were permuted; a guess for the next one.
+    pub(super) order: Vec<usize>,
+    pub(super) scratch: Vec<u8>,
+    failed: bool,
+}
+
+impl Encoder {
+    pub(super) fn new() -> Self {
+        Self {
+            out: Vec::with_capacity(256),
+            entries: Vec::new(),
+            order: Vec::new(),
+            scratch: Vec::new(),
+            failed: false,
+        }
+    }
+
+    pub(super) fn into_bytes(self) -> Result<Vec<u8>, EncodeError> {
+        self.check()?;
+        Ok(self.out)
+    }
+
+    /// Encodes a part of the value, and remembers if that failed: what is in the buffer then has no meaning, even if
+    /// the caller drops the error.
+    #[inline]
+    pub(super) fn value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
+        let result = value.serialize(&mut *self);
+        if result.is_err() {
+            self.failed = true;
+        }
+        result
+    }
+
+    #[inline]
+    pub(super) fn check(&self) -> Result<(), EncodeError> {
+        if self.failed {
+            return Err(EncodeError::DroppedError);
+        }
+        Ok(())
+    }
+
+    #[inline]
+    pub(super) fn put_tag(&mut self, tag: u8) {
+        self.out.push(tag);
+    }
+
+    #[inline]
+    pub(super) fn put_string(&mut self, text: &str) {
+        match u8::try_from(text.len()) {
+            Ok(length) if length < tag::SHORT_STRING => self.out.push(tag::SHORT_STRING + length),
+            _ => self.put_length(tag::STRING, text.len()),
+        }
+        self.out.extend_from_slice(text.as_bytes());
+    }
+
+    pub(super) fn put_bytes(&mut self, bytes: &[u8]) {
+        self.put_length(tag::BYTES, bytes.len());
+        self.out.extend_from_slice(bytes);
+    }
+
+    /// Writes a number as its text, which is ASCII or whatever a foreign `Serialize` gave.
+    pub(super) fn put_number(&mut self, text: &[u8]) {
+        self.put_length(tag::NUMBER, text.len());
+        self.out.extend_from_slice(text);
+    }
+
+    /// Encodes a text as a string without holding it in one piece first.
+    pub(super) fn put_display<T: Display + ?Sized>(&mut self, text: &T) -> fmt::Result {
+        let start = self.out.len();
+        self.out.push(tag::SHORT_STRING);
+        write!(Text(&mut self.out), "{text}")?;
+        let length = self.out.len() - start - 1;
+        match u8::try_from(length) {
+            Ok(length) if length < tag::SHORT_STRING => self.out[start] += length,
+            _ => {
+                let content = self.out.len();
+                self.put_length(tag::STRING, length);
+                let header = self.out.len() - content;
+                self.out[start..].rotate_right(header);
+                self.out.remove(start + header);
+            }
+        }
+        Ok(())
+    }
+
+    #[inline]
+    pub(super) fn put_integer(&mut self, sign: u8, magnitude: u64) {
+        let zero_bits = (magnitude | 1).leading_zeros() & !7;
+        let length = if magnitude == 0 { 0 } else { 8 - zero_bits / 8 };
+        let [low, ..] = length.to_le_bytes();
+        // A block of fixed size, cut to the length, is cheaper to append than a slice of any length.
+        let mut block = [sign + low; 9];
+        block[1..].copy_from_slice(&(magnitude << zero_bits).to_be_bytes());
+        self.out.extend_from_slice(&block);
+        self.out.truncate(self.out.len() - 8 + usize::from(low));
+    }
+
+    pub(super) fn put_wide_integer(&mut self, sign: u8, magnitude: u128) {
+        if let Ok(magnitude) = u64::try_from(magnitude) {
+            return self.put_integer(sign, magnitude);
+        }
+        let bytes = magnitude.to_be_bytes();
+        let zero_bytes = magnitude.leading_zeros() / 8;
+        let [low, ..] = (16 - zero_bytes).to_le_bytes();
+        self.out.push(sign + low);
+        self.out.extend_from_slice(&bytes[16 - usize::from(low)..]);
+    }
+
+    #[inline]
+    pub(super) fn put_float(&mut self, float: f64) {
+        let bits = if float.is_nan() {
+            NAN
+        } else {
+            (float + 0.0).to_bits()
+        };
+        let mut block = [tag::FLOAT; 9];
+        block[1..].copy_from_slice(&bits.to_be_bytes());
+        self.out.extend_from_slice(&block);
+    }
+
+    /// Writes a tag and a length in LEB128, and makes room for what follows: the content, and the few bytes that
+    /// usually close a document, so that one large string does not double the buffer.
+    #[cold]
+    fn put_length(&mut self, tag: u8, length: usize) {
+        self.out.reserve(length.saturating_add(64));
+        self.out.push(tag);
+        let mut rest = length;
+        while rest >= 0x80 {
+            let [low, ..] = rest.to_le_bytes();
+            self.out.push(low | 0x80);
+            rest >>= 7;
+        }
+        let [low, ..] = rest.to_le_bytes();
+        self.out.push(low);
+    }
+}
+
+struct Text<'a>(&'a mut Vec<u8>);
+
+impl Write for Text<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.extend_from_slice(text.as_bytes());
+        Ok(())
+    }
+}

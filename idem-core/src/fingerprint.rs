@@ -1,0 +1,194 @@
+//! What was asked, as two digests (rules F1 to F5).
+//!
+//! The written specification, for whoever has to compute one elsewhere, is `docs/fingerprint.md`.
+
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use serde::Serialize;
+use sha2::{Digest as _, Sha256};
+
+use crate::canonical;
+
+/// The version of the digests that this release makes.
+pub(crate) const VERSION: u8 = 1;
+
+/// The bytes of a stored fingerprint: version, content digest, raw digest.
+pub(crate) const LENGTH: usize = 65;
+
+/// What of a request's body is bound to its key, beside the raw bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Content {
+    /// The canonical encoding of the deserialized body, or of what a function made of it.
+    Canonical(Vec<u8>),
+    /// The bytes alone: `fingerprint = "raw"`.
+    Raw,
+    /// The handler reads no body.
+    None,
+}
+
+impl Content {
+    /// The canonical encoding of `value`.
+    ///
+    /// # Errors
+    ///
+    /// What the value's own `Serialize` reports.
+    pub fn of<T: Serialize + ?Sized>(value: &T) -> Result<Self, canonical::EncodeError> {
+        canonical::encode(value).map(Self::Canonical)
+    }
+}
+
+/// Where a request went and what it brought, as received.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'a> {
+    /// The concrete path, with all nesting prefixes, not decoded.
+    pub path: &'a str,
+    /// The query without its `?`, not decoded.
+    pub query: Option<&'a str>,
+    /// The request's body.
+    pub raw: &'a [u8],
+}
+
+/// Versioned digests of a request: one over its deserialized body, one over its raw bytes, both
+/// with path and query.
+///
+/// A retry matches if either is equal. So neither JSON's white space nor a default that is
+/// generated at parse time makes a retry look like another request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fingerprint {
+    content: [u8; 32],
+    raw: [u8; 32],
+}
+
+impl Fingerprint {
+    /// The fingerprint of a request; keyed with `secret` where the application has one.
+    pub fn new(asked: Asked<'_>, content: &Content, secret: Option<&[u8]>) -> Self {
+        let raw = digest(asked, b'R', asked.raw, secret);
+        let content = match content {
+            Content::Canonical(encoding) => digest(asked, b'C', encoding, secret),
+            Content::Raw => raw,
+            Content::None => digest(asked, b'N', &[], secret),
+        };
+        Self { content, raw }
+    }
+
+    /// Whether the two are the same request.
+    pub fn matches(&self, other: &Self) -> bool {
+        self.raw == other.raw || self.content == other.content
+    }
+
+    /// The stored form.
+    pub fn to_bytes(&self) -> [u8; LENGTH] {
+        let mut bytes = [VERSION; LENGTH];
+        bytes[1..33].copy_from_slice(&self.content);
+        bytes[33..].copy_from_slice(&self.raw);
+        bytes
+    }
+
+    /// Reads the stored form; `None` for another version or length, which must never be taken for
+    /// a mere mismatch.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (&version, digests) = bytes.split_first()?;
+        let (content, raw) = digests.split_at_checked(32)?;
+        (version == VERSION).then_some(())?;
+        Some(Self {
+            content: content.try_into().ok()?,
+            raw: raw.try_into().ok()?,
+        })
+    }
+}
+
+fn digest(asked: Asked<'_>, kind: u8, content: &[u8], secret: Option<&[u8]>) -> [u8; 32] {
+    let mut hasher = Sha256::new();
+    hasher.update(b"idem fingerprint");
+    hasher.update([VERSION, kind]);
+    hasher.update((asked.path.len() as u64).to_be_bytes());
+    hasher.update(asked.path);
+    match asked.query {
+        None => hasher.update([0]),
+        Some(query) => {
+            hasher.update([1]);
+            hasher.update((query.len() as u64).to_be_bytes());
+            hasher.update(query);
+        }
+    }
+    hasher.update(content);
+    let digest = hasher.finalize();
+    match secret.map(Hmac::<Sha256>::new_from_slice) {
+        Some(Ok(keyed)) => keyed.chain_update(digest).finalize().into_bytes().into(),
+        // HMAC takes a key of any length.
+        Some(Err(_)) | None => digest.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked<'a>(path: &'a str, query: Option<&'a str>, raw: &'a [u8]) -> Asked<'a> {
+        Asked { path, query, raw }
+    }
+
+    fn fingerprint(path: &str, query: Option<&str>, raw: &str, body: &str) -> Fingerprint {
+        let content = Content::of(body).unwrap();
+        Fingerprint::new(asked(path, query, raw.as_bytes()), &content, None)
+    }
+
+    #[test]
+    fn f1_either_the_bytes_or_the_body_may_match() {
+        let first = fingerprint("/p", None, "{\"a\": 1}", "a1");
+        assert!(first.matches(&fingerprint("/p", None, "{\"a\":1}", "a1")));
+        assert!(first.matches(&fingerprint("/p", None, "{\"a\": 1}", "generated default")));
+        assert!(!first.matches(&fingerprint("/p", None, "{\"a\":2}", "a2")));
+    }
+
+    #[test]
+    fn f1_path_and_query_are_bound_as_received() {
+        let first = fingerprint("/a/1", Some("x=1"), "", "");
+        for (path, query) in [
+            ("/a/2", Some("x=1")),
+            ("/a/1", Some("x=01")),
+            ("/a/1", Some("")),
+            ("/a/1", None),
+            ("/a/1?x=1", None),
+        ] {
+            assert!(
+                !first.matches(&fingerprint(path, query, "", "")),
+                "{path} {query:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn f3_the_stored_form_survives_and_other_versions_are_refused() {
+        let fingerprint = fingerprint("/p", None, "x", "x");
+        let bytes = fingerprint.to_bytes();
+        assert_eq!(Fingerprint::from_bytes(&bytes), Some(fingerprint));
+        assert_eq!(Fingerprint::from_bytes(&bytes[..64]), None);
+        assert_eq!(Fingerprint::from_bytes(&[&bytes[..], &[0]].concat()), None);
+        let mut future = bytes;
+        future[0] = VERSION + 1;
+        assert_eq!(Fingerprint::from_bytes(&future), None);
+    }
+
+    #[test]
+    fn f4_raw_binds_the_bytes_alone() {
+        let raw = |bytes| Fingerprint::new(asked("/p", None, bytes), &Content::Raw, None);
+        assert!(raw(b"1").matches(&raw(b"1")));
+        assert!(!raw(b"1").matches(&raw(b" 1")));
+    }
+
+    #[test]
+    fn f4_without_a_body_only_path_and_query_are_bound() {
+        let none = |path, bytes| Fingerprint::new(asked(path, None, bytes), &Content::None, None);
+        assert!(none("/p", b"").matches(&none("/p", b"ignored")));
+        assert!(!none("/p", b"").matches(&none("/q", b"")));
+    }
+
+    #[test]
+    fn a_secret_keys_both_digests() {
+        let with = |secret| Fingerprint::new(asked("/p", None, b"1"), &Content::None, secret);
+        assert!(with(Some(b"s".as_slice())).matches(&with(Some(b"s"))));
+        assert!(!with(Some(b"s".as_slice())).matches(&with(Some(b"t"))));
+        assert!(!with(Some(b"s".as_slice())).matches(&with(None)));
+    }
+}

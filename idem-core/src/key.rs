@@ -1,0 +1,169 @@
+//! The `Idempotency-Key` header (rules K1 to K5).
+
+use std::fmt;
+
+/// The most characters a key may have.
+pub(crate) const MAX_LENGTH: usize = 255;
+
+/// A client's unique value for one intended effect: 1 to 255 visible ASCII characters without
+/// comma, `"` and `\`.
+///
+/// A bare token and an [RFC 9651 string](https://www.rfc-editor.org/rfc/rfc9651#section-3.3.3) are
+/// the same key:
+///
+/// ```
+/// use idem_core::IdempotencyKey;
+///
+/// let bare = IdempotencyKey::parse(b"8e03978e-40d5")?;
+/// let quoted = IdempotencyKey::parse(b"\"8e03978e-40d5\";v=1")?;
+/// assert_eq!(bare, quoted);
+/// # Ok::<(), idem_core::KeyError>(())
+/// ```
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct IdempotencyKey(Box<str>);
+
+impl IdempotencyKey {
+    /// Reads the value of one header line.
+    ///
+    /// # Errors
+    ///
+    /// Whatever is no key: see [`KeyError`].
+    pub fn parse(value: &[u8]) -> Result<Self, KeyError> {
+        let value = value.trim_ascii();
+        if value.starts_with(b"\"") {
+            let item: sfv::Item = sfv::Parser::new(value)
+                .parse()
+                .map_err(|_| KeyError::Quoting)?;
+            let string = item.bare_item.as_string().ok_or(KeyError::Quoting)?;
+            Self::checked(string.as_str().as_bytes())
+        } else {
+            Self::checked(value)
+        }
+    }
+
+    /// Reads the key out of all the header lines of its name; `None` where there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError::Repeated`] for a second line, and whatever [`parse`](Self::parse) refuses.
+    pub fn from_lines<'a>(
+        lines: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Result<Option<Self>, KeyError> {
+        let mut lines = lines.into_iter();
+        let Some(line) = lines.next() else {
+            return Ok(None);
+        };
+        if lines.next().is_some() {
+            return Err(KeyError::Repeated);
+        }
+        Self::parse(line).map(Some)
+    }
+
+    /// The key as it was sent, without quotes and parameters.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    fn checked(characters: &[u8]) -> Result<Self, KeyError> {
+        if characters.is_empty() {
+            return Err(KeyError::Empty);
+        }
+        if characters.len() > MAX_LENGTH {
+            return Err(KeyError::TooLong);
+        }
+        let allowed = |byte: &u8| byte.is_ascii_graphic() && !matches!(byte, b',' | b'"' | b'\\');
+        if !characters.iter().all(allowed) {
+            return Err(KeyError::Character);
+        }
+        let key = std::str::from_utf8(characters).map_err(|_| KeyError::Character)?;
+        Ok(Self(key.into()))
+    }
+}
+
+impl fmt::Display for IdempotencyKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for IdempotencyKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+/// Why a header is no idempotency key (rules K2 to K4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeyError {
+    /// Nothing between the quotes, or nothing at all.
+    #[error("the key is empty")]
+    Empty,
+    /// More than 255 characters.
+    #[error("the key is longer than {MAX_LENGTH} characters")]
+    TooLong,
+    /// A character that a key can't have.
+    #[error("the key has a character other than visible ASCII, or a comma, quote or backslash")]
+    Character,
+    /// It begins as an RFC 9651 string and isn't one.
+    #[error("the quoted key is not an RFC 9651 string")]
+    Quoting,
+    /// The header was sent more than once.
+    #[error("the header is repeated")]
+    Repeated,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(value: &str) -> Result<String, KeyError> {
+        IdempotencyKey::parse(value.as_bytes()).map(|key| key.as_str().to_owned())
+    }
+
+    #[test]
+    fn k2_bare_and_quoted_are_the_same_key() {
+        assert_eq!(parsed("8e03"), Ok("8e03".into()));
+        assert_eq!(parsed("\"8e03\""), Ok("8e03".into()));
+        assert_eq!(parsed("  \"8e03\" "), Ok("8e03".into()));
+    }
+
+    #[test]
+    fn k2_parameters_follow_a_quoted_key_only() {
+        assert_eq!(parsed("\"k\";a=1;b"), Ok("k".into()));
+        assert_eq!(parsed("k;a=1"), Ok("k;a=1".into()));
+        assert_eq!(parsed("\"k\";="), Err(KeyError::Quoting));
+        assert_eq!(parsed("\"k\" x"), Err(KeyError::Quoting));
+    }
+
+    #[test]
+    fn k3_length_is_counted_inside_the_quotes() {
+        let longest = "k".repeat(255);
+        assert_eq!(parsed(&longest), Ok(longest.clone()));
+        assert_eq!(parsed(&format!("\"{longest}\"")), Ok(longest));
+        assert_eq!(parsed(&"k".repeat(256)), Err(KeyError::TooLong));
+        assert_eq!(
+            parsed(&format!("\"{}\"", "k".repeat(256))),
+            Err(KeyError::TooLong)
+        );
+    }
+
+    #[test]
+    fn k4_everything_else_is_malformed() {
+        assert_eq!(parsed(""), Err(KeyError::Empty));
+        assert_eq!(parsed("\"\""), Err(KeyError::Empty));
+        assert_eq!(parsed("a b"), Err(KeyError::Character));
+        assert_eq!(parsed("\"a b\""), Err(KeyError::Character));
+        assert_eq!(parsed("a,b"), Err(KeyError::Character));
+        assert_eq!(parsed("\"a\", \"b\""), Err(KeyError::Quoting));
+        assert_eq!(parsed("a\"b"), Err(KeyError::Character));
+        assert_eq!(parsed("\"a"), Err(KeyError::Quoting));
+        assert_eq!(parsed("\"a\\\\b\""), Err(KeyError::Character));
+        assert_eq!(parsed("caf\u{e9}"), Err(KeyError::Character));
+        assert_eq!(parsed("a\tb"), Err(KeyError::Character));
+        assert_eq!(
+            IdempotencyKey::from_lines([b"a".as_slice(), b"a"]),
+            Err(KeyError::Repeated)
+        );
+    }
+}

@@ -1,0 +1,60 @@
+//! The engine behind `#[idempotent]`, without a web framework.
+//!
+//! Applications use [`idem-axum`](https://docs.rs/idem-axum) or
+//! [`idem-actix`](https://docs.rs/idem-actix). This crate is for who writes an adapter for another
+//! framework, or a [`Store`] for another database.
+//!
+//! One request goes from top to bottom of `engine.rs`: join the flight, claim, run, settle. What
+//! it is made of:
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | `key`, `scope`, `call` | who asks for what, and the [`Identity`] it is stored under |
+//! | `fingerprint`, `canonical` | what was asked, as digests |
+//! | `policy` | what the attribute promises |
+//! | `flight` | who is in flight in this process |
+//! | `record` | the stored row, and [`decide`] |
+//! | `store` | the contract of a database, and the databases |
+//! | `response`, `problem` | what is answered |
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod attempt;
+mod call;
+pub mod canonical;
+mod config;
+mod engine;
+mod fingerprint;
+mod flight;
+mod key;
+mod observe;
+mod operate;
+mod policy;
+pub mod problem;
+mod provider;
+mod record;
+mod response;
+mod scope;
+pub mod store;
+mod transaction;
+
+pub use self::attempt::Attempt;
+pub use self::call::{Call, Identity, Operation, ScopeDigest};
+pub use self::config::{Config, ConfigError};
+pub use self::engine::{Engine, Ran, Turn};
+pub use self::fingerprint::{Asked, Content, Fingerprint};
+pub use self::key::{IdempotencyKey, KeyError};
+pub use self::operate::PurgeTask;
+pub use self::policy::{DEFAULT_DEADLINE, DEFAULT_WAIT, KeyRule, Policy, Replay, Settle};
+pub use self::problem::Problem;
+pub use self::provider::Provider;
+pub use self::record::{
+    Decision, Found, Record, Row, State, Timestamp, Unreadable, Version, decide,
+};
+pub use self::response::{EXPIRES, REPLAYED, Recorded, Response};
+pub use self::scope::Scope;
+#[cfg(feature = "postgres")]
+pub use self::store::PostgresStore;
+#[cfg(feature = "sqlite")]
+pub use self::store::SqliteStore;
+pub use self::store::{Store, StoreError};
+pub use self::transaction::{Open, Transaction};

@@ -1,0 +1,208 @@
+//! What an attribute promises for its endpoint, as a constant.
+
+use std::time::Duration;
+
+use http::StatusCode;
+
+use crate::record::State;
+
+/// How long a duplicate waits for the first request where the attribute doesn't say.
+pub const DEFAULT_WAIT: Duration = Duration::from_secs(2);
+
+/// How long an attempt may take where the attribute doesn't say.
+pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(30);
+
+/// The promise of one endpoint; the attribute makes it at compile time.
+///
+/// ```
+/// use std::time::Duration;
+/// use idem_core::Policy;
+///
+/// static POLICY: Policy =
+///     Policy::new(Duration::from_secs(86_400)).with_deadline(Duration::from_secs(10));
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Policy {
+    pub(crate) ttl: Duration,
+    pub(crate) wait: Duration,
+    pub(crate) deadline: Duration,
+    pub(crate) replay: Replay,
+    pub(crate) key: KeyRule,
+    pub(crate) operation: Option<&'static str>,
+}
+
+impl Policy {
+    /// A policy whose records answer for `ttl` after they were settled.
+    pub const fn new(ttl: Duration) -> Self {
+        Self {
+            ttl,
+            wait: DEFAULT_WAIT,
+            deadline: DEFAULT_DEADLINE,
+            replay: Replay::Final,
+            key: KeyRule::Required,
+            operation: None,
+        }
+    }
+
+    /// How long a duplicate waits for the attempt that is in flight (rule C2).
+    #[must_use]
+    pub const fn with_wait(self, wait: Duration) -> Self {
+        Self { wait, ..self }
+    }
+
+    /// How long an attempt may take (rule O13).
+    #[must_use]
+    pub const fn with_deadline(self, deadline: Duration) -> Self {
+        Self { deadline, ..self }
+    }
+
+    /// Which outcomes are replayed (rule O5).
+    #[must_use]
+    pub const fn with_replay(self, replay: Replay) -> Self {
+        Self { replay, ..self }
+    }
+
+    /// Whether a request needs a key (rules K4 and K6).
+    #[must_use]
+    pub const fn with_key(self, key: KeyRule) -> Self {
+        Self { key, ..self }
+    }
+
+    /// A name for the operation, so that moving the route changes no identity (rule S1).
+    #[must_use]
+    pub const fn with_operation(self, operation: &'static str) -> Self {
+        Self {
+            operation: Some(operation),
+            ..self
+        }
+    }
+
+    /// Whether a request without a key is refused.
+    pub const fn requires_key(&self) -> bool {
+        matches!(self.key, KeyRule::Required)
+    }
+
+    /// The name that the attribute gives to the operation.
+    pub const fn operation(&self) -> Option<&'static str> {
+        self.operation
+    }
+
+    /// How an attempt that answered with `status` is settled (rules O2 to O6).
+    pub(crate) fn settle(&self, status: StatusCode, settle: Option<Settle>) -> State {
+        match settle {
+            Some(Settle::Commit) => return State::Succeeded,
+            Some(Settle::Final) => return State::FailedFinal,
+            Some(Settle::Retriable) => return State::FailedRetriable,
+            None => {}
+        }
+        match (status.as_u16(), self.replay) {
+            (..=399, _) => State::Succeeded,
+            (401 | 403 | 408 | 409 | 423 | 425 | 429, _) | (_, Replay::Success) => {
+                State::FailedRetriable
+            }
+            (500.., Replay::Final) => State::FailedRetriable,
+            _ => State::FailedFinal,
+        }
+    }
+}
+
+/// Which outcomes are recorded and replayed (rule O5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Replay {
+    /// Successes only; every failure may run again.
+    Success,
+    /// Successes and the client's deterministic errors: the default.
+    Final,
+    /// As [`Final`](Self::Final), and the 5xx that the handler itself returned.
+    All,
+}
+
+/// Whether requests need a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum KeyRule {
+    /// A request without a key is refused: the default.
+    Required,
+    /// A request without a key runs in a plain transaction, unrecorded.
+    Optional,
+}
+
+/// A handler's own word on how its response settles the attempt, in place of the status (rule O6).
+///
+/// Put it into the response's extensions. A declined charge that must be kept:
+///
+/// ```
+/// use http::{Response, StatusCode};
+/// use idem_core::Settle;
+///
+/// let mut response = Response::new("declined");
+/// *response.status_mut() = StatusCode::PAYMENT_REQUIRED;
+/// response.extensions_mut().insert(Settle::Commit);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Settle {
+    /// The writes are kept and the response is replayed, whatever its status.
+    Commit,
+    /// The writes are undone and the response is replayed.
+    Final,
+    /// The writes are undone and a retry runs again.
+    Retriable,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(status: u16, replay: Replay) -> State {
+        Policy::new(Duration::from_secs(1))
+            .with_replay(replay)
+            .settle(StatusCode::from_u16(status).unwrap(), None)
+    }
+
+    #[test]
+    fn o2_below_400_succeeds() {
+        for status in [200, 201, 204, 302, 399] {
+            assert_eq!(state(status, Replay::Final), State::Succeeded);
+        }
+    }
+
+    #[test]
+    fn o3_o4_client_errors_are_final_unless_they_are_transient() {
+        for status in [400, 402, 404, 410, 422, 451] {
+            assert_eq!(state(status, Replay::Final), State::FailedFinal);
+        }
+        for status in [401, 403, 408, 409, 423, 425, 429, 500, 502, 503, 599] {
+            assert_eq!(state(status, Replay::Final), State::FailedRetriable);
+        }
+    }
+
+    #[test]
+    fn o5_replay_narrows_or_widens_what_is_final() {
+        assert_eq!(state(422, Replay::Success), State::FailedRetriable);
+        assert_eq!(state(500, Replay::Success), State::FailedRetriable);
+        assert_eq!(state(422, Replay::All), State::FailedFinal);
+        assert_eq!(state(500, Replay::All), State::FailedFinal);
+        assert_eq!(state(429, Replay::All), State::FailedRetriable);
+        assert_eq!(state(201, Replay::Success), State::Succeeded);
+    }
+
+    #[test]
+    fn o6_the_handler_has_the_last_word() {
+        let policy = Policy::new(Duration::from_secs(1));
+        let settle = |status, settle| policy.settle(status, Some(settle));
+        assert_eq!(
+            settle(StatusCode::PAYMENT_REQUIRED, Settle::Commit),
+            State::Succeeded
+        );
+        assert_eq!(
+            settle(StatusCode::INTERNAL_SERVER_ERROR, Settle::Final),
+            State::FailedFinal
+        );
+        assert_eq!(
+            settle(StatusCode::OK, Settle::Retriable),
+            State::FailedRetriable
+        );
+    }
+}

@@ -1,0 +1,304 @@
+//! The library's own errors as problem documents ([RFC 9457]; rules P1 to P3).
+//!
+//! Every one is `application/problem+json` with `type`, `title`, `status`, `detail` and
+//! `retryable`. The `type` is a configurable base followed by one of these names:
+//!
+//! ## key-missing
+//! 400. The endpoint needs an idempotency key and the request has none.
+//! ## key-malformed
+//! 400. The header is no idempotency key.
+//! ## key-reused
+//! 422. The key was used for another request.
+//! ## in-flight
+//! 409, may be retried. The first request with this key has not ended yet.
+//! ## try-again
+//! 503, may be retried. The attempt was undone: the database refused to commit it, or it took too
+//! long.
+//! ## outcome-unknown
+//! 503, may be retried. The connection was lost during the commit; a retry gets the truth.
+//! ## unavailable
+//! 503, may be retried. The database can't be reached, or the service is shutting down.
+//! ## handler-panicked
+//! 500, may be retried. The handler panicked and its writes were undone.
+//! ## transaction-lost
+//! 500. The handler broke its transaction: it swallowed an SQL error (may be retried, nothing was
+//! kept) or ended the transaction itself (final, its effect may stand).
+//! ## response-too-large
+//! 500. The response is too large to be recorded; everything was undone.
+//! ## record-unreadable
+//! 500. There is a record that can't be read; the request is not executed again.
+//! ## misconfigured
+//! 500. The endpoint is not set up as it has to be; the log says why.
+//!
+//! [RFC 9457]: https://www.rfc-editor.org/rfc/rfc9457
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use http::StatusCode;
+use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use serde::Serialize;
+
+use crate::key::KeyError;
+use crate::response::Response;
+
+/// The base of the problem types where the application sets none: this module's page.
+pub const DEFAULT_BASE: &str = "https://docs.rs/idem-core/latest/idem_core/problem/index.html#";
+
+/// One of the library's refusals.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Problem {
+    /// [`key-missing`](self#key-missing)
+    KeyMissing,
+    /// [`key-malformed`](self#key-malformed)
+    KeyMalformed(KeyError),
+    /// [`key-reused`](self#key-reused)
+    KeyReused,
+    /// [`in-flight`](self#in-flight)
+    InFlight,
+    /// [`try-again`](self#try-again)
+    TryAgain,
+    /// [`outcome-unknown`](self#outcome-unknown)
+    OutcomeUnknown,
+    /// [`unavailable`](self#unavailable)
+    Unavailable,
+    /// [`handler-panicked`](self#handler-panicked)
+    HandlerPanicked,
+    /// [`transaction-lost`](self#transaction-lost), by a swallowed SQL error.
+    TransactionAborted,
+    /// [`transaction-lost`](self#transaction-lost), by the handler's own COMMIT or ROLLBACK.
+    TransactionEnded,
+    /// [`response-too-large`](self#response-too-large)
+    ResponseTooLarge,
+    /// [`record-unreadable`](self#record-unreadable)
+    RecordUnreadable,
+    /// [`misconfigured`](self#misconfigured)
+    Misconfigured,
+}
+
+impl Problem {
+    /// The last part of the problem's type.
+    pub const fn name(self) -> &'static str {
+        self.row().0
+    }
+
+    /// The status that it is answered with.
+    pub const fn status(self) -> StatusCode {
+        self.row().1
+    }
+
+    /// Whether the same request may be sent again with hope of another answer.
+    pub const fn retryable(self) -> bool {
+        self.row().2
+    }
+
+    /// The problem document as a complete response, its type below `base`.
+    pub fn to_response(self, base: &str) -> Response {
+        let (name, status, retryable, title) = self.row();
+        let document = Document {
+            r#type: format!("{base}{name}"),
+            title,
+            status: status.as_u16(),
+            detail: self.detail(),
+            retryable,
+        };
+        // A document of strings, a number and a flag always has a JSON form.
+        let body = serde_json::to_vec(&document).unwrap_or_default();
+        let mut response = Response::new(Bytes::from(body));
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(
+            CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
+        if matches!(
+            status,
+            StatusCode::CONFLICT | StatusCode::SERVICE_UNAVAILABLE
+        ) {
+            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
+    }
+
+    const fn row(self) -> (&'static str, StatusCode, bool, &'static str) {
+        use StatusCode as S;
+        match self {
+            Self::KeyMissing => (
+                "key-missing",
+                S::BAD_REQUEST,
+                false,
+                "Idempotency key is missing",
+            ),
+            Self::KeyMalformed(_) => (
+                "key-malformed",
+                S::BAD_REQUEST,
+                false,
+                "Idempotency key is malformed",
+            ),
+            Self::KeyReused => (
+                "key-reused",
+                S::UNPROCESSABLE_ENTITY,
+                false,
+                "Idempotency key was used for another request",
+            ),
+            Self::InFlight => (
+                "in-flight",
+                S::CONFLICT,
+                true,
+                "First request is still in flight",
+            ),
+            Self::TryAgain => (
+                "try-again",
+                S::SERVICE_UNAVAILABLE,
+                true,
+                "Request was undone and may be sent again",
+            ),
+            Self::OutcomeUnknown => (
+                "outcome-unknown",
+                S::SERVICE_UNAVAILABLE,
+                true,
+                "Outcome of the request is not known yet",
+            ),
+            Self::Unavailable => (
+                "unavailable",
+                S::SERVICE_UNAVAILABLE,
+                true,
+                "Service is unavailable",
+            ),
+            Self::HandlerPanicked => (
+                "handler-panicked",
+                S::INTERNAL_SERVER_ERROR,
+                true,
+                "Request failed and was undone",
+            ),
+            Self::TransactionAborted => (
+                "transaction-lost",
+                S::INTERNAL_SERVER_ERROR,
+                true,
+                "Request failed and was undone",
+            ),
+            Self::TransactionEnded => (
+                "transaction-lost",
+                S::INTERNAL_SERVER_ERROR,
+                false,
+                "Request failed and may have had an effect",
+            ),
+            Self::ResponseTooLarge => (
+                "response-too-large",
+                S::INTERNAL_SERVER_ERROR,
+                false,
+                "Response is too large to be recorded",
+            ),
+            Self::RecordUnreadable => (
+                "record-unreadable",
+                S::INTERNAL_SERVER_ERROR,
+                false,
+                "Record of the first request can't be read",
+            ),
+            Self::Misconfigured => (
+                "misconfigured",
+                S::INTERNAL_SERVER_ERROR,
+                false,
+                "Endpoint is not set up for idempotency keys",
+            ),
+        }
+    }
+
+    fn detail(self) -> Cow<'static, str> {
+        match self {
+            Self::KeyMissing => {
+                "send a unique key for this request in the idempotency header".into()
+            }
+            Self::KeyMalformed(error) => format!(
+                "{error}; send 1 to 255 visible ASCII characters without comma, quote and backslash"
+            )
+            .into(),
+            Self::KeyReused => {
+                "the request differs from the first one with this key; send it with a new key"
+                    .into()
+            }
+            Self::InFlight => {
+                "the first request with this key has not ended; send the same request again later"
+                    .into()
+            }
+            Self::TryAgain | Self::HandlerPanicked | Self::TransactionAborted => {
+                "nothing was kept; send the same request with the same key again".into()
+            }
+            Self::OutcomeUnknown => {
+                "send the same request with the same key again to learn the outcome".into()
+            }
+            Self::Unavailable => {
+                "the request was not executed; send it with the same key again".into()
+            }
+            Self::TransactionEnded => {
+                "the request is not executed again with this key; ask the operator".into()
+            }
+            Self::ResponseTooLarge => {
+                "nothing was kept; the operator has to raise the limit".into()
+            }
+            Self::RecordUnreadable => {
+                "the request is not executed again with this key; ask the operator".into()
+            }
+            Self::Misconfigured => "the request was not executed; ask the operator".into(),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    r#type: String,
+    title: &'a str,
+    status: u16,
+    detail: Cow<'a, str>,
+    retryable: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn p1_p2_a_refusal_is_a_problem_document() {
+        let response = Problem::InFlight.to_response("https://example.com/");
+        assert_eq!(response.status(), 409);
+        assert_eq!(
+            response.headers()["content-type"],
+            "application/problem+json"
+        );
+        assert_eq!(response.headers()["retry-after"], "1");
+        let document: serde_json::Value = serde_json::from_slice(response.body()).unwrap();
+        assert_eq!(document["type"], "https://example.com/in-flight");
+        assert_eq!(document["status"], 409);
+        assert_eq!(document["retryable"], true);
+        assert!(document["title"].is_string() && document["detail"].is_string());
+    }
+
+    #[test]
+    fn p1_every_name_is_described_above() {
+        let page = include_str!("problem.rs");
+        for problem in [
+            Problem::KeyMissing,
+            Problem::KeyMalformed(KeyError::Empty),
+            Problem::KeyReused,
+            Problem::InFlight,
+            Problem::TryAgain,
+            Problem::OutcomeUnknown,
+            Problem::Unavailable,
+            Problem::HandlerPanicked,
+            Problem::TransactionAborted,
+            Problem::TransactionEnded,
+            Problem::ResponseTooLarge,
+            Problem::RecordUnreadable,
+            Problem::Misconfigured,
+        ] {
+            let heading = format!(
+                "//! ## {}\n//! {}.",
+                problem.name(),
+                problem.status().as_u16()
+            );
+            let heading = [heading.clone(), heading.replace(".", ", may be retried.")];
+            assert!(heading.iter().any(|h| page.contains(h)), "{problem:?}");
+        }
+    }
+}

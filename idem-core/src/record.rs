@@ -1,0 +1,262 @@
+//! The stored row of an identity, and the one decision that is made from it.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use http::StatusCode;
+
+use crate::call::Identity;
+use crate::fingerprint::Fingerprint;
+use crate::response::Recorded;
+
+/// Microseconds since 1970 by the database's clock, the only clock that decides expiry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Timestamp(pub i64);
+
+impl Timestamp {
+    /// Whole seconds since 1970, rounded down.
+    pub fn unix_seconds(self) -> i64 {
+        self.0.div_euclid(1_000_000)
+    }
+
+    /// How long before `later` this was; zero if it was not.
+    pub fn until(self, later: Self) -> Duration {
+        Duration::from_micros(u64::try_from(later.0.saturating_sub(self.0)).unwrap_or(0))
+    }
+}
+
+impl From<Timestamp> for SystemTime {
+    fn from(timestamp: Timestamp) -> Self {
+        let distance = Duration::from_micros(timestamp.0.unsigned_abs());
+        if timestamp.0 < 0 {
+            UNIX_EPOCH - distance
+        } else {
+            UNIX_EPOCH + distance
+        }
+    }
+}
+
+/// How an attempt ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum State {
+    /// Its writes were committed and its response is replayed.
+    Succeeded,
+    /// Its writes were undone and its response is replayed.
+    FailedFinal,
+    /// Its writes were undone and it may run again.
+    FailedRetriable,
+}
+
+impl State {
+    /// The number that is stored.
+    pub const fn code(self) -> i16 {
+        match self {
+            Self::Succeeded => 1,
+            Self::FailedFinal => 2,
+            Self::FailedRetriable => 3,
+        }
+    }
+
+    const fn from_code(code: i16) -> Option<Self> {
+        match code {
+            1 => Some(Self::Succeeded),
+            2 => Some(Self::FailedFinal),
+            3 => Some(Self::FailedRetriable),
+            _ => None,
+        }
+    }
+
+    /// Whether the record has a response to replay.
+    pub const fn is_replayed(self) -> bool {
+        !matches!(self, Self::FailedRetriable)
+    }
+}
+
+/// Which writing of a record is meant: settling replaces exactly the one that the claim saw.
+///
+/// A record that was purged and written anew has another time of settling.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Version {
+    /// The attempts that the record counts.
+    pub attempts: i32,
+    /// When it was settled.
+    pub settled_at: Timestamp,
+}
+
+/// What is remembered of an identity.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Record {
+    /// How the last attempt ended.
+    pub state: State,
+    /// How many attempts there were since the identity was new or expired.
+    pub attempts: i32,
+    /// The status that the last attempt answered with.
+    pub status: StatusCode,
+    /// What the key is bound to.
+    pub fingerprint: Fingerprint,
+    /// What is replayed; empty where nothing is.
+    pub response: Recorded,
+    /// When the last attempt was settled.
+    pub settled_at: Timestamp,
+    /// Until when the record answers.
+    pub expires_at: Timestamp,
+}
+
+impl Record {
+    /// This writing of the record.
+    pub fn version(&self) -> Version {
+        Version {
+            attempts: self.attempts,
+            settled_at: self.settled_at,
+        }
+    }
+}
+
+/// A record's columns, as every store has them.
+#[derive(Debug, Clone)]
+pub struct Row {
+    /// [`State::code`].
+    pub state: i16,
+    /// [`Record::attempts`].
+    pub attempts: i32,
+    /// [`Record::status`].
+    pub status: i16,
+    /// [`Fingerprint::to_bytes`].
+    pub fingerprint: Vec<u8>,
+    /// [`Recorded::encode`]; `None` where nothing is replayed.
+    pub response: Option<Vec<u8>>,
+    /// [`Timestamp`] of the settling.
+    pub settled_at: i64,
+    /// [`Timestamp`] of the expiry.
+    pub expires_at: i64,
+}
+
+impl Row {
+    /// Reads the record of `identity`.
+    ///
+    /// # Errors
+    ///
+    /// [`Unreadable`], for whatever this release did not write: such a record is never taken for
+    /// a missing one.
+    pub fn decode(self, identity: &Identity) -> Result<Record, Unreadable> {
+        let state = State::from_code(self.state).ok_or(Unreadable("state"))?;
+        let status = u16::try_from(self.status).ok();
+        let status = status.and_then(|status| StatusCode::from_u16(status).ok());
+        let status = status.ok_or(Unreadable("status"))?;
+        let fingerprint =
+            Fingerprint::from_bytes(&self.fingerprint).ok_or(Unreadable("fingerprint"))?;
+        let response = match self.response {
+            Some(encoding) => Recorded::decode(encoding, identity, status)?,
+            None if state.is_replayed() => return Err(Unreadable("response is missing")),
+            None => Recorded::default(),
+        };
+        Ok(Record {
+            state,
+            attempts: self.attempts,
+            status,
+            fingerprint,
+            response,
+            settled_at: Timestamp(self.settled_at),
+            expires_at: Timestamp(self.expires_at),
+        })
+    }
+}
+
+/// A stored record that this release can't read: tampered with, cut short, or of a later version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the record can't be read: {0}")]
+pub struct Unreadable(pub(crate) &'static str);
+
+/// A record with the time at which the database read it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// The record.
+    pub record: Record,
+    /// The database's time.
+    pub now: Timestamp,
+}
+
+/// What a record means for a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    /// The handler runs, as this attempt.
+    Execute {
+        /// The attempt's number, from 1.
+        attempt: i32,
+    },
+    /// The recorded response is the answer.
+    Replay,
+    /// The key was used for something else.
+    Mismatch,
+}
+
+/// Decides what a record that was read at `now` means for a call with this fingerprint.
+pub fn decide(record: &Record, fingerprint: &Fingerprint, now: Timestamp) -> Decision {
+    if record.expires_at <= now {
+        return Decision::Execute { attempt: 1 };
+    }
+    if !record.fingerprint.matches(fingerprint) {
+        return Decision::Mismatch;
+    }
+    if record.state.is_replayed() {
+        Decision::Replay
+    } else {
+        Decision::Execute {
+            attempt: record.attempts.saturating_add(1),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::fingerprint::{Asked, Content};
+
+    fn fingerprint(body: u8) -> Fingerprint {
+        let asked = Asked {
+            path: "/",
+            query: None,
+            raw: &[body],
+        };
+        Fingerprint::new(asked, &Content::Raw, None)
+    }
+
+    prop_compose! {
+        fn record()(state in 1..=3_i16, attempts in 1..100, body in 0..3_u8, settled_at in 0..50_i64, ttl in 1..50_i64)
+            -> Record
+        {
+            Record {
+                state: State::from_code(state).unwrap(),
+                attempts,
+                status: StatusCode::OK,
+                fingerprint: fingerprint(body),
+                response: Recorded::default(),
+                settled_at: Timestamp(settled_at),
+                expires_at: Timestamp(settled_at + ttl),
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn e1_an_expired_record_is_none(record in record(), body in 0..3_u8, late in 0..9_i64) {
+            let now = Timestamp(record.expires_at.0 + late);
+            prop_assert_eq!(decide(&record, &fingerprint(body), now), Decision::Execute { attempt: 1 });
+        }
+
+        #[test]
+        fn m1_m4_a_living_record_binds_its_key(record in record(), body in 0..3_u8, early in 1..9_i64) {
+            let now = Timestamp(record.expires_at.0 - early);
+            let asked = fingerprint(body);
+            let expected = match (record.fingerprint == asked, record.state) {
+                (false, _) => Decision::Mismatch,
+                (true, State::FailedRetriable) => Decision::Execute { attempt: record.attempts + 1 },
+                (true, _) => Decision::Replay,
+            };
+            prop_assert_eq!(decide(&record, &asked, now), expected);
+        }
+    }
+}

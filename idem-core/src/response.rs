@@ -1,0 +1,274 @@
+//! What is recorded of a response, and how it comes back (rules R3, R4 and R7).
+
+use bytes::Bytes;
+use http::StatusCode;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use sha2::{Digest as _, Sha256};
+
+use crate::call::Identity;
+use crate::record::{Record, Timestamp, Unreadable};
+
+/// A complete response: what adapters hand to the engine, and what they get back.
+pub type Response = http::Response<Bytes>;
+
+/// Marks a replay.
+pub const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+
+/// Says until when a response is remembered, as an RFC 9651 Date.
+pub const EXPIRES: HeaderName = HeaderName::from_static("idempotency-expires");
+
+/// The headers that are recorded by default.
+pub(crate) const ALLOWED: [HeaderName; 9] = [
+    header::CONTENT_TYPE,
+    header::CONTENT_LANGUAGE,
+    header::CONTENT_ENCODING,
+    header::CONTENT_DISPOSITION,
+    header::LOCATION,
+    header::ETAG,
+    header::LAST_MODIFIED,
+    header::LINK,
+    header::RETRY_AFTER,
+];
+
+/// The headers that are never recorded, whatever the application asks for: they belong to one
+/// connection, one moment or one caller.
+pub(crate) const NEVER: [HeaderName; 21] = [
+    header::SET_COOKIE,
+    header::WWW_AUTHENTICATE,
+    header::PROXY_AUTHENTICATE,
+    HeaderName::from_static("authentication-info"),
+    HeaderName::from_static("proxy-authentication-info"),
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    header::DATE,
+    header::CONTENT_LENGTH,
+    header::AGE,
+    HeaderName::from_static("traceparent"),
+    HeaderName::from_static("tracestate"),
+    HeaderName::from_static("x-request-id"),
+    HeaderName::from_static("x-trace-id"),
+    REPLAYED,
+    EXPIRES,
+];
+
+/// The version of the stored form.
+const FORMAT: u8 = 1;
+
+/// How much of a SHA-256 guards the stored form.
+const CHECKSUM: usize = 8;
+
+/// The part of a response that is stored beside its status.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Recorded {
+    /// The allowed headers, duplicates in order.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// The whole body.
+    pub body: Bytes,
+}
+
+impl Recorded {
+    /// Takes the recorded part out of a response; names of headers left out go to the log.
+    pub(crate) fn of(response: &Response, allowed: &[HeaderName]) -> Self {
+        let (kept, left_out): (Vec<_>, Vec<_>) = response
+            .headers()
+            .iter()
+            .partition(|(name, _)| allowed.contains(name));
+        if !left_out.is_empty() {
+            let names: Vec<_> = left_out.iter().map(|(name, _)| name.as_str()).collect();
+            tracing::debug!(?names, "headers are sent once and not recorded");
+        }
+        Self {
+            headers: kept
+                .into_iter()
+                .map(|(name, value)| (name.clone(), value.clone()))
+                .collect(),
+            body: response.body().clone(),
+        }
+    }
+
+    /// The stored form: version, length of the header lines, header lines as in HTTP/1, body, and
+    /// a checksum that also covers the identity and the status.
+    pub fn encode(&self, identity: &Identity, status: StatusCode) -> Vec<u8> {
+        let lines: usize = self
+            .headers
+            .iter()
+            .map(|(name, value)| name.as_str().len() + value.len() + 3)
+            .sum();
+        let mut encoding = Vec::with_capacity(5 + lines + self.body.len() + CHECKSUM);
+        encoding.push(FORMAT);
+        encoding.extend(u32::try_from(lines).unwrap_or(u32::MAX).to_be_bytes());
+        for (name, value) in &self.headers {
+            encoding.extend_from_slice(name.as_str().as_bytes());
+            encoding.push(b':');
+            encoding.extend_from_slice(value.as_bytes());
+            encoding.extend_from_slice(b"\r\n");
+        }
+        encoding.extend_from_slice(&self.body);
+        encoding.extend(checksum(&encoding, identity, status));
+        encoding
+    }
+
+    /// Reads the stored form.
+    ///
+    /// # Errors
+    ///
+    /// [`Unreadable`] where a byte of it, the status or the identity is not what was written.
+    pub fn decode(
+        encoding: Vec<u8>,
+        identity: &Identity,
+        status: StatusCode,
+    ) -> Result<Self, Unreadable> {
+        if encoding.first() != Some(&FORMAT) {
+            return Err(Unreadable("response is of an unknown version"));
+        }
+        let end = encoding.len().saturating_sub(CHECKSUM);
+        let mut encoding = Bytes::from(encoding);
+        let stored = encoding.split_off(end);
+        if *stored != checksum(&encoding, identity, status) {
+            return Err(Unreadable("response fails its checksum"));
+        }
+        let cut_short = Unreadable("response is cut short");
+        let length: [u8; 4] = encoding
+            .get(1..5)
+            .and_then(|length| length.try_into().ok())
+            .ok_or(cut_short)?;
+        let length = usize::try_from(u32::from_be_bytes(length)).map_err(|_| cut_short)?;
+        let body_at = length.checked_add(5).ok_or(cut_short)?;
+        if encoding.len() < body_at {
+            return Err(cut_short);
+        }
+        Ok(Self {
+            headers: decode_lines(&encoding[5..body_at]).ok_or(Unreadable("header line"))?,
+            body: encoding.slice(body_at..),
+        })
+    }
+}
+
+/// The replay of a record.
+pub(crate) fn replay(record: &Record) -> Response {
+    let mut response = Response::new(record.response.body.clone());
+    *response.status_mut() = record.status;
+    for (name, value) in &record.response.headers {
+        response.headers_mut().append(name, value.clone());
+    }
+    let headers = response.headers_mut();
+    headers.insert(REPLAYED, HeaderValue::from_static("true"));
+    mark_expiry(headers, record.expires_at);
+    response
+}
+
+/// Says until when the response is remembered.
+pub(crate) fn mark_expiry(headers: &mut HeaderMap, expires_at: Timestamp) {
+    let date = format!("@{}", expires_at.unix_seconds());
+    if let Ok(date) = HeaderValue::try_from(date) {
+        headers.insert(EXPIRES, date);
+    }
+}
+
+fn checksum(encoding: &[u8], identity: &Identity, status: StatusCode) -> [u8; CHECKSUM] {
+    let mut hasher = Sha256::new();
+    hasher.update(identity.as_bytes());
+    hasher.update(status.as_u16().to_be_bytes());
+    hasher.update(encoding);
+    let mut checksum = [0; CHECKSUM];
+    checksum.copy_from_slice(&hasher.finalize()[..CHECKSUM]);
+    checksum
+}
+
+fn decode_lines(mut lines: &[u8]) -> Option<Vec<(HeaderName, HeaderValue)>> {
+    let mut headers = Vec::new();
+    while !lines.is_empty() {
+        let colon = lines.iter().position(|&byte| byte == b':')?;
+        let end = lines.windows(2).position(|pair| pair == b"\r\n")?;
+        let value = lines.get(colon + 1..end)?;
+        headers.push((
+            HeaderName::from_bytes(&lines[..colon]).ok()?,
+            HeaderValue::from_bytes(value).ok()?,
+        ));
+        lines = &lines[end + 2..];
+    }
+    Some(headers)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::call::Operation;
+    use crate::key::IdempotencyKey;
+
+    fn identity(key: &str) -> Identity {
+        let key = IdempotencyKey::parse(key.as_bytes()).unwrap();
+        Identity::new(None, &Operation::named("test"), &key)
+    }
+
+    fn recorded() -> Recorded {
+        Recorded {
+            headers: vec![
+                (header::LINK, HeaderValue::from_static("</1>; rel=next")),
+                (header::LINK, HeaderValue::from_static("</2>; rel=last")),
+                (header::ETAG, HeaderValue::from_bytes(b"\"\xff:\"").unwrap()),
+                (header::LOCATION, HeaderValue::from_static("")),
+            ],
+            body: Bytes::from_static(b"\x00\xff\r\n:"),
+        }
+    }
+
+    #[test]
+    fn r3_the_stored_form_gives_back_every_byte() {
+        for recorded in [recorded(), Recorded::default()] {
+            let encoding = recorded.encode(&identity("k"), StatusCode::CREATED);
+            let decoded = Recorded::decode(encoding, &identity("k"), StatusCode::CREATED);
+            assert_eq!(decoded, Ok(recorded));
+        }
+    }
+
+    #[test]
+    fn r4_only_allowed_headers_are_recorded_duplicates_in_order() {
+        let response = http::Response::builder()
+            .header("link", "a")
+            .header("set-cookie", "secret")
+            .header("link", "b")
+            .header("x-request-id", "1")
+            .body(Bytes::new())
+            .unwrap();
+        let recorded = Recorded::of(&response, &ALLOWED);
+        let values: Vec<_> = recorded.headers.iter().map(|(_, value)| value).collect();
+        assert_eq!(values, ["a", "b"]);
+    }
+
+    proptest! {
+        #[test]
+        fn f21_a_changed_byte_is_found(at in 0_usize..100, flip in 1_u8..) {
+            let mut encoding = recorded().encode(&identity("k"), StatusCode::OK);
+            let at = at % encoding.len();
+            encoding[at] ^= flip;
+            prop_assert!(Recorded::decode(encoding, &identity("k"), StatusCode::OK).is_err());
+        }
+
+        #[test]
+        fn f21_a_cut_is_found(keep in 0_usize..100) {
+            let mut encoding = recorded().encode(&identity("k"), StatusCode::OK);
+            encoding.truncate(keep % encoding.len());
+            prop_assert!(Recorded::decode(encoding, &identity("k"), StatusCode::OK).is_err());
+        }
+
+        #[test]
+        fn f21_any_bytes_are_read_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+            let _ = Recorded::decode(bytes, &identity("k"), StatusCode::OK);
+        }
+    }
+
+    #[test]
+    fn f21_a_record_moved_to_another_identity_or_status_is_found() {
+        let encoding = recorded().encode(&identity("k"), StatusCode::OK);
+        assert!(Recorded::decode(encoding.clone(), &identity("other"), StatusCode::OK).is_err());
+        assert!(Recorded::decode(encoding, &identity("k"), StatusCode::CREATED).is_err());
+    }
+}

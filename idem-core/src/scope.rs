@@ -1,0 +1,86 @@
+//! Whose keys these are (rules S2 to S4).
+
+use std::borrow::Cow;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// A value that says whose keys these are: a tenant, a user, an account.
+///
+/// Two values are the same scope exactly if their texts are equal, byte for byte. The text is
+/// hashed before it reaches a database, so no collation can merge two scopes. An empty text is
+/// refused at run time.
+///
+/// ```
+/// use std::borrow::Cow;
+/// use idem_core::Scope;
+///
+/// struct Tenant(String);
+///
+/// impl Scope for Tenant {
+///     fn scope(&self) -> Cow<'_, str> {
+///         Cow::Borrowed(&self.0)
+///     }
+/// }
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` can't be a scope",
+    label = "this type does not say whose keys these are",
+    note = "implement `Scope` for it, or name a field that is a string or an integer, such as `scope = \"claims.tenant_id\"`"
+)]
+pub trait Scope {
+    /// The scope as text; never empty, and the same for the same owner for as long as any record
+    /// lives.
+    fn scope(&self) -> Cow<'_, str>;
+}
+
+impl Scope for str {
+    fn scope(&self) -> Cow<'_, str> {
+        Cow::Borrowed(self)
+    }
+}
+
+impl Scope for String {
+    fn scope(&self) -> Cow<'_, str> {
+        Cow::Borrowed(self)
+    }
+}
+
+macro_rules! through {
+    ($($pointer:ty),*) => {$(
+        #[diagnostic::do_not_recommend]
+        impl<T: Scope + ?Sized> Scope for $pointer {
+            fn scope(&self) -> Cow<'_, str> {
+                T::scope(self)
+            }
+        }
+    )*};
+}
+
+through!(&T, Box<T>, Rc<T>, Arc<T>);
+
+impl Scope for Cow<'_, str> {
+    fn scope(&self) -> Cow<'_, str> {
+        Cow::Borrowed(self)
+    }
+}
+
+macro_rules! integers {
+    ($($integer:ty),*) => {$(
+        impl Scope for $integer {
+            fn scope(&self) -> Cow<'_, str> {
+                Cow::Owned(self.to_string())
+            }
+        }
+    )*};
+}
+
+integers!(
+    u8, u16, u32, u64, u128, usize, i8, i16, i32, i64, i128, isize
+);
+
+#[cfg(feature = "uuid")]
+impl Scope for uuid::Uuid {
+    fn scope(&self) -> Cow<'_, str> {
+        Cow::Owned(self.hyphenated().to_string())
+    }
+}

@@ -1,0 +1,327 @@
+//! SQLite.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Executor as _, Row as _, SqlSafeStr as _, Sqlite, SqliteConnection, SqlitePool};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::lease::Lease;
+use super::{
+    Claim, ClaimRequest, Claimed, Draft, SettleError, Settlement, Store, StoreError, Times,
+};
+use crate::call::{Identity, ScopeDigest};
+use crate::record::{Found, Row, Timestamp};
+
+/// Records in the table `idem_records` of an SQLite database.
+///
+/// SQLite has one writer. Within a process attempts queue for it fairly, before they take a
+/// connection; other processes wait in `BEGIN IMMEDIATE`, for the pool's busy timeout at most, and
+/// are then told that the database is unavailable. Replays only read.
+///
+/// The pool should be in WAL mode, with a busy timeout.
+#[derive(Debug, Clone)]
+pub struct SqliteStore {
+    pool: SqlitePool,
+    writer: Arc<Semaphore>,
+}
+
+impl SqliteStore {
+    /// Keeps records where `pool` connects to: the database of the application's own tables.
+    pub fn new(pool: SqlitePool) -> Self {
+        Self {
+            pool,
+            writer: Arc::new(Semaphore::new(1)),
+        }
+    }
+
+    /// Creates the table `idem_records`, or brings it up to date.
+    ///
+    /// The bookkeeping is in `idem_migrations`, apart from the application's own migrations.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the database reports.
+    pub async fn migrate(&self) -> Result<(), StoreError> {
+        let mut migrator = Migrator::with_migrations(vec![Migration::new(
+            1,
+            Cow::Borrowed("records"),
+            MigrationType::Simple,
+            include_str!("../../migrations/sqlite/0001_records.sql").into_sql_str(),
+            false,
+        )]);
+        migrator.dangerous_set_table_name("idem_migrations");
+        migrator
+            .run(&self.pool)
+            .await
+            .map_err(|error| StoreError::Misconfigured(error.into()))
+    }
+
+    async fn lease(&self) -> Result<Lease<Sqlite>, StoreError> {
+        Lease::acquire(&self.pool).await.map_err(store_error)
+    }
+
+    /// Waits for this process's turn to write, as long as for a connection.
+    async fn turn(&self) -> Result<OwnedSemaphorePermit, StoreError> {
+        let turn = Arc::clone(&self.writer).acquire_owned();
+        let patience = self.pool.options().get_acquire_timeout();
+        match tokio::time::timeout(patience, turn).await {
+            Ok(Ok(turn)) => Ok(turn),
+            Ok(Err(closed)) => Err(StoreError::Unavailable(closed.into())),
+            Err(elapsed) => Err(StoreError::Unavailable(elapsed.into())),
+        }
+    }
+
+    async fn begin_writing(&self) -> Result<SqliteClaim, StoreError> {
+        let turn = self.turn().await?;
+        let mut lease = self.lease().await?;
+        let begun = lease.begin(BEGIN.into_sql_str()).await;
+        begun.map_err(store_error)?;
+        Ok(SqliteClaim { lease, _turn: turn })
+    }
+
+    async fn write_once(&self, statement: Statement<'_>) -> Result<u64, StoreError> {
+        let _turn = self.turn().await?;
+        let mut lease = self.lease().await?;
+        let done = lease.execute(statement).await.map_err(store_error)?;
+        lease.release();
+        Ok(done.rows_affected())
+    }
+}
+
+type Statement<'q> = sqlx::query::Query<'q, Sqlite, sqlx::sqlite::SqliteArguments>;
+
+/// An open SQLite transaction that holds an identity, and the right to write.
+#[derive(Debug)]
+pub struct SqliteClaim {
+    lease: Lease<Sqlite>,
+    // Dropped after the lease, so that the next writer finds the lock free or nearly so.
+    _turn: OwnedSemaphorePermit,
+}
+
+impl Claim for SqliteClaim {
+    type Connection = SqliteConnection;
+
+    fn connection(&mut self) -> &mut SqliteConnection {
+        &mut self.lease
+    }
+}
+
+/// The savepoint can only be released, or rolled back to, while the claim's own transaction lives:
+/// that is how a handler that ended it is found out.
+const BEGIN: &str = "BEGIN IMMEDIATE; SAVEPOINT idem_attempt";
+
+const KEEP: &str = "RELEASE SAVEPOINT idem_attempt";
+
+const UNDO: &str = "ROLLBACK TO SAVEPOINT idem_attempt";
+
+macro_rules! now {
+    () => {
+        "CAST(round(unixepoch('now', 'subsec') * 1000) AS INTEGER) * 1000"
+    };
+}
+
+const FIND: &str = concat!(
+    "SELECT state, attempts, status, fingerprint, response, settled_at, expires_at, ",
+    now!(),
+    " FROM main.idem_records WHERE identity = $1"
+);
+
+const INSERT: &str = concat!(
+    "INSERT INTO main.idem_records \
+     (identity, operation, state, attempts, status, fingerprint, response, settled_at, expires_at) \
+     SELECT $1, $2, $3, $4, $5, $6, $7, clock.now, clock.now + $8 \
+     FROM (SELECT ",
+    now!(),
+    " AS now) AS clock RETURNING settled_at, expires_at"
+);
+
+const UPDATE: &str = concat!(
+    "UPDATE main.idem_records \
+     SET operation = $2, state = $3, attempts = $4, status = $5, fingerprint = $6, response = $7, \
+     settled_at = clock.now, expires_at = clock.now + $8 \
+     FROM (SELECT ",
+    now!(),
+    " AS now) AS clock WHERE identity = $1 AND attempts = $9 AND settled_at = $10 \
+     RETURNING settled_at, expires_at"
+);
+
+const PURGE: &str = concat!(
+    "DELETE FROM main.idem_records WHERE rowid IN ( \
+     SELECT rowid FROM main.idem_records WHERE expires_at <= ",
+    now!(),
+    " ORDER BY expires_at LIMIT $1)"
+);
+
+const ERASE: &str = "DELETE FROM main.idem_records WHERE identity BETWEEN $1 AND $2";
+
+impl Store for SqliteStore {
+    type Connection = SqliteConnection;
+    type Claim = SqliteClaim;
+
+    async fn begin(&self) -> Result<SqliteClaim, StoreError> {
+        self.begin_writing().await
+    }
+
+    async fn claim(&self, request: ClaimRequest<'_>) -> Result<Claimed<SqliteClaim>, StoreError> {
+        let is_seen = |found: &Option<Found>| {
+            found.as_ref().map(|found| found.record.version()) == request.seen
+        };
+        let before = self.find(request.identity).await?;
+        if !is_seen(&before) {
+            return Ok(Claimed::Changed(before));
+        }
+        let mut claim = self.begin_writing().await?;
+        let held = read(&mut claim.lease, request.identity).await?;
+        if is_seen(&held) {
+            return Ok(Claimed::Won(claim));
+        }
+        claim.lease.rollback().await.map_err(store_error)?;
+        claim.lease.release();
+        Ok(Claimed::Changed(held))
+    }
+
+    async fn settle(
+        &self,
+        claim: SqliteClaim,
+        settlement: Settlement<'_>,
+    ) -> Result<Option<Times>, SettleError> {
+        let SqliteClaim { mut lease, _turn } = claim;
+        let end = if settlement.keep_writes { KEEP } else { UNDO };
+        lease.execute(end).await.map_err(savepoint_error)?;
+        let times = match settlement.record {
+            Some(draft) => Some(write(&mut lease, draft).await?),
+            None => None,
+        };
+        match lease.depth() {
+            0 => return Err(SettleError::Ended),
+            1 => {}
+            _ => return Err(SettleError::Aborted("a savepoint was left open".into())),
+        }
+        match lease.commit().await {
+            Ok(()) => {
+                lease.release();
+                Ok(times)
+            }
+            Err(error) if is_answer(&error) => Err(SettleError::Refused(error.into())),
+            Err(error) => Err(SettleError::Unknown(error.into(), times)),
+        }
+    }
+
+    async fn find(&self, identity: &Identity) -> Result<Option<Found>, StoreError> {
+        let mut lease = self.lease().await?;
+        let found = read(&mut lease, identity).await?;
+        lease.release();
+        Ok(found)
+    }
+
+    async fn purge_expired(&self, limit: u32) -> Result<u64, StoreError> {
+        let statement = sqlx::query(PURGE).bind(i64::from(limit));
+        self.write_once(statement).await
+    }
+
+    async fn erase(&self, scope: &ScopeDigest) -> Result<u64, StoreError> {
+        let (first, last) = (scope.first(), scope.last());
+        let statement = sqlx::query(ERASE).bind(&first[..]).bind(&last[..]);
+        self.write_once(statement).await
+    }
+}
+
+async fn read(lease: &mut Lease<Sqlite>, identity: &Identity) -> Result<Option<Found>, StoreError> {
+    let row = sqlx::query(FIND)
+        .bind(identity.as_bytes().as_slice())
+        .fetch_optional(&mut **lease)
+        .await
+        .map_err(store_error)?;
+    row.map(|row| found(&row, identity)).transpose()
+}
+
+async fn write(lease: &mut Lease<Sqlite>, draft: Draft<'_>) -> Result<Times, SettleError> {
+    let fingerprint = draft.fingerprint.to_bytes();
+    let ttl = i64::try_from(draft.ttl.as_micros()).unwrap_or(i64::MAX);
+    let statement = if draft.replaces.is_some() {
+        UPDATE
+    } else {
+        INSERT
+    };
+    let mut query = sqlx::query(statement)
+        .bind(draft.identity.as_bytes().as_slice())
+        .bind(draft.operation.as_str())
+        .bind(draft.state.code())
+        .bind(draft.attempts)
+        .bind(i32::from(draft.status.as_u16()))
+        .bind(&fingerprint[..])
+        .bind(draft.response)
+        .bind(ttl);
+    if let Some(replaced) = draft.replaces {
+        query = query.bind(replaced.attempts).bind(replaced.settled_at.0);
+    }
+    let row = query
+        .fetch_optional(&mut **lease)
+        .await
+        .map_err(write_error)?
+        .ok_or(SettleError::Superseded)?;
+    Ok(Times {
+        settled_at: Timestamp(row.try_get(0).map_err(write_error)?),
+        expires_at: Timestamp(row.try_get(1).map_err(write_error)?),
+    })
+}
+
+fn found(row: &SqliteRow, identity: &Identity) -> Result<Found, StoreError> {
+    let read = || {
+        Ok::<_, sqlx::Error>(Row {
+            state: row.try_get(0)?,
+            attempts: row.try_get(1)?,
+            status: row.try_get(2)?,
+            fingerprint: row.try_get(3)?,
+            response: row.try_get(4)?,
+            settled_at: row.try_get(5)?,
+            expires_at: row.try_get(6)?,
+        })
+    };
+    Ok(Found {
+        record: read().map_err(store_error)?.decode(identity)?,
+        now: Timestamp(row.try_get(7).map_err(store_error)?),
+    })
+}
+
+/// SQLite's primary result code.
+fn code(error: &sqlx::Error) -> Option<i32> {
+    let extended: i32 = error.as_database_error()?.code()?.parse().ok()?;
+    Some(extended & 0xff)
+}
+
+/// Whether SQLite said no, rather than failing to read or write its files.
+fn is_answer(error: &sqlx::Error) -> bool {
+    const IOERR: i32 = 10;
+    code(error).is_some_and(|code| code != IOERR)
+}
+
+fn store_error(error: sqlx::Error) -> StoreError {
+    let missing = |error: &dyn sqlx::error::DatabaseError| {
+        error.message().contains("no such table") || error.message().contains("no such column")
+    };
+    match error.as_database_error() {
+        // SQLite has one code for all errors of a statement.
+        Some(database) if missing(database) => StoreError::Misconfigured(error.into()),
+        _ => StoreError::Unavailable(error.into()),
+    }
+}
+
+fn savepoint_error(error: sqlx::Error) -> SettleError {
+    const ERROR: i32 = 1;
+    match code(&error) {
+        // The only way in which this statement is wrong: there is no such savepoint.
+        Some(ERROR) => SettleError::Ended,
+        _ => SettleError::Refused(error.into()),
+    }
+}
+
+fn write_error(error: sqlx::Error) -> SettleError {
+    match error.as_database_error() {
+        Some(database) if database.is_unique_violation() => SettleError::Superseded,
+        _ => SettleError::Refused(error.into()),
+    }
+}
