@@ -1,0 +1,160 @@
+//! The request's body: buffered, hashed, and handed on to its extractor.
+
+use axum::body::Body as AxumBody;
+use axum::extract::{
+    Extension, Form, FromRequest, FromRequestParts, Json, MatchedPath, OriginalUri, Path, Query,
+    RawForm, RawQuery, Request, State,
+};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderMap, Method, Uri, Version};
+use idem_core::Content;
+use idem_core::canonical::EncodeError;
+use serde::Serialize;
+
+/// A handler's last argument: what of it is bound to the idempotency key.
+///
+/// Implemented for `Json` and `Form` of whatever is `Serialize`, for `Bytes` and `String`, for
+/// `Option` and `Result` of these, and for axum's extractors that read no body. An extractor of
+/// your own says what it has read:
+///
+/// ```
+/// use idem_axum::{Content, EncodeError, RequestBody};
+///
+/// struct Validated<T>(T);
+///
+/// impl<T: serde::Serialize> RequestBody for Validated<T> {
+///     fn content(&self) -> Result<Content, EncodeError> {
+///         Content::of(&self.0)
+///     }
+/// }
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` can't be fingerprinted",
+    label = "the last argument is the body, and nothing binds this one to the key",
+    note = "derive `Serialize` for the payload, or choose what is bound: `fingerprint = path::to::function`, `fingerprint = \"raw\"` for the bytes, `body = \"none\"` if it reads no body",
+    note = "an extractor of your own can implement `RequestBody`"
+)]
+pub trait RequestBody {
+    /// What is bound.
+    ///
+    /// # Errors
+    ///
+    /// What the payload's own `Serialize` reports; the request is then refused as misconfigured.
+    fn content(&self) -> Result<Content, EncodeError>;
+}
+
+macro_rules! payloads {
+    ($($extractor:ident),*) => {$(
+        #[diagnostic::do_not_recommend]
+        impl<T: Serialize> RequestBody for $extractor<T> {
+            fn content(&self) -> Result<Content, EncodeError> {
+                Content::of(&self.0)
+            }
+        }
+    )*};
+}
+
+payloads!(Json, Form);
+
+macro_rules! bytes {
+    ($($extractor:ty),*) => {$(
+        impl RequestBody for $extractor {
+            fn content(&self) -> Result<Content, EncodeError> {
+                Ok(Content::Raw)
+            }
+        }
+    )*};
+}
+
+bytes!(Bytes, String, RawForm);
+
+macro_rules! bodiless {
+    ($($extractor:ident $(<$parameter:ident>)?),*) => {$(
+        impl $(<$parameter>)? RequestBody for $extractor $(<$parameter>)? {
+            fn content(&self) -> Result<Content, EncodeError> {
+                Ok(Content::None)
+            }
+        }
+    )*};
+}
+
+bodiless!(
+    State<T>,
+    Path<T>,
+    Query<T>,
+    Extension<T>,
+    RawQuery,
+    OriginalUri,
+    MatchedPath,
+    HeaderMap,
+    Method,
+    Uri,
+    Version,
+    Nothing
+);
+
+#[diagnostic::do_not_recommend]
+impl<B: RequestBody> RequestBody for Option<B> {
+    fn content(&self) -> Result<Content, EncodeError> {
+        self.as_ref().map_or(Ok(Content::None), B::content)
+    }
+}
+
+/// What could not be extracted is bound by its bytes.
+#[diagnostic::do_not_recommend]
+impl<B: RequestBody, E> RequestBody for Result<B, E> {
+    fn content(&self) -> Result<Content, EncodeError> {
+        self.as_ref().map_or(Ok(Content::Raw), B::content)
+    }
+}
+
+/// Stands in for the last argument of a handler that has no extractor at all.
+#[derive(Debug)]
+pub struct Nothing;
+
+impl<S: Sync> FromRequestParts<S> for Nothing {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(_: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        Ok(Self)
+    }
+}
+
+/// The last argument, with the bytes that it was extracted from.
+#[derive(Debug)]
+pub struct Body<T> {
+    /// What was extracted.
+    pub value: T,
+    /// The bytes as received.
+    pub raw: Bytes,
+}
+
+/// Marks how the value in a [`Body`] is extracted; axum's own markers are private, and an impl for
+/// them would overlap with axum's blanket one.
+#[derive(Debug)]
+pub struct Via<M>(std::marker::PhantomData<M>);
+
+impl<S, M, T> FromRequest<S, Via<M>> for Body<T>
+where
+    S: Send + Sync,
+    T: FromRequest<S, M>,
+{
+    type Rejection = Response;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
+        let (parts, body) = request.into_parts();
+        // The extensions hold the limit that the application sets for request bodies.
+        let mut limited = Request::new(body);
+        limited.extensions_mut().clone_from(&parts.extensions);
+        let raw = Bytes::from_request(limited, state)
+            .await
+            .map_err(IntoResponse::into_response)?;
+        let buffered = Request::from_parts(parts, AxumBody::from(raw.clone()));
+        let value = T::from_request(buffered, state)
+            .await
+            .map_err(IntoResponse::into_response)?;
+        Ok(Self { value, raw })
+    }
+}

@@ -1,0 +1,55 @@
+//! Responses, both ways.
+
+use axum::body::{Body, HttpBody as _};
+use axum::response::{IntoResponse, Response};
+use http::header::CONTENT_TYPE;
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use idem_core::Ran;
+use idem_core::store::BoxError;
+
+/// What a handler may return.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a response",
+    label = "the handler's return type is not a response",
+    note = "return a type that implements `axum::response::IntoResponse`, or a `Result` of two"
+)]
+pub trait HandlerResponse {
+    fn into_handler_response(self) -> Response;
+}
+
+#[diagnostic::do_not_recommend]
+impl<R: IntoResponse> HandlerResponse for R {
+    fn into_handler_response(self) -> Response {
+        self.into_response()
+    }
+}
+
+/// A complete response on its way out.
+pub(crate) fn respond(response: idem_core::Response) -> Response {
+    response.map(Body::from)
+}
+
+/// Completes a handler's response: a body is read up to `limit` bytes, one that has no end is not
+/// read at all.
+pub(crate) async fn complete<C>(claim: C, response: Response, limit: usize) -> Ran<C> {
+    let (parts, body) = response.into_parts();
+    let content_type = parts.headers.get(CONTENT_TYPE);
+    let endless =
+        content_type.is_some_and(|value| value.as_bytes().starts_with(b"text/event-stream"));
+    let least = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+    if endless || least > limit {
+        return Ran::TooLarge(claim);
+    }
+    match Limited::new(body, limit).collect().await {
+        Ok(body) => Ran::Answered(claim, http::Response::from_parts(parts, body.to_bytes())),
+        Err(error) if is_too_large(&*error) => Ran::TooLarge(claim),
+        Err(error) => Ran::Broken(error),
+    }
+}
+
+fn is_too_large(error: &(dyn std::error::Error + 'static)) -> bool {
+    error.is::<LengthLimitError>()
+}
+
+/// What the generated code hands back: the transaction and the handler's response.
+pub(crate) type Handled<C> = Result<(C, Response), BoxError>;

@@ -1,0 +1,194 @@
+//! The attributes beside `#[idempotent]`: which of them go where, recognised by the last segment of their path.
+
+use proc_macro2::{TokenStream, TokenTree};
+use quote::{ToTokens, quote};
+use syn::{AttrStyle, Attribute, Meta};
+
+/// The attributes of the function that is emitted.
+#[derive(Debug, Default)]
+pub(crate) struct Attributes {
+    /// In their order, on what the framework calls.
+    pub(crate) outer: Vec<TokenStream>,
+    /// On the function as it was written: `#[instrument]`, whose fields name its arguments, and `#![…]`.
+    pub(crate) inner: Vec<TokenStream>,
+}
+
+impl Attributes {
+    pub(crate) fn split(attributes: &[Attribute]) -> Self {
+        let mut split = Self::default();
+        for attribute in attributes {
+            if matches!(attribute.style, AttrStyle::Inner(_)) {
+                // Behind the opening brace it would not be alone; in front of the function it means the same.
+                let meta = &attribute.meta;
+                split.inner.push(quote!(#[#meta]));
+            } else if let Some(condition) = Condition::of(attribute) {
+                let (inner, outer) = condition.metas.iter().partition(|meta| is_instrument(meta));
+                split.inner.extend(condition.on(inner));
+                split.outer.extend(condition.on(outer));
+            } else if is_instrument(&attribute.meta.to_token_stream()) {
+                split.inner.push(attribute.to_token_stream());
+            } else {
+                split.outer.push(attribute.to_token_stream());
+            }
+        }
+        split
+    }
+}
+
+/// The path of every attribute, and its last segment; also of those behind a `#[cfg_attr]`.
+pub(crate) fn paths(attributes: &[Attribute]) -> Vec<(TokenStream, String)> {
+    attributes
+        .iter()
+        .flat_map(|attribute| {
+            Condition::of(attribute).map_or_else(
+                || vec![attribute.meta.to_token_stream()],
+                |condition| condition.metas,
+            )
+        })
+        .map(|meta| {
+            let path = path(&meta);
+            let last = last_segment(&path);
+            (path, last)
+        })
+        .collect()
+}
+
+/// `#[cfg_attr(predicate, metas…)]`.
+struct Condition {
+    predicate: TokenStream,
+    metas: Vec<TokenStream>,
+}
+
+impl Condition {
+    fn of(attribute: &Attribute) -> Option<Self> {
+        let Meta::List(list) = &attribute.meta else {
+            return None;
+        };
+        if !list.path.is_ident("cfg_attr") {
+            return None;
+        }
+        let mut parts = vec![TokenStream::new()];
+        for token in list.tokens.clone() {
+            match (token, parts.last_mut()) {
+                (TokenTree::Punct(comma), _) if comma.as_char() == ',' => {
+                    parts.push(TokenStream::new())
+                }
+                (token, Some(last)) => last.extend([token]),
+                (_, None) => {}
+            }
+        }
+        let predicate = parts.remove(0);
+        parts.retain(|meta| !meta.is_empty());
+        Some(Self {
+            predicate,
+            metas: parts,
+        })
+    }
+
+    fn on(&self, metas: Vec<&TokenStream>) -> Option<TokenStream> {
+        let predicate = &self.predicate;
+        (!metas.is_empty()).then(|| quote!(#[cfg_attr(#predicate, #(#metas),*)]))
+    }
+}
+
+fn is_instrument(meta: &TokenStream) -> bool {
+    last_segment(&path(meta)) == "instrument"
+}
+
+fn path(meta: &TokenStream) -> TokenStream {
+    let is_path = |token: &TokenTree| match token {
+        TokenTree::Ident(_) => true,
+        TokenTree::Punct(punct) => punct.as_char() == ':',
+        _ => false,
+    };
+    meta.clone().into_iter().take_while(is_path).collect()
+}
+
+fn last_segment(path: &TokenStream) -> String {
+    path.clone()
+        .into_iter()
+        .last()
+        .map(|token| token.to_string())
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use syn::{ItemFn, parse_quote};
+
+    use super::*;
+
+    fn texts(tokens: &[TokenStream]) -> Vec<String> {
+        tokens.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn instrument_moves_by_any_path_and_the_others_keep_their_order() {
+        let function: ItemFn = parse_quote! {
+            /// Pays.
+            #[instrument]
+            #[axum::debug_handler]
+            #[tracing::instrument(skip(tx))]
+            #[cfg(unix)]
+            #[::tracing::instrument]
+            async fn pay() { #![allow(unused)] }
+        };
+        let split = Attributes::split(&function.attrs);
+        assert_eq!(
+            texts(&split.outer),
+            texts(&[
+                quote!(#[doc = r" Pays."]),
+                quote!(#[axum::debug_handler]),
+                quote!(#[cfg(unix)])
+            ])
+        );
+        assert_eq!(
+            texts(&split.inner),
+            texts(&[
+                quote!(#[instrument]),
+                quote!(#[tracing::instrument(skip(tx))]),
+                quote!(#[::tracing::instrument]),
+                quote!(#[allow(unused)]),
+            ])
+        );
+    }
+
+    #[test]
+    fn instrument_moves_out_of_a_condition() {
+        let function: ItemFn = parse_quote! {
+            #[cfg_attr(all(unix, feature = "trace"), tracing::instrument(skip(tx), err), inline)]
+            #[cfg_attr(unix, inline)]
+            #[cfg_attr(unix, instrument,)]
+            async fn pay() {}
+        };
+        let split = Attributes::split(&function.attrs);
+        assert_eq!(
+            texts(&split.outer),
+            texts(&[
+                quote!(#[cfg_attr(all(unix, feature = "trace"), inline)]),
+                quote!(#[cfg_attr(unix, inline)])
+            ])
+        );
+        assert_eq!(
+            texts(&split.inner),
+            texts(&[
+                quote!(#[cfg_attr(all(unix, feature = "trace"), tracing::instrument(skip(tx), err))]),
+                quote!(#[cfg_attr(unix, instrument)]),
+            ])
+        );
+    }
+
+    #[test]
+    fn paths_are_found_behind_conditions_too() {
+        let function: ItemFn = parse_quote! {
+            #[cfg_attr(unix, actix_web::get("/"), inline)]
+            #[path = "x"]
+            async fn pay() {}
+        };
+        let names: Vec<_> = paths(&function.attrs)
+            .into_iter()
+            .map(|(_, last)| last)
+            .collect();
+        assert_eq!(names, ["get", "inline", "path"]);
+    }
+}

@@ -1,0 +1,63 @@
+//! What a key is bound to must be one thing, and must be there.
+
+use quote::ToTokens;
+use syn::LitStr;
+
+use super::Arguments;
+use super::scope::no_argument;
+use crate::errors::Errors;
+use crate::framework::Framework;
+use crate::model::Content;
+use crate::options::Name;
+use crate::parse::Given;
+use crate::value::Value;
+
+/// The extractor that reads the body, and what of it the key is bound to.
+pub(crate) fn check<F: Framework>(
+    given: &Given,
+    arguments: &Arguments,
+    errors: &mut Errors,
+) -> (Option<usize>, Content) {
+    let named = named(given, arguments, errors);
+    let body = F::body(&arguments.extractors, named, errors);
+    if let Some(Value::Choice(choice)) = given.value(Name::Body)
+        && choice.word == "none"
+    {
+        if let Some(fingerprint) = given.entry(Name::Fingerprint) {
+            let problem = r#"`fingerprint` contradicts `body = "none"`; remove one of the two"#;
+            errors.spanned(&fingerprint.tokens, problem);
+        }
+        return (body, Content::None);
+    }
+    let content = match given.value(Name::Fingerprint) {
+        Some(Value::Choice(choice)) if choice.word == "raw" => Content::Raw,
+        Some(Value::Function(function)) => {
+            if body.is_none() {
+                let name = function.to_token_stream().to_string().replace(' ', "");
+                errors.spanned(
+                    function,
+                    format!("`{name}` has no body to read; take one as the last argument"),
+                );
+            }
+            Content::Function(function.clone())
+        }
+        _ => Content::Body,
+    };
+    (body, content)
+}
+
+/// The extractor that `body = "…"` names.
+fn named<'a>(
+    given: &'a Given,
+    arguments: &Arguments,
+    errors: &mut Errors,
+) -> Option<(&'a LitStr, usize)> {
+    let Some(Value::Argument(literal)) = given.value(Name::Body) else {
+        return None;
+    };
+    let index = arguments.binding(&literal.value());
+    if index.is_none() {
+        errors.at(literal.span(), no_argument(&literal.value(), arguments));
+    }
+    index.map(|index| (literal, index))
+}

@@ -1,0 +1,56 @@
+//! What is emitted in place of a handler with mistakes: only those mistakes are reported, and editors go on to
+//! complete what is in its body.
+
+use proc_macro2::{Span, TokenStream};
+use quote::quote;
+use syn::{Error, ItemFn, Safety, Token, Visibility};
+
+use crate::attributes::Attributes;
+use crate::check;
+use crate::expand;
+use crate::expand::lifetimes::owned_generics;
+use crate::framework::Framework;
+use crate::parse::Given;
+
+/// The messages, and a function that the framework accepts wherever it would have accepted the handler.
+///
+/// It takes no arguments, so that no argument is refused a second time. The function as it was written stands in its
+/// body, so that nothing it refers to becomes unused.
+pub(crate) fn expand<F: Framework>(given: &Given, function: &ItemFn, error: &Error) -> TokenStream {
+    let messages = error.to_compile_error();
+    if function.sig.receiver().is_some() {
+        return quote!(#messages #function);
+    }
+    let Attributes { outer, inner } = Attributes::split(&function.attrs);
+    let written = as_written(function);
+    let visibility = &function.vis;
+    let name = &function.sig.ident;
+    let generics = owned_generics(&function.sig.generics);
+    let clause = &generics.where_clause;
+    let private = expand::private::<F>(check::root(given).as_ref());
+    quote! {
+        #messages
+        #(#outer)*
+        #[allow(dead_code)]
+        #visibility async fn #name #generics() -> #private::Response #clause {
+            #(#inner)*
+            #written
+            ::core::unreachable!()
+        }
+    }
+}
+
+fn as_written(function: &ItemFn) -> ItemFn {
+    let mut written = function.clone();
+    written.attrs.clear();
+    written.vis = Visibility::Inherited;
+    let signature = &mut written.sig;
+    signature.constness = None;
+    signature
+        .asyncness
+        .get_or_insert(Token![async](Span::call_site()));
+    signature.safety = Safety::Default;
+    signature.abi = None;
+    signature.variadic = None;
+    written
+}

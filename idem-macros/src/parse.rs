@@ -1,0 +1,200 @@
+//! Reads the attribute's arguments and the function below it, and goes on after a mistake.
+
+use proc_macro2::{Delimiter, TokenStream, TokenTree};
+use quote::ToTokens;
+use syn::ext::IdentExt;
+use syn::parse::{ParseStream, Parser};
+use syn::{Error, Ident, Item, ItemFn, Result, Token, TraitItemFn, parse2};
+
+use crate::errors::Errors;
+use crate::options::{Name, OPTIONS, Shape, Spec};
+use crate::suggest;
+use crate::value::{self, Value};
+
+/// The options that were given.
+#[derive(Default)]
+pub(crate) struct Given {
+    entries: Vec<Entry>,
+    /// What misspelled options stand for, probably: those are not missing as well.
+    meant: Vec<Name>,
+}
+
+/// One option that was given.
+
+pub(crate) struct Entry {
+    pub(crate) spec: &'static Spec,
+    pub(crate) key: Ident,
+    /// All that is written behind the `=`.
+    pub(crate) tokens: TokenStream,
+    /// None where a mistake was reported.
+    pub(crate) value: Option<Value>,
+}
+
+impl Given {
+    pub(crate) fn entry(&self, name: Name) -> Option<&Entry> {
+        self.entries.iter().find(|entry| entry.spec.name == name)
+    }
+
+    pub(crate) fn value(&self, name: Name) -> Option<&Value> {
+        self.entry(name)?.value.as_ref()
+    }
+
+    /// Whether nothing was written that could stand for the option, not even with a mistake.
+    pub(crate) fn lacks(&self, name: Name) -> bool {
+        self.entry(name).is_none() && !self.meant.contains(&name)
+    }
+}
+
+/// Reads the arguments of the attribute.
+pub(crate) fn arguments(tokens: TokenStream, errors: &mut Errors) -> Given {
+    let mut given = Given::default();
+    let parser = |input: ParseStream<'_>| -> Result<()> {
+        while !input.is_empty() {
+            argument(input, &mut given, errors)?;
+            if input.peek(Token![,]) {
+                input.parse::<Token![,]>()?;
+            } else if !input.is_empty() {
+                errors.at(input.span(), "missing `,` before this");
+                if !input.peek(Ident::peek_any) {
+                    up_to_comma(input)?;
+                }
+            }
+        }
+        Ok(())
+    };
+    if let Err(error) = parser.parse2(tokens) {
+        errors.push(error);
+    }
+    given
+}
+
+/// Reads one argument.
+fn argument(input: ParseStream<'_>, given: &mut Given, errors: &mut Errors) -> Result<()> {
+    if input.peek(Token![,]) {
+        errors.at(input.span(), "unexpected `,`; remove it");
+        return Ok(());
+    }
+    if !input.peek(Ident::peek_any) {
+        errors.spanned(
+            up_to_comma(input)?,
+            format!("expected an argument, such as `{}`", OPTIONS[0].example),
+        );
+        return Ok(());
+    }
+    let key = Ident::parse_any(input)?;
+    let word = key.unraw().to_string();
+    let words = || OPTIONS.iter().map(|spec| spec.word);
+    let Some(spec) = Spec::find(&word) else {
+        errors.at(
+            key.span(),
+            format!(
+                "unknown argument `{word}`; {}",
+                suggest::remedy(&word, words(), '`')
+            ),
+        );
+        given.meant.extend(
+            suggest::nearest(&word, words())
+                .and_then(Spec::find)
+                .map(|spec| spec.name),
+        );
+        up_to_comma(input)?;
+        return Ok(());
+    };
+    let equals = input.parse::<Option<Token![=]>>()?;
+    let tokens = if equals.is_some() || input.peek(syn::token::Paren) {
+        value_tokens(input)?
+    } else {
+        TokenStream::new()
+    };
+    if given.entry(spec.name).is_some() {
+        errors.at(
+            key.span(),
+            format!("duplicate argument `{word}`; remove one of the two"),
+        );
+        return Ok(());
+    }
+    let value = match (equals, spec.shape) {
+        (None, Shape::Flag) if tokens.is_empty() => Ok(Value::Flag),
+        (Some(_), _) if !tokens.is_empty() => value::read(spec, &tokens),
+        (_, Shape::Flag) => Err(Error::new_spanned(
+            &tokens,
+            format!("`{word}` takes no value; remove this"),
+        )),
+        _ => Err(Error::new_spanned(
+            if tokens.is_empty() {
+                key.to_token_stream()
+            } else {
+                tokens.clone()
+            },
+            format!("missing value; write it as in `{}`", spec.example),
+        )),
+    };
+    let value = value.map_err(|error| errors.push(error)).ok();
+    given.entries.push(Entry {
+        spec,
+        key,
+        tokens,
+        value,
+    });
+    Ok(())
+}
+
+/// A literal ends a value even where its comma was forgotten; all else goes on up to the comma.
+fn value_tokens(input: ParseStream<'_>) -> Result<TokenStream> {
+    let first = input.fork().parse::<TokenTree>();
+    if matches!(first, Ok(TokenTree::Literal(_))) {
+        input.parse::<TokenTree>().map(TokenTree::into_token_stream)
+    } else {
+        up_to_comma(input)
+    }
+}
+
+/// All tokens before the next comma that is not between angle brackets.
+fn up_to_comma(input: ParseStream<'_>) -> Result<TokenStream> {
+    let mut tokens = TokenStream::new();
+    let mut depth = 0_usize;
+    while !input.is_empty() && (depth > 0 || !input.peek(Token![,])) {
+        if input.peek(Token![->]) || input.peek(Token![=>]) {
+            tokens.extend([input.parse::<TokenTree>()?]);
+        } else if input.peek(Token![<]) {
+            depth += 1;
+        } else if input.peek(Token![>]) {
+            depth = depth.saturating_sub(1);
+        }
+        tokens.extend([input.parse::<TokenTree>()?]);
+    }
+    Ok(tokens)
+}
+
+/// Reads the function that the attribute is on.
+///
+/// # Errors
+///
+/// The item is something else.
+pub(crate) fn function(tokens: &TokenStream) -> Result<ItemFn> {
+    parse2::<ItemFn>(tokens.clone()).map_err(|error| {
+        let first = without_attributes(tokens);
+        if parse2::<TraitItemFn>(tokens.clone()).is_ok() {
+            Error::new_spanned(
+                first,
+                "the function has no body; `#[idempotent]` goes on an `async fn`",
+            )
+        } else if parse2::<Item>(tokens.clone()).is_ok() {
+            Error::new_spanned(
+                first,
+                "not a function; `#[idempotent]` goes on an `async fn`",
+            )
+        } else {
+            error
+        }
+    })
+}
+
+/// The first token behind the attributes.
+fn without_attributes(tokens: &TokenStream) -> Option<TokenTree> {
+    tokens.clone().into_iter().find(|token| match token {
+        TokenTree::Punct(punct) => punct.as_char() != '#',
+        TokenTree::Group(group) => group.delimiter() != Delimiter::Bracket,
+        _ => true,
+    })
+}
