@@ -1,0 +1,361 @@
+//! The domain: accounts, payments, refunds and charges, without HTTP and without idempotency.
+//!
+//! Amounts are minor units. Nothing here knows of keys or retries: that is the attribute's work.
+
+use std::future::Future;
+
+use serde::{Deserialize, Serialize};
+use sqlx::{ColumnIndex, Decode, FromRow, Row, Type};
+
+/// What an account of a new tenant holds.
+pub const STARTING_BALANCE: i64 = 100_000;
+
+/// More than there is, and far from any overflow.
+const MOST: i64 = 1_000_000_000_000_000;
+
+/// A balance.
+#[derive(Debug, Serialize)]
+pub struct Account {
+    /// Who holds it.
+    pub name: String,
+    /// In minor units.
+    pub balance: i64,
+}
+
+/// A payment that is asked for.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct NewPayment {
+    /// The debtor.
+    pub from: String,
+    /// The creditor.
+    pub to: String,
+    /// In minor units, at least 1.
+    pub amount: i64,
+    /// Free text.
+    pub note: Option<String>,
+}
+
+/// A payment that was made.
+#[derive(Debug, Serialize)]
+pub struct Payment {
+    /// Its number.
+    pub id: i64,
+    /// The debtor.
+    pub from: String,
+    /// The creditor.
+    pub to: String,
+    /// In minor units.
+    pub amount: i64,
+    /// Free text.
+    pub note: Option<String>,
+    /// RFC 3339, UTC.
+    pub created_at: String,
+}
+
+/// A refund that is asked for.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct NewRefund {
+    /// In minor units, at least 1.
+    pub amount: i64,
+}
+
+/// A refund that was made.
+#[derive(Debug, Serialize)]
+pub struct Refund {
+    /// Its number.
+    pub id: i64,
+    /// The payment that it belongs to.
+    pub payment: i64,
+    /// In minor units.
+    pub amount: i64,
+    /// RFC 3339, UTC.
+    pub created_at: String,
+}
+
+/// A card charge that is asked for.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct NewCharge {
+    /// In minor units, at least 1.
+    pub amount: i64,
+    /// ISO 4217, lower case.
+    pub currency: String,
+    /// A card token.
+    pub source: Option<String>,
+}
+
+/// A card charge that was made.
+#[derive(Debug)]
+pub struct Charge {
+    /// Its number.
+    pub id: i64,
+    /// In minor units.
+    pub amount: i64,
+    /// ISO 4217, lower case.
+    pub currency: String,
+}
+
+/// Rows by position, so that one impl serves every database, and without a second compilation of
+/// sqlx for its derive macro.
+macro_rules! from_row {
+    ($($row:ident { $($field:ident: $type:ty),* })*) => {$(
+        impl<'r, R: Row> FromRow<'r, R> for $row
+        where
+            usize: ColumnIndex<R>,
+            $($type: Decode<'r, R::Database> + Type<R::Database>),*
+        {
+            fn from_row(row: &'r R) -> sqlx::Result<Self> {
+                let mut column = 0..;
+                $(let $field: $type = row.try_get(column.next().unwrap_or_default())?;)*
+                Ok(Self { $($field),* })
+            }
+        }
+    )*};
+}
+
+from_row! {
+    Account { name: String, balance: i64 }
+    Payment { id: i64, from: String, to: String, amount: i64, note: Option<String>, created_at: String }
+    Refund { id: i64, payment: i64, amount: i64, created_at: String }
+    Charge { id: i64, amount: i64, currency: String }
+}
+
+/// Why the ledger refuses.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LedgerError {
+    /// An amount below 1, or a payment to oneself.
+    #[error("{0}")]
+    Invalid(&'static str),
+    /// No such account or payment.
+    #[error("{0} is not known")]
+    Unknown(&'static str),
+    /// The debtor has less than the amount.
+    #[error("the account holds less than the amount")]
+    InsufficientFunds,
+    /// More than the rest of the payment.
+    #[error("more than the rest of the payment can't be refunded")]
+    RefundTooLarge,
+    /// The database failed.
+    #[error("the database failed")]
+    Database(#[from] sqlx::Error),
+}
+
+/// The ledger's operations on a database connection, which may be inside a transaction.
+pub trait Ledger: Send + Sized {
+    /// All accounts of a tenant.
+    fn accounts(
+        &mut self,
+        tenant: &str,
+    ) -> impl Future<Output = Result<Vec<Account>, LedgerError>> + Send;
+
+    /// Moves money.
+    fn pay(
+        &mut self,
+        tenant: &str,
+        payment: &NewPayment,
+    ) -> impl Future<Output = Result<Payment, LedgerError>> + Send;
+
+    /// All payments of a tenant.
+    fn payments(
+        &mut self,
+        tenant: &str,
+    ) -> impl Future<Output = Result<Vec<Payment>, LedgerError>> + Send;
+
+    /// One payment of a tenant.
+    fn payment(
+        &mut self,
+        tenant: &str,
+        id: i64,
+    ) -> impl Future<Output = Result<Payment, LedgerError>> + Send;
+
+    /// Moves a part of a payment back.
+    fn refund(
+        &mut self,
+        tenant: &str,
+        payment: i64,
+        refund: &NewRefund,
+    ) -> impl Future<Output = Result<Refund, LedgerError>> + Send;
+
+    /// Charges a card.
+    fn charge(
+        &mut self,
+        tenant: &str,
+        charge: &NewCharge,
+    ) -> impl Future<Output = Result<Charge, LedgerError>> + Send;
+
+    /// All charges of a tenant.
+    fn charges(
+        &mut self,
+        tenant: &str,
+    ) -> impl Future<Output = Result<Vec<Charge>, LedgerError>> + Send;
+}
+
+const OPEN_ACCOUNTS: &str = "INSERT INTO accounts (tenant, name, balance) \
+     VALUES ($1, 'alice', $2), ($1, 'bob', $2) ON CONFLICT DO NOTHING";
+
+const MOVE: &str = "UPDATE accounts SET balance = balance + $3 \
+     WHERE tenant = $1 AND name = $2 AND balance + $3 >= 0";
+
+const PAYMENTS: &str = "SELECT id, debtor, creditor, amount, note, created_at \
+     FROM payments WHERE tenant = $1 ORDER BY id";
+
+const PAYMENT: &str = "SELECT id, debtor, creditor, amount, note, created_at \
+     FROM payments WHERE tenant = $1 AND id = $2";
+
+const PAY: &str = "INSERT INTO payments (tenant, debtor, creditor, amount, note) \
+     VALUES ($1, $2, $3, $4, $5) RETURNING id, debtor, creditor, amount, note, created_at";
+
+const TAKE_REFUND: &str = "UPDATE payments SET refunded = refunded + $3 \
+     WHERE tenant = $1 AND id = $2 AND refunded + $3 <= amount";
+
+const REFUND: &str = "INSERT INTO refunds (payment, amount) VALUES ($1, $2) \
+     RETURNING id, payment, amount, created_at";
+
+const CHARGE: &str = "INSERT INTO charges (tenant, amount, currency, source) \
+     VALUES ($1, $2, $3, $4) RETURNING id, amount, currency";
+
+macro_rules! open_accounts {
+    ($connection:expr, $tenant:expr) => {
+        sqlx::query(OPEN_ACCOUNTS)
+            .bind($tenant)
+            .bind(STARTING_BALANCE)
+            .execute(&mut *$connection)
+            .await?
+    };
+}
+
+/// Both rows are always locked in the order of their names, so that two payments in opposite
+/// directions can't deadlock.
+macro_rules! move_money {
+    ($connection:expr, $tenant:expr, $from:expr, $to:expr, $amount:expr) => {{
+        let mut moves = [($from, -$amount), ($to, $amount)];
+        moves.sort();
+        for (name, change) in moves {
+            let moved = sqlx::query(MOVE)
+                .bind($tenant)
+                .bind(name)
+                .bind(change)
+                .execute(&mut *$connection)
+                .await?;
+            if moved.rows_affected() == 0 {
+                let known = "SELECT 1 FROM accounts WHERE tenant = $1 AND name = $2";
+                let known = sqlx::query(known)
+                    .bind($tenant)
+                    .bind(name)
+                    .fetch_optional(&mut *$connection)
+                    .await?;
+                return Err(match known {
+                    Some(_) => LedgerError::InsufficientFunds,
+                    None => LedgerError::Unknown("the account"),
+                });
+            }
+        }
+    }};
+}
+
+/// PostgreSQL and SQLite understand the same statements, but sqlx has no bound that says so.
+macro_rules! ledger {
+    ($connection:ty) => {
+        impl Ledger for $connection {
+            async fn accounts(&mut self, tenant: &str) -> Result<Vec<Account>, LedgerError> {
+                open_accounts!(self, tenant);
+                let accounts = "SELECT name, balance FROM accounts WHERE tenant = $1 ORDER BY name";
+                Ok(sqlx::query_as(accounts)
+                    .bind(tenant)
+                    .fetch_all(self)
+                    .await?)
+            }
+
+            async fn pay(
+                &mut self,
+                tenant: &str,
+                payment: &NewPayment,
+            ) -> Result<Payment, LedgerError> {
+                check_amount(payment.amount)?;
+                open_accounts!(self, tenant);
+                move_money!(self, tenant, &payment.from, &payment.to, payment.amount);
+                Ok(sqlx::query_as(PAY)
+                    .bind(tenant)
+                    .bind(&payment.from)
+                    .bind(&payment.to)
+                    .bind(payment.amount)
+                    .bind(&payment.note)
+                    .fetch_one(self)
+                    .await?)
+            }
+
+            async fn payments(&mut self, tenant: &str) -> Result<Vec<Payment>, LedgerError> {
+                Ok(sqlx::query_as(PAYMENTS)
+                    .bind(tenant)
+                    .fetch_all(self)
+                    .await?)
+            }
+
+            async fn payment(&mut self, tenant: &str, id: i64) -> Result<Payment, LedgerError> {
+                sqlx::query_as(PAYMENT)
+                    .bind(tenant)
+                    .bind(id)
+                    .fetch_optional(self)
+                    .await?
+                    .ok_or(LedgerError::Unknown("the payment"))
+            }
+
+            async fn refund(
+                &mut self,
+                tenant: &str,
+                payment: i64,
+                refund: &NewRefund,
+            ) -> Result<Refund, LedgerError> {
+                check_amount(refund.amount)?;
+                let original = self.payment(tenant, payment).await?;
+                let taken = sqlx::query(TAKE_REFUND)
+                    .bind(tenant)
+                    .bind(payment)
+                    .bind(refund.amount)
+                    .execute(&mut *self)
+                    .await?;
+                if taken.rows_affected() == 0 {
+                    return Err(LedgerError::RefundTooLarge);
+                }
+                move_money!(self, tenant, &original.to, &original.from, refund.amount);
+                Ok(sqlx::query_as(REFUND)
+                    .bind(payment)
+                    .bind(refund.amount)
+                    .fetch_one(self)
+                    .await?)
+            }
+
+            async fn charge(
+                &mut self,
+                tenant: &str,
+                charge: &NewCharge,
+            ) -> Result<Charge, LedgerError> {
+                check_amount(charge.amount)?;
+                Ok(sqlx::query_as(CHARGE)
+                    .bind(tenant)
+                    .bind(charge.amount)
+                    .bind(&charge.currency)
+                    .bind(&charge.source)
+                    .fetch_one(self)
+                    .await?)
+            }
+
+            async fn charges(&mut self, tenant: &str) -> Result<Vec<Charge>, LedgerError> {
+                let charges =
+                    "SELECT id, amount, currency FROM charges WHERE tenant = $1 ORDER BY id";
+                Ok(sqlx::query_as(charges).bind(tenant).fetch_all(self).await?)
+            }
+        }
+    };
+}
+
+ledger!(sqlx::PgConnection);
+ledger!(sqlx::SqliteConnection);
+
+fn check_amount(amount: i64) -> Result<(), LedgerError> {
+    match amount {
+        ..1 => Err(LedgerError::Invalid("the amount must be at least 1")),
+        1..=MOST => Ok(()),
+        _ => Err(LedgerError::InsufficientFunds),
+    }
+}

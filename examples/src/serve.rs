@@ -1,0 +1,97 @@
+//! Flags, the listening socket, and a shutdown that loses nothing.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Args;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use crate::api::{App, Bank, router};
+
+/// How often expired records are purged.
+const PURGE_EVERY: Duration = Duration::from_secs(60);
+
+/// The flags that every example service has.
+#[derive(Debug, Args)]
+pub struct Flags {
+    /// Where to listen; port 0 takes a free one.
+    #[arg(long, default_value = "127.0.0.1:3000")]
+    pub listen: SocketAddr,
+
+    /// Milliseconds of pretended work inside a handler's transaction, to see duplicates meet.
+    #[arg(long, default_value_t = 0)]
+    pub work_ms: u64,
+}
+
+impl Flags {
+    /// The pretended work.
+    pub fn work(&self) -> Duration {
+        Duration::from_millis(self.work_ms)
+    }
+}
+
+/// Logs to stderr, as `RUST_LOG` says.
+pub fn log() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+}
+
+/// Serves until Ctrl-C or SIGTERM, then lets every attempt end.
+///
+/// # Errors
+///
+/// If the address can't be listened on.
+pub async fn serve<C: Bank>(flags: &Flags, app: App<C>) -> anyhow::Result<()> {
+    let listener = TcpListener::bind(flags.listen)
+        .await
+        .with_context(|| format!("can't listen on {}", flags.listen))?;
+    introduce(listener.local_addr()?);
+
+    let engine = app.engine.clone();
+    let pool = app.pool.clone();
+    let _purge = engine.spawn_purge(PURGE_EVERY);
+    let mut terminate = signal(SignalKind::terminate())?;
+    let shutdown = async move {
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            _ = terminate.recv() => {}
+        }
+    };
+    axum::serve(listener, router(app))
+        .with_graceful_shutdown(shutdown)
+        .await?;
+    engine.drain().await;
+    pool.close().await;
+    Ok(())
+}
+
+fn introduce(address: SocketAddr) {
+    println!("listening on http://{address}");
+    println!(
+        r#"
+# a first request pays, and answers 201
+curl -i http://{address}/payments -H 'Authorization: Bearer acme' -H 'Idempotency-Key: k1' \
+     -H 'Content-Type: application/json' -d '{{"from":"alice","to":"bob","amount":500}}'
+
+# the same request again pays nothing, and answers the same with Idempotency-Replayed: true
+curl -i http://{address}/payments -H 'Authorization: Bearer acme' -H 'Idempotency-Key: k1' \
+     -H 'Content-Type: application/json' -d '{{"amount": 500, "to": "bob", "from": "alice"}}'
+
+# another amount with the same key is refused with 422
+curl -i http://{address}/payments -H 'Authorization: Bearer acme' -H 'Idempotency-Key: k1' \
+     -H 'Content-Type: application/json' -d '{{"from":"alice","to":"bob","amount":501}}'
+
+# another tenant has keys of its own, and pays
+curl -i http://{address}/payments -H 'Authorization: Bearer globex' -H 'Idempotency-Key: k1' \
+     -H 'Content-Type: application/json' -d '{{"from":"alice","to":"bob","amount":500}}'
+
+# what came of it
+curl http://{address}/accounts -H 'Authorization: Bearer acme'"#
+    );
+}

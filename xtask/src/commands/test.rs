@@ -1,0 +1,89 @@
+//! `cargo xtask test`.
+
+use std::ffi::OsString;
+use std::process::{ExitCode, ExitStatus};
+
+use anyhow::Result;
+
+use super::cargo;
+use xtask::process;
+use xtask::server::{KINDS, Server};
+
+pub(crate) fn run(arguments: &[OsString]) -> Result<ExitCode> {
+    status(arguments).map(cargo::exit_code)
+}
+
+/// Provides every kind of server, and runs the tests with all of them.
+pub(crate) fn status(arguments: &[OsString]) -> Result<ExitStatus> {
+    let servers: Result<Vec<Server>> = KINDS
+        .iter()
+        .map(|kind| Server::find_or_start(*kind))
+        .collect();
+    let mut servers = servers?;
+    let mut command = cargo::command();
+    command
+        .arg("test")
+        .args(selection(arguments))
+        .arg("--all-features")
+        .args(arguments);
+    command.envs(
+        servers
+            .iter()
+            .map(|server| (server.kind().variable(), server.url())),
+    );
+    let status = process::run(&mut command)?;
+    servers.iter_mut().for_each(report_if_ended);
+    Ok(status)
+}
+
+/// The whole workspace, unless the arguments select packages themselves.
+fn selection(arguments: &[OsString]) -> Option<&'static str> {
+    let of_cargo = arguments.iter().take_while(|argument| *argument != "--");
+    let selects = of_cargo
+        .filter_map(|argument| argument.to_str())
+        .any(|argument| {
+            argument.starts_with("--package")
+                || (argument.starts_with("-p") && !argument.starts_with("--"))
+        });
+    (!selects).then_some("--workspace")
+}
+
+/// A server that dies makes tests fail for a reason which they cannot know.
+fn report_if_ended(server: &mut Server) {
+    if !server.is_running() {
+        let name = server.kind().name();
+        eprintln!(
+            "xtask: {name} has ended during the tests; the end of its log:\n{}",
+            server.log()
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn selection_of(arguments: &[&str]) -> Option<&'static str> {
+        selection(&arguments.iter().map(OsString::from).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn everything_is_tested_unless_packages_are_selected() {
+        for all in [
+            &[][..],
+            &["name"],
+            &["--test", "a"],
+            &["--", "-p"],
+            &["--profile", "release"],
+        ] {
+            assert_eq!(selection_of(all), Some("--workspace"), "{all:?}");
+        }
+        for some in [
+            &["-p", "idem-core"][..],
+            &["--package=idem-core"],
+            &["name", "-pidem-core"],
+        ] {
+            assert_eq!(selection_of(some), None, "{some:?}");
+        }
+    }
+}

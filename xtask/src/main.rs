@@ -1,0 +1,18 @@
+//! The development tasks of the workspace; see `cargo xtask help`.
+
+#[cfg(unix)]
+mod commands;
+
+#[cfg(unix)]
+fn main() -> std::process::ExitCode {
+    commands::main()
+}
+
+#[cfg(not(unix))]
+fn main() -> std::process::ExitCode {
+    eprintln!(
+        "xtask: error: the tasks start and end servers with Unix signals, which this system lacks; \
+         use Linux, macOS or WSL, or run `cargo test` with IDEM_TEST_POSTGRES_URL set yourself"
+    );
+    std::process::ExitCode::FAILURE
+}

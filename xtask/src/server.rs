@@ -1,0 +1,158 @@
+//! Throw-away database servers: found, started, killed, restarted and ended.
+
+mod docker;
+mod folder;
+mod install;
+mod kind;
+mod local;
+mod port;
+mod postgres;
+mod programs;
+mod provide;
+mod watchdog;
+
+use std::env;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+
+pub use kind::{Image, KINDS, Kind, Package, Signals, by_key};
+pub use postgres::POSTGRES;
+pub use programs::Programs;
+
+use docker::Container;
+use local::Local;
+
+/// How long a server may take until it accepts connections.
+const READY_WITHIN: Duration = Duration::from_mins(1);
+
+/// A database server for tests. Dropping it ends what [`Server::start`] started, and nothing else.
+///
+/// Should the process die without dropping it, a small helper process ends the server instead.
+#[derive(Debug)]
+pub struct Server {
+    kind: &'static dyn Kind,
+    url: String,
+    host: Host,
+}
+
+#[derive(Debug)]
+enum Host {
+    /// Somebody else's server, named by the kind's environment variable.
+    Foreign,
+    Local(Local),
+    Container(Container),
+}
+
+impl Server {
+    /// The server which the kind's environment variable names; a started one if it is not set.
+    /// One line on standard error says which, and why.
+    ///
+    /// # Errors
+    ///
+    /// As [`Server::start`].
+    pub fn find_or_start(kind: &'static dyn Kind) -> Result<Self> {
+        match env::var(kind.variable()) {
+            Ok(url) if !url.is_empty() => {
+                eprintln!(
+                    "xtask: {}: using the server of {}, which is set",
+                    kind.name(),
+                    kind.variable()
+                );
+                Ok(Self {
+                    kind,
+                    url,
+                    host: Host::Foreign,
+                })
+            }
+            _ => Self::start_because(kind, &format!("{} is not set", kind.variable())),
+        }
+    }
+
+    /// Starts a server of its own with empty data: from programs on this machine, else from the
+    /// distribution's package, else from a container image. It is ready when this returns.
+    ///
+    /// # Errors
+    ///
+    /// When nothing on this machine can provide one; the message says what to do about it.
+    pub fn start(kind: &'static dyn Kind) -> Result<Self> {
+        Self::start_because(kind, "asked for one of its own")
+    }
+
+    fn start_because(kind: &'static dyn Kind, why: &str) -> Result<Self> {
+        let (host, port) = provide::provide(kind, why)?;
+        Ok(Self {
+            kind,
+            url: kind.url(port),
+            host,
+        })
+    }
+
+    /// The kind of the server.
+    pub fn kind(&self) -> &'static dyn Kind {
+        self.kind
+    }
+
+    /// Where clients connect; a restart does not change it.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The server's main process; none while it is killed, in a container, or somebody else's.
+    pub fn pid(&self) -> Option<u32> {
+        match &self.host {
+            Host::Local(local) => local.pid(),
+            Host::Foreign | Host::Container(_) => None,
+        }
+    }
+
+    /// Whether the server's main process still runs; somebody else's is taken to.
+    pub fn is_running(&mut self) -> bool {
+        match &mut self.host {
+            Host::Foreign => true,
+            Host::Local(local) => local.is_running(),
+            Host::Container(container) => container.is_running(),
+        }
+    }
+
+    /// The end of what the server has logged.
+    pub fn log(&self) -> String {
+        match &self.host {
+            Host::Foreign => String::new(),
+            Host::Local(local) => local.log(),
+            Host::Container(container) => container.log(),
+        }
+    }
+
+    /// Ends all processes of the server with SIGKILL, as a crash of its machine would.
+    ///
+    /// # Errors
+    ///
+    /// When the server is somebody else's or does not run.
+    pub fn kill(&mut self) -> Result<()> {
+        match &mut self.host {
+            Host::Foreign => self.refuse("kill"),
+            Host::Local(local) => local.kill(),
+            Host::Container(container) => container.kill(),
+        }
+    }
+
+    /// Starts the server again with the same data at the same URL; one that still runs is stopped
+    /// in good order first. It is ready when this returns.
+    ///
+    /// # Errors
+    ///
+    /// When the server is somebody else's or does not become ready.
+    pub fn restart(&mut self) -> Result<()> {
+        match &mut self.host {
+            Host::Foreign => self.refuse("restart"),
+            Host::Local(local) => local.restart(),
+            Host::Container(container) => container.restart(),
+        }
+    }
+
+    fn refuse(&self, action: &str) -> Result<()> {
+        let (name, variable) = (self.kind.name(), self.kind.variable());
+        bail!("will not {action} the {name} of {variable}, which is not ours; unset {variable}")
+    }
+}

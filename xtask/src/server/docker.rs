@@ -1,0 +1,156 @@
+//! A server in a container.
+
+use std::ffi::OsStr;
+use std::process::{self as std_process, Command};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use super::watchdog::Watchdog;
+use super::{Kind, READY_WITHIN, port};
+use crate::interrupt;
+use crate::process::{self, Patience};
+
+const PAUSE: Duration = Duration::from_millis(100);
+const ANSWERS_WITHIN: Duration = Duration::from_secs(15);
+const PULLED_WITHIN: Duration = Duration::from_mins(10);
+
+/// Whether there is a Docker that works.
+pub(super) fn check() -> Result<()> {
+    docker(&["info"], ANSWERS_WITHIN).context("Docker does not work here")?;
+    Ok(())
+}
+
+#[derive(Debug)]
+pub(super) struct Container {
+    kind: &'static dyn Kind,
+    name: String,
+    port: u16,
+    // Dismissed when dropped, hence only after the container was removed.
+    _watchdog: Watchdog,
+}
+
+impl Container {
+    /// The container keeps its data and its port when it is killed, so it does not remove itself.
+    pub(super) fn start(kind: &'static dyn Kind) -> Result<Self> {
+        let port = port::free()?;
+        let name = format!("idem-{}-{}-{port}", kind.key(), std_process::id());
+        let watchdog = Watchdog::start("docker rm --force --volumes \"$1\"", &[OsStr::new(&name)])?;
+        let container = Self {
+            kind,
+            name,
+            port,
+            _watchdog: watchdog,
+        };
+        let image = kind.image();
+        let published = format!("127.0.0.1:{port}:{}", image.port);
+        let mut arguments = vec![
+            "run",
+            "--detach",
+            "--name",
+            &container.name,
+            "--publish",
+            &published,
+        ];
+        arguments.extend(
+            image
+                .environment
+                .iter()
+                .flat_map(|variable| ["--env", variable]),
+        );
+        arguments.push(image.name);
+        arguments.extend(image.arguments);
+        docker(&arguments, PULLED_WITHIN)?;
+        container.wait_until_ready()?;
+        Ok(container)
+    }
+
+    pub(super) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// What runs where, in the words of a message.
+    pub(super) fn description(&self) -> String {
+        format!(
+            "the image {} on port {} in the container {}",
+            self.kind.image().name,
+            self.port,
+            self.name
+        )
+    }
+
+    pub(super) fn is_running(&self) -> bool {
+        let state = docker(
+            &["inspect", "--format", "{{.State.Running}}", &self.name],
+            ANSWERS_WITHIN,
+        );
+        state.is_ok_and(|state| state.trim() == "true")
+    }
+
+    pub(super) fn log(&self) -> String {
+        // Servers log to standard error, which only the client's own standard error carries.
+        let output = Command::new("docker")
+            .args(["logs", "--tail", "20", &self.name])
+            .output();
+        output.map_or_else(
+            |error| error.to_string(),
+            |output| process::tail(&String::from_utf8_lossy(&output.stderr)),
+        )
+    }
+
+    pub(super) fn kill(&self) -> Result<()> {
+        docker(&["kill", &self.name], ANSWERS_WITHIN)?;
+        Ok(())
+    }
+
+    pub(super) fn restart(&self) -> Result<()> {
+        docker(&["restart", &self.name], READY_WITHIN)?;
+        self.wait_until_ready()
+    }
+
+    fn wait_until_ready(&self) -> Result<()> {
+        let deadline = Instant::now() + READY_WITHIN;
+        while !self.kind.is_ready(self.port) {
+            interrupt::check()?;
+            let what = match (self.is_running(), Instant::now() > deadline) {
+                (true, false) => {
+                    thread::sleep(PAUSE);
+                    continue;
+                }
+                (true, true) => "let no client in",
+                (false, _) => "ended",
+            };
+            bail!(
+                "{} {what}; the end of its log:\n{}",
+                self.description(),
+                self.log()
+            );
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Container {
+    fn drop(&mut self) {
+        // Not through `docker`, which gives up at once after an interrupt.
+        let removal = Command::new("docker")
+            .args(["rm", "--force", "--volumes", &self.name])
+            .output();
+        if !removal.is_ok_and(|output| output.status.success()) {
+            eprintln!(
+                "xtask: cannot remove the container {}; please do",
+                self.name
+            );
+        }
+    }
+}
+
+fn docker(arguments: &[&str], limit: Duration) -> Result<String> {
+    let what = format!("docker {}", arguments[0]);
+    process::capture(
+        &what,
+        Command::new("docker").args(arguments),
+        Patience::AtMost(limit),
+    )
+}

@@ -1,0 +1,153 @@
+//! Installs a kind's package, where that is allowed.
+
+use std::process::{Command, Stdio};
+
+use anyhow::{Result, bail};
+
+use super::folder::id;
+use super::{Kind, Package};
+use crate::interrupt;
+use crate::process::{self, Patience};
+
+const SCRIPT: &str = include_str!("install.sh");
+const POLICY: &str = "/usr/sbin/policy-rc.d";
+
+/// By what right packages may be installed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Right {
+    Root,
+    Sudo,
+}
+
+impl Right {
+    /// Whether this machine has `apt-get`, and the caller may use it without being asked.
+    pub(super) fn find() -> Result<Self> {
+        if !succeeds(&["apt-get", "--version"]) {
+            bail!("there is no apt-get to install packages with");
+        }
+        if id(&["-u"])? == 0 {
+            return Ok(Self::Root);
+        }
+        if succeeds(&["sudo", "-n", "true"]) {
+            return Ok(Self::Sudo);
+        }
+        bail!("apt-get needs root, and `sudo -n` does not give it without a password")
+    }
+
+    /// In the words of a message.
+    pub(super) fn description(self) -> &'static str {
+        match self {
+            Self::Root => "as root",
+            Self::Sudo => "through sudo, which asks for no password",
+        }
+    }
+
+    fn command(self, program: &str) -> Command {
+        match self {
+            Self::Root => Command::new(program),
+            Self::Sudo => {
+                let mut command = Command::new("sudo");
+                command.args(["-n", program]);
+                command
+            }
+        }
+    }
+}
+
+/// Installs the kind's package. An interrupt waits for the end of it, since half an installation
+/// would leave the machine in a state that somebody has to repair.
+pub(super) fn install(kind: &dyn Kind, right: Right) -> Result<()> {
+    let package = kind.package();
+    let mut command = right.command("sh");
+    pass(&mut command, POLICY, package);
+    process::capture(
+        &format!("installing {}", package.name),
+        &mut command,
+        Patience::Unconditional,
+    )?;
+    interrupt::check()?;
+    Ok(())
+}
+
+fn pass(command: &mut Command, policy: &str, package: Package) {
+    let (settings, content) = package.settings.unwrap_or_default();
+    command.args(["-c", SCRIPT, "sh", policy, settings, content, package.name]);
+}
+
+fn succeeds(command: &[&str]) -> bool {
+    let mut process = Command::new(command[0]);
+    process
+        .args(&command[1..])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    process.status().is_ok_and(|status| status.success())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+    use std::path::Path;
+
+    use super::*;
+
+    /// Runs the script with an `apt-get` which lists the files it sees, and exits with `status`.
+    fn run(root: &Path, status: u8) -> (bool, String) {
+        let program = root.join("apt-get");
+        let script =
+            "#!/bin/sh\necho \"$@\" >>seen\ncat policy common/settings.d/x.conf >>seen\nexit ";
+        fs::write(&program, format!("{script}{status}\n")).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        let package = Package {
+            name: "server",
+            settings: Some(("common/settings.d/x.conf", "create = false")),
+        };
+        let mut command = Command::new("sh");
+        pass(&mut command, "policy", package);
+        let path = format!("{}:{}", root.display(), std::env::var("PATH").unwrap());
+        command
+            .current_dir(root)
+            .env("PATH", path)
+            .stdin(Stdio::null());
+        let output = command.output().unwrap();
+        (
+            output.status.success(),
+            fs::read_to_string(root.join("seen")).unwrap(),
+        )
+    }
+
+    #[test]
+    fn nothing_is_left_behind() {
+        for status in [0, 100] {
+            let root = tempfile::tempdir().unwrap();
+            fs::create_dir(root.path().join("common")).unwrap();
+            let (succeeded, seen) = run(root.path(), status);
+            assert_eq!(succeeded, status == 0);
+            assert!(
+                seen.contains(
+                    "--no-install-recommends server\n#!/bin/sh\nexit 101\ncreate = false\n"
+                ),
+                "{seen}"
+            );
+            assert!(!root.path().join("policy").exists());
+            assert!(!root.path().join("common/settings.d").exists());
+            assert!(root.path().join("common").exists());
+        }
+    }
+
+    #[test]
+    fn what_was_there_before_stays() {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir_all(root.path().join("common/settings.d")).unwrap();
+        fs::write(root.path().join("common/settings.d/y.conf"), "mine").unwrap();
+        fs::write(root.path().join("policy"), "mine").unwrap();
+        assert!(run(root.path(), 0).0);
+        assert_eq!(
+            fs::read_to_string(root.path().join("policy")).unwrap(),
+            "mine"
+        );
+        assert!(root.path().join("common/settings.d/y.conf").exists());
+        assert!(!root.path().join("common/settings.d/x.conf").exists());
+    }
+}

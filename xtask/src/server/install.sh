@@ -1,0 +1,32 @@
+# Installs a server's package without letting it start, or create data for, a server of its own.
+# What keeps it from that is removed again, however this ends.
+#
+# $1: the file that forbids services to start; $2: the settings file or nothing; $3: its content;
+# $4: the package.
+policy=$1 settings=$2 content=$3 package=$4
+made_policy= made_settings= made_folder=
+
+clean_up() {
+    if [ -n "$made_policy" ]; then rm -f -- "$policy"; fi
+    if [ -n "$made_settings" ]; then rm -f -- "$settings"; fi
+    if [ -n "$made_folder" ]; then rmdir -- "$made_folder" 2>/dev/null; fi
+}
+trap clean_up EXIT
+trap 'exit 130' HUP INT TERM
+
+if [ ! -e "$policy" ]; then
+    made_policy=1
+    printf '#!/bin/sh\nexit 101\n' >"$policy" && chmod 755 "$policy" || exit
+fi
+if [ -n "$settings" ] && [ ! -e "$settings" ]; then
+    folder=$(dirname -- "$settings")
+    if [ ! -d "$folder" ]; then made_folder=$folder; fi
+    mkdir -p -- "$folder" || exit
+    made_settings=1
+    printf '%s\n' "$content" >"$settings" || exit
+fi
+
+export DEBIAN_FRONTEND=noninteractive
+# One unreachable mirror of several need not matter; if it does, the installation says so.
+apt-get -q update || echo "apt-get update failed with $?" >&2
+apt-get -q -y -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=120 install --no-install-recommends "$package"

@@ -1,0 +1,94 @@
+//! What there is to know about one kind of server.
+
+use std::fmt::Debug;
+use std::path::Path;
+use std::process::Command;
+
+use super::{POSTGRES, Programs};
+
+/// Every kind which the tests need.
+pub const KINDS: &[&dyn Kind] = &[&POSTGRES];
+
+/// The kind with this [`Kind::key`].
+pub fn by_key(key: &str) -> Option<&'static dyn Kind> {
+    KINDS.iter().copied().find(|kind| kind.key() == key)
+}
+
+/// A kind of server: how to find, initialise, start and recognise it.
+pub trait Kind: Debug + Send + Sync {
+    /// The name for people.
+    fn name(&self) -> &'static str;
+
+    /// The name for command lines, folders and containers.
+    fn key(&self) -> &'static str;
+
+    /// The environment variable with the URL of a server that already runs.
+    fn variable(&self) -> &'static str;
+
+    /// The programs it takes to run one, the server itself last.
+    fn programs(&self) -> &'static [&'static str];
+
+    /// Where the programs may be apart from the PATH, best first. One component of each folder may
+    /// contain a `*`, whose matches are tried from the newest version to the oldest.
+    fn folders(&self) -> &'static [&'static str];
+
+    /// How the names of the environment variables begin which the programs obey; they do not get
+    /// them, so that a developer's settings change nothing.
+    fn environment_prefix(&self) -> &'static str;
+
+    /// The distribution's package.
+    fn package(&self) -> Package;
+
+    /// The container image.
+    fn image(&self) -> Image;
+
+    /// Who runs the server if the caller is root: the first of these users that exists.
+    fn users(&self) -> &'static [&'static str];
+
+    /// The command that creates the data in the folder, which exists and is empty.
+    fn initialise(&self, programs: &Programs, folder: &Path) -> Command;
+
+    /// The command that is the server, in the foreground, logging to its standard error.
+    fn start(&self, programs: &Programs, folder: &Path, port: u16) -> Command;
+
+    /// The signals that end the server's main process.
+    fn signals(&self) -> Signals;
+
+    /// The URL of the server started on this port.
+    fn url(&self, port: u16) -> String;
+
+    /// Whether the server on this port lets a client in.
+    fn is_ready(&self, port: u16) -> bool;
+}
+
+/// A package of a distribution with `apt-get`.
+#[derive(Debug, Clone, Copy)]
+pub struct Package {
+    /// The package's name.
+    pub name: &'static str,
+    /// A settings file, present only during the installation, which keeps the package from
+    /// creating data of its own; and its content.
+    pub settings: Option<(&'static str, &'static str)>,
+}
+
+/// A container image.
+#[derive(Debug, Clone, Copy)]
+pub struct Image {
+    /// Its name and tag.
+    pub name: &'static str,
+    /// The port on which the server inside listens.
+    pub port: u16,
+    /// Its environment, each as `NAME=value`.
+    pub environment: &'static [&'static str],
+    /// The arguments of the server inside.
+    pub arguments: &'static [&'static str],
+}
+
+/// Signals by their names without `SIG`.
+#[derive(Debug, Clone, Copy)]
+pub struct Signals {
+    /// Ends the server at once, but with its data in good order.
+    pub orderly: &'static str,
+    /// Ends the server as fast as it can without leaving processes behind.
+    pub immediate: &'static str,
+}

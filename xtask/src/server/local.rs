@@ -1,0 +1,230 @@
+//! A server from programs on this machine, as a child process.
+
+use std::env;
+use std::fs::{self, File};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use super::folder::Folder;
+use super::watchdog::Watchdog;
+use super::{Kind, Programs, READY_WITHIN, port};
+use crate::interrupt;
+use crate::process::{self, Patience};
+
+const ATTEMPTS: u32 = 3;
+const PAUSE: Duration = Duration::from_millis(20);
+const ENDS_WITHIN: Duration = Duration::from_secs(10);
+
+/// Ends `$target`, which is a signal and a process, and removes the folder `$1`.
+const CLEAN_UP: &str = r#"
+signal=${target%% *} process=${target##* }
+if [ -n "$process" ]; then
+    kill -s "$signal" -- "$process"
+    for _ in 1 2 3 4 5 6 7 8 9 10; do kill -s 0 -- "$process" || break; sleep 0.5; done
+    kill -s KILL -- "$process"
+fi
+rm -rf -- "$1" || { sleep 2; rm -rf -- "$1"; }
+"#;
+
+#[derive(Debug)]
+pub(super) struct Local {
+    kind: &'static dyn Kind,
+    programs: Programs,
+    port: u16,
+    child: Option<Child>,
+    watchdog: Watchdog,
+    // The last field, because it is dropped last: the folder outlives whatever uses it.
+    folder: Folder,
+}
+
+impl Local {
+    pub(super) fn start(kind: &'static dyn Kind, programs: Programs) -> Result<Self> {
+        let folder = Folder::create(kind)?;
+        let watchdog = Watchdog::start(CLEAN_UP, &[folder.path().as_os_str()])?;
+        let mut local = Self {
+            kind,
+            programs,
+            port: 0,
+            child: None,
+            watchdog,
+            folder,
+        };
+        local.initialise()?;
+        local.launch_on_a_free_port()?;
+        Ok(local)
+    }
+
+    pub(super) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// What runs where, in the words of a message.
+    pub(super) fn description(&self) -> String {
+        let (program, folder) = (
+            self.programs.server().display(),
+            self.folder.path().display(),
+        );
+        format!(
+            "{program} on port {} in {folder} as {}",
+            self.port,
+            self.folder.user()
+        )
+    }
+
+    pub(super) fn pid(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
+    pub(super) fn is_running(&mut self) -> bool {
+        self.child
+            .as_mut()
+            .is_some_and(|child| matches!(child.try_wait(), Ok(None)))
+    }
+
+    pub(super) fn log(&self) -> String {
+        let bytes = fs::read(self.folder.path().join("log")).unwrap_or_default();
+        process::tail(&String::from_utf8_lossy(&bytes))
+    }
+
+    pub(super) fn kill(&mut self) -> Result<()> {
+        let mut child = self
+            .child
+            .take()
+            .with_context(|| format!("{} does not run", self.kind.name()))?;
+        process::kill_family(&mut child)
+            .with_context(|| format!("cannot kill {}", self.kind.name()))?;
+        self.watchdog.guard("");
+        Ok(())
+    }
+
+    pub(super) fn restart(&mut self) -> Result<()> {
+        self.end(self.kind.signals().orderly);
+        let deadline = Instant::now() + READY_WITHIN;
+        // A killed server's other processes hold its shared memory until each of them has noticed.
+        while let Err(status) = self.launch()? {
+            if Instant::now() > deadline {
+                return self.fail(&format!("ended with {status} instead of restarting"));
+            }
+            thread::sleep(10 * PAUSE);
+        }
+        Ok(())
+    }
+
+    fn initialise(&mut self) -> Result<()> {
+        let mut command = self.kind.initialise(&self.programs, self.folder.path());
+        self.prepare(&mut command);
+        let what = format!(
+            "creating data for {} as {}",
+            self.kind.name(),
+            self.folder.user()
+        );
+        let (patience, watchdog) = (Patience::AtMost(READY_WITHIN), &mut self.watchdog);
+        process::capture_announced(&what, &mut command, patience, |process| {
+            watchdog.guard(&format!("TERM {process}"));
+        })?;
+        self.watchdog.guard("");
+        Ok(())
+    }
+
+    fn launch_on_a_free_port(&mut self) -> Result<()> {
+        for attempt in 1.. {
+            self.port = port::free()?;
+            match self.launch()? {
+                Ok(()) => break,
+                Err(status) if attempt == ATTEMPTS => {
+                    return self.fail(&format!("ended with {status}"));
+                }
+                // Somebody may have taken the port in the meantime.
+                Err(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts the server and waits until it is ready; the inner error says that it ended instead.
+    fn launch(&mut self) -> Result<Result<(), ExitStatus>> {
+        interrupt::check()?;
+        let mut command = self
+            .kind
+            .start(&self.programs, self.folder.path(), self.port);
+        self.prepare(&mut command);
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.folder.path().join("log"))?;
+        command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log);
+        // A process group of its own: the terminal's Ctrl-C must not end it before the tests.
+        let child = command.process_group(0).spawn();
+        let child =
+            child.with_context(|| format!("cannot run {}", self.programs.server().display()))?;
+        self.watchdog
+            .guard(&format!("{} {}", self.kind.signals().immediate, child.id()));
+        self.child = Some(child);
+        self.wait_until_ready()
+    }
+
+    fn wait_until_ready(&mut self) -> Result<Result<(), ExitStatus>> {
+        let deadline = Instant::now() + READY_WITHIN;
+        while let Some(child) = &mut self.child {
+            interrupt::check()?;
+            if let Some(status) = child.try_wait()? {
+                self.child = None;
+                self.watchdog.guard("");
+                return Ok(Err(status));
+            }
+            if self.kind.is_ready(self.port) {
+                break;
+            }
+            if Instant::now() > deadline {
+                self.fail(&format!(
+                    "let no client in within {} s",
+                    READY_WITHIN.as_secs()
+                ))?;
+            }
+            thread::sleep(PAUSE);
+        }
+        Ok(Ok(()))
+    }
+
+    fn prepare(&self, command: &mut Command) {
+        let prefix = self.kind.environment_prefix();
+        for (name, _) in env::vars_os() {
+            if name.to_string_lossy().starts_with(prefix) {
+                command.env_remove(name);
+            }
+        }
+        self.folder.adopt(command);
+    }
+
+    fn fail(&self, what: &str) -> Result<()> {
+        bail!(
+            "{} {what}; the end of its log:\n{}",
+            self.description(),
+            self.log()
+        )
+    }
+
+    fn end(&mut self, signal: &str) {
+        if let Some(mut child) = self.child.take() {
+            process::signal(&child, signal);
+            if !process::ended_within(&mut child, ENDS_WITHIN) {
+                let _ = child.kill();
+                let _ = child.wait();
+            }
+        }
+        self.watchdog.guard("");
+    }
+}
+
+impl Drop for Local {
+    fn drop(&mut self) {
+        self.end(self.kind.signals().immediate);
+    }
+}

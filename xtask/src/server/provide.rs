@@ -1,0 +1,134 @@
+//! Decides where a server comes from.
+
+use anyhow::{Error, Result, bail};
+
+use super::docker::{self, Container};
+use super::install::{self, Right};
+use super::local::Local;
+use super::{Host, Kind, Programs, programs};
+use crate::interrupt;
+
+/// A started server and its port; `why` says why it is started. What exists and does not start is
+/// an error, rather than a reason to try the next source: it would hide what to repair.
+pub(super) fn provide(kind: &'static dyn Kind, why: &str) -> Result<(Host, u16)> {
+    if let Some(programs) = programs::find(kind) {
+        return local(
+            kind,
+            programs,
+            &[why.to_owned(), "found on this machine".to_owned()],
+        );
+    }
+    let mut tried = vec![missing(kind)];
+    match installed(kind) {
+        Ok(programs) => {
+            return local(
+                kind,
+                programs,
+                &[why.to_owned(), "just installed".to_owned()],
+            );
+        }
+        Err(error) => tried.push(format!("{error:#}")),
+    }
+    interrupt::check()?;
+    match docker::check() {
+        Ok(()) => return container(kind, &[&[why.to_owned()], &*tried].concat()),
+        Err(error) => tried.push(format!("{error:#}")),
+    }
+    interrupt::check()?;
+    bail!(advice(kind, &tried))
+}
+
+fn local(kind: &'static dyn Kind, programs: Programs, reasons: &[String]) -> Result<(Host, u16)> {
+    let local = Local::start(kind, programs)?;
+    report(
+        kind,
+        &format!("started {} ({})", local.description(), summary(reasons)),
+    );
+    let port = local.port();
+    Ok((Host::Local(local), port))
+}
+
+fn container(kind: &'static dyn Kind, reasons: &[String]) -> Result<(Host, u16)> {
+    let container = Container::start(kind)?;
+    report(
+        kind,
+        &format!("started {} ({})", container.description(), summary(reasons)),
+    );
+    let port = container.port();
+    Ok((Host::Container(container), port))
+}
+
+fn installed(kind: &dyn Kind) -> Result<Programs> {
+    let right = Right::find()?;
+    let package = kind.package().name;
+    report(
+        kind,
+        &format!(
+            "{}, so installing the package {package} {}",
+            missing(kind),
+            right.description()
+        ),
+    );
+    install::install(kind, right)?;
+    programs::find(kind)
+        .ok_or_else(|| Error::msg(format!("the package {package} did not bring it")))
+}
+
+/// One line, however much each of the reasons explains.
+fn summary(reasons: &[String]) -> String {
+    let lines: Vec<&str> = reasons
+        .iter()
+        .filter_map(|reason| reason.lines().next())
+        .collect();
+    lines.join("; ").replace(":;", ";")
+}
+
+fn missing(kind: &dyn Kind) -> String {
+    let folders = kind.folders().first().copied().unwrap_or_default();
+    format!(
+        "no {} in the PATH, {folders} or similar folders",
+        kind.programs().join(" and ")
+    )
+}
+
+fn advice(kind: &dyn Kind, tried: &[String]) -> String {
+    format!(
+        "there is no {name} for the tests. Do one of these: install {name} (the package {package} of \
+         Debian and Ubuntu), start Docker, or set {variable} to the URL of a server whose data may \
+         be changed.\nWhat was tried:\n- {tried}",
+        name = kind.name(),
+        package = kind.package().name,
+        variable = kind.variable(),
+        tried = tried.join("\n- "),
+    )
+}
+
+fn report(kind: &dyn Kind, message: &str) {
+    eprintln!("xtask: {}: {message}", kind.name());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::POSTGRES;
+
+    #[test]
+    fn the_summary_is_one_line() {
+        let reasons = ["not set", "it failed:\n  | because", "Docker works"].map(str::to_owned);
+        assert_eq!(summary(&reasons), "not set; it failed; Docker works");
+    }
+
+    #[test]
+    fn the_advice_names_the_package_the_variable_and_the_reasons() {
+        let message = advice(&POSTGRES, &[missing(&POSTGRES), "no apt-get".to_owned()]);
+        for part in [
+            "postgresql",
+            "IDEM_TEST_POSTGRES_URL",
+            "Docker",
+            "- no initdb and postgres",
+            "- no apt-get",
+        ] {
+            assert!(message.contains(part), "{part} is not in {message}");
+        }
+    }
+}

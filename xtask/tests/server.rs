@@ -1,0 +1,97 @@
+//! Starts, kills, restarts and ends real servers. `cargo xtask test` provides them; without it,
+//! a plain `cargo test` does not start or install anything.
+
+#![cfg(unix)]
+
+use std::env;
+use std::process::Command;
+
+use xtask::server::{KINDS, Kind, Server};
+
+#[test]
+fn a_server_survives_its_death_and_is_gone_when_dropped() {
+    for kind in provided_kinds() {
+        let mut server = Server::start(kind).unwrap();
+        let port = port(&server).unwrap();
+        let first = server.pid();
+        assert!(kind.is_ready(port));
+
+        server.kill().unwrap();
+        assert!(!kind.is_ready(port) && !server.is_running() && server.pid().is_none());
+        assert!(server.kill().is_err());
+
+        server.restart().unwrap();
+        assert!(kind.is_ready(port) && server.is_running());
+        assert!(first.is_none() || server.pid() != first);
+
+        server.restart().unwrap();
+        assert!(kind.is_ready(port));
+
+        drop(server);
+        assert!(!kind.is_ready(port));
+    }
+}
+
+#[test]
+fn two_servers_are_independent() {
+    for kind in provided_kinds() {
+        let one = Server::start(kind).unwrap();
+        let two = Server::start(kind).unwrap();
+        assert_ne!(one.url(), two.url());
+        let (first, second) = (port(&one).unwrap(), port(&two).unwrap());
+        drop(one);
+        assert!(!kind.is_ready(first) && kind.is_ready(second));
+    }
+}
+
+#[test]
+fn somebody_elses_server_is_left_alone() {
+    for kind in provided_kinds() {
+        let mut server = Server::find_or_start(kind).unwrap();
+        assert_eq!(server.url(), env::var(kind.variable()).unwrap());
+        let message = server.kill().unwrap_err().to_string();
+        assert!(message.contains(kind.variable()), "{message}");
+        assert!(server.restart().is_err());
+    }
+}
+
+const STOP_FOR_GOOD: &str = "XTASK_TEST_ABORT";
+
+/// This test runs itself once more in a process that aborts, which drops nothing.
+#[test]
+fn a_server_ends_although_its_owner_could_not_end_it() {
+    for kind in provided_kinds() {
+        if env::var_os(STOP_FOR_GOOD).is_some() {
+            let server = Server::start(kind).unwrap();
+            println!("port={}", port(&server).unwrap());
+            std::process::abort();
+        }
+        let mut owner = Command::new(env::current_exe().unwrap());
+        owner
+            .args(["a_server_ends_although", "--nocapture"])
+            .env(STOP_FOR_GOOD, "1");
+        let output = owner.output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let (_, rest) = text.split_once("port=").unwrap();
+        let port = rest.lines().next().unwrap().parse().unwrap();
+        let gone = (0..100).any(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(100));
+            !kind.is_ready(port)
+        });
+        assert!(gone && !output.status.success());
+    }
+}
+
+fn provided_kinds() -> Vec<&'static dyn Kind> {
+    let is_provided = |kind: &&dyn Kind| env::var(kind.variable()).is_ok_and(|url| !url.is_empty());
+    let kinds: Vec<_> = KINDS.iter().copied().filter(is_provided).collect();
+    if kinds.is_empty() {
+        eprintln!("nothing to test: `cargo xtask test` provides the servers");
+    }
+    kinds
+}
+
+fn port(server: &Server) -> Option<u16> {
+    let (_, address) = server.url().rsplit_once('@')?;
+    address.split(['/', ':']).nth(1)?.parse().ok()
+}
