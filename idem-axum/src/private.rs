@@ -16,13 +16,11 @@ pub use crate::request::Preflight;
 use crate::response::{Handled, HandlerResponse};
 pub use crate::serve::serve;
 
-pub const fn assert_transaction<T: Transaction + ?Sized>() {}
-
-pub const fn assert_transaction_of<T, P>()
+pub const fn assert_store<P, T>()
 where
-    T: Transaction + ?Sized,
     P: Provider,
     P::Store: Store<Connection = T::Connection>,
+    T: Transaction + ?Sized,
 {
 }
 
@@ -31,11 +29,19 @@ where
     label = "expected `&Attempt`",
     note = "an argument taken by `&mut` is the transaction, one taken by `&` is the attempt, all others are extractors"
 )]
-pub trait IsAttempt {}
+pub trait IsAttempt {
+    fn lend(attempt: &Attempt) -> &Self;
+}
 
-impl IsAttempt for Attempt {}
+impl IsAttempt for Attempt {
+    fn lend(attempt: &Attempt) -> &Self {
+        attempt
+    }
+}
 
-pub const fn assert_attempt<T: IsAttempt + ?Sized>() {}
+pub fn attempt<T: IsAttempt + ?Sized>(attempt: &Attempt) -> &T {
+    T::lend(attempt)
+}
 
 pub fn scope_of<T: Scope + ?Sized>(scope: &T) -> String {
     scope.scope().into_owned()
@@ -69,7 +75,7 @@ pub fn into_response<R: HandlerResponse>(response: R) -> Response {
     response.into_handler_response()
 }
 
+#[allow(clippy::unused_async)]
 pub async fn ran<C>(claim: C, closed: Result<(), BoxError>, response: Response) -> Handled<C> {
-    closed?;
-    Ok((claim, response))
+    Ok((claim, closed, response))
 }

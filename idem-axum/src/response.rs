@@ -31,7 +31,11 @@ pub(crate) fn respond(response: idem_core::Response) -> Response {
 
 /// Completes a handler's response: a body is read up to `limit` bytes, one that has no end is not
 /// read at all.
-pub(crate) async fn complete<C>(claim: C, response: Response, limit: usize) -> Ran<C> {
+pub(crate) async fn complete<C>(handled: Handled<C>, limit: usize) -> Ran<C> {
+    let (claim, closed, response) = match handled {
+        Ok(handled) => handled,
+        Err(error) => return Ran::Broken(error),
+    };
     let (parts, body) = response.into_parts();
     let content_type = parts.headers.get(CONTENT_TYPE);
     let endless =
@@ -41,7 +45,11 @@ pub(crate) async fn complete<C>(claim: C, response: Response, limit: usize) -> R
         return Ran::TooLarge(claim);
     }
     match Limited::new(body, limit).collect().await {
-        Ok(body) => Ran::Answered(claim, http::Response::from_parts(parts, body.to_bytes())),
+        Ok(body) => Ran::Answered {
+            claim,
+            closed,
+            response: http::Response::from_parts(parts, body.to_bytes()),
+        },
         Err(error) if is_too_large(&*error) => Ran::TooLarge(claim),
         Err(error) => Ran::Broken(error),
     }
@@ -51,5 +59,6 @@ fn is_too_large(error: &(dyn std::error::Error + 'static)) -> bool {
     error.is::<LengthLimitError>()
 }
 
-/// What the generated code hands back: the transaction and the handler's response.
-pub(crate) type Handled<C> = Result<(C, Response), BoxError>;
+/// What the generated code hands back: the transaction, how it was closed, and the handler's
+/// response.
+pub(crate) type Handled<C> = Result<(C, Result<(), BoxError>, Response), BoxError>;

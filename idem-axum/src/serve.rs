@@ -6,7 +6,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use idem_core::canonical::EncodeError;
 use idem_core::{
-    Asked, Attempt, Call, Content, Fingerprint, Operation, Policy, Problem, Provider, Ran, Store,
+    Asked, Attempt, Call, Content, Fingerprint, Operation, Policy, Problem, Provider, Store,
 };
 
 use crate::request::Preflight;
@@ -59,12 +59,7 @@ where
     let limit = engine.config().response_limit();
     let attempt = turn.run(move |claim, attempt| {
         let handled = work(claim, attempt);
-        async move {
-            match handled.await {
-                Ok((claim, response)) => complete(claim, response, limit).await,
-                Err(error) => Ran::Broken(error),
-            }
-        }
+        async move { complete(handled.await, limit).await }
     });
     match tokio::spawn(attempt).await {
         Ok(response) => respond(response),

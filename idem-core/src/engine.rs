@@ -2,7 +2,8 @@
 //!
 //! One request reads from top to bottom: an adapter calls [`Engine::admit`], which answers
 //! duplicates of what is in flight in this process, and then [`Turn::run`], on a task of its own,
-//! which claims the identity, runs the handler in the claim's transaction, and settles.
+//! which claims the identity, runs the handler in the claim's transaction, and settles. What is
+//! done after an attempt that broke is in `engine/aftermath.rs`.
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -10,7 +11,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use http::StatusCode;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
@@ -20,7 +20,7 @@ use crate::attempt::Attempt;
 use crate::call::{Call, Identity};
 use crate::config::Config;
 use crate::flight::{Flights, Joined, Owner};
-use crate::observe::{self, Answer, Outcome};
+use crate::observe::{self, Answer};
 use crate::policy::{Policy, Settle};
 use crate::problem::Problem;
 use crate::record::{Decision, Found, Record, State, Version, decide};
@@ -29,12 +29,7 @@ use crate::store::{
     BoxError, ClaimRequest, Claimed, Draft, SettleError, Settlement, Store, StoreError, Times,
 };
 
-/// How long the engine asks for the outcome of a commit whose answer was lost.
-const RESOLVE: Duration = Duration::from_secs(5);
-
-/// How long the engine waits for the server to let go of an attempt that broke, to write down that
-/// it failed.
-const LET_GO: Duration = Duration::from_millis(250);
+mod aftermath;
 
 /// Runs handlers at most once for each identity. Cheap to clone; one for each database.
 #[derive(Debug)]
@@ -76,72 +71,55 @@ impl<S: Store> Engine<S> {
     ///
     /// The answer, where the request does not get to run.
     pub async fn admit(&self, call: Call, policy: &'static Policy) -> Result<Turn<S>, Response> {
-        let span = observe::span(&call);
+        let span = observe::span(Some(&call));
         let until = Instant::now() + policy.wait;
-        match self.join(&call, policy).instrument(span.clone()).await {
-            Ok(owner) => Ok(Turn {
-                identity: call.identity(),
-                engine: self.clone(),
-                call,
-                policy,
-                owner,
-                until,
-                span,
-                _running: self.shared.attempts.token(),
-            }),
-            Err(answer) => Err(answer.observed(&span)),
+        let joined = self.join(&call, policy).instrument(span.clone()).await;
+        let owner = joined.map_err(|answer| answer.observed(&span))?;
+        let running = self.shared.attempts.token();
+        // Looked at once more behind the token, so that a drain can't miss what starts here.
+        if self.shared.attempts.is_closed() {
+            return Err(self.problem(Problem::Unavailable).observed(&span));
         }
+        Ok(Turn {
+            identity: call.identity(),
+            engine: self.clone(),
+            call,
+            policy,
+            owner,
+            until,
+            span,
+            _running: running,
+        })
     }
 
     async fn join(&self, call: &Call, policy: &Policy) -> Result<Option<Owner>, Answer> {
         if call.scope.as_deref() == Some("") {
-            tracing::error!("the scope is empty; a key without an owner is not safe");
-            return Err(self.answer(Problem::Misconfigured));
+            tracing::error!("the scope is empty; a key that belongs to nobody is refused");
+            return Err(self.problem(Problem::Misconfigured));
         }
         if self.shared.attempts.is_closed() {
-            return Err(self.answer(Problem::Unavailable));
+            return Err(self.problem(Problem::Unavailable));
         }
         let Some(identity) = call.identity() else {
             return Ok(None);
         };
         match self.shared.flights.join(identity, policy.wait).await {
             Joined::Owner(owner) => Ok(Some(owner)),
-            Joined::InFlight => Err(self.answer(Problem::InFlight)),
-            Joined::Settled(record) => {
-                match decide(&record, &call.fingerprint, record.settled_at) {
-                    Decision::Mismatch => Err(self.answer(Problem::KeyReused)),
-                    Decision::Replay | Decision::Execute { .. } => {
-                        let replay = response::replay(&record);
-                        Err(Answer::new(replay, Outcome::Waited))
-                    }
-                }
+            Joined::InFlight => Err(self.problem(Problem::InFlight)),
+            Joined::Settled(record) if record.fingerprint.matches(&call.fingerprint) => {
+                Err(Answer::replay(&record, record.settled_at, true))
             }
+            Joined::Settled(_) => Err(self.problem(Problem::KeyReused)),
         }
     }
 
-    /// Answers with a refusal that needs neither a turn nor the database.
+    /// Answers a request that does not get as far as [`admit`](Self::admit): for adapters.
     pub fn refuse(&self, problem: Problem) -> Response {
-        tracing::info!(problem = problem.name(), outcome = "rejected", "refused");
-        problem.to_response(&self.shared.config.problem_base)
+        self.problem(problem).observed(&observe::span(None))
     }
 
-    fn answer(&self, problem: Problem) -> Answer {
-        let outcome = match problem {
-            Problem::InFlight => Outcome::InFlight,
-            Problem::KeyReused => Outcome::Mismatch,
-            Problem::Unavailable => Outcome::Unavailable,
-            Problem::TransactionEnded => Outcome::FailedFinal,
-            Problem::TryAgain
-            | Problem::OutcomeUnknown
-            | Problem::HandlerPanicked
-            | Problem::TransactionAborted
-            | Problem::ResponseTooLarge => Outcome::FailedRetriable,
-            _ => Outcome::Rejected,
-        };
-        Answer::new(
-            problem.to_response(&self.shared.config.problem_base),
-            outcome,
-        )
+    fn problem(&self, problem: Problem) -> Answer {
+        Answer::problem(problem, &self.shared.config.problem_base)
     }
 }
 
@@ -170,18 +148,33 @@ pub struct Turn<S> {
 /// What became of a handler: for adapters.
 #[derive(Debug)]
 pub enum Ran<C> {
-    /// It answered; the response is complete.
-    Answered(C, Response),
-    /// Its response can't be recorded.
+    /// It answered, and the response is complete.
+    Answered {
+        /// The transaction.
+        claim: C,
+        /// What [`Open::close`](crate::Open::close) said.
+        closed: Result<(), BoxError>,
+        /// The handler's response.
+        response: Response,
+    },
+    /// Its response is too large to be recorded.
     TooLarge(C),
-    /// Its transaction could not be lent to it or be taken back, or its body broke off.
+    /// Its transaction could not be lent to it, or its response's body broke off.
     Broken(BoxError),
 }
 
 /// A claim that was won, without its transaction.
+#[derive(Debug, Clone, Copy)]
 struct Won {
     attempt: i32,
     replaces: Option<Version>,
+}
+
+impl Won {
+    const FIRST: Self = Self {
+        attempt: 1,
+        replaces: None,
+    };
 }
 
 impl<S: Store> Turn<S> {
@@ -194,10 +187,8 @@ impl<S: Store> Turn<S> {
         F: Future<Output = Ran<S::Claim>>,
     {
         let span = self.span.clone();
-        self.attempt(work)
-            .instrument(span.clone())
-            .await
-            .observed(&span)
+        let answer = self.attempt(work).instrument(span.clone()).await;
+        answer.observed(&span)
     }
 
     async fn attempt<W, F>(&mut self, work: W) -> Answer
@@ -205,63 +196,66 @@ impl<S: Store> Turn<S> {
         W: FnOnce(S::Claim, Attempt) -> F,
         F: Future<Output = Ran<S::Claim>>,
     {
-        let claimed = timeout(self.policy.deadline, self.claim()).await;
-        let (claim, won) = match claimed {
-            Ok(Ok(won)) => won,
+        let (claim, won) = match timeout(self.policy.deadline, self.claim()).await {
+            Ok(Ok(claimed)) => claimed,
             Ok(Err(answer)) => return answer,
             Err(_elapsed) => return self.problem(Problem::Unavailable),
         };
         self.span.record("attempt", won.attempt);
-        let attempt = Attempt::new(&self.call, u32::try_from(won.attempt).unwrap_or(1));
+        let attempt = Attempt::new(&self.call, won.attempt.unsigned_abs());
 
         let handler = AssertUnwindSafe(work(claim, attempt.clone())).catch_unwind();
-        let broken = match timeout(self.policy.deadline, handler).await {
-            Ok(Ok(Ran::Answered(claim, response))) => {
-                return self.settle(&won, claim, response, &attempt).await;
+        match timeout(self.policy.deadline, handler).await {
+            Ok(Ok(Ran::Answered {
+                claim,
+                closed,
+                response,
+            })) => {
+                let settle = response.extensions().get::<Settle>().copied();
+                match (self.policy.settle(response.status(), settle), closed) {
+                    (State::Succeeded, Err(error)) => {
+                        tracing::error!(error, "the handler's transaction could not be closed");
+                        let problem = Problem::TransactionAborted;
+                        self.settle_problem(won, claim, problem, &attempt).await
+                    }
+                    (state, _) => self.settle(won, claim, state, response, &attempt).await,
+                }
             }
             Ok(Ok(Ran::TooLarge(claim))) => {
                 tracing::error!("the response is too large to be recorded");
-                let mut response = self.problem(Problem::ResponseTooLarge).response;
-                response.extensions_mut().insert(Settle::Retriable);
-                return self.settle(&won, claim, response, &attempt).await;
+                let problem = Problem::ResponseTooLarge;
+                self.settle_problem(won, claim, problem, &attempt).await
             }
             Ok(Ok(Ran::Broken(error))) => {
-                tracing::error!(%error, "the handler's transaction or response broke");
-                Problem::TransactionAborted
+                tracing::error!(error, "the handler's transaction or response broke");
+                self.fail(won, State::FailedRetriable, Problem::TryAgain)
+                    .await
             }
             Ok(Err(_panic)) => {
                 tracing::error!("the handler panicked");
-                Problem::HandlerPanicked
+                let problem = Problem::HandlerPanicked;
+                self.fail(won, State::FailedRetriable, problem).await
             }
             Err(_elapsed) => {
                 tracing::error!("the handler passed its deadline");
-                Problem::TryAgain
+                self.fail(won, State::FailedRetriable, Problem::TryAgain)
+                    .await
             }
-        };
-        self.fail(&won, State::FailedRetriable, broken).await
+        }
     }
 
     /// Wins the identity, or finds the answer that there is.
     async fn claim(&mut self) -> Result<(S::Claim, Won), Answer> {
         let Some(identity) = self.identity else {
-            let claim = self.store().begin().await;
-            let won = |claim| {
-                (
-                    claim,
-                    Won {
-                        attempt: 1,
-                        replaces: None,
-                    },
-                )
+            let begun = self.store().begin().await;
+            return match begun {
+                Ok(claim) => Ok((claim, Won::FIRST)),
+                Err(error) => Err(self.store_problem(&error)),
             };
-            return claim.map(won).map_err(|error| self.store_problem(&error));
         };
-        let mut won = Won {
-            attempt: 1,
-            replaces: None,
-        };
-        let mut pauses = pauses();
+        let mut won = Won::FIRST;
         let mut waited = false;
+        let mut pauses = pauses();
         loop {
             let request = ClaimRequest {
                 identity: &identity,
@@ -278,11 +272,8 @@ impl<S: Store> Turn<S> {
                     waited = true;
                     sleep(pause).await;
                 }
-                Ok(Claimed::Changed(None)) => (won.attempt, won.replaces) = (1, None),
-                Ok(Claimed::Changed(Some(found))) => match self.decide(found, waited) {
-                    Ok(next) => won = next,
-                    Err(answer) => return Err(answer),
-                },
+                Ok(Claimed::Changed(None)) => won = Won::FIRST,
+                Ok(Claimed::Changed(Some(found))) => won = self.decide(found, waited)?,
                 Err(error) => return Err(self.store_problem(&error)),
             }
         }
@@ -298,41 +289,39 @@ impl<S: Store> Turn<S> {
             }),
             Decision::Mismatch => Err(self.problem(Problem::KeyReused)),
             Decision::Replay => {
-                let outcome = if waited {
-                    Outcome::Waited
-                } else {
-                    Outcome::Replayed
-                };
-                let mut answer = Answer::new(response::replay(&record), outcome);
-                answer.age = Some(record.settled_at.until(now));
+                let answer = Answer::replay(&record, now, waited);
                 self.publish(record);
                 Err(answer)
             }
         }
     }
 
+    /// Settles with a problem in place of what the handler did.
+    async fn settle_problem(
+        &mut self,
+        won: Won,
+        claim: S::Claim,
+        problem: Problem,
+        attempt: &Attempt,
+    ) -> Answer {
+        let response = self.problem(problem).response;
+        let state = State::FailedRetriable;
+        self.settle(won, claim, state, response, attempt).await
+    }
+
     /// Records the response and commits, or undoes what the handler did.
     async fn settle(
         &mut self,
-        won: &Won,
+        won: Won,
         claim: S::Claim,
+        state: State,
         response: Response,
         attempt: &Attempt,
     ) -> Answer {
-        let settle = response.extensions().get::<Settle>().copied();
-        let state = self.policy.settle(response.status(), settle);
         match self.write(won, claim, state, &response).await {
-            Ok(record) => {
-                if state == State::Succeeded {
-                    self.after_commit(attempt);
-                }
-                self.answered(state, response, record)
-            }
+            Ok(record) => self.answer(state, response, record, attempt),
             Err(SettleError::Aborted(error)) => {
-                tracing::error!(
-                    error,
-                    "the handler swallowed an SQL error that broke its transaction"
-                );
+                tracing::error!(error, "the handler swallowed an SQL error");
                 let problem = Problem::TransactionAborted;
                 self.fail(won, State::FailedRetriable, problem).await
             }
@@ -343,7 +332,7 @@ impl<S: Store> Turn<S> {
             }
             Err(error) if state == State::FailedRetriable => {
                 tracing::warn!(%error, "the failure could not be recorded");
-                self.answered(state, response, None)
+                self.answer(state, response, None, attempt)
             }
             Err(SettleError::Superseded) => self.theirs().await,
             Err(SettleError::Refused(error)) => {
@@ -360,26 +349,22 @@ impl<S: Store> Turn<S> {
     /// Ends the transaction with a record of `response`.
     async fn write(
         &self,
-        won: &Won,
+        won: Won,
         claim: S::Claim,
         state: State,
         response: &Response,
     ) -> Result<Option<Record>, SettleError> {
-        let keep_writes = state == State::Succeeded;
         let status = response.status();
-        let Some(identity) = &self.identity else {
-            let settlement = Settlement {
-                keep_writes,
-                record: None,
-            };
-            self.commit(claim, settlement).await?;
-            return Ok(None);
+        let recorded = if state.is_replayed() {
+            Recorded::of(response, &self.engine.shared.config.recorded_headers)
+        } else {
+            Recorded::default()
         };
-        let recorded = state
-            .is_replayed()
-            .then(|| Recorded::of(response, &self.engine.shared.config.recorded_headers));
-        let encoding = recorded.as_ref().map(|r| r.encode(identity, status));
-        let draft = Draft {
+        let encoding = self
+            .identity
+            .filter(|_| state.is_replayed())
+            .map(|identity| recorded.encode(&identity, status));
+        let draft = self.identity.as_ref().map(|identity| Draft {
             identity,
             operation: &self.call.operation,
             state,
@@ -389,132 +374,46 @@ impl<S: Store> Turn<S> {
             response: encoding.as_deref(),
             ttl: self.policy.ttl,
             replaces: won.replaces,
-        };
+        });
         let settlement = Settlement {
-            keep_writes,
-            record: Some(draft),
+            keep_writes: state == State::Succeeded,
+            record: draft,
         };
-        let record = |times| self.record(won, state, status, recorded.unwrap_or_default(), times);
-        Ok(self.commit(claim, settlement).await?.map(record))
-    }
-
-    async fn commit(
-        &self,
-        claim: S::Claim,
-        settlement: Settlement<'_>,
-    ) -> Result<Option<Times>, SettleError> {
         let settled = self.store().settle(claim, settlement);
-        match timeout(self.policy.deadline, settled).await {
-            Ok(settled) => settled,
-            Err(elapsed) => Err(SettleError::Unknown(elapsed.into(), None)),
-        }
+        let times = match timeout(self.policy.deadline, settled).await {
+            Ok(settled) => settled?,
+            Err(elapsed) => return Err(SettleError::Unknown(elapsed.into(), None)),
+        };
+        Ok(times.map(
+            |Times {
+                 settled_at,
+                 expires_at,
+             }| Record {
+                state,
+                attempts: won.attempt,
+                status,
+                fingerprint: self.call.fingerprint,
+                response: recorded,
+                settled_at,
+                expires_at,
+            },
+        ))
     }
 
-    /// Learns under the identity's lock what became of a commit.
-    async fn resolve(
+    /// The attempt's own answer, after its settlement is confirmed.
+    fn answer(
         &mut self,
-        won: &Won,
         state: State,
-        response: Response,
-        times: Option<Times>,
+        mut response: Response,
+        record: Option<Record>,
         attempt: &Attempt,
     ) -> Answer {
-        let ours = |found: &Found| {
-            let written = times.is_some_and(|t| t.settled_at == found.record.settled_at);
-            written && found.record.attempts == won.attempt
-        };
-        match self.claim_again(won, RESOLVE).await {
-            Ok(Claimed::Changed(Some(found))) if ours(&found) => {
-                if state == State::Succeeded {
-                    self.after_commit(attempt);
-                }
-                self.answered(state, response, Some(found.record))
-            }
-            Ok(Claimed::Changed(Some(found))) => match self.decide(found, false) {
-                Err(answer) => answer,
-                Ok(_) => self.problem(Problem::TryAgain),
-            },
-            // Writing a failure in its place proves that the commit did not and will not happen.
-            Ok(Claimed::Won(claim)) => {
-                let failure = self.problem(Problem::TryAgain);
-                let state = State::FailedRetriable;
-                match self.write(won, claim, state, &failure.response).await {
-                    Ok(_) => failure,
-                    Err(_) => self.problem(Problem::OutcomeUnknown),
-                }
-            }
-            Ok(Claimed::Changed(None)) => self.problem(Problem::TryAgain),
-            Ok(Claimed::InFlight) | Err(_) => self.problem(Problem::OutcomeUnknown),
-        }
-    }
-
-    /// Writes down a failure whose transaction is gone, as well as that can be done, and answers
-    /// with it.
-    async fn fail(&mut self, won: &Won, state: State, problem: Problem) -> Answer {
-        let answer = self.problem(problem);
-        match self.claim_again(won, LET_GO).await {
-            Ok(Claimed::Won(claim)) => {
-                match self.write(won, claim, state, &answer.response).await {
-                    Ok(Some(record)) if state.is_replayed() => self.publish(record),
-                    Ok(_) => {}
-                    Err(error) => tracing::warn!(%error, "the failure could not be recorded"),
-                }
-            }
-            Ok(_) => tracing::warn!("the failure is not recorded: the identity was taken"),
-            Err(error) => tracing::warn!(%error, "the failure could not be recorded"),
-        }
-        answer
-    }
-
-    /// Claims once more after the attempt's own transaction has ended or is about to.
-    async fn claim_again(
-        &self,
-        won: &Won,
-        patience: Duration,
-    ) -> Result<Claimed<S::Claim>, StoreError> {
-        let Some(identity) = &self.identity else {
-            return Ok(Claimed::Changed(None));
-        };
-        let until = Instant::now() + patience;
-        let mut pauses = pauses();
-        loop {
-            let request = ClaimRequest {
-                identity,
-                seen: won.replaces,
-                likely_taken: true,
-            };
-            let claimed = timeout(patience, self.store().claim(request)).await;
-            let claimed = claimed.unwrap_or_else(|e| Err(StoreError::Unavailable(e.into())));
-            let pause = pauses();
-            match claimed {
-                Ok(Claimed::InFlight)
-                | Err(StoreError::Unavailable(_) | StoreError::Conflict(_))
-                    if Instant::now() + pause < until =>
-                {
-                    sleep(pause).await;
-                }
-                claimed => return claimed,
+        if state == State::Succeeded {
+            for future in attempt.take_after_commit() {
+                let future = future.instrument(self.span.clone());
+                self.engine.shared.attempts.spawn(future);
             }
         }
-    }
-
-    /// Someone else settled the identity first: theirs is the answer.
-    async fn theirs(&mut self) -> Answer {
-        let Some(identity) = self.identity else {
-            return self.problem(Problem::TryAgain);
-        };
-        match self.store().find(&identity).await {
-            Ok(Some(found)) => match self.decide(found, true) {
-                Err(answer) => answer,
-                Ok(_) => self.problem(Problem::TryAgain),
-            },
-            Ok(None) => self.problem(Problem::TryAgain),
-            Err(error) => self.store_problem(&error),
-        }
-    }
-
-    /// The answer of the attempt itself.
-    fn answered(&mut self, state: State, mut response: Response, record: Option<Record>) -> Answer {
         let headers = response.headers_mut();
         headers.remove(response::REPLAYED);
         headers.remove(response::EXPIRES);
@@ -522,12 +421,7 @@ impl<S: Store> Turn<S> {
             response::mark_expiry(headers, record.expires_at);
             self.publish(record);
         }
-        let outcome = match state {
-            State::Succeeded => Outcome::Executed,
-            State::FailedFinal => Outcome::FailedFinal,
-            State::FailedRetriable => Outcome::FailedRetriable,
-        };
-        Answer::new(response, outcome)
+        Answer::own(response, state)
     }
 
     /// Hands the record to those who wait in this process.
@@ -537,41 +431,17 @@ impl<S: Store> Turn<S> {
         }
     }
 
-    fn record(
-        &self,
-        won: &Won,
-        state: State,
-        status: StatusCode,
-        response: Recorded,
-        times: Times,
-    ) -> Record {
-        Record {
-            state,
-            attempts: won.attempt,
-            status,
-            fingerprint: self.call.fingerprint,
-            response,
-            settled_at: times.settled_at,
-            expires_at: times.expires_at,
-        }
-    }
-
-    fn after_commit(&self, attempt: &Attempt) {
-        for future in attempt.take_after_commit() {
-            self.engine.shared.attempts.spawn(future.in_current_span());
-        }
-    }
-
     fn store(&self) -> &S {
         &self.engine.shared.store
     }
 
     fn problem(&self, problem: Problem) -> Answer {
-        self.engine.answer(problem)
+        self.engine.problem(problem)
     }
 
     fn store_problem(&self, error: &StoreError) -> Answer {
-        tracing::error!(error = error as &dyn std::error::Error, "the store failed");
+        let cause: &dyn std::error::Error = error;
+        tracing::error!(error = cause, "the store failed");
         self.problem(match error {
             StoreError::Unavailable(_) => Problem::Unavailable,
             StoreError::Conflict(_) => Problem::TryAgain,
@@ -583,10 +453,10 @@ impl<S: Store> Turn<S> {
 
 /// Pauses between looks at an identity that is in flight elsewhere: 5 ms, growing to 100 ms.
 fn pauses() -> impl FnMut() -> Duration {
-    let mut pause = Duration::from_millis(5);
+    let mut next = Duration::from_millis(5);
     move || {
-        let now = pause;
-        pause = (pause * 3 / 2).min(Duration::from_millis(100));
-        now
+        let pause = next;
+        next = (next * 3 / 2).min(Duration::from_millis(100));
+        pause
     }
 }

@@ -5,7 +5,9 @@ use std::time::Duration;
 use tracing::{Span, field};
 
 use crate::call::Call;
-use crate::response::Response;
+use crate::problem::Problem;
+use crate::record::{Record, State, Timestamp};
+use crate::response::{self, Response};
 
 /// How a request was answered: the value of `outcome` on its span.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,42 +39,97 @@ impl Outcome {
     }
 }
 
+impl From<State> for Outcome {
+    fn from(state: State) -> Self {
+        match state {
+            State::Succeeded => Self::Executed,
+            State::FailedFinal => Self::FailedFinal,
+            State::FailedRetriable => Self::FailedRetriable,
+        }
+    }
+}
+
+impl From<Problem> for Outcome {
+    fn from(problem: Problem) -> Self {
+        match problem {
+            Problem::InFlight => Self::InFlight,
+            Problem::KeyReused => Self::Mismatch,
+            Problem::Unavailable => Self::Unavailable,
+            Problem::TransactionEnded => Self::FailedFinal,
+            Problem::TryAgain
+            | Problem::OutcomeUnknown
+            | Problem::HandlerPanicked
+            | Problem::TransactionAborted
+            | Problem::ResponseTooLarge => Self::FailedRetriable,
+            Problem::KeyMissing
+            | Problem::KeyMalformed(_)
+            | Problem::RecordUnreadable
+            | Problem::Misconfigured => Self::Rejected,
+        }
+    }
+}
+
 /// A response with what is to be said of it.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) response: Response,
-    pub(crate) outcome: Outcome,
+    outcome: Outcome,
     /// The age of the original, for a replay.
-    pub(crate) age: Option<Duration>,
+    age: Option<Duration>,
 }
 
 impl Answer {
-    pub(crate) fn new(response: Response, outcome: Outcome) -> Self {
+    /// The attempt's own response.
+    pub(crate) fn own(response: Response, state: State) -> Self {
         Self {
             response,
-            outcome,
+            outcome: state.into(),
             age: None,
         }
     }
 
-    /// Completes the span with one line that says it all.
+    /// A refusal or failure of the library, its type below `base`.
+    pub(crate) fn problem(problem: Problem, base: &str) -> Self {
+        Self {
+            response: problem.to_response(base),
+            outcome: problem.into(),
+            age: None,
+        }
+    }
+
+    /// The replay of a record that was read at `now`.
+    pub(crate) fn replay(record: &Record, now: Timestamp, waited: bool) -> Self {
+        Self {
+            response: response::replay(record),
+            outcome: if waited {
+                Outcome::Waited
+            } else {
+                Outcome::Replayed
+            },
+            age: Some(record.settled_at.until(now)),
+        }
+    }
+
+    /// Completes the span, with one line that says it all.
     pub(crate) fn observed(self, span: &Span) -> Response {
         span.record("outcome", self.outcome.name());
         if let Some(age) = self.age {
-            span.record("age_ms", u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
+            let age = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+            span.record("age_ms", age);
         }
         span.in_scope(|| tracing::info!(status = self.response.status().as_u16(), "answered"));
         self.response
     }
 }
 
-/// The span of one protected request.
-pub(crate) fn span(call: &Call) -> Span {
+/// The span of a request that got as far as a call, or of one that did not.
+pub(crate) fn span(call: Option<&Call>) -> Span {
+    let key = call.and_then(|call| call.key.as_ref());
     tracing::info_span!(
         "idempotent",
-        scope = call.scope.as_deref(),
-        operation = call.operation.as_str(),
-        key = call.key.as_ref().map(|key| key.as_str()),
+        scope = call.and_then(|call| call.scope.as_deref()),
+        operation = call.map(|call| call.operation.as_str()),
+        key = key.map(|key| key.as_str()),
         outcome = field::Empty,
         attempt = field::Empty,
         age_ms = field::Empty,

@@ -9,6 +9,8 @@ use crate::call::{Identity, Operation, ScopeDigest};
 use crate::fingerprint::Fingerprint;
 use crate::record::{Found, State, Timestamp, Unreadable, Version};
 
+#[cfg(feature = "store-contract")]
+pub mod contract;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod lease;
 #[cfg(feature = "postgres")]
@@ -27,8 +29,8 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// A database that keeps records in the transaction of the handler's own writes.
 ///
 /// An implementation is SQL and row mapping only: the order of things is the engine's, and what a
-/// record means is decided by [`decide`](crate::decide). The suite in the repository's `tests`
-/// folder (`store_contract`) checks what is promised here with real concurrency.
+/// record means is decided by [`decide`](crate::decide). With the feature `store-contract`, the
+/// macro `store_contract!` checks what is promised here with real concurrency.
 ///
 /// # Contract
 ///

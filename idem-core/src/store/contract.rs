@@ -1,0 +1,461 @@
+//! The contract of a [`Store`], as checks that any implementation can run against a real database.
+//!
+//! Implement [`Subject`] for the store and instantiate the checks as tests of their own:
+//!
+//! ```ignore
+//! idem_core::store_contract!(MySubject::start().await);
+//! ```
+//!
+//! Each check starts from a subject of its own, which may share a database with others. A check
+//! fails by a panic, as tests do.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use http::StatusCode;
+use tokio::time::timeout;
+
+use super::{Claim, ClaimRequest, Claimed, Draft, SettleError, Settlement, Store, Times};
+use crate::call::{Identity, Operation, ScopeDigest};
+use crate::fingerprint::{Asked, Content, Fingerprint};
+use crate::key::IdempotencyKey;
+use crate::record::{State, Version};
+use crate::response::Recorded;
+
+/// A store with a table that stands for the application's own.
+pub trait Subject: Send + Sync + 'static {
+    /// The store.
+    type Store: Store;
+
+    /// The store under test.
+    fn store(&self) -> &Self::Store;
+
+    /// A scope that no other subject uses.
+    fn scope(&self) -> String;
+
+    /// Writes one row that says `effect`.
+    fn write(
+        &self,
+        connection: &mut <Self::Store as Store>::Connection,
+        effect: &str,
+    ) -> impl Future<Output = ()> + Send;
+
+    /// Counts the committed rows that say `effect`.
+    fn count(&self, effect: &str) -> impl Future<Output = u64> + Send;
+
+    /// Cleans up after a check that passed.
+    fn end(self) -> impl Future<Output = ()> + Send
+    where
+        Self: Sized,
+    {
+        std::future::ready(())
+    }
+}
+
+/// Instantiates every check of the contract as a `#[tokio::test]`, on the subject that the
+/// expression makes.
+#[macro_export]
+macro_rules! store_contract {
+    ($subject:expr) => {
+        $crate::store_contract! { $subject;
+            a_success_keeps_everything
+            a_failure_keeps_the_record_alone
+            a_dropped_claim_keeps_nothing
+            a_held_identity_is_not_won_twice
+            a_record_is_shown_in_place_of_a_claim
+            only_the_writing_that_was_seen_is_replaced
+            simultaneous_claims_have_one_effect
+            identities_do_not_hold_each_other_up
+            a_plain_transaction_is_kept_or_undone
+            time_is_told_by_the_database
+            a_purge_takes_expired_records_only
+            an_erasure_takes_one_scope_only
+            an_aborted_claim_leaves_nothing_behind
+        }
+    };
+    ($subject:expr; $($check:ident)*) => {$(
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $check() {
+            let subject = $subject;
+            $crate::store::contract::$check(&subject).await;
+            $crate::store::contract::Subject::end(subject).await;
+        }
+    )*};
+}
+
+const DAY: Duration = Duration::from_secs(86_400);
+const BRIEF: Duration = Duration::from_millis(1);
+const BODY: &[u8] = b"\x00recorded\xff";
+
+/// Settling as succeeded commits the writes and the record together.
+pub async fn a_success_keeps_everything<S: Subject>(subject: &S) {
+    let case = Case::new(subject, "success");
+    let times = case.execute(None, State::Succeeded, DAY).await;
+    assert_eq!(case.effects().await, 1);
+    let found = case.find().await.expect("the record is there");
+    assert_eq!(found.record.state, State::Succeeded);
+    assert_eq!(found.record.attempts, 1);
+    assert_eq!(found.record.status, StatusCode::CREATED);
+    assert_eq!(found.record.response.body, BODY);
+    assert_eq!(found.record.fingerprint, case.fingerprint);
+    assert_eq!(found.record.settled_at, times.settled_at);
+    assert_eq!(found.record.expires_at, times.expires_at);
+    assert_eq!(times.settled_at.until(times.expires_at), DAY);
+}
+
+/// Settling as failed undoes the writes and commits the record.
+pub async fn a_failure_keeps_the_record_alone<S: Subject>(subject: &S) {
+    for (key, state) in [
+        ("final", State::FailedFinal),
+        ("retriable", State::FailedRetriable),
+    ] {
+        let case = Case::new(subject, key);
+        case.execute(None, state, DAY).await;
+        assert_eq!(case.effects().await, 0);
+        assert_eq!(case.find().await.expect("a record").record.state, state);
+    }
+}
+
+/// A claim that is dropped undoes the writes and frees the identity.
+pub async fn a_dropped_claim_keeps_nothing<S: Subject>(subject: &S) {
+    let case = Case::new(subject, "dropped");
+    let mut claim = case.win(None).await;
+    case.write(&mut claim).await;
+    drop(claim);
+    case.execute(None, State::Succeeded, DAY).await;
+    assert_eq!(case.effects().await, 1);
+}
+
+/// While a claim is held, no other claim of its identity is won.
+pub async fn a_held_identity_is_not_won_twice<S: Subject>(subject: &S) {
+    let case = Case::new(subject, "held");
+    let held = case.win(None).await;
+    for likely_taken in [false, true] {
+        let second = case.claim(None, likely_taken);
+        // A store with one writer may wait in place of an answer.
+        if let Ok(Ok(claimed)) = timeout(Duration::from_millis(300), second).await {
+            assert!(matches!(claimed, Claimed::InFlight), "won twice");
+        }
+    }
+    drop(held);
+    drop(case.win(None).await);
+}
+
+/// A claim shows the record that there is, and ends its transaction.
+pub async fn a_record_is_shown_in_place_of_a_claim<S: Subject>(subject: &S) {
+    let case = Case::new(subject, "shown");
+    case.execute(None, State::Succeeded, DAY).await;
+    for likely_taken in [false, true] {
+        match case.claim(None, likely_taken).await {
+            Ok(Claimed::Changed(Some(found))) => assert_eq!(found.record.response.body, BODY),
+            _ => panic!("the record is not shown"),
+        }
+    }
+}
+
+/// Settling replaces exactly the writing that the claim saw, and a claim with an outdated one is
+/// not won.
+pub async fn only_the_writing_that_was_seen_is_replaced<S: Subject>(subject: &S) {
+    let case = Case::new(subject, "replaced");
+    case.execute(None, State::FailedRetriable, DAY).await;
+    let first = case.version().await;
+    case.execute(Some(first), State::FailedRetriable, DAY).await;
+    let second = case.version().await;
+    assert_ne!(first, second);
+    assert_eq!(second.attempts, 2);
+
+    for outdated in [Some(first), None] {
+        let claimed = case.claim(outdated, false).await;
+        assert!(matches!(claimed, Ok(Claimed::Changed(Some(_)))));
+    }
+    // As if locks were broken: the claim is in order, and the writing it wants to replace is not.
+    for wrong in [Some(first), None] {
+        let mut claim = case.win(Some(second)).await;
+        case.write(&mut claim).await;
+        let settled = case.settle(claim, wrong, State::Succeeded, DAY).await;
+        assert!(
+            matches!(settled, Err(SettleError::Superseded)),
+            "{settled:?}"
+        );
+    }
+    assert_eq!(case.effects().await, 0);
+    case.execute(Some(second), State::Succeeded, DAY).await;
+    assert_eq!(case.effects().await, 1);
+}
+
+/// Many that claim one identity at once: one wins, and all others see its record in the end.
+pub async fn simultaneous_claims_have_one_effect<S: Subject>(subject: &S) {
+    let case = Case::new(subject, "simultaneous");
+    let wins = AtomicU32::new(0);
+    let one = async |number: usize| {
+        loop {
+            match case.claim(None, number.is_multiple_of(2)).await {
+                Ok(Claimed::Won(mut claim)) => {
+                    wins.fetch_add(1, Ordering::Relaxed);
+                    case.write(&mut claim).await;
+                    let settled = case.settle(claim, None, State::Succeeded, DAY).await;
+                    settled.expect("the winner settles");
+                    return;
+                }
+                Ok(Claimed::Changed(Some(found))) => {
+                    assert_eq!(found.record.response.body, BODY);
+                    return;
+                }
+                Ok(Claimed::Changed(None)) => panic!("nothing was seen, and nothing is there"),
+                Ok(Claimed::InFlight) => tokio::time::sleep(Duration::from_millis(2)).await,
+                Err(error) => panic!("{error:?}"),
+            }
+        }
+    };
+    futures_util::future::join_all((0..32).map(one)).await;
+    assert_eq!(wins.load(Ordering::Relaxed), 1);
+    assert_eq!(case.effects().await, 1);
+}
+
+/// Many identities at once: all succeed.
+pub async fn identities_do_not_hold_each_other_up<S: Subject>(subject: &S) {
+    let one = async |number: u32| {
+        let case = Case::new(subject, &format!("other-{number}"));
+        case.execute(None, State::Succeeded, DAY).await;
+        assert_eq!(case.effects().await, 1);
+    };
+    futures_util::future::join_all((0..32).map(one)).await;
+}
+
+/// A transaction without an identity is settled without a record.
+pub async fn a_plain_transaction_is_kept_or_undone<S: Subject>(subject: &S) {
+    let case = Case::new(subject, "plain");
+    for (keep_writes, effects) in [(false, 0), (true, 1)] {
+        let mut claim = subject.store().begin().await.expect("begins");
+        case.write(&mut claim).await;
+        let settlement = Settlement {
+            keep_writes,
+            record: None,
+        };
+        let settled = subject.store().settle(claim, settlement).await;
+        assert!(matches!(settled, Ok(None)), "{settled:?}");
+        assert_eq!(case.effects().await, effects);
+    }
+    assert!(case.find().await.is_none());
+}
+
+/// The time a record is read at is not before the time it was settled at.
+pub async fn time_is_told_by_the_database<S: Subject>(subject: &S) {
+    let case = Case::new(subject, "time");
+    let mut claim = case.win(None).await;
+    case.write(&mut claim).await;
+    let begun = tokio::time::Instant::now();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let times = case.settle(claim, None, State::Succeeded, DAY).await;
+    let settled_at = times.expect("settles").expect("a record").settled_at;
+    let found = case.find().await.expect("a record");
+    assert!(found.now >= settled_at);
+    let elapsed = begun.elapsed();
+    assert!(
+        settled_at.until(found.now) < elapsed,
+        "read at the beginning of the transaction"
+    );
+}
+
+/// A purge deletes what has expired, at most as much as it is told.
+pub async fn a_purge_takes_expired_records_only<S: Subject>(subject: &S) {
+    let living = Case::new(subject, "living");
+    living.execute(None, State::Succeeded, DAY).await;
+    let expired: Vec<_> = (0..3)
+        .map(|n| Case::new(subject, &format!("expired-{n}")))
+        .collect();
+    for case in &expired {
+        case.execute(None, State::Succeeded, BRIEF).await;
+    }
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    assert!(subject.store().purge_expired(1).await.expect("purges") <= 1);
+    while subject.store().purge_expired(100).await.expect("purges") > 0 {}
+    for case in &expired {
+        assert!(case.find().await.is_none());
+    }
+    assert!(living.find().await.is_some());
+}
+
+/// An erasure deletes the records of one scope and counts them.
+pub async fn an_erasure_takes_one_scope_only<S: Subject>(subject: &S) {
+    let mut other = Case::new(subject, "k");
+    other.scoped(&format!("{} of another", subject.scope()));
+    let mut unscoped = Case::new(subject, &subject.scope());
+    unscoped.identity = Identity::new(None, &unscoped.operation, &unscoped.key);
+    let mine: Vec<_> = (0..3)
+        .map(|n| Case::new(subject, &format!("mine-{n}")))
+        .collect();
+    for case in mine.iter().chain([&other, &unscoped]) {
+        case.execute(None, State::Succeeded, DAY).await;
+    }
+    let scope = ScopeDigest::new(Some(&subject.scope()));
+    assert_eq!(subject.store().erase(&scope).await.expect("erases"), 3);
+    assert_eq!(subject.store().erase(&scope).await.expect("erases"), 0);
+    for case in &mine {
+        assert!(case.find().await.is_none());
+    }
+    assert!(other.find().await.is_some());
+    assert!(unscoped.find().await.is_some());
+}
+
+/// Claims and settlements that are dropped after any number of polls leave no transaction, no
+/// lock and no lost connection.
+pub async fn an_aborted_claim_leaves_nothing_behind<S: Subject>(subject: &S) {
+    for polls in 0..60 {
+        let case = Arc::new(Case::new(subject, &format!("aborted-{polls}")));
+        let attempt = async {
+            let mut claim = case.win(None).await;
+            case.write(&mut claim).await;
+            case.settle(claim, None, State::Succeeded, DAY).await
+        };
+        drop_after(polls, attempt).await;
+        let settled = async {
+            loop {
+                match case.claim(None, true).await {
+                    Ok(Claimed::Won(mut claim)) => {
+                        case.write(&mut claim).await;
+                        let settled = case.settle(claim, None, State::Succeeded, DAY).await;
+                        settled.expect("settles");
+                        return;
+                    }
+                    Ok(Claimed::Changed(Some(_))) => return,
+                    _ => tokio::time::sleep(Duration::from_millis(2)).await,
+                }
+            }
+        };
+        let patience = Duration::from_secs(10);
+        timeout(patience, settled)
+            .await
+            .expect("the identity is free again");
+        assert_eq!(case.effects().await, 1, "after {polls} polls");
+    }
+}
+
+async fn drop_after<F: Future>(polls: u32, future: F) {
+    let mut future = Box::pin(future);
+    let mut left = polls;
+    std::future::poll_fn(|context| {
+        if left == 0 || future.as_mut().poll(context).is_ready() {
+            return std::task::Poll::Ready(());
+        }
+        left -= 1;
+        std::task::Poll::Pending
+    })
+    .await;
+}
+
+struct Case<'a, S: Subject> {
+    subject: &'a S,
+    key: IdempotencyKey,
+    operation: Operation,
+    identity: Identity,
+    fingerprint: Fingerprint,
+    effect: String,
+}
+
+impl<'a, S: Subject> Case<'a, S> {
+    fn new(subject: &'a S, key: &str) -> Self {
+        let key = IdempotencyKey::parse(key.as_bytes()).expect("a key");
+        let operation = Operation::named("contract");
+        let asked = Asked {
+            path: "/contract",
+            query: None,
+            raw: key.as_str().as_bytes(),
+        };
+        let scope = subject.scope();
+        Self {
+            subject,
+            identity: Identity::new(Some(&scope), &operation, &key),
+            fingerprint: Fingerprint::new(asked, &Content::Raw, None),
+            effect: format!("{scope} {key}"),
+            key,
+            operation,
+        }
+    }
+
+    fn scoped(&mut self, scope: &str) {
+        self.identity = Identity::new(Some(scope), &self.operation, &self.key);
+    }
+
+    async fn claim(
+        &self,
+        seen: Option<Version>,
+        likely_taken: bool,
+    ) -> Result<Claimed<<S::Store as Store>::Claim>, super::StoreError> {
+        let request = ClaimRequest {
+            identity: &self.identity,
+            seen,
+            likely_taken,
+        };
+        self.subject.store().claim(request).await
+    }
+
+    /// Wins, as soon as the server has let go of whoever held the identity before.
+    async fn win(&self, seen: Option<Version>) -> <S::Store as Store>::Claim {
+        for _ in 0..1000 {
+            match self.claim(seen, false).await {
+                Ok(Claimed::Won(claim)) => return claim,
+                Ok(Claimed::InFlight) => tokio::time::sleep(Duration::from_millis(2)).await,
+                Ok(Claimed::Changed(found)) => panic!("not what was seen: {found:?}"),
+                Err(error) => panic!("{error:?}"),
+            }
+        }
+        panic!("the identity does not get free");
+    }
+
+    async fn write(&self, claim: &mut <S::Store as Store>::Claim) {
+        self.subject.write(claim.connection(), &self.effect).await;
+    }
+
+    async fn settle(
+        &self,
+        claim: <S::Store as Store>::Claim,
+        replaces: Option<Version>,
+        state: State,
+        ttl: Duration,
+    ) -> Result<Option<Times>, SettleError> {
+        let recorded = Recorded {
+            headers: Vec::new(),
+            body: BODY.into(),
+        };
+        let encoding = recorded.encode(&self.identity, StatusCode::CREATED);
+        let draft = Draft {
+            identity: &self.identity,
+            operation: &self.operation,
+            state,
+            attempts: replaces.map_or(1, |seen| seen.attempts + 1),
+            status: StatusCode::CREATED,
+            fingerprint: &self.fingerprint,
+            response: state.is_replayed().then_some(&encoding),
+            ttl,
+            replaces,
+        };
+        let settlement = Settlement {
+            keep_writes: state == State::Succeeded,
+            record: Some(draft),
+        };
+        self.subject.store().settle(claim, settlement).await
+    }
+
+    async fn execute(&self, seen: Option<Version>, state: State, ttl: Duration) -> Times {
+        let mut claim = self.win(seen).await;
+        self.write(&mut claim).await;
+        let settled = self.settle(claim, seen, state, ttl).await;
+        settled.expect("settles").expect("a record was written")
+    }
+
+    async fn find(&self) -> Option<crate::record::Found> {
+        let found = self.subject.store().find(&self.identity).await;
+        found.expect("the record is readable")
+    }
+
+    async fn version(&self) -> Version {
+        self.find().await.expect("a record").record.version()
+    }
+
+    async fn effects(&self) -> u64 {
+        self.subject.count(&self.effect).await
+    }
+}
