@@ -11,7 +11,7 @@ use crate::response::respond;
 /// The key, and whatever else of a request is needed but its body. `OPTIONAL` lets a request
 /// without a key pass.
 #[derive(Debug)]
-pub struct Preflight<P: Provider, const OPTIONAL: bool = false> {
+pub struct Preflight<P: Provider, const OPTIONAL: bool> {
     pub(crate) engine: Engine<P::Store>,
     pub(crate) key: Option<IdempotencyKey>,
     /// `None` where no route matched, as in a fallback.

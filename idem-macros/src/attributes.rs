@@ -5,7 +5,7 @@ use quote::{ToTokens, quote};
 use syn::{AttrStyle, Attribute, Meta};
 
 /// The attributes of the function that is emitted.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Attributes {
     /// In their order, on what the framework calls.
     pub(crate) outer: Vec<TokenStream>,
@@ -18,11 +18,10 @@ impl Attributes {
         let mut split = Self::default();
         for attribute in attributes {
             if matches!(attribute.style, AttrStyle::Inner(_)) {
-                // Behind the opening brace it would not be alone; in front of the function it means the same.
                 let meta = &attribute.meta;
                 split.inner.push(quote!(#[#meta]));
             } else if let Some(condition) = Condition::of(attribute) {
-                let (inner, outer) = condition.metas.iter().partition(|meta| is_instrument(meta));
+                let (inner, outer) = condition.metas.iter().cloned().partition(is_instrument);
                 split.inner.extend(condition.on(inner));
                 split.outer.extend(condition.on(outer));
             } else if is_instrument(&attribute.meta.to_token_stream()) {
@@ -39,11 +38,9 @@ impl Attributes {
 pub(crate) fn paths(attributes: &[Attribute]) -> Vec<(TokenStream, String)> {
     attributes
         .iter()
-        .flat_map(|attribute| {
-            Condition::of(attribute).map_or_else(
-                || vec![attribute.meta.to_token_stream()],
-                |condition| condition.metas,
-            )
+        .flat_map(|attribute| match Condition::of(attribute) {
+            Some(condition) => condition.metas,
+            None => vec![attribute.meta.to_token_stream()],
         })
         .map(|meta| {
             let path = path(&meta);
@@ -67,27 +64,27 @@ impl Condition {
         if !list.path.is_ident("cfg_attr") {
             return None;
         }
-        let mut parts = vec![TokenStream::new()];
-        for token in list.tokens.clone() {
-            match (token, parts.last_mut()) {
-                (TokenTree::Punct(comma), _) if comma.as_char() == ',' => {
-                    parts.push(TokenStream::new())
-                }
-                (token, Some(last)) => last.extend([token]),
-                (_, None) => {}
-            }
-        }
-        let predicate = parts.remove(0);
-        parts.retain(|meta| !meta.is_empty());
+        let tokens: Vec<TokenTree> = list.tokens.clone().into_iter().collect();
+        let is_comma =
+            |token: &TokenTree| matches!(token, TokenTree::Punct(punct) if punct.as_char() == ',');
+        let mut parts = tokens
+            .split(is_comma)
+            .map(|part| part.iter().cloned().collect::<TokenStream>());
+        let predicate = parts.next()?;
         Some(Self {
             predicate,
-            metas: parts,
+            metas: parts.filter(|meta| !meta.is_empty()).collect(),
         })
     }
 
-    fn on(&self, metas: Vec<&TokenStream>) -> Option<TokenStream> {
+    /// The same condition on some of its attributes, if any.
+    fn on(&self, metas: Vec<TokenStream>) -> Option<TokenStream> {
         let predicate = &self.predicate;
-        (!metas.is_empty()).then(|| quote!(#[cfg_attr(#predicate, #(#metas),*)]))
+        let mut metas = metas.into_iter().peekable();
+        metas
+            .peek()
+            .is_some()
+            .then(|| quote!(#[cfg_attr(#predicate, #(#metas),*)]))
     }
 }
 

@@ -15,6 +15,7 @@ mod function;
 mod scope;
 
 pub(crate) use arguments::Arguments;
+pub(crate) use function::self_types;
 
 /// Checks every rule, and hands over the handler where enough of it is there to build one.
 pub(crate) fn check<F: Framework>(
@@ -24,9 +25,9 @@ pub(crate) fn check<F: Framework>(
 ) -> Option<Handler> {
     function::check(function, errors);
     let arguments = Arguments::read(function, errors);
+    let policy = policy(given, errors);
     let scope = scope::check(given, &arguments, errors);
     let (body, content) = content::check::<F>(given, &arguments, errors);
-    let policy = policy(given, errors);
     Some(Handler {
         function: function.clone(),
         roles: arguments.roles,
@@ -72,7 +73,7 @@ fn policy(given: &Given, errors: &mut Errors) -> Option<Policy> {
 
 fn store(given: &Given) -> Option<Type> {
     match given.value(Name::Store) {
-        Some(Value::Type(ty)) => Some(ty.clone()),
+        Some(Value::Type(ty)) => Some(Type::clone(ty)),
         _ => None,
     }
 }

@@ -18,7 +18,8 @@ use crate::parse::Given;
 /// body, so that nothing it refers to becomes unused.
 pub(crate) fn expand<F: Framework>(given: &Given, function: &ItemFn, error: &Error) -> TokenStream {
     let messages = error.to_compile_error();
-    if function.sig.receiver().is_some() {
+    let is_method = function.sig.receiver().is_some() || !check::self_types(function).is_empty();
+    if is_method {
         return quote!(#messages #function);
     }
     let Attributes { outer, inner } = Attributes::split(&function.attrs);

@@ -4,6 +4,7 @@ use proc_macro2::TokenStream;
 use syn::{Ident, LitStr, Type};
 
 use crate::errors::Errors;
+use crate::expand::Private;
 use crate::model::{Extractor, Handler};
 
 mod axum;
@@ -34,10 +35,9 @@ pub(crate) trait Framework {
 }
 
 /// What every expansion refers to.
-
 pub(crate) struct Frame {
     /// The adapter's hidden module.
-    pub(crate) private: TokenStream,
+    pub(crate) private: Private,
     /// The type of what is read from the request before any extractor runs.
     pub(crate) request: TokenStream,
     /// The types of the extractors, without lifetimes.

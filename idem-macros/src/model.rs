@@ -6,7 +6,6 @@ use crate::options::Choice;
 use crate::value::{Duration, FieldPath};
 
 /// A handler, with everything that its expansion needs.
-
 pub(crate) struct Handler {
     pub(crate) function: ItemFn,
     /// What each argument of the function is, in order.
@@ -46,7 +45,6 @@ pub(crate) struct Extractor {
 }
 
 /// Whose keys these are.
-
 pub(crate) struct Scope {
     /// The extractor that binds the name.
     pub(crate) extractor: usize,
@@ -54,7 +52,6 @@ pub(crate) struct Scope {
 }
 
 /// What a key is bound to, beside path and query.
-
 pub(crate) enum Content {
     /// The deserialized body.
     Body,
@@ -67,7 +64,6 @@ pub(crate) enum Content {
 }
 
 /// The constants of the handler; None stands for the library's default.
-
 pub(crate) struct Policy {
     pub(crate) ttl: Duration,
     pub(crate) wait: Option<Duration>,

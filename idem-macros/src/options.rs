@@ -30,9 +30,9 @@ pub(crate) enum Shape {
     /// One of a few strings.
     Choice(&'static [Choice]),
     /// One of a few strings, or the path of a function, without quotes.
-    ChoiceOrFunction(&'static [Choice]),
+    WordOrFunction(&'static [&'static str]),
     /// One of a few strings, or a string that names an argument.
-    ChoiceOrArgument(&'static [Choice]),
+    WordOrArgument(&'static [&'static str]),
     /// A string that becomes part of an identity.
     Operation,
     /// A type, without quotes.
@@ -41,7 +41,7 @@ pub(crate) enum Shape {
     Path,
 }
 
-/// One of the strings that an option allows.
+/// One of the strings that an option of the policy allows.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Choice {
     pub(crate) word: &'static str,
@@ -59,7 +59,11 @@ pub(crate) struct Spec {
     pub(crate) shape: Shape,
     /// The option as it can be pasted into the attribute.
     pub(crate) example: &'static str,
-    /// The line that the attribute's documentation gets.
+    /// The line that the attribute's documentation has.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "a test reads it beside the documentation")
+    )]
     pub(crate) meaning: &'static str,
 }
 
@@ -112,19 +116,19 @@ pub(crate) const OPTIONS: &[Spec] = &[
         word: "key",
         shape: Shape::Choice(KEY),
         example: r#"key = "required""#,
-        meaning: r#"whether a request without a key is refused, which is the default, or runs unrecorded"#,
+        meaning: "whether a request without a key is refused, which is the default, or runs unrecorded",
     },
     Spec {
         name: Name::Fingerprint,
         word: "fingerprint",
-        shape: Shape::ChoiceOrFunction(FINGERPRINT),
+        shape: Shape::WordOrFunction(FINGERPRINT),
         example: "fingerprint = NewPayment::intent",
-        meaning: r#"what a key is bound to, beside path and query: the deserialized body (the default), its bytes, or what a function makes of it"#,
+        meaning: "what a key is bound to, beside path and query: the deserialized body (the default), its bytes, or what a function makes of it",
     },
     Spec {
         name: Name::Body,
         word: "body",
-        shape: Shape::ChoiceOrArgument(BODY),
+        shape: Shape::WordOrArgument(BODY),
         example: r#"body = "order""#,
         meaning: r#"the argument that is the body, or `"none"`"#,
     },
@@ -151,87 +155,79 @@ pub(crate) const OPTIONS: &[Spec] = &[
     },
 ];
 
-pub(crate) const REPLAY: &[Choice] = &[
-    Choice {
-        word: "success",
-        variant: "Success",
-        meaning: "statuses below 400",
-    },
-    Choice {
-        word: "final",
-        variant: "Final",
-        meaning: "statuses below 400, and 4xx but 401, 403, 408, 409, 423, 425 and 429",
-    },
-    Choice {
-        word: "all",
-        variant: "All",
-        meaning: "statuses below 400, 5xx, and 4xx but 401, 403, 408, 409, 423, 425 and 429",
-    },
-];
+const REPLAY: &[Choice] = &[SUCCESS, FINAL, ALL];
+const KEY: &[Choice] = &[REQUIRED, OPTIONAL];
+const FINGERPRINT: &[&str] = &["body", RAW];
+const BODY: &[&str] = &[NONE];
 
-pub(crate) const KEY: &[Choice] = &[
-    Choice {
-        word: "required",
-        variant: "Required",
-        meaning: "required",
-    },
-    Choice {
-        word: "optional",
-        variant: "Optional",
-        meaning: "optional; without it the request runs unrecorded",
-    },
-];
+const SUCCESS: Choice = Choice {
+    word: "success",
+    variant: "Success",
+    meaning: "statuses below 400",
+};
+/// What is replayed where nothing else is said.
+pub(crate) const FINAL: Choice = Choice {
+    word: "final",
+    variant: "Final",
+    meaning: "statuses below 400, and 4xx but 401, 403, 408, 409, 423, 425 and 429",
+};
+const ALL: Choice = Choice {
+    word: "all",
+    variant: "All",
+    meaning: "statuses below 400, 5xx, and 4xx but 401, 403, 408, 409, 423, 425 and 429",
+};
 
-pub(crate) const FINGERPRINT: &[Choice] = &[
-    Choice {
-        word: "body",
-        variant: "Body",
-        meaning: "path, query and body",
-    },
-    Choice {
-        word: "raw",
-        variant: "Raw",
-        meaning: "path, query and the body's bytes",
-    },
-];
+/// Whether a key is needed where nothing else is said.
+pub(crate) const REQUIRED: Choice = Choice {
+    word: "required",
+    variant: "Required",
+    meaning: "required",
+};
+const OPTIONAL: Choice = Choice {
+    word: "optional",
+    variant: "Optional",
+    meaning: "optional; without it the request runs unrecorded",
+};
 
-pub(crate) const BODY: &[Choice] = &[Choice {
-    word: "none",
-    variant: "None",
-    meaning: "path and query",
-}];
+/// A fingerprint of the body's bytes.
+pub(crate) const RAW: &str = "raw";
+/// No body.
+pub(crate) const NONE: &str = "none";
 
 impl Spec {
     /// The option called `word`.
     pub(crate) fn find(word: &str) -> Option<&'static Self> {
         OPTIONS.iter().find(|spec| spec.word == word)
     }
-
-    /// The option as the documentation shows it, all its choices included.
-    pub(crate) fn syntax(&self) -> String {
-        let word = self.word;
-        match self.shape {
-            Shape::Choice(choices) => format!("{word} = {}", quoted(choices)),
-            Shape::ChoiceOrFunction(choices) | Shape::ChoiceOrArgument(choices) => {
-                let (_, other) = self.example.split_once(" = ").unwrap_or_default();
-                format!("{word} = {} | {other}", quoted(choices))
-            }
-            _ => self.example.to_owned(),
-        }
-    }
-}
-
-fn quoted(choices: &[Choice]) -> String {
-    choices
-        .iter()
-        .map(|choice| format!("{:?}", choice.word))
-        .collect::<Vec<_>>()
-        .join(" | ")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The option as the documentation shows it, all its choices included.
+    fn syntax(spec: &Spec) -> String {
+        let word = spec.word;
+        match spec.shape {
+            Shape::Choice(choices) => {
+                let words: Vec<_> = choices.iter().map(|choice| choice.word).collect();
+                format!("{word} = {}", quoted(&words))
+            }
+            Shape::WordOrFunction(words) | Shape::WordOrArgument(words) => {
+                let (_, other) = spec.example.split_once(" = ").unwrap();
+                format!("{word} = {} | {other}", quoted(words))
+            }
+            _ => spec.example.to_owned(),
+        }
+    }
+
+    fn quoted(words: &[&str]) -> String {
+        words
+            .iter()
+            .map(|word| format!("{word:?}"))
+            .collect::<Vec<_>>()
+            .join(" | ")
+    }
 
     #[test]
     fn every_option_is_found_by_its_word() {
@@ -249,7 +245,7 @@ mod tests {
     fn the_documentation_of_the_attribute_has_every_option() {
         let source = include_str!("lib.rs");
         for spec in OPTIONS {
-            let line = format!("/// - `{}`: {}\n", spec.syntax(), spec.meaning);
+            let line = format!("/// - `{}`: {}\n", syntax(spec), spec.meaning);
             assert!(source.contains(&line), "add to lib.rs:\n{line}");
         }
         let lines = source

@@ -20,7 +20,6 @@ pub(crate) struct Given {
 }
 
 /// One option that was given.
-
 pub(crate) struct Entry {
     pub(crate) spec: &'static Spec,
     pub(crate) key: Ident,
@@ -101,10 +100,11 @@ fn argument(input: ParseStream<'_>, given: &mut Given, errors: &mut Errors) -> R
         return Ok(());
     };
     let equals = input.parse::<Option<Token![=]>>()?;
-    let tokens = if equals.is_some() || input.peek(syn::token::Paren) {
-        value_tokens(input)?
-    } else {
-        TokenStream::new()
+    let bare = input.is_empty() || input.peek(Token![,]) || input.peek(Ident::peek_any);
+    let tokens = match equals {
+        Some(_) => value_tokens(input)?,
+        None if bare => TokenStream::new(),
+        None => up_to_comma(input)?,
     };
     if given.entry(spec.name).is_some() {
         errors.at(
@@ -113,21 +113,22 @@ fn argument(input: ParseStream<'_>, given: &mut Given, errors: &mut Errors) -> R
         );
         return Ok(());
     }
+    let refuse = |problem: String| {
+        let at = if tokens.is_empty() {
+            key.to_token_stream()
+        } else {
+            tokens.clone()
+        };
+        Err(Error::new_spanned(at, problem))
+    };
     let value = match (equals, spec.shape) {
         (None, Shape::Flag) if tokens.is_empty() => Ok(Value::Flag),
-        (Some(_), _) if !tokens.is_empty() => value::read(spec, &tokens),
-        (_, Shape::Flag) => Err(Error::new_spanned(
-            &tokens,
-            format!("`{word}` takes no value; remove this"),
-        )),
-        _ => Err(Error::new_spanned(
-            if tokens.is_empty() {
-                key.to_token_stream()
-            } else {
-                tokens.clone()
-            },
-            format!("missing value; write it as in `{}`", spec.example),
-        )),
+        (_, Shape::Flag) => refuse(format!("`{word}` takes no value; write `{word}`")),
+        _ if tokens.is_empty() => {
+            refuse(format!("missing value; write it as in `{}`", spec.example))
+        }
+        (None, _) => refuse(format!("missing `=`; write it as in `{}`", spec.example)),
+        _ => value::read(spec, &tokens),
     };
     let value = value.map_err(|error| errors.push(error)).ok();
     given.entries.push(Entry {
@@ -197,4 +198,44 @@ fn without_attributes(tokens: &TokenStream) -> Option<TokenTree> {
         TokenTree::Group(group) => group.delimiter() != Delimiter::Bracket,
         _ => true,
     })
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// The arguments that `text` gives, and the messages of its mistakes.
+    pub(crate) fn read(text: &str) -> (Given, Vec<String>) {
+        let mut errors = Errors::new();
+        let given = arguments(text.parse().unwrap(), &mut errors);
+        let messages = match errors.finish(Some(())) {
+            Ok(()) => Vec::new(),
+            Err(error) => error.into_iter().map(|error| error.to_string()).collect(),
+        };
+        (given, messages)
+    }
+
+    #[test]
+    fn a_comma_between_angle_brackets_belongs_to_the_value() {
+        let (given, messages) =
+            read(r#"store = Stores<A, fn(B) -> C, D>, fingerprint = f::<A, B>, ttl = "1s""#);
+        assert_eq!(messages, [""; 0]);
+        assert_eq!(given.entries.len(), 3);
+    }
+
+    #[test]
+    fn values_can_come_out_of_macros() {
+        let literal = proc_macro2::Group::new(Delimiter::None, quote::quote!("24h"));
+        let mut errors = Errors::new();
+        let given = arguments(quote::quote!(ttl = #literal, unscoped), &mut errors);
+        assert!(errors.finish(Some(())).is_ok());
+        assert!(given.value(Name::Ttl).is_some());
+    }
+
+    #[test]
+    fn raw_identifiers_and_a_last_comma_are_fine() {
+        let (given, messages) = read(r#"r#ttl = "24h", unscoped,"#);
+        assert_eq!(messages, [""; 0]);
+        assert!(given.value(Name::Unscoped).is_some() && given.value(Name::Ttl).is_some());
+    }
 }

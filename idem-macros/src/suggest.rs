@@ -11,7 +11,7 @@ pub(crate) fn remedy<'a>(
         return format!("did you mean {quote}{near}{quote}?");
     }
     match choices.as_slice() {
-        [only] => format!("expected {quote}{only}{quote}"),
+        [_] | [_, _] => format!("expected {}", list(choices, quote)),
         _ => format!("expected one of {}", list(choices, quote)),
     }
 }
@@ -123,5 +123,9 @@ mod tests {
             "expected one of \"success\", \"final\" or \"all\""
         );
         assert_eq!(remedy("x", ["tenant"], '`'), "expected `tenant`");
+        assert_eq!(
+            remedy("x", ["tenant", "app"], '`'),
+            "expected `tenant` or `app`"
+        );
     }
 }

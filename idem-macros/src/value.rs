@@ -15,11 +15,12 @@ pub(crate) enum Value {
     Flag,
     Duration(Duration),
     Choice(&'static Choice),
+    Word(&'static str),
     Function(ExprPath),
     Argument(LitStr),
     Field(FieldPath),
     Operation(String),
-    Type(Type),
+    Type(Box<Type>),
     Path(Path),
 }
 
@@ -38,7 +39,7 @@ pub(crate) struct FieldPath {
     pub(crate) fields: Vec<Member>,
 }
 
-/// Reads `tokens`, which are all that is written between the `=` of the option and the next comma.
+/// Reads `tokens`, which are all that is written between the `=` of the option and the next comma. A flag has none.
 ///
 /// # Errors
 ///
@@ -52,15 +53,17 @@ pub(crate) fn read(spec: &'static Spec, tokens: &TokenStream) -> Result<Value> {
         Shape::Duration { zero } => duration(&string(spec, tokens)?, zero).map(Value::Duration),
         Shape::Field => field(spec, string(spec, tokens)?).map(Value::Field),
         Shape::Operation => operation(&string(spec, tokens)?).map(Value::Operation),
-        Shape::Choice(choices) => choice(spec, choices, &string(spec, tokens)?).map(Value::Choice),
-        Shape::ChoiceOrFunction(choices) => choice_or_function(spec, choices, tokens),
-        Shape::ChoiceOrArgument(choices) => {
+        Shape::Choice(choices) => {
+            one_of(spec, choices, |choice| choice.word, &string(spec, tokens)?).map(Value::Choice)
+        }
+        Shape::WordOrFunction(words) => word_or_function(spec, words, tokens),
+        Shape::WordOrArgument(words) => {
             let literal = string(spec, tokens)?;
-            let chosen = choices.iter().find(|choice| choice.word == literal.value());
-            Ok(chosen.map_or(Value::Argument(literal), Value::Choice))
+            let word = words.iter().find(|word| **word == literal.value());
+            Ok(word.map_or(Value::Argument(literal), |word| Value::Word(word)))
         }
         Shape::Type => parse2(tokens.clone())
-            .map(Value::Type)
+            .map(|ty| Value::Type(Box::new(ty)))
             .map_err(|_| unquoted(spec, "type", tokens)),
         Shape::Path => {
             let path = Path::parse_mod_style.parse2(tokens.clone());
@@ -170,13 +173,19 @@ fn operation(literal: &LitStr) -> Result<String> {
     ))
 }
 
-fn choice(spec: &Spec, choices: &'static [Choice], literal: &LitStr) -> Result<&'static Choice> {
+/// The one of `choices` that is written.
+fn one_of<T>(
+    spec: &Spec,
+    choices: &'static [T],
+    word: fn(&T) -> &str,
+    literal: &LitStr,
+) -> Result<&'static T> {
     let text = literal.value();
     choices
         .iter()
-        .find(|choice| choice.word == text)
+        .find(|choice| word(choice) == text)
         .ok_or_else(|| {
-            let remedy = suggest::remedy(&text, choices.iter().map(|choice| choice.word), '"');
+            let remedy = suggest::remedy(&text, choices.iter().map(word), '"');
             invalid(
                 literal,
                 format!("unknown value {text:?} for `{}`; {remedy}", spec.word),
@@ -184,38 +193,38 @@ fn choice(spec: &Spec, choices: &'static [Choice], literal: &LitStr) -> Result<&
         })
 }
 
-fn choice_or_function(
+fn word_or_function(
     spec: &Spec,
-    choices: &'static [Choice],
+    words: &'static [&'static str],
     tokens: &TokenStream,
 ) -> Result<Value> {
-    let words = || choices.iter().map(|choice| choice.word);
-    if let Ok(literal) = parse2::<LitStr>(tokens.clone()) {
-        return choice(spec, choices, &literal)
-            .map(Value::Choice)
+    if let Ok(literal) = string(spec, tokens) {
+        let text = literal.value();
+        let is_near = suggest::nearest(&text, words.iter().copied()).is_some();
+        let is_path = Path::parse_mod_style.parse_str(&text).is_ok();
+        return one_of(spec, words, |word| word, &literal)
+            .map(|word| Value::Word(word))
             .map_err(|error| {
-                let near = suggest::nearest(&literal.value(), words());
-                let hint = format!(
-                    "a function is written without quotes, such as `{}`",
-                    spec.example
-                );
-                if near.is_some() {
-                    invalid(&literal, format!("{error} ({hint})"))
-                } else {
-                    invalid(&literal, format!("{error}; {hint}"))
+                if is_near || !is_path {
+                    return error;
                 }
+                let remedy = "a function is written without quotes";
+                invalid(
+                    &literal,
+                    format!("unknown value {text:?} for `{}`; {remedy}", spec.word),
+                )
             });
     }
     let function = parse2::<ExprPath>(tokens.clone()).map_err(|_| {
-        let listed = choices
+        let words = words
             .iter()
-            .map(|choice| format!("{:?}", choice.word))
+            .map(|word| format!("{word:?}"))
             .collect::<Vec<_>>()
             .join(", ");
         invalid(
             tokens,
             format!(
-                "expected {listed} or the path of a function, such as `{}`",
+                "expected {words} or the path of a function, such as `{}`",
                 spec.example
             ),
         )
@@ -225,16 +234,10 @@ fn choice_or_function(
         .path
         .get_ident()
         .map(|ident| ident.unraw().to_string());
-    match choices
-        .iter()
-        .find(|choice| bare.as_deref() == Some(choice.word))
-    {
-        Some(choice) => Err(invalid(
+    match words.iter().find(|word| bare.as_deref() == Some(**word)) {
+        Some(word) => Err(invalid(
             tokens,
-            format!(
-                "expected a string; write `{} = {:?}`",
-                spec.word, choice.word
-            ),
+            format!("expected a string; write `{} = {word:?}`", spec.word),
         )),
         None => Ok(Value::Function(function)),
     }

@@ -12,7 +12,8 @@ use crate::record::{Found, State};
 use crate::response::Response;
 use crate::store::{ClaimRequest, Claimed, Store, StoreError, Times};
 
-/// How long the engine asks for the outcome of a commit whose answer was lost.
+/// How long the engine asks for the outcome of a commit whose answer was lost, or tries to write
+/// down an effect that may stand.
 const RESOLVE: Duration = Duration::from_secs(5);
 
 /// How long the engine waits for the server to let go of a broken attempt, to write down that it
@@ -26,7 +27,9 @@ impl<S: Store> Turn<S> {
         if self.identity.is_none() {
             return answer;
         }
-        match self.claim_again(won, LET_GO).await {
+        // An effect that may stand has to be written down; a failure that left none may be lost.
+        let patience = if state.is_replayed() { RESOLVE } else { LET_GO };
+        match self.claim_again(won, patience).await {
             Ok(Claimed::Won(claim)) => {
                 match self.write(won, claim, state, &answer.response).await {
                     Ok(Some(record)) if state.is_replayed() => self.publish(record),

@@ -19,7 +19,6 @@ pub(crate) struct Arguments {
 }
 
 /// An argument that is taken by reference.
-
 pub(crate) struct Borrowed {
     pub(crate) pattern: Pat,
     /// The type behind the reference.
@@ -130,7 +129,7 @@ fn is_lent(reference: &TypeReference, errors: &mut Errors) {
             if lifetime.ident == "static" {
                 self.0.at(
                     lifetime.span(),
-                    "the transaction ends with the request; write `'_` in place of `'static`",
+                    "what is lent to a handler ends with the request; write `'_` in place of `'static`",
                 );
             }
         }

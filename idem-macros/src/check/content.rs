@@ -8,7 +8,7 @@ use super::scope::no_argument;
 use crate::errors::Errors;
 use crate::framework::Framework;
 use crate::model::Content;
-use crate::options::Name;
+use crate::options::{self, Name};
 use crate::parse::Given;
 use crate::value::Value;
 
@@ -20,9 +20,7 @@ pub(crate) fn check<F: Framework>(
 ) -> (Option<usize>, Content) {
     let named = named(given, arguments, errors);
     let body = F::body(&arguments.extractors, named, errors);
-    if let Some(Value::Choice(choice)) = given.value(Name::Body)
-        && choice.word == "none"
-    {
+    if let Some(Value::Word(options::NONE)) = given.value(Name::Body) {
         if let Some(fingerprint) = given.entry(Name::Fingerprint) {
             let problem = r#"`fingerprint` contradicts `body = "none"`; remove one of the two"#;
             errors.spanned(&fingerprint.tokens, problem);
@@ -30,7 +28,7 @@ pub(crate) fn check<F: Framework>(
         return (body, Content::None);
     }
     let content = match given.value(Name::Fingerprint) {
-        Some(Value::Choice(choice)) if choice.word == "raw" => Content::Raw,
+        Some(Value::Word(options::RAW)) => Content::Raw,
         Some(Value::Function(function)) => {
             if body.is_none() {
                 let name = function.to_token_stream().to_string().replace(' ', "");
@@ -41,6 +39,7 @@ pub(crate) fn check<F: Framework>(
             }
             Content::Function(function.clone())
         }
+        _ if body.is_none() => Content::None,
         _ => Content::Body,
     };
     (body, content)

@@ -1,7 +1,8 @@
 //! Rules about the function itself, and about what is beside it.
 
+use proc_macro2::Span;
 use syn::visit_mut::{self, VisitMut};
-use syn::{FnArg, ItemFn, Safety, Signature, TypeImplTrait};
+use syn::{FnArg, Item, ItemFn, Path, Receiver, Safety, Signature, TypeImplTrait};
 
 use crate::attributes;
 use crate::errors::Errors;
@@ -10,6 +11,7 @@ pub(crate) fn check(function: &ItemFn, errors: &mut Errors) {
     is_async(&function.sig, errors);
     is_plain(&function.sig, errors);
     is_free(&function.sig, errors);
+    names_no_self(function, errors);
     names_its_types(&function.sig, errors);
     has_unconditional_arguments(&function.sig, errors);
     writes(function, errors);
@@ -46,7 +48,7 @@ fn is_plain(signature: &Signature, errors: &mut Errors) {
         refuse(abi, "extern");
     }
     if let Some(variadic) = &signature.variadic {
-        errors.spanned(&variadic.dots, "a handler can't be variadic; remove `...`");
+        errors.spanned(variadic.dots, "a handler can't be variadic; remove `...`");
     }
 }
 
@@ -58,6 +60,38 @@ fn is_free(signature: &Signature, errors: &mut Errors) {
             "a handler can't have `self`; `#[idempotent]` goes on a free function, which extracts what it shares",
         );
     }
+}
+
+/// The handler moves into a function, where the `Self` around it means nothing.
+fn names_no_self(function: &ItemFn, errors: &mut Errors) {
+    for span in self_types(function) {
+        errors.at(span, "a handler can't use `Self`; write the type's name");
+    }
+}
+
+/// Where the function mentions `Self`. Items within it have their own.
+pub(crate) fn self_types(function: &ItemFn) -> Vec<Span> {
+    struct SelfTypes(Vec<Span>);
+
+    impl VisitMut for SelfTypes {
+        fn visit_path_mut(&mut self, path: &mut Path) {
+            let first = path
+                .segments
+                .first()
+                .filter(|segment| segment.ident == "Self");
+            self.0.extend(first.map(|segment| segment.ident.span()));
+            visit_mut::visit_path_mut(self, path);
+        }
+
+        fn visit_item_mut(&mut self, _: &mut Item) {}
+
+        // A receiver is a mistake of its own.
+        fn visit_receiver_mut(&mut self, _: &mut Receiver) {}
+    }
+
+    let mut found = SelfTypes(Vec::new());
+    found.visit_item_fn_mut(&mut function.clone());
+    found.0
 }
 
 /// Every argument's type is repeated in the generated code, and `impl Trait` would be another type each time.

@@ -106,7 +106,7 @@ impl VisitMut for Rename {
         arguments: &mut ParenthesizedGenericArguments,
     ) {
         self.within_signature(|this| {
-            visit_mut::visit_parenthesized_generic_arguments_mut(this, arguments)
+            visit_mut::visit_parenthesized_generic_arguments_mut(this, arguments);
         });
     }
 }

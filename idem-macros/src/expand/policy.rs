@@ -3,11 +3,12 @@
 use proc_macro2::TokenStream;
 use quote::{format_ident, quote};
 
+use super::Private;
 use crate::model::Policy;
 use crate::options::Choice;
 use crate::value::Duration;
 
-pub(crate) fn expand(policy: &Policy, private: &TokenStream) -> TokenStream {
+pub(crate) fn expand(policy: &Policy, private: &Private) -> TokenStream {
     let duration = |duration: &Duration| {
         let seconds = duration.seconds;
         quote!(#private::Duration::from_secs(#seconds))

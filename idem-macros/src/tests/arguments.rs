@@ -1,0 +1,371 @@
+//! Every refusal of an argument of the attribute: its message and what it underlines.
+
+use super::{expand, function, refused};
+
+const HANDLER: &str = "async fn pay(tx: &mut PgConnection, tenant: Tenant, State(app): State<App>, \
+                       Json(order): Json<Order>) -> StatusCode { run(tx).await }";
+
+fn arguments_refused(arguments: &str, expected: &[(&str, &str)]) {
+    let source = format!("#[idempotent({arguments})]\n{HANDLER}");
+    refused(&source, expected);
+    let fallback = function(expand(&source));
+    assert_eq!(fallback.sig.ident, "pay");
+    assert!(fallback.sig.asyncness.is_some());
+    assert!(fallback.sig.inputs.is_empty());
+}
+
+#[test]
+fn ttl_and_scope_are_required() {
+    let ttl = (
+        "",
+        r#"missing argument `ttl`; say how long a response is remembered, such as `ttl = "24h"`"#,
+    );
+    let scope = (
+        "",
+        r#"missing argument `scope`; say whose keys these are, such as `scope = "tenant"`, or write `unscoped`"#,
+    );
+    arguments_refused("", &[ttl, scope]);
+    arguments_refused("unscoped", &[ttl]);
+    arguments_refused(r#"ttl = "24h""#, &[scope]);
+}
+
+#[test]
+fn a_scope_is_not_also_unscoped() {
+    arguments_refused(
+        r#"ttl = "24h", unscoped, scope = "tenant""#,
+        &[(
+            "unscoped",
+            "`unscoped` contradicts `scope`; remove one of the two",
+        )],
+    );
+}
+
+#[test]
+fn a_scope_names_an_extracted_argument() {
+    for (scope, message) in [
+        (
+            "tennant",
+            "no argument named `tennant`; did you mean `tenant`?",
+        ),
+        (
+            "user",
+            "no argument named `user`; expected one of `tenant`, `app` or `order`",
+        ),
+        (
+            "user.id",
+            "no argument named `user`; expected one of `tenant`, `app` or `order`",
+        ),
+        (
+            "tx",
+            "`tx` is the transaction and can't be the scope; expected one of `tenant`, `app` or `order`",
+        ),
+    ] {
+        arguments_refused(
+            &format!("ttl = \"24h\", scope = {scope:?}"),
+            &[(&format!("{scope:?}"), message)],
+        );
+    }
+    refused(
+        r#"#[idempotent(ttl = "24h", scope = "attempt")]
+        async fn pay(tx: &mut PgConnection, attempt: &Attempt, tenant: Tenant) {}"#,
+        &[(
+            "\"attempt\"",
+            "`attempt` is the attempt and can't be the scope; expected `tenant`",
+        )],
+    );
+    refused(
+        r#"#[idempotent(ttl = "24h", scope = "tenant")] async fn pay(tx: &mut PgConnection, _: Tenant) {}"#,
+        &[(
+            "\"tenant\"",
+            "no argument named `tenant`; the handler extracts none that has a name",
+        )],
+    );
+}
+
+#[test]
+fn a_scope_is_an_argument_or_a_field_of_one() {
+    for scope in [
+        "",
+        "tenant.",
+        ".id",
+        "tenant.id()",
+        "tenant id",
+        "&tenant",
+        "self",
+        "_",
+        "0",
+        "tenant.4294967296",
+        "tenant.0x1",
+        "tenant..id",
+    ] {
+        let message = format!(
+            r#"invalid scope {scope:?}; name an argument or a field of one, such as `scope = "tenant"`"#
+        );
+        arguments_refused(
+            &format!("ttl = \"24h\", scope = {scope:?}"),
+            &[(&format!("{scope:?}"), &message)],
+        );
+    }
+}
+
+#[test]
+fn durations_have_units_and_bounds() {
+    arguments_refused(
+        r#"ttl = "24", wait = "1 s", deadline = "0s", unscoped"#,
+        &[
+            (
+                r#""24""#,
+                r#"invalid duration "24": missing unit; use `s`, `m`, `h` or `d`, such as "24h""#,
+            ),
+            (
+                r#""1 s""#,
+                r#"invalid duration "1 s": space before the unit; write them together, such as "24h""#,
+            ),
+            (
+                r#""0s""#,
+                r#"invalid duration "0s": it must be more than zero"#,
+            ),
+        ],
+    );
+    arguments_refused(
+        r#"ttl = "366d", unscoped"#,
+        &[(
+            r#""366d""#,
+            r#"invalid duration "366d": more than one year; use at most "365d""#,
+        )],
+    );
+}
+
+#[test]
+fn unknown_arguments_are_not_missing_as_well() {
+    arguments_refused(
+        r#"tll = "24h", scop = "tenant""#,
+        &[
+            ("tll", "unknown argument `tll`; did you mean `ttl`?"),
+            ("scop", "unknown argument `scop`; did you mean `scope`?"),
+        ],
+    );
+    arguments_refused(
+        r#"ttl = "24h", unscoped, expires = Foo::<A, B>::new(1, 2)"#,
+        &[(
+            "expires",
+            "unknown argument `expires`; expected one of `ttl`, `scope`, `unscoped`, `wait`, `deadline`, `replay`, \
+             `key`, `fingerprint`, `body`, `operation`, `store` or `crate`",
+        )],
+    );
+}
+
+#[test]
+fn an_argument_is_given_once() {
+    arguments_refused(
+        r#"ttl = "24h", unscoped, ttl = "nonsense", unscoped"#,
+        &[
+            ("ttl", "duplicate argument `ttl`; remove one of the two"),
+            (
+                "unscoped",
+                "duplicate argument `unscoped`; remove one of the two",
+            ),
+        ],
+    );
+}
+
+#[test]
+fn strings_are_asked_for_where_they_are_missing() {
+    for (value, underlined) in [
+        ("24", "24"),
+        ("day", "day"),
+        ("24h", "24h"),
+        ("b\"24h\"", "b\"24h\""),
+        ("concat!(\"2\", \"4h\")", "concat!(\"2\", \"4h\")"),
+        ("-1", "-1"),
+    ] {
+        arguments_refused(
+            &format!("unscoped, ttl = {value}"),
+            &[(underlined, r#"expected a string, such as `ttl = "24h"`"#)],
+        );
+    }
+    arguments_refused(
+        r#"ttl = "24h", scope = tenant, replay = final, key = 1, body = order, operation = 'x'"#,
+        &[
+            ("tenant", r#"expected a string, such as `scope = "tenant"`"#),
+            ("final", r#"expected a string, such as `replay = "final"`"#),
+            ("1", r#"expected a string, such as `key = "required"`"#),
+            ("order", r#"expected a string, such as `body = "order"`"#),
+            (
+                "'x'",
+                r#"expected a string, such as `operation = "create_payment"`"#,
+            ),
+        ],
+    );
+}
+
+#[test]
+fn types_and_paths_are_asked_for_where_they_are_missing() {
+    arguments_refused(
+        r#"ttl = "24h", unscoped, store = "Billing", crate = "::idem""#,
+        &[
+            (
+                "\"Billing\"",
+                "expected a type, written without quotes, such as `store = Billing`",
+            ),
+            (
+                "\"::idem\"",
+                "expected a path, written without quotes, such as `crate = ::my_crate::idem`",
+            ),
+        ],
+    );
+    arguments_refused(
+        r#"ttl = "24h", unscoped, store = 1, crate = a::<b>"#,
+        &[
+            ("1", "expected a type, such as `store = Billing`"),
+            (
+                "a::<b>",
+                "expected a path, such as `crate = ::my_crate::idem`",
+            ),
+        ],
+    );
+}
+
+#[test]
+fn a_choice_is_one_of_its_words() {
+    arguments_refused(
+        r#"ttl = "24h", unscoped, replay = "finale", key = "maybe", fingerprint = "bdy""#,
+        &[
+            (
+                "\"finale\"",
+                r#"unknown value "finale" for `replay`; did you mean "final"?"#,
+            ),
+            (
+                "\"maybe\"",
+                r#"unknown value "maybe" for `key`; expected "required" or "optional""#,
+            ),
+            (
+                "\"bdy\"",
+                r#"unknown value "bdy" for `fingerprint`; did you mean "body"?"#,
+            ),
+        ],
+    );
+    arguments_refused(
+        r#"ttl = "24h", unscoped, replay = "2xx""#,
+        &[(
+            "\"2xx\"",
+            r#"unknown value "2xx" for `replay`; expected one of "success", "final" or "all""#,
+        )],
+    );
+}
+
+#[test]
+fn a_fingerprint_function_is_a_path_without_quotes() {
+    for (value, message) in [
+        (
+            r#""NewPayment::intent""#,
+            r#"unknown value "NewPayment::intent" for `fingerprint`; a function is written without quotes"#,
+        ),
+        (
+            r#""a + b""#,
+            r#"unknown value "a + b" for `fingerprint`; expected "body" or "raw""#,
+        ),
+        ("raw", r#"expected a string; write `fingerprint = "raw"`"#),
+        (
+            "|order| order",
+            r#"expected "body", "raw" or the path of a function, such as `fingerprint = NewPayment::intent`"#,
+        ),
+        (
+            "3",
+            r#"expected "body", "raw" or the path of a function, such as `fingerprint = NewPayment::intent`"#,
+        ),
+    ] {
+        arguments_refused(
+            &format!("ttl = \"24h\", unscoped, fingerprint = {value}"),
+            &[(value, message)],
+        );
+    }
+}
+
+#[test]
+fn the_body_is_the_last_argument_and_is_there() {
+    arguments_refused(
+        r#"ttl = "24h", unscoped, body = "tenant""#,
+        &[(
+            "\"tenant\"",
+            "`tenant` is not the last argument; axum reads the body with the last one",
+        )],
+    );
+    arguments_refused(
+        r#"ttl = "24h", unscoped, body = "oder""#,
+        &[(
+            "\"oder\"",
+            "no argument named `oder`; did you mean `order`?",
+        )],
+    );
+    for fingerprint in ["NewPayment::intent", "\"raw\"", "\"body\""] {
+        arguments_refused(
+            &format!("ttl = \"24h\", unscoped, body = \"none\", fingerprint = {fingerprint}"),
+            &[(
+                fingerprint,
+                r#"`fingerprint` contradicts `body = "none"`; remove one of the two"#,
+            )],
+        );
+    }
+    refused(
+        r#"#[idempotent(ttl = "24h", unscoped, fingerprint = Order::intent)] async fn pay(tx: &mut PgConnection) {}"#,
+        &[(
+            "Order::intent",
+            "`Order::intent` has no body to read; take one as the last argument",
+        )],
+    );
+}
+
+#[test]
+fn an_operation_is_short_and_plain() {
+    const REMEDY: &str = "use 1 to 100 of the characters `A-Z a-z 0-9 _ . : -`";
+    let long = "x".repeat(101);
+    for (operation, problem) in [
+        ("", "it is empty"),
+        ("create payment", "' ' is not allowed"),
+        ("zahlung_größe", "'ö' is not allowed"),
+        ("a/b", "'/' is not allowed"),
+        (&long, "it has 101 characters"),
+    ] {
+        let message = format!("invalid operation {operation:?}: {problem}; {REMEDY}");
+        arguments_refused(
+            &format!("ttl = \"24h\", unscoped, operation = {operation:?}"),
+            &[(&format!("{operation:?}"), &message)],
+        );
+    }
+}
+
+#[test]
+fn arguments_have_a_form() {
+    arguments_refused(
+        r#"ttl, scope = , unscoped = true, wait("2s"), deadline: "1s", key, "x", , store = A<B, C>"#,
+        &[
+            ("ttl", r#"missing value; write it as in `ttl = "24h"`"#),
+            (
+                "scope",
+                r#"missing value; write it as in `scope = "tenant"`"#,
+            ),
+            (
+                "unscoped",
+                "`unscoped` contradicts `scope`; remove one of the two",
+            ),
+            ("true", "`unscoped` takes no value; write `unscoped`"),
+            (r#"("2s")"#, r#"missing `=`; write it as in `wait = "2s"`"#),
+            (
+                r#": "1s""#,
+                r#"missing `=`; write it as in `deadline = "30s"`"#,
+            ),
+            ("key", r#"missing value; write it as in `key = "required"`"#),
+            (r#""x""#, r#"expected an argument, such as `ttl = "24h"`"#),
+            (",", "unexpected `,`; remove it"),
+        ],
+    );
+    arguments_refused(
+        r#"unscoped ttl = "24h" wait = "2s" + "3s""#,
+        &[
+            ("ttl", "missing `,` before this"),
+            ("wait", "missing `,` before this"),
+            ("+", "missing `,` before this"),
+        ],
+    );
+}
