@@ -12,7 +12,7 @@ use tracing_subscriber::EnvFilter;
 use crate::api::{App, Bank, router};
 
 /// How often expired records are purged.
-const PURGE_EVERY: Duration = Duration::from_secs(60);
+const PURGE_EVERY: Duration = Duration::from_mins(1);
 
 /// The flags that every example service has.
 #[derive(Debug, Args)]

@@ -184,7 +184,7 @@ mod tests {
     use crate::key::IdempotencyKey;
     use crate::record::Row;
 
-    const LONG: Duration = Duration::from_secs(60);
+    const LONG: Duration = Duration::from_mins(1);
 
     fn identity(key: &str) -> Identity {
         let key = IdempotencyKey::parse(key.as_bytes()).unwrap();

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tracing::{Span, field};
 
 use crate::call::Call;
+use crate::key::IdempotencyKey;
 use crate::problem::Problem;
 use crate::record::{Record, State, Timestamp};
 use crate::response::{self, Response};
@@ -129,7 +130,7 @@ pub(crate) fn span(call: Option<&Call>) -> Span {
         "idempotent",
         scope = call.and_then(|call| call.scope.as_deref()),
         operation = call.map(|call| call.operation.as_str()),
-        key = key.map(|key| key.as_str()),
+        key = key.map(IdempotencyKey::as_str),
         outcome = field::Empty,
         attempt = field::Empty,
         age_ms = field::Empty,

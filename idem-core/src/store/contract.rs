@@ -8,6 +8,10 @@
 //!
 //! Each check starts from a subject of its own, which may share a database with others. A check
 //! fails by a panic, as tests do.
+#![allow(
+    clippy::missing_panics_doc,
+    reason = "a check panics: that is how tests fail"
+)]
 
 use std::future::Future;
 use std::sync::Arc;
@@ -85,7 +89,7 @@ macro_rules! store_contract {
     )*};
 }
 
-const DAY: Duration = Duration::from_secs(86_400);
+const DAY: Duration = Duration::from_hours(24);
 const BRIEF: Duration = Duration::from_millis(1);
 const BODY: &[u8] = b"\x00recorded\xff";
 
