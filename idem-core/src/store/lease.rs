@@ -33,11 +33,6 @@ impl<DB: Database> Lease<DB> {
         DB::TransactionManager::commit(&mut **self).await
     }
 
-    /// Undoes the transaction that [`begin`](Self::begin) began.
-    pub(super) async fn rollback(&mut self) -> sqlx::Result<()> {
-        DB::TransactionManager::rollback(&mut **self).await
-    }
-
     /// How deep sqlx believes to be: 1 inside the transaction and outside of savepoints.
     pub(super) fn depth(&self) -> usize {
         DB::TransactionManager::get_transaction_depth(self)

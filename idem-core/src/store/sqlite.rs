@@ -178,7 +178,7 @@ impl Store for SqliteStore {
         if is_seen(&held) {
             return Ok(Claimed::Won(claim));
         }
-        claim.lease.rollback().await.map_err(store_error)?;
+        claim.lease.commit().await.map_err(store_error)?;
         claim.lease.release();
         Ok(Claimed::Changed(held))
     }
