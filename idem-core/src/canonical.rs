@@ -1,16 +1,20 @@
 //! The canonical encoding: the bytes that a request fingerprint is taken over.
 //!
-//! [`encode`] turns anything [`Serialize`] into bytes with one property: two values have the same bytes exactly if they
-//! say the same. What *the same* means is written down, byte for byte, in `docs/fingerprint.md`; in short:
+//! [`encode`] turns anything [`Serialize`] into bytes with one property: two values have the same
+//! bytes exactly if they say the same. What *the same* means is written down, byte for byte, in
+//! `docs/fingerprint.md`; in short:
 //!
 //! - Every value carries its kind and its length, so no two different values run together.
-//! - Integers count by their value, whatever their Rust type, exactly over all of `i128` and `u128`. Floats count by
-//!   their bits, with `-0.0` as `0.0` and one NaN. An integer and a float are never the same.
-//! - Maps and structs are one kind, sorted by key. A struct field that is `None` contributes nothing, so an `Option`
-//!   field can be added to a type without changing what older requests encode to. A map entry whose value is `None`
-//!   does contribute, and a struct with `#[serde(flatten)]` counts as a map.
+//! - Integers count by their value, whatever their Rust type, exactly over all of `i128` and
+//!   `u128`. Floats count by their bits, with `-0.0` as `0.0` and one NaN. An integer and a float
+//!   are never the same.
+//! - Maps and structs are one kind, sorted by key. A struct field that is `None` contributes
+//!   nothing, so an `Option` field can be added to a type without changing what older requests
+//!   encode to. A map entry whose value is `None` does contribute, and a struct with
+//!   `#[serde(flatten)]` counts as a map.
 //! - Enum variants count by name; newtype structs are transparent.
-//! - It makes no difference with which features `serde_json` was built.
+//! - `serde_json`'s features `preserve_order` and `arbitrary_precision` make no difference to what
+//!   a 64-bit integer or a double holds.
 //!
 //! ```
 //! use std::collections::HashMap;
@@ -33,10 +37,11 @@
 //!
 //! # Cost
 //!
-//! Everything goes into one growing buffer, without an allocation per value. A map whose entries arrive in order is left
-//! as it is; another one is sorted once it is complete, which copies its bytes twice. So the worst case, a map out of
-//! order at every level, copies about twice the size times the depth; the framework's body limit bounds the one, and the
-//! format's recursion limit (128 in `serde_json`) the other. Nothing here recurses but the value's own `Serialize`.
+//! Everything goes into one growing buffer, without an allocation per value. A map whose entries
+//! arrive in order is left as it is; another one is sorted once it is complete, which copies its
+//! bytes twice. So the worst case, a map out of order at every level, copies about twice the size
+//! times the depth; the framework's body limit bounds the one, and the format's recursion limit
+//! (128 in `serde_json`) the other. Nothing here recurses but the value's own `Serialize`.
 
 mod encoder;
 mod map;
@@ -58,7 +63,8 @@ pub const VERSION: u8 = 1;
 ///
 /// # Errors
 ///
-/// When the value's own [`Serialize`] fails, or breaks serde's protocol. The encoding itself refuses nothing.
+/// When the value's own [`Serialize`] fails, or breaks serde's protocol. The encoding itself
+/// refuses nothing.
 pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, EncodeError> {
     let mut encoder = Encoder::new();
     encoder.value(value)?;

@@ -159,6 +159,15 @@ mod tests {
     }
 
     #[test]
+    fn f3_the_digest_is_the_one_that_is_written_down() {
+        let content = Content::Raw;
+        let bytes =
+            Fingerprint::new(asked("/payments", Some("a=1"), b"{}"), &content, None).to_bytes();
+        let expected = "0f3d5ae7da508245d997db79295239565c3be15da622d7728f35d20af8b3192e";
+        assert_eq!(crate::call::hex(&bytes), format!("01{expected}{expected}"));
+    }
+
+    #[test]
     fn f3_the_stored_form_survives_and_other_versions_are_refused() {
         let fingerprint = fingerprint("/p", None, "x", "x");
         let bytes = fingerprint.to_bytes();

@@ -22,10 +22,10 @@ pub(super) mod tag {
     pub(in super::super) const UNIT_VARIANT: u8 = 0x0b;
     pub(in super::super) const VARIANT: u8 = 0x0c;
     pub(in super::super) const STRING: u8 = 0x0d;
-    /// Plus the number of bytes of the magnitude, as is [`NEGATIVE`].
+    /// The number of bytes of the magnitude is added to it, as to [`NEGATIVE`].
     pub(in super::super) const POSITIVE: u8 = 0x20;
     pub(in super::super) const NEGATIVE: u8 = 0x40;
-    /// Plus the length of a string that is shorter than this.
+    /// The length of a string that is shorter than this is added to it.
     pub(in super::super) const SHORT_STRING: u8 = 0x80;
 }
 
@@ -35,7 +35,8 @@ pub(super) struct Encoder {
     pub(super) out: Vec<u8>,
     /// Entries of all maps that are open, the innermost map's last.
     pub(super) entries: Vec<Entry>,
-    /// How the entries of the last map that had to be sorted were permuted; a guess for the next one.
+    /// How the entries of the last map that had to be sorted were permuted; a guess for the next
+    /// one.
     pub(super) order: Vec<usize>,
     pub(super) scratch: Vec<u8>,
     failed: bool,
@@ -57,15 +58,20 @@ impl Encoder {
         Ok(self.out)
     }
 
-    /// Encodes a part of the value, and remembers if that failed: what is in the buffer then has no meaning, even if
-    /// the caller drops the error.
+    /// Encodes a part of the value.
     #[inline]
     pub(super) fn value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
-        let result = value.serialize(&mut *self);
-        if result.is_err() {
-            self.failed = true;
+        match value.serialize(&mut *self) {
+            Ok(()) => Ok(()),
+            Err(error) => self.fail(error),
         }
-        result
+    }
+
+    /// Remembers that the buffer has no meaning any more, in case the caller drops the error.
+    #[cold]
+    pub(super) fn fail(&mut self, error: EncodeError) -> Result<(), EncodeError> {
+        self.failed = true;
+        Err(error)
     }
 
     #[inline]
@@ -125,7 +131,8 @@ impl Encoder {
         let zero_bits = (magnitude | 1).leading_zeros() & !7;
         let length = if magnitude == 0 { 0 } else { 8 - zero_bits / 8 };
         let [low, ..] = length.to_le_bytes();
-        // A block of fixed size, cut to the length, is cheaper to append than a slice of any length.
+        // A block of fixed size, cut to the length, is cheaper to append than a slice of any
+        // length.
         let mut block = [sign + low; 9];
         block[1..].copy_from_slice(&(magnitude << zero_bits).to_be_bytes());
         self.out.extend_from_slice(&block);
@@ -155,8 +162,9 @@ impl Encoder {
         self.out.extend_from_slice(&block);
     }
 
-    /// Writes a tag and a length in LEB128, and makes room for what follows: the content, and the few bytes that
-    /// usually close a document, so that one large string does not double the buffer.
+    /// Writes a tag and a length in LEB128, and makes room for what follows: the content, and the
+    /// few bytes that usually close a document, so that one large string does not double the
+    /// buffer.
     #[cold]
     fn put_length(&mut self, tag: u8, length: usize) {
         self.out.reserve(length.saturating_add(64));

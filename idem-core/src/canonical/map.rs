@@ -63,7 +63,7 @@ impl SerializeMap for MapEncoder<'_> {
 
     fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), EncodeError> {
         if self.pending.is_some() {
-            return Err(EncodeError::UnpairedEntry);
+            return self.encoder.fail(EncodeError::UnpairedEntry);
         }
         let start = self.encoder.out.len();
         self.encoder.value(key)?;
@@ -73,7 +73,7 @@ impl SerializeMap for MapEncoder<'_> {
 
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
         let Some((start, key_end)) = self.pending.take() else {
-            return Err(EncodeError::UnpairedEntry);
+            return self.encoder.fail(EncodeError::UnpairedEntry);
         };
         self.encoder.value(value)?;
         let (kind, content) = key_parts(&self.encoder.out[start..key_end]);
@@ -87,7 +87,7 @@ impl SerializeMap for MapEncoder<'_> {
 
     fn end(self) -> Result<(), EncodeError> {
         if self.pending.is_some() {
-            return Err(EncodeError::UnpairedEntry);
+            return self.encoder.fail(EncodeError::UnpairedEntry);
         }
         self.finish()
     }
@@ -156,7 +156,8 @@ fn finish(encoder: &mut Encoder, start: usize, first: usize) {
     encoder.put_tag(tag::END);
 }
 
-/// Puts the entries from `first` on, whose bytes are the output from `start` on, into the order of their keys.
+/// Puts the entries from `first` on, whose bytes are the output from `start` on, into the order of
+/// their keys.
 fn sort(encoder: &mut Encoder, start: usize, first: usize) {
     let Encoder {
         out,
@@ -174,8 +175,8 @@ fn sort(encoder: &mut Encoder, start: usize, first: usize) {
     });
     let entries = &entries[first..];
 
-    // The elements of a list tend to be alike, so the last permutation often serves again. Strictly ascending, it is
-    // the only one that does.
+    // The elements of a list tend to be alike, so the last permutation often serves again. Strictly
+    // ascending, it is the only one that does.
     let ascending = |a: &usize, b: &usize| order(out, &entries[*a], &entries[*b]).is_lt();
     if indices.len() != count || !indices.is_sorted_by(ascending) {
         indices.clear();
@@ -209,8 +210,8 @@ fn order(out: &[u8], a: &Entry, b: &Entry) -> Ordering {
     })
 }
 
-/// The kind and the first seven bytes of a key. Filling up with zeros keeps the order: it can only make two keys look
-/// alike, and then the keys themselves decide.
+/// The kind and the first seven bytes of a key. Filling up with zeros keeps the order: it can only
+/// make two keys look alike, and then the keys themselves decide.
 #[inline]
 fn prefix(kind: u8, content: &[u8]) -> u64 {
     let head = content.iter().take(7);
@@ -219,8 +220,8 @@ fn prefix(kind: u8, content: &[u8]) -> u64 {
     word << (8 * missing)
 }
 
-/// The kind of an encoded key, which is the same for every string, and what of it counts beside that. A field that
-/// contributes nothing has no key left.
+/// The kind of an encoded key, which is the same for every string, and what of it counts beside
+/// that. A field that contributes nothing has no key left.
 pub(super) fn key_parts(key: &[u8]) -> (u8, &[u8]) {
     match key {
         [] => (0, key),

@@ -10,8 +10,9 @@ use super::{
 /// The struct as which `serde_json` serializes such a number; its one field has the same name.
 pub(super) const TOKEN: &str = "$serde_json::private::Number";
 
-/// Replaces the map that holds a number's text by the number: the map's tag is the last byte before `start`, its
-/// entries are those from `first` on. Answers `false`, and changes nothing, if the map has another shape.
+/// Replaces the map that holds a number's text by the number: the map's tag is the last byte before
+/// `start`, its entries are those from `first` on. Answers `false`, and changes nothing, if the map
+/// has another shape.
 #[cold]
 pub(super) fn replace(encoder: &mut Encoder, start: usize, first: usize) -> bool {
     let [Entry { key_end, .. }] = encoder.entries[first..] else {
@@ -45,112 +46,68 @@ enum Number {
 }
 
 impl Number {
-    /// What the number is without `arbitrary_precision`, as far as that is told from no other text of another value.
     fn from_text(text: &[u8]) -> Self {
-        let (Ok(text), Some(decimal)) = (str::from_utf8(text), Decimal::parse(text)) else {
-            return Self::Text;
-        };
+        Self::without_text(text).unwrap_or(Self::Text)
+    }
+
+    /// What the number is without `arbitrary_precision`, if no number of another value is the same
+    /// then.
+    fn without_text(text: &[u8]) -> Option<Self> {
+        let text = str::from_utf8(text).ok()?;
+        let digits = significant_digits(text)?;
         if let Ok(integer) = text.parse::<u64>() {
-            return Self::Integer(tag::POSITIVE, integer);
+            return Some(Self::Integer(tag::POSITIVE, integer));
         }
         // `-0` is a float to `serde_json`.
         if let Ok(integer @ ..0) = text.parse::<i64>() {
-            return Self::Integer(tag::NEGATIVE, integer.unsigned_abs());
+            return Some(Self::Integer(tag::NEGATIVE, integer.unsigned_abs()));
         }
-        match text.parse::<f64>() {
-            Ok(float) if decimal.is_shortest_for(float) => Self::Float(float),
-            _ => Self::Text,
-        }
+        let float = text.parse().ok()?;
+        is_shortest(digits, float).then_some(Self::Float(float))
     }
 }
 
-/// A number in JSON's grammar, taken apart.
-struct Decimal<'a> {
-    negative: bool,
-    integer: &'a [u8],
-    fraction: &'a [u8],
-    exponent: i64,
+/// Whether these are the digits of the shortest decimal that reads as `float`, given that they are
+/// of some decimal that does. Then it is that one: with the same digits it could only be off by a
+/// power of ten, and rounding is not.
+fn is_shortest(digits: impl Iterator<Item = u8>, float: f64) -> bool {
+    let mut buffer = [0; 32];
+    let mut rest = &mut buffer[..];
+    if !float.is_finite() || write!(rest, "{float:e}").is_err() {
+        return false;
+    }
+    let length = 32 - rest.len();
+    str::from_utf8(&buffer[..length])
+        .ok()
+        .and_then(significant_digits)
+        .is_some_and(|shortest| shortest.eq(digits))
 }
 
-impl<'a> Decimal<'a> {
-    fn parse(text: &'a [u8]) -> Option<Self> {
-        let (negative, text) = match text {
-            [b'-', rest @ ..] => (true, rest),
-            _ => (false, text),
-        };
-        let (text, exponent) = match text.iter().position(|byte| matches!(byte, b'e' | b'E')) {
-            Some(at) => (&text[..at], parse_exponent(&text[at + 1..])?),
-            None => (text, 0),
-        };
-        let (integer, fraction) = match text.iter().position(|byte| *byte == b'.') {
-            Some(at) => (&text[..at], digits(&text[at + 1..])?),
-            None => (text, &[][..]),
-        };
-        let integer = digits(integer)?;
-        if integer.len() > 1 && integer[0] == b'0' {
-            return None;
-        }
-        Some(Self {
-            negative,
-            integer,
-            fraction,
-            exponent,
-        })
-    }
-
-    /// Whether this is the same number as the shortest text that reads back as `float`. Each float has one such text,
-    /// so that no two different numbers become the same float.
-    fn is_shortest_for(&self, float: f64) -> bool {
-        let mut buffer = [0; 32];
-        let mut rest = &mut buffer[..];
-        if !float.is_finite() || write!(rest, "{float:e}").is_err() {
-            return false;
-        }
-        let unused = rest.len();
-        let length = buffer.len() - unused;
-        Decimal::parse(&buffer[..length]).is_some_and(|shortest| self.equals(&shortest))
-    }
-
-    fn equals(&self, other: &Self) -> bool {
-        if !self.significant().eq(other.significant()) {
-            return false;
-        }
-        let is_zero = self.significant().next().is_none();
-        is_zero || (self.negative, self.magnitude()) == (other.negative, other.magnitude())
-    }
-
-    /// The digits without zeros at either end.
-    fn significant(&self) -> impl Iterator<Item = u8> {
-        let digits = self.integer.iter().chain(self.fraction).copied();
-        let zeros = digits.clone().rev().take_while(|digit| *digit == b'0');
-        let length = self.integer.len() + self.fraction.len() - zeros.count();
-        digits.take(length).skip_while(|digit| *digit == b'0')
-    }
-
-    /// Where the point is, counted from the first significant digit.
-    fn magnitude(&self) -> i128 {
-        let digits = self.integer.iter().chain(self.fraction);
-        let zeros = digits.take_while(|digit| **digit == b'0').count();
-        self.integer.len() as i128 - zeros as i128 + i128::from(self.exponent)
-    }
-}
-
-fn parse_exponent(text: &[u8]) -> Option<i64> {
-    let (negative, text) = match text {
-        [b'-', rest @ ..] => (true, rest),
-        [b'+', rest @ ..] => (false, rest),
-        _ => (false, text),
+/// The digits of a number in JSON's grammar, without zeros at either end.
+fn significant_digits(text: &str) -> Option<impl Iterator<Item = u8>> {
+    let unsigned = text.strip_prefix('-').unwrap_or(text);
+    let (mantissa, exponent) = match unsigned.split_once(['e', 'E']) {
+        Some((mantissa, exponent)) => (
+            mantissa,
+            exponent.strip_prefix(['+', '-']).unwrap_or(exponent),
+        ),
+        None => (unsigned, "0"),
     };
-    let exponent = digits(text)?.iter().fold(0_i64, |exponent, digit| {
-        exponent
-            .saturating_mul(10)
-            .saturating_add(i64::from(digit - b'0'))
-    });
-    Some(if negative { -exponent } else { exponent })
-}
-
-fn digits(text: &[u8]) -> Option<&[u8]> {
-    (!text.is_empty() && text.iter().all(u8::is_ascii_digit)).then_some(text)
+    let (integer, fraction) = mantissa.split_once('.').unwrap_or((mantissa, "0"));
+    let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    if ![integer, fraction, exponent].into_iter().all(is_number)
+        || (integer.len() > 1 && integer.starts_with('0'))
+    {
+        return None;
+    }
+    let digits = integer.bytes().chain(fraction.bytes());
+    let zeros = digits
+        .clone()
+        .rev()
+        .take_while(|digit| *digit == b'0')
+        .count();
+    let length = integer.len() + fraction.len() - zeros;
+    Some(digits.take(length).skip_while(|digit| *digit == b'0'))
 }
 
 #[cfg(test)]
@@ -190,6 +147,9 @@ mod tests {
             ("-9223372036854776000", -9_223_372_036_854_775_808.0),
             ("1.7976931348623157e308", f64::MAX),
             ("5e-324", 5e-324),
+            // Halfway between two texts of 17 digits, of which the one that is farther from zero
+            // counts.
+            ("1746108739471178.3", 1_746_108_739_471_178.3),
         ] {
             assert_eq!(number(text), Number::Float(float), "{text}");
         }
@@ -205,6 +165,8 @@ mod tests {
             "1e400",
             "1e-400",
             "1e99999999999999999999",
+            "1746108739471178.2",
+            "1746108739471178.25",
         ] {
             assert_eq!(number(text), Number::Text, "{text}");
         }
