@@ -15,7 +15,7 @@ type AfterCommit = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// # use idem_core::Attempt;
 /// async fn handler(attempt: &Attempt) {
 ///     let psp_key = attempt.downstream_key("psp");
-///     attempt.after_commit(async move { println!("{psp_key} is settled") });
+///     attempt.after_commit(async move { println!("{psp_key:?} is settled") });
 /// }
 /// ```
 #[derive(Clone)]

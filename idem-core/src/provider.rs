@@ -9,19 +9,20 @@ use crate::store::Store;
 /// of a kind says which by `store = Billing`:
 ///
 /// ```
-/// # use idem_core::store::Store;
-/// use idem_core::{Engine, Provider};
+/// # #[cfg(feature = "sqlite")] {
+/// use idem_core::{Engine, Provider, SqliteStore};
 ///
 /// #[derive(Clone)]
-/// struct Billing<S>(Engine<S>);
+/// struct Billing(Engine<SqliteStore>);
 ///
-/// impl<S: Store> Provider for Billing<S> {
-///     type Store = S;
+/// impl Provider for Billing {
+///     type Store = SqliteStore;
 ///
-///     fn engine(&self) -> &Engine<S> {
+///     fn engine(&self) -> &Engine<SqliteStore> {
 ///         &self.0
 ///     }
 /// }
+/// # }
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` holds no engine",

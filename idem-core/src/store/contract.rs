@@ -2,7 +2,7 @@
 //!
 //! Implement [`Subject`] for the store and instantiate the checks as tests of their own:
 //!
-//! ```ignore
+//! ```text
 //! idem_core::store_contract!(MySubject::start().await);
 //! ```
 //!
