@@ -7,7 +7,8 @@ pub use axum::response::Response;
 use idem_core::canonical::EncodeError;
 use idem_core::store::{BoxError, Claim};
 pub use idem_core::{
-    Attempt, Content, Engine, KeyRule, Open, Policy, Provider, Replay, Scope, Store, Transaction,
+    Attempt, Content, Engine, KeyRule, Lent, Open, Policy, Provider, Replay, Scope, Store,
+    Transaction,
 };
 use serde::Serialize;
 
@@ -67,7 +68,7 @@ pub fn connection<C: Claim>(claim: &mut C) -> &mut C::Connection {
     claim.connection()
 }
 
-pub fn not_opened<C>(error: BoxError) -> Handled<C> {
+pub fn not_opened(error: BoxError) -> Handled {
     Err(error)
 }
 
@@ -76,6 +77,6 @@ pub fn into_response<R: HandlerResponse>(response: R) -> Response {
 }
 
 #[allow(clippy::unused_async)]
-pub async fn ran<C>(claim: C, closed: Result<(), BoxError>, response: Response) -> Handled<C> {
-    Ok((claim, closed, response))
+pub async fn ran<C>(_: Lent<C>, closed: Result<(), BoxError>, response: Response) -> Handled {
+    Ok((closed, response))
 }

@@ -16,6 +16,7 @@ pub struct Preflight<P: Provider, const OPTIONAL: bool> {
     pub(crate) key: Option<IdempotencyKey>,
     /// `None` where no route matched, as in a fallback.
     pub(crate) operation: Option<Operation>,
+    pub(crate) method: Method,
     pub(crate) uri: Uri,
 }
 
@@ -53,6 +54,7 @@ where
             engine,
             key,
             operation,
+            method: parts.method.clone(),
             uri,
         })
     }

@@ -7,6 +7,9 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use idem_core::Ran;
 use idem_core::store::BoxError;
 
+/// A body of this type has no end.
+const EVENT_STREAM: &[u8] = b"text/event-stream";
+
 /// What a handler may return.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a response",
@@ -31,26 +34,27 @@ pub(crate) fn respond(response: idem_core::Response) -> Response {
 
 /// Completes a handler's response: a body is read up to `limit` bytes, one that has no end is not
 /// read at all.
-pub(crate) async fn complete<C>(handled: Handled<C>, limit: usize) -> Ran<C> {
-    let (claim, closed, response) = match handled {
+pub(crate) async fn complete(handled: Handled, limit: usize) -> Ran {
+    let (closed, response) = match handled {
         Ok(handled) => handled,
         Err(error) => return Ran::Broken(error),
     };
     let (parts, body) = response.into_parts();
     let content_type = parts.headers.get(CONTENT_TYPE);
-    let endless =
-        content_type.is_some_and(|value| value.as_bytes().starts_with(b"text/event-stream"));
+    let endless = content_type.is_some_and(|value| {
+        let kind = value.as_bytes().get(..EVENT_STREAM.len());
+        kind.is_some_and(|kind| kind.eq_ignore_ascii_case(EVENT_STREAM))
+    });
     let least = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     if endless || least > limit {
-        return Ran::TooLarge(claim);
+        return Ran::TooLarge;
     }
     match Limited::new(body, limit).collect().await {
         Ok(body) => Ran::Answered {
-            claim,
             closed,
             response: http::Response::from_parts(parts, body.to_bytes()),
         },
-        Err(error) if is_too_large(&*error) => Ran::TooLarge(claim),
+        Err(error) if is_too_large(&*error) => Ran::TooLarge,
         Err(error) => Ran::Broken(error),
     }
 }
@@ -59,6 +63,5 @@ fn is_too_large(error: &(dyn std::error::Error + 'static)) -> bool {
     error.is::<LengthLimitError>()
 }
 
-/// What the generated code hands back: the transaction, how it was closed, and the handler's
-/// response.
-pub(crate) type Handled<C> = Result<(C, Result<(), BoxError>, Response), BoxError>;
+/// What the generated code hands back: how the transaction was closed, and the handler's response.
+pub(crate) type Handled = Result<(Result<(), BoxError>, Response), BoxError>;

@@ -6,7 +6,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use idem_core::canonical::EncodeError;
 use idem_core::{
-    Asked, Attempt, Call, Content, Fingerprint, Operation, Policy, Problem, Provider, Store,
+    Asked, Attempt, Call, Content, Fingerprint, Lent, Operation, Policy, Problem, Provider, Store,
 };
 
 use crate::request::Preflight;
@@ -25,8 +25,8 @@ pub async fn serve<P, W, F, const OPTIONAL: bool>(
 ) -> Response
 where
     P: Provider,
-    W: FnOnce(<P::Store as Store>::Claim, Attempt) -> F + Send + 'static,
-    F: Future<Output = Handled<<P::Store as Store>::Claim>> + Send + 'static,
+    W: FnOnce(Lent<<P::Store as Store>::Claim>, Attempt) -> F + Send + 'static,
+    F: Future<Output = Handled> + Send + 'static,
 {
     let engine = request.engine;
     let named = policy.operation().map(Operation::named);
@@ -42,6 +42,7 @@ where
         }
     };
     let asked = Asked {
+        method: request.method.as_str(),
         path: request.uri.path(),
         query: request.uri.query(),
         raw: &raw,
@@ -57,13 +58,13 @@ where
         Err(response) => return respond(response),
     };
     let limit = engine.config().response_limit();
-    let attempt = turn.run(move |claim, attempt| {
-        let handled = work(claim, attempt);
+    let attempt = turn.run(move |lent, attempt| {
+        let handled = work(lent, attempt);
         async move { complete(handled.await, limit).await }
     });
     match tokio::spawn(attempt).await {
         Ok(response) => respond(response),
-        // The runtime is shutting down: the attempt was dropped, and its writes with it.
-        Err(_cancelled) => respond(engine.refuse(Problem::Unavailable)),
+        // The runtime is shutting down, and has dropped the attempt wherever it was.
+        Err(_cancelled) => respond(engine.refuse(Problem::OutcomeUnknown)),
     }
 }

@@ -192,7 +192,8 @@ fn update_scope(hasher: &mut Sha256, scope: Option<&str>) {
     }
 }
 
-fn update_text(hasher: &mut Sha256, text: &str) {
+/// Hashes a text, its length first.
+pub(crate) fn update_text(hasher: &mut Sha256, text: &str) {
     hasher.update((text.len() as u64).to_be_bytes());
     hasher.update(text);
 }

@@ -24,6 +24,7 @@ pub struct Config {
     pub(crate) problem_base: Arc<str>,
     pub(crate) recorded_headers: Vec<HeaderName>,
     pub(crate) response_limit: usize,
+    pub(crate) attempts: usize,
     pub(crate) waiters: usize,
     pub(crate) waiters_per_identity: usize,
     pub(crate) secret: Option<Arc<[u8]>>,
@@ -37,6 +38,7 @@ impl Config {
             problem_base: DEFAULT_BASE.into(),
             recorded_headers: ALLOWED.to_vec(),
             response_limit: 1024 * 1024,
+            attempts: 4096,
             waiters: 4096,
             waiters_per_identity: 256,
             secret: None,
@@ -100,6 +102,13 @@ impl Config {
         }
     }
 
+    /// How many attempts may run or wait for a connection in this process; past that, requests are
+    /// told that the service is unavailable. 4096 by default.
+    #[must_use]
+    pub fn with_attempts(self, attempts: usize) -> Self {
+        Self { attempts, ..self }
+    }
+
     /// Keys the fingerprints with a secret, so that a stored fingerprint can't be used to guess a
     /// body. Requests recorded under another secret, or none, don't match any more: change it
     /// only when their time to live has passed.
@@ -140,6 +149,7 @@ impl std::fmt::Debug for Config {
             .field("problem_base", &self.problem_base)
             .field("recorded_headers", &self.recorded_headers)
             .field("response_limit", &self.response_limit)
+            .field("attempts", &self.attempts)
             .field("waiters", &self.waiters)
             .field("waiters_per_identity", &self.waiters_per_identity)
             .field("secret", &self.secret.as_ref().map(|_| "set"))

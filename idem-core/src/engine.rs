@@ -7,7 +7,7 @@
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -26,10 +26,13 @@ use crate::problem::Problem;
 use crate::record::{Decision, Found, Record, State, Version, decide};
 use crate::response::{self, Recorded, Response};
 use crate::store::{
-    BoxError, ClaimRequest, Claimed, Draft, SettleError, Settlement, Store, StoreError, Times,
+    BoxError, ClaimRequest, Claimed, Draft, SettleError, Settlement, Store, StoreError,
 };
 
 mod aftermath;
+mod lent;
+
+pub use self::lent::Lent;
 
 /// Runs handlers at most once for each identity. Cheap to clone; one for each database.
 #[derive(Debug)]
@@ -97,7 +100,8 @@ impl<S: Store> Engine<S> {
             tracing::error!("the scope is empty; a key that belongs to nobody is refused");
             return Err(self.problem(Problem::Misconfigured));
         }
-        if self.shared.attempts.is_closed() {
+        let attempts = &self.shared.attempts;
+        if attempts.is_closed() || attempts.len() >= self.shared.config.attempts {
             return Err(self.problem(Problem::Unavailable));
         }
         let Some(identity) = call.identity() else {
@@ -147,18 +151,16 @@ pub struct Turn<S> {
 
 /// What became of a handler: for adapters.
 #[derive(Debug)]
-pub enum Ran<C> {
+pub enum Ran {
     /// It answered, and the response is complete.
     Answered {
-        /// The transaction.
-        claim: C,
         /// What [`Open::close`](crate::Open::close) said.
         closed: Result<(), BoxError>,
         /// The handler's response.
         response: Response,
     },
     /// Its response is too large to be recorded.
-    TooLarge(C),
+    TooLarge,
     /// Its transaction could not be lent to it, or its response's body broke off.
     Broken(BoxError),
 }
@@ -177,14 +179,23 @@ impl Won {
     };
 }
 
+/// How an attempt is settled.
+#[derive(Debug)]
+struct End {
+    state: State,
+    response: Response,
+    /// How long the store may take.
+    patience: Duration,
+}
+
 impl<S: Store> Turn<S> {
     /// Claims the identity, runs `work` in the claim's transaction, and settles.
     ///
     /// Call it on a task of its own: dropping the future in the middle undoes the attempt.
     pub async fn run<W, F>(mut self, work: W) -> Response
     where
-        W: FnOnce(S::Claim, Attempt) -> F,
-        F: Future<Output = Ran<S::Claim>>,
+        W: FnOnce(Lent<S::Claim>, Attempt) -> F,
+        F: Future<Output = Ran>,
     {
         let span = self.span.clone();
         let answer = self.attempt(work).instrument(span.clone()).await;
@@ -193,62 +204,67 @@ impl<S: Store> Turn<S> {
 
     async fn attempt<W, F>(&mut self, work: W) -> Answer
     where
-        W: FnOnce(S::Claim, Attempt) -> F,
-        F: Future<Output = Ran<S::Claim>>,
+        W: FnOnce(Lent<S::Claim>, Attempt) -> F,
+        F: Future<Output = Ran>,
     {
-        let (claim, won) = match timeout(self.policy.deadline, self.claim()).await {
-            Ok(Ok(claimed)) => claimed,
-            Ok(Err(answer)) => return answer,
-            Err(_elapsed) => return self.problem(Problem::Unavailable),
+        let (claim, won) = match self.claim().await {
+            Ok(claimed) => claimed,
+            Err(answer) => return answer,
         };
         self.span.record("attempt", won.attempt);
         let attempt = Attempt::new(&self.call, won.attempt.unsigned_abs());
 
-        let handler = AssertUnwindSafe(work(claim, attempt.clone())).catch_unwind();
-        match timeout(self.policy.deadline, handler).await {
-            Ok(Ok(Ran::Answered {
-                claim,
-                closed,
-                response,
-            })) => {
+        let (lent, home) = Lent::out(claim);
+        let handler = AssertUnwindSafe(work(lent, attempt.clone())).catch_unwind();
+        let ran = timeout(self.policy.deadline, handler).await;
+        let Some(claim) = home.take() else {
+            tracing::error!("the handler's transaction did not come back");
+            return self.problem(Problem::TryAgain);
+        };
+
+        let problem = match ran {
+            Ok(Ok(Ran::Answered { closed, response })) => {
                 let settle = response.extensions().get::<Settle>().copied();
                 match (self.policy.settle(response.status(), settle), closed) {
                     (State::Succeeded, Err(error)) => {
                         tracing::error!(error, "the handler's transaction could not be closed");
-                        let problem = Problem::TransactionAborted;
-                        self.settle_problem(won, claim, problem, &attempt).await
+                        Problem::TransactionAborted
                     }
-                    (state, _) => self.settle(won, claim, state, response, &attempt).await,
+                    (state, _) => {
+                        let patience = self.policy.deadline;
+                        let end = End {
+                            state,
+                            response,
+                            patience,
+                        };
+                        return self.settle(won, claim, end, &attempt).await;
+                    }
                 }
             }
-            Ok(Ok(Ran::TooLarge(claim))) => {
+            Ok(Ok(Ran::TooLarge)) => {
                 tracing::error!("the response is too large to be recorded");
-                let problem = Problem::ResponseTooLarge;
-                self.settle_problem(won, claim, problem, &attempt).await
+                Problem::ResponseTooLarge
             }
             Ok(Ok(Ran::Broken(error))) => {
                 tracing::error!(error, "the handler's transaction or response broke");
-                self.fail(won, State::FailedRetriable, Problem::TryAgain)
-                    .await
+                Problem::TryAgain
             }
             Ok(Err(_panic)) => {
                 tracing::error!("the handler panicked");
-                let problem = Problem::HandlerPanicked;
-                self.fail(won, State::FailedRetriable, problem).await
+                Problem::HandlerPanicked
             }
             Err(_elapsed) => {
                 tracing::error!("the handler passed its deadline");
-                self.fail(won, State::FailedRetriable, Problem::TryAgain)
-                    .await
+                Problem::TryAgain
             }
-        }
+        };
+        self.undo(won, claim, problem, &attempt).await
     }
 
     /// Wins the identity, or finds the answer that there is.
     async fn claim(&mut self) -> Result<(S::Claim, Won), Answer> {
         let Some(identity) = self.identity else {
-            let begun = self.store().begin().await;
-            return match begun {
+            return match self.bounded(self.store().begin()).await {
                 Ok(claim) => Ok((claim, Won::FIRST)),
                 Err(error) => Err(self.store_problem(&error)),
             };
@@ -262,12 +278,15 @@ impl<S: Store> Turn<S> {
                 seen: won.replaces,
                 likely_taken: waited,
             };
-            match self.store().claim(request).await {
+            match self.bounded(self.store().claim(request)).await {
                 Ok(Claimed::Won(claim)) => return Ok((claim, won)),
-                Ok(Claimed::InFlight) => {
+                taken @ (Ok(Claimed::InFlight) | Err(StoreError::Conflict(_))) => {
                     let pause = pauses();
                     if Instant::now() + pause > self.until {
-                        return Err(self.problem(Problem::InFlight));
+                        return Err(match taken {
+                            Err(error) => self.store_problem(&error),
+                            Ok(_) => self.problem(Problem::InFlight),
+                        });
                     }
                     waited = true;
                     sleep(pause).await;
@@ -277,6 +296,15 @@ impl<S: Store> Turn<S> {
                 Err(error) => return Err(self.store_problem(&error)),
             }
         }
+    }
+
+    /// A store that does not answer within the deadline is unavailable.
+    async fn bounded<T>(
+        &self,
+        answer: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let answer = timeout(self.policy.deadline, answer).await;
+        answer.unwrap_or_else(|elapsed| Err(StoreError::Unavailable(elapsed.into())))
     }
 
     /// What a record means for this request: the next attempt, or an answer.
@@ -296,30 +324,11 @@ impl<S: Store> Turn<S> {
         }
     }
 
-    /// Settles with a problem in place of what the handler did.
-    async fn settle_problem(
-        &mut self,
-        won: Won,
-        claim: S::Claim,
-        problem: Problem,
-        attempt: &Attempt,
-    ) -> Answer {
-        let response = self.problem(problem).response;
-        let state = State::FailedRetriable;
-        self.settle(won, claim, state, response, attempt).await
-    }
-
     /// Records the response and commits, or undoes what the handler did.
-    async fn settle(
-        &mut self,
-        won: Won,
-        claim: S::Claim,
-        state: State,
-        response: Response,
-        attempt: &Attempt,
-    ) -> Answer {
-        match self.write(won, claim, state, &response).await {
-            Ok(record) => self.answer(state, response, record, attempt),
+    async fn settle(&mut self, won: Won, claim: S::Claim, end: End, attempt: &Attempt) -> Answer {
+        let (written, record) = self.write(won, claim, &end).await;
+        match written {
+            Ok(()) => self.answer(end, record, attempt),
             Err(SettleError::Aborted(error)) => {
                 tracing::error!(error, "the handler swallowed an SQL error");
                 let problem = Problem::TransactionAborted;
@@ -330,44 +339,48 @@ impl<S: Store> Turn<S> {
                 let problem = Problem::TransactionEnded;
                 self.fail(won, State::FailedFinal, problem).await
             }
-            Err(error) if state == State::FailedRetriable => {
+            Err(SettleError::Superseded) => match self.theirs().await {
+                Some(answer) => answer,
+                None if end.state == State::FailedRetriable => self.answer(end, None, attempt),
+                None => self.problem(Problem::TryAgain),
+            },
+            Err(error) if end.state == State::FailedRetriable => {
                 tracing::warn!(%error, "the failure could not be recorded");
-                self.answer(state, response, None, attempt)
+                self.answer(end, None, attempt)
             }
-            Err(SettleError::Superseded) => self.theirs().await,
             Err(SettleError::Refused(error)) => {
                 tracing::warn!(error, "the database refused to commit");
                 self.problem(Problem::TryAgain)
             }
-            Err(SettleError::Unknown(error, times)) => {
+            Err(SettleError::Unknown(error)) => {
                 tracing::warn!(error, "the answer to the commit was lost");
-                self.resolve(won, state, response, times, attempt).await
+                self.resolve(won, end, record, attempt).await
             }
         }
     }
 
-    /// Ends the transaction with a record of `response`.
+    /// Ends the transaction with a record of the end. The record is there once it is written, also
+    /// if it is not known whether it was committed.
     async fn write(
         &self,
         won: Won,
         claim: S::Claim,
-        state: State,
-        response: &Response,
-    ) -> Result<Option<Record>, SettleError> {
-        let status = response.status();
-        let recorded = if state.is_replayed() {
-            Recorded::of(response, &self.engine.shared.config.recorded_headers)
+        end: &End,
+    ) -> (Result<(), SettleError>, Option<Record>) {
+        let status = end.response.status();
+        let recorded = if end.state.is_replayed() {
+            Recorded::of(&end.response, &self.engine.shared.config.recorded_headers)
         } else {
             Recorded::default()
         };
         let encoding = self
             .identity
-            .filter(|_| state.is_replayed())
+            .filter(|_| end.state.is_replayed())
             .map(|identity| recorded.encode(&identity, status));
         let draft = self.identity.as_ref().map(|identity| Draft {
             identity,
             operation: &self.call.operation,
-            state,
+            state: end.state,
             attempts: won.attempt,
             status,
             fingerprint: &self.call.fingerprint,
@@ -375,39 +388,36 @@ impl<S: Store> Turn<S> {
             ttl: self.policy.ttl,
             replaces: won.replaces,
         });
+        let times = OnceLock::new();
         let settlement = Settlement {
-            keep_writes: state == State::Succeeded,
+            keep_writes: end.state == State::Succeeded,
             record: draft,
+            written: &times,
         };
         let settled = self.store().settle(claim, settlement);
-        let times = match timeout(self.policy.deadline, settled).await {
-            Ok(settled) => settled?,
-            Err(elapsed) => return Err(SettleError::Unknown(elapsed.into(), None)),
+        let settled = match timeout(end.patience, settled).await {
+            Ok(settled) => settled,
+            Err(elapsed) => Err(SettleError::Unknown(elapsed.into())),
         };
-        Ok(times.map(
-            |Times {
-                 settled_at,
-                 expires_at,
-             }| Record {
-                state,
-                attempts: won.attempt,
-                status,
-                fingerprint: self.call.fingerprint,
-                response: recorded,
-                settled_at,
-                expires_at,
-            },
-        ))
+        let record = times.into_inner().map(|times| Record {
+            state: end.state,
+            attempts: won.attempt,
+            status,
+            fingerprint: self.call.fingerprint,
+            response: recorded,
+            settled_at: times.settled_at,
+            expires_at: times.expires_at,
+        });
+        (settled, record)
     }
 
     /// The attempt's own answer, after its settlement is confirmed.
-    fn answer(
-        &mut self,
-        state: State,
-        mut response: Response,
-        record: Option<Record>,
-        attempt: &Attempt,
-    ) -> Answer {
+    fn answer(&mut self, end: End, record: Option<Record>, attempt: &Attempt) -> Answer {
+        let End {
+            state,
+            mut response,
+            ..
+        } = end;
         if state == State::Succeeded {
             for future in attempt.take_after_commit() {
                 let future = future.instrument(self.span.clone());

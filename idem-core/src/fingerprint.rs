@@ -6,6 +6,7 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
+use crate::call::update_text;
 use crate::canonical;
 
 /// The version of the digests that this release makes.
@@ -40,6 +41,8 @@ impl Content {
 /// Where a request went and what it brought, as received.
 #[derive(Debug, Clone, Copy)]
 pub struct Asked<'a> {
+    /// The request's method.
+    pub method: &'a str,
     /// The concrete path, with all nesting prefixes, not decoded.
     pub path: &'a str,
     /// The query without its `?`, not decoded.
@@ -101,14 +104,13 @@ fn digest(asked: Asked<'_>, kind: u8, content: &[u8], secret: Option<&[u8]>) -> 
     let mut hasher = Sha256::new();
     hasher.update(b"idem fingerprint");
     hasher.update([VERSION, kind]);
-    hasher.update((asked.path.len() as u64).to_be_bytes());
-    hasher.update(asked.path);
+    update_text(&mut hasher, asked.method);
+    update_text(&mut hasher, asked.path);
     match asked.query {
         None => hasher.update([0]),
         Some(query) => {
             hasher.update([1]);
-            hasher.update((query.len() as u64).to_be_bytes());
-            hasher.update(query);
+            update_text(&mut hasher, query);
         }
     }
     hasher.update(content);
@@ -125,7 +127,12 @@ mod tests {
     use super::*;
 
     fn asked<'a>(path: &'a str, query: Option<&'a str>, raw: &'a [u8]) -> Asked<'a> {
-        Asked { path, query, raw }
+        Asked {
+            method: "POST",
+            path,
+            query,
+            raw,
+        }
     }
 
     fn fingerprint(path: &str, query: Option<&str>, raw: &str, body: &str) -> Fingerprint {
@@ -159,11 +166,23 @@ mod tests {
     }
 
     #[test]
+    fn m1_a_named_operation_does_not_merge_methods() {
+        let with = |method| {
+            let asked = Asked {
+                method,
+                ..asked("/p", None, b"")
+            };
+            Fingerprint::new(asked, &Content::None, None)
+        };
+        assert!(!with("POST").matches(&with("DELETE")));
+    }
+
+    #[test]
     fn f3_the_digest_is_the_one_that_is_written_down() {
         let content = Content::Raw;
         let bytes =
             Fingerprint::new(asked("/payments", Some("a=1"), b"{}"), &content, None).to_bytes();
-        let expected = "0f3d5ae7da508245d997db79295239565c3be15da622d7728f35d20af8b3192e";
+        let expected = "cd13e3ee0eee07ace3776ef3965882d2e7d630fec97964da069888efc5b7724d";
         assert_eq!(crate::call::hex(&bytes), format!("01{expected}{expected}"));
     }
 

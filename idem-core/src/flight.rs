@@ -68,7 +68,10 @@ impl Flights {
     }
 
     fn place(self: &Arc<Self>, identity: Identity) -> Place {
-        let slot = Arc::clone(self.slots().entry(identity).or_default());
+        let mut slots = self.slots();
+        let slot = Arc::clone(slots.entry(identity).or_default());
+        slot.places.fetch_add(1, Ordering::Relaxed);
+        drop(slots);
         Place {
             flights: Arc::clone(self),
             identity,
@@ -111,6 +114,8 @@ struct Slot {
     turn: Arc<Semaphore>,
     settled: OnceLock<Arc<Record>>,
     waiting: AtomicUsize,
+    // Changes only while the map is locked.
+    places: AtomicUsize,
 }
 
 impl Default for Slot {
@@ -119,6 +124,7 @@ impl Default for Slot {
             turn: Arc::new(Semaphore::new(1)),
             settled: OnceLock::new(),
             waiting: AtomicUsize::new(0),
+            places: AtomicUsize::new(0),
         }
     }
 }
@@ -144,12 +150,10 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         let mut slots = self.flights.slots();
-        // The map has one reference and this place another; all others are taken under the lock.
-        if Arc::strong_count(&self.slot) == 2
-            && slots
-                .get(&self.identity)
-                .is_some_and(|slot| Arc::ptr_eq(slot, &self.slot))
-        {
+        let was_last = self.slot.places.fetch_sub(1, Ordering::Relaxed) == 1;
+        // A settled slot has left the map already, and another one may be there.
+        let is_mine = |slot: &Arc<Slot>| Arc::ptr_eq(slot, &self.slot);
+        if was_last && slots.get(&self.identity).is_some_and(is_mine) {
             slots.remove(&self.identity);
         }
     }

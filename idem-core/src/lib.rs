@@ -40,7 +40,7 @@ mod transaction;
 pub use self::attempt::Attempt;
 pub use self::call::{Call, Identity, Operation, ScopeDigest};
 pub use self::config::{Config, ConfigError};
-pub use self::engine::{Engine, Ran, Turn};
+pub use self::engine::{Engine, Lent, Ran, Turn};
 pub use self::fingerprint::{Asked, Content, Fingerprint};
 pub use self::key::{IdempotencyKey, KeyError};
 pub use self::operate::PurgeTask;

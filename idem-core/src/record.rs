@@ -217,6 +217,7 @@ mod tests {
 
     fn fingerprint(body: u8) -> Fingerprint {
         let asked = Asked {
+            method: "POST",
             path: "/",
             query: None,
             raw: &[body],

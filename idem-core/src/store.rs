@@ -1,6 +1,7 @@
 //! Where records live, in the database of the application's own tables.
 
 use std::future::Future;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use http::StatusCode;
@@ -102,7 +103,7 @@ pub trait Store: Send + Sync + 'static {
         &self,
         claim: Self::Claim,
         settlement: Settlement<'_>,
-    ) -> impl Future<Output = Result<Option<Times>, SettleError>> + Send;
+    ) -> impl Future<Output = Result<(), SettleError>> + Send;
 
     /// Reads a record, expired or not, without claiming it.
     ///
@@ -192,6 +193,9 @@ pub struct Settlement<'a> {
     pub keep_writes: bool,
     /// The record to write; `None` for a request without a key.
     pub record: Option<Draft<'a>>,
+    /// Where the store puts the record's times once it is written and before it is committed: so
+    /// they are known also if the answer to the commit is not.
+    pub written: &'a OnceLock<Times>,
 }
 
 /// A record to be written.
@@ -260,8 +264,7 @@ pub enum SettleError {
     /// The database refused: nothing is kept.
     #[error("the database refused to commit")]
     Refused(#[source] BoxError),
-    /// The answer to COMMIT was lost: everything is kept, or nothing. If it was kept, the record
-    /// has these times.
+    /// The answer to COMMIT was lost: everything is kept, or nothing.
     #[error("the outcome of the commit is unknown")]
-    Unknown(#[source] BoxError, Option<Times>),
+    Unknown(#[source] BoxError),
 }

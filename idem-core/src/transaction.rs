@@ -31,6 +31,12 @@ pub trait Transaction {
 ///
 /// trait Ledger: Transaction<Connection = Self> + for<'c> Open<'c> {}
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no transaction that a store can open",
+    label = "not a transaction",
+    note = "take `&mut PgConnection`, `&mut SqliteConnection`, or `&mut Transaction<'_, _>` of one of them",
+    note = "each database is a feature of the adapter crate: `postgres`, `sqlite`"
+)]
 pub trait Open<'c>: Transaction {
     /// What lives while the handler runs.
     type Opened: Send;

@@ -4,41 +4,74 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{Turn, Won, pauses};
+use super::{End, Turn, Won, pauses};
 use crate::attempt::Attempt;
 use crate::observe::Answer;
 use crate::problem::Problem;
-use crate::record::{Found, State};
-use crate::response::Response;
-use crate::store::{ClaimRequest, Claimed, Store, StoreError, Times};
+use crate::record::{Record, State};
+use crate::response;
+use crate::store::{ClaimRequest, Claimed, Store, StoreError};
 
 /// How long the engine asks for the outcome of a commit whose answer was lost, or tries to write
 /// down an effect that may stand.
 const RESOLVE: Duration = Duration::from_secs(5);
 
-/// How long the engine waits for the server to let go of a broken attempt, to write down that it
-/// failed.
+/// How long the engine waits for the server to let go of a broken attempt.
 const LET_GO: Duration = Duration::from_millis(250);
 
 impl<S: Store> Turn<S> {
+    /// Undoes what the handler did, and answers with `problem` in its place.
+    ///
+    /// A statement of the handler may still be running; if it doesn't end soon, the connection is
+    /// closed and the failure is not recorded.
+    pub(super) async fn undo(
+        &mut self,
+        won: Won,
+        claim: S::Claim,
+        problem: Problem,
+        attempt: &Attempt,
+    ) -> Answer {
+        let end = End {
+            state: State::FailedRetriable,
+            response: self.problem(problem).response,
+            patience: LET_GO,
+        };
+        self.settle(won, claim, end, attempt).await
+    }
+
     /// Answers with a failure whose transaction is gone, and writes it down as well as can be.
     pub(super) async fn fail(&mut self, won: Won, state: State, problem: Problem) -> Answer {
-        let answer = self.problem(problem);
+        let mut answer = self.problem(problem);
         if self.identity.is_none() {
             return answer;
         }
         // An effect that may stand has to be written down; a failure that left none may be lost.
         let patience = if state.is_replayed() { RESOLVE } else { LET_GO };
-        match self.claim_again(won, patience).await {
+        let written = match self.claim_again(won, patience).await {
             Ok(Claimed::Won(claim)) => {
-                match self.write(won, claim, state, &answer.response).await {
-                    Ok(Some(record)) if state.is_replayed() => self.publish(record),
-                    Ok(_) => {}
-                    Err(error) => tracing::warn!(%error, "the failure could not be recorded"),
+                let end = End {
+                    state,
+                    response: answer.response.clone(),
+                    patience,
+                };
+                match self.write(won, claim, &end).await {
+                    (Ok(()), record) => Ok(record),
+                    (Err(error), _) => Err(error.to_string()),
                 }
             }
-            Ok(_) => tracing::warn!("the failure is not recorded: the identity is taken"),
-            Err(error) => tracing::warn!(%error, "the failure could not be recorded"),
+            Ok(_) => Err("the identity is taken".to_owned()),
+            Err(error) => Err(error.to_string()),
+        };
+        match written {
+            Ok(Some(record)) if state.is_replayed() => {
+                response::mark_expiry(answer.response.headers_mut(), record.expires_at);
+                self.publish(record);
+            }
+            Ok(_) => {}
+            Err(reason) if state.is_replayed() => {
+                tracing::error!(reason, "what may have had an effect may run again");
+            }
+            Err(reason) => tracing::warn!(reason, "the failure is not recorded"),
         }
         answer
     }
@@ -47,28 +80,31 @@ impl<S: Store> Turn<S> {
     pub(super) async fn resolve(
         &mut self,
         won: Won,
-        state: State,
-        response: Response,
-        times: Option<Times>,
+        end: End,
+        record: Option<Record>,
         attempt: &Attempt,
     ) -> Answer {
-        let is_ours = |found: &Found| {
-            let written = times.is_some_and(|t| t.settled_at == found.record.settled_at);
-            written && found.record.attempts == won.attempt
-        };
+        let ours = record.as_ref().map(Record::version);
         match self.claim_again(won, RESOLVE).await {
-            Ok(Claimed::Changed(Some(found))) if is_ours(&found) => {
-                self.answer(state, response, Some(found.record), attempt)
+            Ok(Claimed::Changed(Some(found))) if Some(found.record.version()) == ours => {
+                self.answer(end, record, attempt)
             }
-            Ok(Claimed::Changed(Some(found))) => self.answer_of(found),
+            Ok(Claimed::Changed(Some(found))) => match self.decide(found, true) {
+                Err(answer) => answer,
+                Ok(_) => self.problem(Problem::TryAgain),
+            },
             // Writing a failure in its place proves that the commit has not happened and never
             // will.
             Ok(Claimed::Won(claim)) => {
                 let failure = self.problem(Problem::TryAgain);
-                let state = State::FailedRetriable;
-                match self.write(won, claim, state, &failure.response).await {
-                    Ok(_) => failure,
-                    Err(_) => self.problem(Problem::OutcomeUnknown),
+                let end = End {
+                    state: State::FailedRetriable,
+                    response: failure.response.clone(),
+                    patience: RESOLVE,
+                };
+                match self.write(won, claim, &end).await {
+                    (Ok(()), _) => failure,
+                    (Err(_), _) => self.problem(Problem::OutcomeUnknown),
                 }
             }
             Ok(Claimed::Changed(None) | Claimed::InFlight) | Err(_) => {
@@ -77,22 +113,12 @@ impl<S: Store> Turn<S> {
         }
     }
 
-    /// Someone else settled the identity first: theirs is the answer.
-    pub(super) async fn theirs(&mut self) -> Answer {
-        let Some(identity) = self.identity else {
-            return self.problem(Problem::TryAgain);
-        };
+    /// Someone else settled the identity first: theirs is the answer, if it is one.
+    pub(super) async fn theirs(&mut self) -> Option<Answer> {
+        let identity = self.identity?;
         match self.store().find(&identity).await {
-            Ok(Some(found)) => self.answer_of(found),
-            Ok(None) => self.problem(Problem::TryAgain),
-            Err(error) => self.store_problem(&error),
-        }
-    }
-
-    fn answer_of(&mut self, found: Found) -> Answer {
-        match self.decide(found, true) {
-            Err(answer) => answer,
-            Ok(_) => self.problem(Problem::TryAgain),
+            Ok(found) => self.decide(found?, true).err(),
+            Err(error) => Some(self.store_problem(&error)),
         }
     }
 

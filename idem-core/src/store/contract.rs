@@ -14,8 +14,8 @@
 )]
 
 use std::future::Future;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use http::StatusCode;
@@ -234,12 +234,15 @@ pub async fn a_plain_transaction_is_kept_or_undone<S: Subject>(subject: &S) {
     for (keep_writes, effects) in [(false, 0), (true, 1)] {
         let mut claim = subject.store().begin().await.expect("begins");
         case.write(&mut claim).await;
+        let written = OnceLock::new();
         let settlement = Settlement {
             keep_writes,
             record: None,
+            written: &written,
         };
         let settled = subject.store().settle(claim, settlement).await;
-        assert!(matches!(settled, Ok(None)), "{settled:?}");
+        settled.expect("settles");
+        assert_eq!(written.get(), None);
         assert_eq!(case.effects().await, effects);
     }
     assert!(case.find().await.is_none());
@@ -364,6 +367,7 @@ impl<'a, S: Subject> Case<'a, S> {
         let key = IdempotencyKey::parse(key.as_bytes()).expect("a key");
         let operation = Operation::named("contract");
         let asked = Asked {
+            method: "POST",
             path: "/contract",
             query: None,
             raw: key.as_str().as_bytes(),
@@ -436,11 +440,14 @@ impl<'a, S: Subject> Case<'a, S> {
             ttl,
             replaces,
         };
+        let written = OnceLock::new();
         let settlement = Settlement {
             keep_writes: state == State::Succeeded,
             record: Some(draft),
+            written: &written,
         };
-        self.subject.store().settle(claim, settlement).await
+        self.subject.store().settle(claim, settlement).await?;
+        Ok(written.get().copied())
     }
 
     async fn execute(&self, seen: Option<Version>, state: State, ttl: Duration) -> Times {

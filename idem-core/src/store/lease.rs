@@ -33,6 +33,12 @@ impl<DB: Database> Lease<DB> {
         DB::TransactionManager::commit(&mut **self).await
     }
 
+    /// Waits for what a dropped future has left to be answered, and says how that went.
+    #[cfg(feature = "postgres")]
+    pub(super) async fn drain(&mut self) -> sqlx::Result<()> {
+        sqlx::Connection::flush(&mut **self).await
+    }
+
     /// How deep sqlx believes to be: 1 inside the transaction and outside of savepoints.
     pub(super) fn depth(&self) -> usize {
         DB::TransactionManager::get_transaction_depth(self)

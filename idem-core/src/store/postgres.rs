@@ -28,6 +28,13 @@ macro_rules! select_record {
     };
 }
 
+/// sqlx reads bytes in this form only, when a query is sent as text.
+macro_rules! hex_output {
+    () => {
+        "pg_catalog.set_config('bytea_output', 'hex', true)"
+    };
+}
+
 /// Records in the schema `idem` of a PostgreSQL database.
 ///
 /// The claim travels in BEGIN's message, as a call of the function `idem.claim`; the record is a
@@ -62,10 +69,12 @@ impl PostgresStore {
         )]);
         migrator.create_schema("idem");
         migrator.dangerous_set_table_name("idem.migrations");
-        migrator
-            .run(&self.pool)
-            .await
-            .map_err(|error| StoreError::Misconfigured(error.into()))
+        // sqlx's lock belongs to the session: a connection on which this fails is not pooled again.
+        let mut lease = self.lease().await?;
+        let migrated = migrator.run_direct(None, &mut *lease, false).await;
+        migrated.map_err(|error| StoreError::Misconfigured(error.into()))?;
+        lease.release();
+        Ok(())
     }
 
     async fn lease(&self) -> Result<Lease<Postgres>, StoreError> {
@@ -80,7 +89,12 @@ impl PostgresStore {
     ) -> Result<Option<Claimed<PostgresClaim>>, StoreError> {
         let literals = Literals::of(request);
         let sql = format!(
-            concat!("SELECT idem.try_lock({}); ", select_record!("'{}'")),
+            concat!(
+                "SELECT idem.try_lock({}), ",
+                hex_output!(),
+                "; ",
+                select_record!("pg_catalog.decode('{}', 'hex')")
+            ),
             literals.lock_id, literals.identity
         );
         let rows = sqlx::raw_sql(AssertSqlSafe(sql))
@@ -174,7 +188,7 @@ impl Store for PostgresStore {
         }
         let literals = Literals::of(request);
         let begin = format!(
-            "BEGIN; SELECT idem.claim('{}', {}, {}, {}); {SAVEPOINT}",
+            "BEGIN; SELECT idem.claim(pg_catalog.decode('{}', 'hex'), {}, {}, {}); {SAVEPOINT}",
             literals.identity, literals.lock_id, literals.attempts, literals.settled_at,
         );
         let Err(error) = lease.begin(AssertSqlSafe(begin).into_sql_str()).await else {
@@ -187,14 +201,20 @@ impl Store for PostgresStore {
             }
             Some("ID002") => {
                 let sql = format!(
-                    concat!("ROLLBACK; ", select_record!("'{}'")),
+                    concat!(
+                        "ROLLBACK; SELECT ",
+                        hex_output!(),
+                        "; ",
+                        select_record!("pg_catalog.decode('{}', 'hex')")
+                    ),
                     literals.identity
                 );
-                let row = sqlx::raw_sql(AssertSqlSafe(sql))
-                    .fetch_optional(&mut *lease)
+                let rows = sqlx::raw_sql(AssertSqlSafe(sql))
+                    .fetch_all(&mut *lease)
                     .await
                     .map_err(store_error)?;
-                Claimed::Changed(row.map(|row| found(&row, request.identity)).transpose()?)
+                let found = rows.get(1).map(|row| found(row, request.identity));
+                Claimed::Changed(found.transpose()?)
             }
             _ => return Err(store_error(error)),
         };
@@ -206,16 +226,24 @@ impl Store for PostgresStore {
         &self,
         claim: PostgresClaim,
         settlement: Settlement<'_>,
-    ) -> Result<Option<Times>, SettleError> {
+    ) -> Result<(), SettleError> {
         let mut lease = claim.lease;
-        if !settlement.keep_writes {
+        // The error of a statement whose future the handler has dropped is reported by the next one.
+        let drained = lease.drain().await;
+        if !settlement.keep_writes || drained.is_err() {
             lease.execute(UNDO).await.map_err(settle_error)?;
         }
-        let times = match settlement.record {
-            Some(draft) => Some(write(&mut lease, draft).await?),
-            None if in_transaction(&mut lease).await? => None,
+        if settlement.keep_writes {
+            drained.map_err(|error| SettleError::Aborted(error.into()))?;
+        }
+        match settlement.record {
+            Some(draft) => {
+                let times = write(&mut lease, draft).await?;
+                let _ = settlement.written.set(times);
+            }
+            None if in_transaction(&mut lease).await? => {}
             None => return Err(SettleError::Ended),
-        };
+        }
         match lease.depth() {
             0 => return Err(SettleError::Ended),
             1 => {}
@@ -224,10 +252,10 @@ impl Store for PostgresStore {
         match lease.commit().await {
             Ok(()) => {
                 lease.release();
-                Ok(times)
+                Ok(())
             }
             Err(error) if is_answer(&error) => Err(SettleError::Refused(error.into())),
-            Err(error) => Err(SettleError::Unknown(error.into(), times)),
+            Err(error) => Err(SettleError::Unknown(error.into())),
         }
     }
 
@@ -278,7 +306,7 @@ impl Literals {
     fn of(request: ClaimRequest<'_>) -> Self {
         let literal = |number: Option<i64>| number.map_or("NULL".to_owned(), |n| n.to_string());
         Self {
-            identity: format!("\\x{}", hex(request.identity.as_bytes())),
+            identity: hex(request.identity.as_bytes()),
             lock_id: request.identity.lock_id(),
             attempts: literal(request.seen.map(|seen| i64::from(seen.attempts))),
             settled_at: literal(request.seen.map(|seen| seen.settled_at.0)),
@@ -310,7 +338,7 @@ async fn write(lease: &mut Lease<Postgres>, draft: Draft<'_>) -> Result<Times, S
         query = query.bind(attempts).bind(settled_at.0);
     }
     let written = query.fetch_optional(&mut **lease).await;
-    match written.map_err(settle_error)? {
+    match written.map_err(write_error)? {
         Some(row) => times(&row).map_err(settle_error),
         // An UPDATE of nothing: the transaction is gone, or the record was replaced.
         None if in_transaction(lease).await? => Err(SettleError::Superseded),
@@ -363,9 +391,10 @@ fn code(error: &sqlx::Error) -> Option<Cow<'_, str>> {
 }
 
 /// Whether the server itself said no, rather than going away: shut down (57), in trouble (58, XX),
-/// or out of reach.
+/// out of reach (08), or not sure itself (40003).
 fn is_answer(error: &sqlx::Error) -> bool {
-    code(error).is_some_and(|code| !["57", "58", "XX", "08"].contains(&&code[..2]))
+    let unsure = ["08", "40003", "57", "58", "XX"];
+    code(error).is_some_and(|code| !unsure.iter().any(|class| code.starts_with(class)))
 }
 
 fn store_error(error: sqlx::Error) -> StoreError {
@@ -382,7 +411,13 @@ fn settle_error(error: sqlx::Error) -> SettleError {
         Some("25P02") => SettleError::Aborted(error.into()),
         // No such savepoint, or no transaction at all.
         Some("3B001" | "25P01") => SettleError::Ended,
-        Some("23505") => SettleError::Superseded,
         _ => SettleError::Refused(error.into()),
+    }
+}
+
+fn write_error(error: sqlx::Error) -> SettleError {
+    match code(&error).as_deref() {
+        Some("23505") => SettleError::Superseded,
+        _ => settle_error(error),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::sqlite::SqliteRow;
@@ -53,10 +54,11 @@ impl SqliteStore {
             false,
         )]);
         migrator.dangerous_set_table_name("idem_migrations");
-        migrator
-            .run(&self.pool)
-            .await
-            .map_err(|error| StoreError::Misconfigured(error.into()))
+        let mut lease = self.lease().await?;
+        let migrated = migrator.run_direct(None, &mut *lease, false).await;
+        migrated.map_err(|error| StoreError::Misconfigured(error.into()))?;
+        lease.release();
+        Ok(())
     }
 
     async fn lease(&self) -> Result<Lease<Sqlite>, StoreError> {
@@ -75,11 +77,16 @@ impl SqliteStore {
     }
 
     async fn begin_writing(&self) -> Result<SqliteClaim, StoreError> {
-        let turn = self.turn().await?;
+        let permit = self.turn().await?;
         let mut lease = self.lease().await?;
+        let interrupt = Interrupt::install(&mut lease).await.map_err(store_error)?;
         let begun = lease.begin(BEGIN.into_sql_str()).await;
         begun.map_err(store_error)?;
-        Ok(SqliteClaim { lease, _turn: turn })
+        Ok(SqliteClaim {
+            lease,
+            interrupt,
+            _turn: permit,
+        })
     }
 
     async fn write_once(&self, statement: Statement<'_>) -> Result<u64, StoreError> {
@@ -97,6 +104,7 @@ type Statement<'q> = sqlx::query::Query<'q, Sqlite, sqlx::sqlite::SqliteArgument
 #[derive(Debug)]
 pub struct SqliteClaim {
     lease: Lease<Sqlite>,
+    interrupt: Interrupt,
     // Dropped after the lease, so that the next writer finds the lock free or nearly so.
     _turn: OwnedSemaphorePermit,
 }
@@ -106,6 +114,36 @@ impl Claim for SqliteClaim {
 
     fn connection(&mut self) -> &mut SqliteConnection {
         &mut self.lease
+    }
+}
+
+/// Stops a statement that is still running when its claim is dropped: it would hold the one write
+/// lock there is until it ends by itself.
+#[derive(Debug)]
+struct Interrupt(Arc<AtomicBool>);
+
+impl Interrupt {
+    /// How many instructions of SQLite's machine pass between two looks.
+    const EVERY: i32 = 10_000;
+
+    async fn install(lease: &mut Lease<Sqlite>) -> sqlx::Result<Self> {
+        let raised = Arc::new(AtomicBool::new(false));
+        let looked_at = Arc::clone(&raised);
+        let mut handle = lease.lock_handle().await?;
+        handle.set_progress_handler(Self::EVERY, move || !looked_at.load(Ordering::Relaxed));
+        Ok(Self(raised))
+    }
+
+    /// Leaves the connection as it was.
+    async fn remove(self, lease: &mut Lease<Sqlite>) -> sqlx::Result<()> {
+        lease.lock_handle().await?.remove_progress_handler();
+        Ok(())
+    }
+}
+
+impl Drop for Interrupt {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 
@@ -178,8 +216,14 @@ impl Store for SqliteStore {
         if is_seen(&held) {
             return Ok(Claimed::Won(claim));
         }
-        claim.lease.commit().await.map_err(store_error)?;
-        claim.lease.release();
+        let SqliteClaim {
+            mut lease,
+            interrupt,
+            _turn,
+        } = claim;
+        lease.commit().await.map_err(store_error)?;
+        interrupt.remove(&mut lease).await.map_err(store_error)?;
+        lease.release();
         Ok(Claimed::Changed(held))
     }
 
@@ -187,14 +231,18 @@ impl Store for SqliteStore {
         &self,
         claim: SqliteClaim,
         settlement: Settlement<'_>,
-    ) -> Result<Option<Times>, SettleError> {
-        let SqliteClaim { mut lease, _turn } = claim;
+    ) -> Result<(), SettleError> {
+        let SqliteClaim {
+            mut lease,
+            interrupt,
+            _turn,
+        } = claim;
         let end = if settlement.keep_writes { KEEP } else { UNDO };
         lease.execute(end).await.map_err(savepoint_error)?;
-        let times = match settlement.record {
-            Some(draft) => Some(write(&mut lease, draft).await?),
-            None => None,
-        };
+        if let Some(draft) = settlement.record {
+            let times = write(&mut lease, draft).await?;
+            let _ = settlement.written.set(times);
+        }
         match lease.depth() {
             0 => return Err(SettleError::Ended),
             1 => {}
@@ -202,11 +250,13 @@ impl Store for SqliteStore {
         }
         match lease.commit().await {
             Ok(()) => {
-                lease.release();
-                Ok(times)
+                if interrupt.remove(&mut lease).await.is_ok() {
+                    lease.release();
+                }
+                Ok(())
             }
             Err(error) if is_answer(&error) => Err(SettleError::Refused(error.into())),
-            Err(error) => Err(SettleError::Unknown(error.into(), times)),
+            Err(error) => Err(SettleError::Unknown(error.into())),
         }
     }
 
