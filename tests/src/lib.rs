@@ -1,1 +1,41 @@
-//! placeholder
+//! The harness of the conformance suite.
+//!
+//! A test gets a [`World`]: a fresh [`Database`], any number of [`Instance`]s of one test service on
+//! it, and the [`Control`] over what its handlers do. It sends raw HTTP and looks at what came back,
+//! at what is in the database, and at what the handlers saw. When it ends, every pool has to be
+//! whole and no session left in a transaction.
+#![allow(
+    clippy::missing_panics_doc,
+    reason = "a harness panics: that is how tests fail"
+)]
+
+mod client;
+mod control;
+mod database;
+mod domain;
+mod framework;
+mod process;
+mod scene;
+mod suite;
+mod traces;
+mod verdict;
+mod wire;
+mod world;
+
+pub use self::client::{Answer, Connection, Pending, Request};
+pub use self::control::{Control, Visit};
+pub use self::database::{Database, Driver, Postgres, Sqlite, Wires};
+pub use self::domain::{App, Domain};
+pub use self::framework::{Axum, Deploy, Framework};
+pub use self::process::{Service, until_working};
+pub use self::scene::{Act, Body, Reply, Scene};
+pub use self::suite::{Threads, run};
+pub use self::traces::{Fields, Traced, Traces};
+pub use self::verdict::{answers, assert_one_executed};
+pub use self::wire::{Cut, Wire};
+pub use self::world::{Instance, Settings, World};
+
+#[doc(hidden)]
+pub mod __private {
+    pub use pastey::paste;
+}

@@ -15,7 +15,8 @@ pub const POSTGRES: Postgres = Postgres;
 #[derive(Debug, Clone, Copy)]
 pub struct Postgres;
 
-const USER: &str = "idem";
+/// Not `idem`: PostgreSQL looks for tables in a schema of the user's own name first.
+const USER: &str = "postgres";
 const DATABASE: &str = "postgres";
 
 /// `fsync` stays on: what the tests claim of a crash has to hold with the defaults.
@@ -69,7 +70,7 @@ impl Kind for Postgres {
         Image {
             name: "postgres:17",
             port: 5432,
-            environment: &["POSTGRES_USER=idem", "POSTGRES_HOST_AUTH_METHOD=trust"],
+            environment: &["POSTGRES_USER=postgres", "POSTGRES_HOST_AUTH_METHOD=trust"],
             arguments: SETTINGS,
         }
     }

@@ -1,0 +1,33 @@
+//! Says whether the compiler is the one that words the errors in `tests/ui/rustc`.
+
+use std::env;
+use std::process::Command;
+
+/// The compiler of `tests/ui/rustc/*.stderr`.
+const PINNED: &str = "1.95";
+
+fn main() {
+    println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rustc-check-cfg=cfg(pinned)");
+    if version().is_some_and(|version| is_pinned(&version)) {
+        println!("cargo::rustc-cfg=pinned");
+    }
+}
+
+/// What the compiler says of itself, such as `rustc 1.95.0 (59807616e 2026-04-14)`.
+fn version() -> Option<String> {
+    let output = Command::new(env::var_os("RUSTC")?)
+        .arg("--version")
+        .output()
+        .ok()?;
+    String::from_utf8(output.stdout).ok()
+}
+
+/// A stable release with the pinned minor version; nightlies and betas word their errors as they like.
+fn is_pinned(version: &str) -> bool {
+    version
+        .split_whitespace()
+        .nth(1)
+        .and_then(|release| release.rsplit_once('.'))
+        .is_some_and(|(minor, patch)| minor == PINNED && patch.parse::<u32>().is_ok())
+}

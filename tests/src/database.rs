@@ -1,0 +1,101 @@
+//! The databases that the suite runs on.
+
+use std::fmt::Debug;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use idem_axum::StoreError;
+use idem_core::Store;
+use sqlx::Pool;
+
+use crate::domain::Domain;
+
+mod postgres;
+mod sqlite;
+
+pub use self::postgres::Postgres;
+pub use self::sqlite::Sqlite;
+
+/// sqlx's type for the database of a [`Database`].
+pub type Driver<D> = <<D as Database>::Connection as sqlx::Connection>::Database;
+
+/// A fresh database, for one test alone.
+pub trait Database: Sized + Send + Sync + 'static {
+    /// What handlers write through.
+    type Connection: Domain<Store = Self::Store>;
+
+    /// What keeps the records.
+    type Store: Store<Connection = Self::Connection> + Debug;
+
+    /// The table of the records.
+    const RECORDS: &'static str;
+
+    /// The time in microseconds since 1970, as the columns `settled_at` and `expires_at` have it.
+    const NOW: &'static str;
+
+    /// A second, as it can be added to these columns.
+    const SECOND: &'static str;
+
+    /// When a record expires, in whole seconds since 1970, rounded down.
+    const EXPIRY_SECONDS: &'static str;
+
+    /// A query for a text that is another one after anybody else has written.
+    const WRITES: &'static str;
+
+    /// Whether a statement that fails ends the transaction around it.
+    const ERRORS_ABORT: bool;
+
+    /// Whether a second transaction that writes has to wait for the first.
+    const ONE_WRITER: bool;
+
+    /// The example service that runs on it.
+    const SERVICE: &'static str;
+
+    /// SQL for some bytes.
+    fn bytes(hex: &str) -> String;
+
+    /// SQL that copies the one record there is so many times, under other identities.
+    fn copies(count: usize) -> String;
+
+    /// Creates it, with the tables of the service.
+    fn create() -> impl Future<Output = Self> + Send;
+
+    /// Its address, for another process.
+    fn url(&self) -> String;
+
+    /// Connects to it.
+    fn connect(&self, wires: Wires) -> impl Future<Output = Pool<Driver<Self>>> + Send;
+
+    /// The store of an instance, migrated.
+    fn store(
+        pool: Pool<Driver<Self>>,
+    ) -> impl Future<Output = Result<Self::Store, StoreError>> + Send;
+
+    /// How many sessions are left inside a transaction.
+    fn unfinished(connection: &mut Self::Connection) -> impl Future<Output = i64> + Send;
+
+    /// Removes it.
+    fn remove(self) -> impl Future<Output = ()> + Send;
+}
+
+/// How an instance connects to its database.
+#[derive(Debug, Clone, Copy)]
+pub struct Wires {
+    /// The size of the pool.
+    pub connections: u32,
+    /// How long a request waits for a connection.
+    pub patience: Duration,
+    /// What stands between the instance and the database server.
+    pub through: Option<SocketAddr>,
+}
+
+impl Default for Wires {
+    fn default() -> Self {
+        Self {
+            connections: 4,
+            patience: Duration::from_secs(10),
+            through: None,
+        }
+    }
+}

@@ -1,0 +1,121 @@
+use std::str::FromStr as _;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use idem_axum::{PostgresStore, StoreError};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{ConnectOptions as _, Connection as _, PgConnection, PgPool};
+
+use super::{Database, Wires};
+use crate::domain::{Domain as _, SCHEMA};
+
+/// The server on which every test creates a database of its own.
+const SERVER: &str = "IDEM_TEST_POSTGRES_URL";
+
+/// A database on a server that is given.
+#[derive(Debug)]
+pub struct Postgres {
+    server: PgConnectOptions,
+    name: String,
+}
+
+impl Postgres {
+    /// The address of the server.
+    pub fn address(&self) -> (String, u16) {
+        (self.server.get_host().to_owned(), self.server.get_port())
+    }
+
+    async fn administrate(&self, sql: &str) {
+        let connected = PgConnection::connect_with(&self.server).await;
+        let mut connection = connected.expect("the server can be reached");
+        connection.run(sql).await.expect("the server obeys");
+        connection.close().await.expect("the connection closes");
+    }
+}
+
+impl Database for Postgres {
+    type Connection = PgConnection;
+    type Store = PostgresStore;
+
+    const RECORDS: &'static str = "idem.records";
+    const NOW: &'static str = "clock_timestamp()";
+    const SECOND: &'static str = "interval '1 second'";
+    const EXPIRY_SECONDS: &'static str = "floor(extract(epoch FROM expires_at))::bigint";
+    const WRITES: &'static str = "SELECT coalesce(string_agg(version, ' '), '') FROM \
+         (SELECT xmin || ':' || xmax || ':' || ctid AS version FROM idem.records \
+         UNION ALL SELECT xmin || ':' || xmax || ':' || ctid FROM effects) AS rows";
+    const ERRORS_ABORT: bool = true;
+    const ONE_WRITER: bool = false;
+    const SERVICE: &'static str = "payments-postgres";
+
+    fn bytes(hex: &str) -> String {
+        format!("'\\x{hex}'::bytea")
+    }
+
+    fn copies(count: usize) -> String {
+        format!(
+            "INSERT INTO idem.records SELECT sha256(number::text::bytea), operation, state, \
+             attempts, status, fingerprint, response, settled_at, expires_at \
+             FROM idem.records, generate_series(1, {count}) AS number"
+        )
+    }
+
+    async fn create() -> Self {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let url = std::env::var(SERVER)
+            .unwrap_or_else(|_| panic!("set {SERVER} or run `cargo xtask test`"));
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let this = Self {
+            server: PgConnectOptions::from_str(&url).expect("a URL of PostgreSQL"),
+            name: format!(
+                "idem_test_{}_{}_{}",
+                std::process::id(),
+                now.map_or(0, |now| now.as_micros()),
+                NEXT.fetch_add(1, Ordering::Relaxed)
+            ),
+        };
+        this.administrate(&format!("CREATE DATABASE {}", this.name))
+            .await;
+        let pool = this.connect(Wires::default()).await;
+        let mut connection = pool.acquire().await.expect("a connection");
+        connection.run(SCHEMA).await.expect("the schema is valid");
+        drop(connection);
+        pool.close().await;
+        this
+    }
+
+    fn url(&self) -> String {
+        let options = self.server.clone().database(&self.name);
+        options.to_url_lossy().to_string()
+    }
+
+    async fn connect(&self, wires: Wires) -> PgPool {
+        let mut options = self.server.clone().database(&self.name);
+        if let Some(address) = wires.through {
+            options = options.host(&address.ip().to_string()).port(address.port());
+        }
+        PgPoolOptions::new()
+            .max_connections(wires.connections)
+            .acquire_timeout(wires.patience)
+            .connect_with(options)
+            .await
+            .expect("the database can be reached")
+    }
+
+    async fn store(pool: PgPool) -> Result<PostgresStore, StoreError> {
+        let store = PostgresStore::new(pool);
+        store.migrate().await?;
+        Ok(store)
+    }
+
+    async fn unfinished(connection: &mut PgConnection) -> i64 {
+        let sessions = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
+             AND state LIKE 'idle in transaction%'";
+        connection.number(sessions).await.expect("a number")
+    }
+
+    async fn remove(self) {
+        self.administrate(&format!("DROP DATABASE {} WITH (FORCE)", self.name))
+            .await;
+    }
+}

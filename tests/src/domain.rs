@@ -1,0 +1,170 @@
+//! The domain of the test service: effects. Without HTTP and without idempotency.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use idem_axum::{Attempt, Engine, Open, Transaction};
+use sqlx::{AssertSqlSafe, Pool};
+
+use crate::control::{Control, Visit};
+use crate::scene::{Act, Body, Reply};
+
+/// The service's tables, in SQL that every database understands.
+pub(crate) const SCHEMA: &str = "
+    CREATE TABLE effects (tenant TEXT NOT NULL, label TEXT NOT NULL);
+    CREATE TABLE names (name TEXT NOT NULL PRIMARY KEY);
+    CREATE TABLE children (name TEXT NOT NULL REFERENCES names (name) DEFERRABLE INITIALLY DEFERRED);
+";
+
+const INSERT: &str = "INSERT INTO effects (tenant, label) VALUES ($1, $2)";
+
+/// A connection that the service can run on.
+pub trait Domain:
+    Transaction<Connection = Self> + for<'c> Open<'c> + sqlx::Connection + 'static
+{
+    /// Inserts an effect.
+    fn insert(
+        &mut self,
+        tenant: &str,
+        label: &str,
+    ) -> impl Future<Output = sqlx::Result<()>> + Send;
+
+    /// Runs SQL without parameters; says how many rows it changed.
+    fn run(&mut self, sql: &str) -> impl Future<Output = sqlx::Result<u64>> + Send;
+
+    /// The one integer that a query results in.
+    fn number(&mut self, sql: &str) -> impl Future<Output = sqlx::Result<i64>> + Send;
+
+    /// The one text that a query results in.
+    fn text(&mut self, sql: &str) -> impl Future<Output = sqlx::Result<String>> + Send;
+}
+
+macro_rules! domain {
+    ($connection:ty) => {
+        impl Domain for $connection {
+            async fn insert(&mut self, tenant: &str, label: &str) -> sqlx::Result<()> {
+                let insert = sqlx::query(INSERT).bind(tenant).bind(label);
+                insert.execute(self).await.map(|_| ())
+            }
+
+            async fn run(&mut self, sql: &str) -> sqlx::Result<u64> {
+                let done = sqlx::raw_sql(AssertSqlSafe(sql)).execute(self).await?;
+                Ok(done.rows_affected())
+            }
+
+            async fn number(&mut self, sql: &str) -> sqlx::Result<i64> {
+                sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(self).await
+            }
+
+            async fn text(&mut self, sql: &str) -> sqlx::Result<String> {
+                sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(self).await
+            }
+        }
+    };
+}
+
+domain!(sqlx::PgConnection);
+domain!(sqlx::SqliteConnection);
+
+/// What the handlers of one instance share.
+#[derive(Debug)]
+pub struct App<C: Domain> {
+    /// Runs the protected handlers.
+    pub engine: Engine<C::Store>,
+    /// The engine's connections.
+    pub pool: Pool<C::Database>,
+    /// What the test decides.
+    pub control: Arc<Control>,
+}
+
+impl<C: Domain> Clone for App<C> {
+    fn clone(&self) -> Self {
+        Self {
+            engine: self.engine.clone(),
+            pool: self.pool.clone(),
+            control: Arc::clone(&self.control),
+        }
+    }
+}
+
+impl<C: Domain> App<C> {
+    /// What every handler does: plays the scene whose turn it is.
+    ///
+    /// Boxed, as rustc can't see that this future is `Send` where the connection's type is known.
+    pub fn play<'a>(
+        &'a self,
+        tx: &'a mut C,
+        attempt: &'a Attempt,
+        tenant: &'a str,
+        label: &'a str,
+    ) -> BoxFuture<'a, Reply> {
+        self.scene(tx, attempt, tenant, label).boxed()
+    }
+
+    async fn scene(&self, tx: &mut C, attempt: &Attempt, tenant: &str, label: &str) -> Reply {
+        let visit = Visit {
+            key: attempt.key().map(str::to_owned),
+            scope: attempt.scope().map(str::to_owned),
+            number: attempt.number(),
+            downstream: ["psp", "mail"].map(|service| attempt.downstream_key(service)),
+        };
+        let (scene, _running) = self.control.enter(visit);
+        for act in &scene.acts {
+            match self.act(act, tx, attempt, tenant, label).await {
+                Ok(None) => {}
+                Ok(Some(reply)) => return reply,
+                Err(error) => return Reply::bytes(500, format!("{act:?}: {error}")),
+            }
+        }
+        let mut reply = scene.reply;
+        if matches!(reply.body, Body::Effect) {
+            let (entry, attempt) = (self.control.entries(), attempt.number());
+            let json = format!(r#"{{"label":"{label}","attempt":{attempt},"entry":{entry}}}"#);
+            reply.body = Body::Bytes(json.into());
+        }
+        reply
+    }
+
+    async fn act(
+        &self,
+        act: &Act,
+        tx: &mut C,
+        attempt: &Attempt,
+        tenant: &str,
+        label: &str,
+    ) -> sqlx::Result<Option<Reply>> {
+        match act {
+            Act::Insert => tx.insert(tenant, label).await?,
+            Act::Run(sql) => drop(tx.run(sql).await?),
+            Act::Try(sql, reply) => {
+                return Ok(tx.run(sql).await.is_err().then(|| reply.clone()));
+            }
+            Act::Swallow(sql) => drop(tx.run(sql).await),
+            Act::Nested(keep) => {
+                let mut nested = tx.begin().await?;
+                nested.insert(tenant, label).await?;
+                if *keep {
+                    nested.commit().await?;
+                } else {
+                    nested.rollback().await?;
+                }
+            }
+            Act::Begin => drop(tx.begin().await),
+            Act::FailedBegin => {
+                let begun = tx.begin_with("BEGIN").await;
+                assert!(begun.is_err(), "a BEGIN inside a transaction has to fail");
+            }
+            Act::CancelledBegin => drop(tx.begin().now_or_never()),
+            Act::Wait => self.control.wait_at_gate().await,
+            Act::Hang => std::future::pending().await,
+            Act::AfterCommit => {
+                let control = Arc::clone(&self.control);
+                attempt.after_commit(async move { control.commit() });
+            }
+            Act::Panic => panic!("the scene says so"),
+        }
+        Ok(None)
+    }
+}

@@ -1,0 +1,159 @@
+//! The example services as processes.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Command as StdCommand, ExitStatus, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::NamedTempFile;
+use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
+use tokio::time::{sleep, timeout};
+
+use crate::client::Request;
+use crate::database::Database;
+
+/// How long a process may take to start or to end.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A running service. Dropping it kills it.
+#[derive(Debug)]
+pub struct Service {
+    /// Where it listens.
+    pub address: SocketAddr,
+    child: Child,
+    log: NamedTempFile,
+    // Kept open, as the service goes on writing to it.
+    _output: Lines<BufReader<ChildStdout>>,
+}
+
+impl Service {
+    /// Starts the service on a database.
+    pub async fn start<D: Database>(database: &D) -> Self {
+        Self::working(database, Duration::ZERO).await
+    }
+
+    /// Starts the service with handlers that work for a while inside their transactions.
+    pub async fn working<D: Database>(database: &D, work: Duration) -> Self {
+        let log = NamedTempFile::new().expect("a temporary file");
+        let stderr = log.reopen().expect("the file can be opened twice");
+        let mut child = Command::new(program(D::SERVICE))
+            .args(["--listen", "127.0.0.1:0", "--database-url", &database.url()])
+            .args(["--work-ms", &work.as_millis().to_string()])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(stderr)
+            .kill_on_drop(true)
+            .spawn()
+            .expect("the service starts");
+        let output = child.stdout.take().expect("a piped output");
+        let mut output = BufReader::new(output).lines();
+        let line = timeout(PATIENCE, output.next_line()).await;
+        let line = line.ok().and_then(Result::ok).flatten();
+        let address = line
+            .as_deref()
+            .and_then(|line| line.strip_prefix("listening on http://"))
+            .and_then(|address| address.parse().ok());
+        let address = address.unwrap_or_else(|| panic!("{line:?}; its log:\n{}", read(log.path())));
+        Self {
+            address,
+            child,
+            log,
+            _output: output,
+        }
+    }
+
+    /// A request of the tenant `acme`.
+    pub fn request(&self, method: &str, target: &str) -> Request {
+        let request = Request::new(self.address, method, target);
+        request
+            .without("x-tenant")
+            .header("authorization", "Bearer acme")
+    }
+
+    /// A POST of the tenant `acme`.
+    pub fn post(&self, target: &str) -> Request {
+        self.request("POST", target)
+    }
+
+    /// What a GET of the tenant `acme` results in.
+    pub async fn get(&self, target: &str) -> Value {
+        let answer = self.request("GET", target).send().await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.json()
+    }
+
+    /// Asks it to end by SIGTERM.
+    pub fn terminate(&self) {
+        let id = self.child.id().expect("the service runs").to_string();
+        // A shell's own `kill` is there even where no package brings a program of that name.
+        let killed = StdCommand::new("sh")
+            .args(["-c", "kill -s TERM -- \"$1\"", "kill", &id])
+            .status();
+        assert!(killed.is_ok_and(|status| status.success()));
+    }
+
+    /// Waits for its end.
+    pub async fn ended(mut self) -> ExitStatus {
+        let ended = timeout(PATIENCE, self.child.wait()).await;
+        ended.expect("the service ends").expect("it has a status")
+    }
+
+    /// Kills it by SIGKILL.
+    pub async fn kill(mut self) {
+        self.child.kill().await.expect("the service runs");
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the service's log:\n{}", read(self.log.path()));
+        }
+    }
+}
+
+/// Waits until some session is inside a transaction: until a handler works.
+pub async fn until_working<D: Database>(observer: &mut D::Connection) {
+    let until = Instant::now() + PATIENCE;
+    while D::unfinished(observer).await == 0 {
+        assert!(Instant::now() < until, "no handler works");
+        sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Builds the example services once, and says where one is.
+fn program(name: &str) -> &'static Path {
+    static PROGRAMS: OnceLock<HashMap<String, PathBuf>> = OnceLock::new();
+    let programs = PROGRAMS.get_or_init(build);
+    programs
+        .get(name)
+        .unwrap_or_else(|| panic!("no program {name}: {programs:?}"))
+}
+
+fn build() -> HashMap<String, PathBuf> {
+    let output = StdCommand::new(env!("CARGO"))
+        .args(["build", "--package", "idem-examples", "--bins"])
+        .args(["--message-format", "json-render-diagnostics"])
+        .stderr(Stdio::inherit())
+        .output()
+        .expect("cargo can be run");
+    assert!(output.status.success(), "the examples don't build");
+    let messages = output.stdout.split(|&byte| byte == b'\n');
+    let programs = messages.filter_map(|message| {
+        let message: Value = serde_json::from_slice(message).ok()?;
+        let name = message["target"]["name"].as_str()?.to_owned();
+        let executable = message["executable"].as_str()?;
+        Some((name, PathBuf::from(executable)))
+    });
+    programs.collect()
+}
+
+fn read(log: &Path) -> String {
+    let read = File::open(log).and_then(std::io::read_to_string);
+    read.unwrap_or_default()
+}

@@ -1,0 +1,167 @@
+//! What a handler does and answers: plain data that every framework's handlers play.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use idem_axum::Settle;
+
+use crate::control::Control;
+
+/// One execution of a handler.
+#[derive(Debug, Clone)]
+pub struct Scene {
+    /// What is done, in order.
+    pub acts: Vec<Act>,
+    /// What is answered if nothing before answers.
+    pub reply: Reply,
+}
+
+/// One thing that a handler does.
+#[derive(Debug, Clone)]
+pub enum Act {
+    /// Inserts an effect of the tenant with the label of the body.
+    Insert,
+    /// Runs SQL that has to succeed.
+    Run(String),
+    /// Runs SQL and answers an error of it.
+    Try(String, Reply),
+    /// Runs SQL and swallows an error of it.
+    Swallow(String),
+    /// Inserts an effect inside a nested transaction, and keeps it or not.
+    Nested(bool),
+    /// Begins a nested transaction and drops it, or swallows the error.
+    Begin,
+    /// Begins a nested transaction in a way that fails, and swallows the error.
+    FailedBegin,
+    /// Begins a nested transaction and stops waiting for it at once.
+    CancelledBegin,
+    /// Waits at the gate.
+    Wait,
+    /// Waits for ever.
+    Hang,
+    /// Counts once after the commit.
+    AfterCommit,
+    /// Panics.
+    Panic,
+}
+
+/// A handler's response.
+#[derive(Debug, Clone)]
+pub struct Reply {
+    /// The status code.
+    pub status: u16,
+    /// The header lines in order.
+    pub headers: Vec<(&'static str, Vec<u8>)>,
+    /// The body.
+    pub body: Body,
+    /// The handler's own word on the outcome.
+    pub settle: Option<Settle>,
+}
+
+/// A response's body.
+#[derive(Debug, Clone)]
+pub enum Body {
+    /// JSON that differs with every execution: label, attempt, and the number of the entry.
+    Effect,
+    /// Bytes whose size is known.
+    Bytes(Bytes),
+    /// So many bytes in parts, without a size that is known before.
+    Stream(usize),
+    /// A first part, and then an error.
+    Broken,
+    /// Nothing ever comes, and nothing ever ends; counts how often it is asked.
+    Endless(Arc<Control>),
+}
+
+impl Act {
+    /// SQL that has to succeed.
+    pub fn run(sql: impl Into<String>) -> Self {
+        Self::Run(sql.into())
+    }
+
+    /// SQL whose error is swallowed.
+    pub fn swallow(sql: impl Into<String>) -> Self {
+        Self::Swallow(sql.into())
+    }
+}
+
+impl Scene {
+    /// One effect, answered with 201.
+    pub fn effect() -> Self {
+        Self::new([Act::Insert])
+    }
+
+    /// One effect behind the gate, answered with 201.
+    pub fn gated() -> Self {
+        Self::new([Act::Insert, Act::Wait])
+    }
+
+    /// These acts, answered with 201.
+    pub fn new(acts: impl IntoIterator<Item = Act>) -> Self {
+        Self {
+            acts: acts.into_iter().collect(),
+            reply: Reply::new(201),
+        }
+    }
+
+    /// One effect, answered with `reply`.
+    pub fn answering(reply: Reply) -> Self {
+        Self::effect().answer(reply)
+    }
+
+    /// The same acts, and one more.
+    #[must_use]
+    pub fn then(mut self, act: Act) -> Self {
+        self.acts.push(act);
+        self
+    }
+
+    /// The same acts with another answer.
+    #[must_use]
+    pub fn answer(self, reply: Reply) -> Self {
+        Self { reply, ..self }
+    }
+}
+
+impl Reply {
+    /// The body of an effect as JSON.
+    pub fn new(status: u16) -> Self {
+        Self {
+            status,
+            headers: vec![("content-type", b"application/json".to_vec())],
+            body: Body::Effect,
+            settle: None,
+        }
+    }
+
+    /// Bytes without any header.
+    pub fn bytes(status: u16, body: impl AsRef<[u8]>) -> Self {
+        Self {
+            headers: Vec::new(),
+            body: Body::Bytes(Bytes::copy_from_slice(body.as_ref())),
+            ..Self::new(status)
+        }
+    }
+
+    /// One more header line.
+    #[must_use]
+    pub fn header(mut self, name: &'static str, value: impl AsRef<[u8]>) -> Self {
+        self.headers.push((name, value.as_ref().to_owned()));
+        self
+    }
+
+    /// Another body.
+    #[must_use]
+    pub fn body(self, body: Body) -> Self {
+        Self { body, ..self }
+    }
+
+    /// The handler's own word on the outcome.
+    #[must_use]
+    pub fn settle(self, settle: Settle) -> Self {
+        Self {
+            settle: Some(settle),
+            ..self
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! Runs every test on every pair of framework and database.
+
+use std::panic::{AssertUnwindSafe, resume_unwind};
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use tokio::runtime::{Builder, Runtime};
+
+use crate::database::Database;
+use crate::framework::Framework;
+use crate::world::World;
+
+/// Instantiates tests, such as `axum_postgres::r3_replay_is_byte_identical`, for every pair. In
+/// front of the tests there can be
+///
+/// - `on Postgres:` for one database alone
+/// - `traced:` for everything on one thread, where [`Traces`](crate::Traces) sees it
+///
+/// A test is an `async fn` with the parameters `F: Framework<D>` and `D: Database`, which takes a
+/// `&World<F, D>`.
+#[macro_export]
+macro_rules! conformance {
+    (traced: $($test:ident,)*) => {
+        $crate::__frameworks!([] One [$($test)*]);
+    };
+    (on $database:ident: $($test:ident,)*) => {
+        $crate::__frameworks!([$database] Many [$($test)*]);
+    };
+    ($($test:ident,)*) => {
+        $crate::__frameworks!([] Many [$($test)*]);
+    };
+}
+
+/// The frameworks, a line for each.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __frameworks {
+    ($($rest:tt)*) => {
+        $crate::__databases!(Axum $($rest)*);
+    };
+}
+
+/// The databases, a line for each.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __databases {
+    ($framework:ident [] $($rest:tt)*) => {
+        $crate::__pair!($framework Sqlite $($rest)*);
+        $crate::__pair!($framework Postgres $($rest)*);
+    };
+    ($framework:ident [$database:ident] $($rest:tt)*) => {
+        $crate::__pair!($framework $database $($rest)*);
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __pair {
+    ($framework:ident $database:ident $threads:ident [$($test:ident)*]) => {
+        $crate::__private::paste! {
+            mod [<$framework:snake _ $database:snake>] {
+                $(
+                    #[test]
+                    fn $test() {
+                        type World = $crate::World<$crate::$framework, $crate::$database>;
+                        let test = async |world: &World| super::$test(world).await;
+                        $crate::run($crate::Threads::$threads, test);
+                    }
+                )*
+            }
+        }
+    };
+}
+
+/// Runs one test in a world of its own, which is cleaned up whatever the test's end.
+///
+/// # Panics
+///
+/// If the test does, or if it leaves something behind.
+pub fn run<F: Framework<D>, D: Database>(threads: Threads, test: impl AsyncFnOnce(&World<F, D>)) {
+    let runtime = threads.runtime();
+    runtime.block_on(async {
+        let world = World::create().await;
+        let tested = AssertUnwindSafe(test(&world)).catch_unwind().await;
+        let ended = AssertUnwindSafe(world.end(tested.is_ok()));
+        let ended = ended.catch_unwind().await;
+        if let Err(panic) = tested.and(ended) {
+            resume_unwind(panic);
+        }
+    });
+    runtime.shutdown_timeout(Duration::from_secs(1));
+}
+
+/// How many threads a test and its instances run on.
+#[derive(Debug, Clone, Copy)]
+pub enum Threads {
+    /// The test's own.
+    One,
+    /// Others too, so that requests really meet.
+    Many,
+}
+
+impl Threads {
+    fn runtime(self) -> Runtime {
+        let mut builder = match self {
+            Self::One => Builder::new_current_thread(),
+            Self::Many => Builder::new_multi_thread(),
+        };
+        let runtime = builder.worker_threads(2).enable_all().build();
+        runtime.expect("a runtime")
+    }
+}

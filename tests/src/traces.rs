@@ -1,0 +1,128 @@
+//! Spans and events of one test, captured on its thread.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::subscriber::DefaultGuard;
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
+use tracing_subscriber::registry::LookupSpan;
+
+/// The fields of a span or an event by name.
+pub type Fields = BTreeMap<&'static str, String>;
+
+/// What was traced on this thread since [`capture`](Self::capture).
+///
+/// Tests that use it run with everything on one thread: `conformance![traced: …]`.
+#[derive(Debug, Clone, Default)]
+pub struct Traces(Arc<Mutex<Captured>>);
+
+#[derive(Debug, Default)]
+struct Captured {
+    spans: Vec<(u64, Fields)>,
+    events: Vec<Traced>,
+}
+
+/// One event.
+#[derive(Debug, Clone)]
+pub struct Traced {
+    /// Its level.
+    pub level: Level,
+    /// Its own fields, the message included.
+    pub fields: Fields,
+    /// The fields of the library's span around it, as they were then.
+    pub span: Option<Fields>,
+}
+
+impl Traces {
+    /// Captures until the guard is dropped.
+    pub fn capture() -> (Self, DefaultGuard) {
+        let traces = Self::default();
+        let subscriber = tracing_subscriber::registry().with(traces.clone());
+        (traces, tracing::subscriber::set_default(subscriber))
+    }
+
+    /// The library's spans, in the order of their beginnings.
+    pub fn spans(&self) -> Vec<Fields> {
+        let captured = self.captured();
+        captured
+            .spans
+            .iter()
+            .map(|(_, span)| span.clone())
+            .collect()
+    }
+
+    /// The events of idem's own crates.
+    pub fn events(&self) -> Vec<Traced> {
+        self.captured().events.clone()
+    }
+
+    fn captured(&self) -> MutexGuard<'_, Captured> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The library's span, by rule V1.
+const SPAN: &str = "idempotent";
+
+impl<S: Subscriber + for<'l> LookupSpan<'l>> Layer<S> for Traces {
+    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, _: Context<'_, S>) {
+        if attributes.metadata().name() == SPAN {
+            let mut fields = Collector::default();
+            attributes.record(&mut fields);
+            self.captured().spans.push((id.into_u64(), fields.0));
+        }
+    }
+
+    fn on_record(&self, id: &Id, values: &Record<'_>, _: Context<'_, S>) {
+        let mut fields = Collector::default();
+        values.record(&mut fields);
+        let mut captured = self.captured();
+        // The newest one: ids are used again.
+        let span = captured
+            .spans
+            .iter_mut()
+            .rfind(|(span, _)| *span == id.into_u64());
+        if let Some((_, span)) = span {
+            span.extend(fields.0);
+        }
+    }
+
+    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
+        if !event.metadata().target().starts_with("idem_") {
+            return;
+        }
+        let mut fields = Collector::default();
+        event.record(&mut fields);
+        let around = context.event_scope(event).and_then(|mut scope| {
+            let span = scope.find(|span| span.name() == SPAN)?;
+            Some(span.id().into_u64())
+        });
+        let mut captured = self.captured();
+        let span = around.and_then(|id| {
+            let span = captured.spans.iter().rfind(|(span, _)| *span == id)?;
+            Some(span.1.clone())
+        });
+        captured.events.push(Traced {
+            level: *event.metadata().level(),
+            fields: fields.0,
+            span,
+        });
+    }
+}
+
+#[derive(Default)]
+struct Collector(Fields);
+
+impl Visit for Collector {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.0.insert(field.name(), value.to_owned());
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        self.0.insert(field.name(), format!("{value:?}"));
+    }
+}

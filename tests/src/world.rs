@@ -1,0 +1,267 @@
+//! What one test runs in: a fresh database, and instances of the service on it.
+
+use std::fmt::Display;
+use std::marker::PhantomData;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures_util::future::{join_all, try_join_all};
+use idem_axum::{Config, Engine};
+use sqlx::Pool;
+use sqlx::pool::PoolConnection;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+
+use crate::client::Request;
+use crate::control::Control;
+use crate::database::{Database, Driver, Wires};
+use crate::domain::{App, Domain as _};
+use crate::framework::{Deploy, Framework};
+
+/// How soon everything has to be whole again once a test is over.
+const WHOLE: Duration = Duration::from_secs(1);
+
+/// How long an instance may take to end.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// One test's database, instances and control.
+#[derive(Debug)]
+pub struct World<F, D: Database> {
+    /// What handlers do, and what they did.
+    pub control: Arc<Control>,
+    /// The database, of which every test has one of its own.
+    pub database: D,
+    observer: Pool<Driver<D>>,
+    instances: Mutex<Vec<Arc<Instance<D>>>>,
+    framework: PhantomData<F>,
+}
+
+/// What is particular to an instance.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    /// Its connections.
+    pub wires: Wires,
+    /// Its engine's settings.
+    pub config: Config,
+    /// Which release of the service it is.
+    pub deploy: Deploy,
+}
+
+/// One instance of the service: a pool, an engine and a server of its own.
+#[derive(Debug)]
+pub struct Instance<D: Database> {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Its engine.
+    pub engine: Engine<D::Store>,
+    /// Its connections.
+    pub pool: Pool<Driver<D>>,
+    server: Mutex<Option<(oneshot::Sender<()>, JoinHandle<()>)>>,
+}
+
+impl<F: Framework<D>, D: Database> World<F, D> {
+    pub(crate) async fn create() -> Self {
+        let database = D::create().await;
+        let wires = Wires {
+            connections: 2,
+            ..Wires::default()
+        };
+        Self {
+            control: Arc::new(Control::new()),
+            observer: database.connect(wires).await,
+            database,
+            instances: Mutex::default(),
+            framework: PhantomData,
+        }
+    }
+
+    /// One more instance with the default settings.
+    pub async fn instance(&self) -> Arc<Instance<D>> {
+        self.instance_with(Settings::default()).await
+    }
+
+    /// One more instance with so many connections.
+    pub async fn instance_of(&self, connections: u32) -> Arc<Instance<D>> {
+        let mut settings = Settings::default();
+        settings.wires.connections = connections;
+        self.instance_with(settings).await
+    }
+
+    /// One more instance of a release.
+    pub async fn deployed(&self, deploy: Deploy) -> Arc<Instance<D>> {
+        let settings = Settings {
+            deploy,
+            ..Settings::default()
+        };
+        self.instance_with(settings).await
+    }
+
+    /// One more instance whose engine has these settings.
+    pub async fn configured(&self, config: Config) -> Arc<Instance<D>> {
+        let settings = Settings {
+            config,
+            ..Settings::default()
+        };
+        self.instance_with(settings).await
+    }
+
+    /// One more instance.
+    pub async fn instance_with(&self, settings: Settings) -> Arc<Instance<D>> {
+        let pool = self.database.connect(settings.wires).await;
+        let store = D::store(pool.clone()).await.expect("the store migrates");
+        let engine = Engine::with_config(store, settings.config);
+        let app = App {
+            engine: engine.clone(),
+            pool: pool.clone(),
+            control: Arc::clone(&self.control),
+        };
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+        let address = listener.local_addr().expect("a bound listener");
+        let (stop, stopped) = oneshot::channel();
+        let server = F::serve(app, settings.deploy, listener, stopped);
+        let instance = Arc::new(Instance {
+            address,
+            engine,
+            pool,
+            server: Mutex::new(Some((stop, tokio::spawn(server)))),
+        });
+        lock(&self.instances).push(Arc::clone(&instance));
+        instance
+    }
+
+    /// A connection of the test's own.
+    pub async fn observe(&self) -> PoolConnection<Driver<D>> {
+        self.observer.acquire().await.expect("a connection")
+    }
+
+    /// How many effects a tenant has.
+    pub async fn effects(&self, tenant: &str) -> i64 {
+        self.number(format!(
+            "SELECT count(*) FROM effects WHERE tenant = '{tenant}'"
+        ))
+        .await
+    }
+
+    /// How many records there are.
+    pub async fn records(&self) -> i64 {
+        self.number(format!("SELECT count(*) FROM {}", D::RECORDS))
+            .await
+    }
+
+    /// The one integer that a query results in.
+    pub async fn number(&self, sql: impl Display) -> i64 {
+        let mut connection = self.observe().await;
+        let number = connection.number(&sql.to_string()).await;
+        number.unwrap_or_else(|error| panic!("{sql}: {error}"))
+    }
+
+    /// The one text that a query results in.
+    pub async fn text(&self, sql: impl Display) -> String {
+        let mut connection = self.observe().await;
+        let text = connection.text(&sql.to_string()).await;
+        text.unwrap_or_else(|error| panic!("{sql}: {error}"))
+    }
+
+    /// Runs SQL; says how many rows it changed.
+    pub async fn run(&self, sql: impl Display) -> u64 {
+        let mut connection = self.observe().await;
+        let done = connection.run(&sql.to_string()).await;
+        done.unwrap_or_else(|error| panic!("{sql}: {error}"))
+    }
+
+    /// Moves every record so far into the past that it has just expired.
+    pub async fn expire(&self) {
+        let (records, now, second) = (D::RECORDS, D::NOW, D::SECOND);
+        let age = format!("expires_at - {now} + {second}");
+        let expired = self
+            .run(format!(
+                "UPDATE {records} SET settled_at = settled_at - ({age}), expires_at = {now} - {second}"
+            ))
+            .await;
+        assert!(expired > 0, "there was a record to expire");
+    }
+
+    /// Ends all instances; after a test that succeeded, everything has to be whole.
+    pub(crate) async fn end(self, check: bool) {
+        if !check {
+            self.control.tear_down();
+        }
+        let instances = std::mem::take(&mut *lock(&self.instances));
+        join_all(instances.iter().map(|instance| instance.end(check))).await;
+        if check {
+            self.assert_no_session_is_left().await;
+        }
+        self.observer.close().await;
+        self.database.remove().await;
+    }
+
+    async fn assert_no_session_is_left(&self) {
+        let mut connection = self.observe().await;
+        let until = Instant::now() + WHOLE;
+        loop {
+            let unfinished = D::unfinished(&mut connection).await;
+            if unfinished == 0 {
+                return;
+            }
+            assert!(
+                Instant::now() < until,
+                "{unfinished} sessions are left inside a transaction"
+            );
+            sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+impl<D: Database> Instance<D> {
+    /// A POST of the tenant `acme`.
+    pub fn post(&self, target: &str) -> Request {
+        self.request("POST", target)
+    }
+
+    /// A request of the tenant `acme`.
+    pub fn request(&self, method: &str, target: &str) -> Request {
+        Request::new(self.address, method, target)
+    }
+
+    /// Ends it in order, as a deploy does, and checks that its pool is whole.
+    pub async fn stop(&self) {
+        self.end(true).await;
+    }
+
+    /// All of the pool's connections at once, as nobody must keep one.
+    pub async fn whole_pool(&self) -> Vec<PoolConnection<Driver<D>>> {
+        let connections = self.pool.options().get_max_connections();
+        let all = try_join_all((0..connections).map(|_| self.pool.acquire()));
+        let all = timeout(WHOLE, all).await;
+        all.unwrap_or_else(|_| {
+            let (open, idle) = (self.pool.size(), self.pool.num_idle());
+            panic!("{open} of {connections} connections are open, {idle} of them idle")
+        })
+        .expect("the pool is whole")
+    }
+
+    async fn end(&self, check: bool) {
+        let Some((stop, server)) = lock(&self.server).take() else {
+            return;
+        };
+        let _ = stop.send(());
+        let ended = timeout(PATIENCE, async {
+            server.await.expect("the server ends in order");
+            self.engine.drain().await;
+        });
+        let ended = ended.await;
+        if check {
+            ended.expect("the instance ends");
+            if !self.pool.is_closed() {
+                drop(self.whole_pool().await);
+            }
+        }
+        drop(timeout(PATIENCE, self.pool.close()).await);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,189 @@
+//! Other attributes beside `#[idempotent]`, in either order.
+
+use axum::extract::Path;
+use axum::http::StatusCode;
+use axum::routing::post;
+use axum::{Json, Router};
+use idem_axum::{Attempt, idempotent};
+use serde::{Deserialize, Serialize};
+use sqlx::SqliteConnection;
+use utoipa::{OpenApi, ToSchema};
+
+use crate::service::{App, Order, Service, Tenant, write};
+
+#[idempotent(ttl = "24h", scope = "tenant")]
+#[axum::debug_handler(state = App)]
+async fn debugged(
+    tx: &mut SqliteConnection,
+    tenant: Tenant,
+    Json(order): Json<Order>,
+) -> Result<String, StatusCode> {
+    let written = write(tx, &order.item).await;
+    written.map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
+    Ok(tenant.name)
+}
+
+#[idempotent(ttl = "24h", unscoped)]
+#[tracing::instrument(name = "below", skip(tx, order), fields(item = order.item))]
+async fn instrumented_below(
+    tx: &mut SqliteConnection,
+    attempt: &Attempt,
+    Json(order): Json<Order>,
+) -> &'static str {
+    let _ = (tx, attempt, order);
+    span()
+}
+
+#[tracing::instrument(name = "above", skip(tx), fields(number = attempt.number()))]
+#[idempotent(ttl = "24h", unscoped)]
+async fn instrumented_above(
+    tx: &mut SqliteConnection,
+    attempt: &Attempt,
+    Json(order): Json<Order>,
+) -> &'static str {
+    let _ = (tx, attempt, order);
+    span()
+}
+
+#[idempotent(ttl = "24h", unscoped)]
+#[cfg_attr(all(), tracing::instrument(name = "conditional", skip_all))]
+async fn instrumented_conditionally(_: &mut SqliteConnection) -> &'static str {
+    span()
+}
+
+/// The span that the handler runs in.
+fn span() -> &'static str {
+    let metadata = tracing::Span::current().metadata();
+    metadata.map_or("none", tracing::Metadata::name)
+}
+
+#[derive(Serialize, Deserialize, ToSchema)]
+struct Refund {
+    cents: u32,
+}
+
+/// Refunds.
+#[utoipa::path(post, path = "/{id}/above", responses((status = 201, body = Refund)))]
+#[idempotent(ttl = "24h", unscoped)]
+async fn described_above(
+    _: &mut SqliteConnection,
+    Path(id): Path<u32>,
+    Json(refund): Json<Refund>,
+) -> (StatusCode, Json<Refund>) {
+    let cents = refund.cents + id;
+    (StatusCode::CREATED, Json(Refund { cents }))
+}
+
+/// Refunds.
+#[idempotent(ttl = "24h", unscoped)]
+#[utoipa::path(
+    post,
+    path = "/{id}/below",
+    params(("id" = u32, Path)),
+    request_body = Refund,
+    responses((status = 201, body = Refund)),
+)]
+async fn described_below(
+    _: &mut SqliteConnection,
+    Path(id): Path<u32>,
+    Json(refund): Json<Refund>,
+) -> (StatusCode, Json<Refund>) {
+    let cents = refund.cents + id;
+    (StatusCode::CREATED, Json(Refund { cents }))
+}
+
+#[derive(OpenApi)]
+#[openapi(paths(described_above, described_below))]
+struct Api;
+
+/// Documented.
+///
+/// # Errors
+///
+/// Never.
+#[allow(clippy::missing_errors_doc)]
+#[expect(unused_variables, reason = "an expectation above is met once")]
+#[idempotent(ttl = "24h", unscoped)]
+#[expect(clippy::needless_return, reason = "and so is one below")]
+#[cfg(not(any()))]
+pub(crate) async fn linted(
+    tx: &mut SqliteConnection,
+    Json(order): Json<Order>,
+) -> Result<(), StatusCode> {
+    return Ok(());
+}
+
+/** Left out by its condition. */
+#[idempotent(ttl = "24h", unscoped)]
+#[cfg(any())]
+async fn linted(tx: &mut NoDatabase) {}
+
+fn routes() -> Router<App> {
+    Router::new()
+        .route("/debugged", post(debugged))
+        .route("/instrumented_below", post(instrumented_below))
+        .route("/instrumented_above", post(instrumented_above))
+        .route(
+            "/instrumented_conditionally",
+            post(instrumented_conditionally),
+        )
+        .route("/{id}/described_above", post(described_above))
+        .route("/{id}/described_below", post(described_below))
+        .route("/linted", post(linted))
+}
+
+#[tokio::test]
+async fn debug_handler_below() {
+    let service = Service::start(routes()).await;
+    let first = service.post("/debugged", "1", r#"{"item": "book"}"#).await;
+    first.ran("acme");
+    let second = service.post("/debugged", "1", r#"{"item": "book"}"#).await;
+    second.replays(&first);
+    assert_eq!(service.orders.effects().await, ["book"]);
+}
+
+#[tokio::test]
+async fn instrument_below_above_and_on_a_condition() {
+    let _guard = tracing::subscriber::set_default(
+        tracing_subscriber::fmt()
+            .with_writer(std::io::sink)
+            .finish(),
+    );
+    let service = Service::start(routes()).await;
+    for (path, span) in [
+        ("/instrumented_below", "below"),
+        ("/instrumented_above", "above"),
+        ("/instrumented_conditionally", "conditional"),
+    ] {
+        let answer = service.post(path, "1", r#"{"item": "book"}"#).await;
+        answer.ran(span);
+    }
+}
+
+#[tokio::test]
+async fn utoipa_above_reads_the_extractors_and_below_what_it_is_told() {
+    let document = Api::openapi();
+    for path in ["/{id}/above", "/{id}/below"] {
+        let operation = document.paths.paths[path].post.as_ref().expect("a POST");
+        let parameters = operation.parameters.as_ref().expect("parameters");
+        assert_eq!(parameters[0].name, "id");
+        let body = operation.request_body.as_ref().expect("a body");
+        assert!(body.content.contains_key("application/json"));
+        assert!(operation.responses.responses.contains_key("201"));
+        assert_eq!(operation.summary.as_deref(), Some("Refunds."));
+    }
+    let service = Service::start(routes()).await;
+    for path in ["/1/described_above", "/1/described_below"] {
+        let answer = service.post(path, "1", r#"{"cents": 2}"#).await;
+        answer.ran(r#"{"cents":3}"#);
+    }
+}
+
+#[tokio::test]
+async fn documentation_lints_and_conditions() {
+    let service = Service::start(routes()).await;
+    service
+        .post("/linted", "1", r#"{"item": "book"}"#)
+        .await
+        .ran("");
+}

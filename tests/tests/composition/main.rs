@@ -1,0 +1,14 @@
+//! What stands around a handler, and in it, and leaves both the attribute and the handler working.
+//!
+//! Every handler here is on a router. Where more than compiling is promised, a test sends requests.
+#![deny(warnings)]
+// What is generated has to stand up to these as well.
+#![warn(unused_lifetimes, unused_qualifications)]
+
+mod arguments;
+mod attributes;
+mod bodies;
+mod names;
+mod options;
+mod scopes;
+mod service;

@@ -1,0 +1,167 @@
+//! What needs PostgreSQL's own means: its locks and its settings.
+
+use idem_tests::{Act, Framework, Pending, Postgres, Reply, Request, Scene, World, conformance};
+
+use crate::o_misuse::is_final;
+
+conformance![
+    on Postgres:
+    c1_lock_that_always_says_yes_still_has_one_effect,
+    c1_lock_that_always_says_yes_still_has_one_effect_on_an_old_record,
+    c4_identities_on_one_lock_wait_for_each_other_only,
+    o8_serialization_failure_at_commit_is_retriable,
+    o14_own_commit_and_chain_is_final,
+    o14_search_path_of_the_handler_redirects_nothing,
+];
+
+const ALWAYS: &str = "CREATE OR REPLACE FUNCTION idem.try_lock(lock_id bigint) RETURNS boolean \
+     LANGUAGE sql VOLATILE AS 'SELECT true'";
+
+async fn c1_lock_that_always_says_yes_still_has_one_effect<F: Framework<Postgres>>(
+    world: &World<F, Postgres>,
+) {
+    let (one, other) = (world.instance().await, world.instance().await);
+    world.run(ALWAYS).await;
+    world.control.play([Scene::gated(), Scene::gated()]);
+    let request = one.post("/patient").key("k").effect("a");
+    let pending = [&one, &other].map(|instance| request.clone().to(instance.address).start());
+    world.control.entered(2).await;
+    world.control.open(2);
+    one_is_kept(pending).await;
+    assert_eq!(world.effects("acme").await, 1);
+    assert_eq!(world.records().await, 1);
+}
+
+async fn c1_lock_that_always_says_yes_still_has_one_effect_on_an_old_record<
+    F: Framework<Postgres>,
+>(
+    world: &World<F, Postgres>,
+) {
+    let (one, other) = (world.instance().await, world.instance().await);
+    world.run(ALWAYS).await;
+    let fails = Scene::effect().answer(Reply::new(500));
+    let request = one.post("/patient").effect("a");
+    let (expired, failed) = (request.clone().key("expired"), request.key("failed"));
+    expired.send().await.assert_executed(201);
+    world.expire().await;
+    world.control.play([fails]);
+    failed.send().await.assert_executed(500);
+    for (effects, request) in (2..).zip([expired, failed]) {
+        let extracted = world.control.extractions();
+        let entered = world.control.entries();
+        world.control.play([Scene::gated()]);
+        let pending = [&one, &other].map(|i| request.clone().to(i.address).start());
+        world.control.extracted(extracted + 2).await;
+        world.control.entered(entered + 1).await;
+        world.control.open(1);
+        one_is_kept(pending).await;
+        assert_eq!(world.effects("acme").await, effects);
+    }
+}
+
+async fn one_is_kept(pending: [Pending; 2]) {
+    let [one, other] = pending;
+    let (one, other) = (one.answer().await, other.answer().await);
+    let (kept, replay) = if one.is_replay() {
+        (other, one)
+    } else {
+        (one, other)
+    };
+    kept.assert_executed(201);
+    replay.assert_replays(&kept);
+}
+
+async fn c4_identities_on_one_lock_wait_for_each_other_only<F: Framework<Postgres>>(
+    world: &World<F, Postgres>,
+) {
+    let instance = world.instance().await;
+    world
+        .run(
+            "CREATE OR REPLACE FUNCTION idem.try_lock(lock_id bigint) RETURNS boolean \
+             LANGUAGE sql VOLATILE AS 'SELECT pg_catalog.pg_try_advisory_xact_lock(1)'",
+        )
+        .await;
+    world.control.play([Scene::gated()]);
+    let request = instance.post("/patient").effect("a");
+    let first = request.clone().key("k1").start();
+    world.control.entered(1).await;
+    let second = request.key("k2").start();
+    world.control.extracted(2).await;
+    world.control.open(1);
+    first.answer().await.assert_executed(201);
+    second.answer().await.assert_executed(201);
+    assert_eq!(world.effects("acme").await, 2);
+}
+
+async fn o8_serialization_failure_at_commit_is_retriable<F: Framework<Postgres>>(
+    world: &World<F, Postgres>,
+) {
+    let serializable = "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I \
+         SET default_transaction_isolation = serializable', current_database()); END $$";
+    world.run(serializable).await;
+    let instance = world.instance().await;
+    let reads = Act::run("SELECT count(*) FROM effects");
+    let scene = Scene::new([reads, Act::Insert, Act::Wait]);
+    world.control.play([scene.clone(), scene]);
+    let request = instance.post("/patient");
+    let requests = ["k1", "k2"].map(|key| request.clone().key(key).effect(key));
+    let pending = requests.each_ref().map(Request::start);
+    world.control.at_gate(2).await;
+    world.control.open(2);
+    let mut failed = Vec::new();
+    for (pending, request) in pending.into_iter().zip(&requests) {
+        let answer = pending.answer().await;
+        if answer.status == 201 {
+            continue;
+        }
+        answer.assert_problem("try-again");
+        failed.push(request);
+    }
+    assert_eq!(failed.len(), 1, "one of the two has to fail");
+    assert_eq!(world.effects("acme").await, 1);
+    failed[0].send().await.assert_executed(201);
+    assert_eq!(world.effects("acme").await, 2);
+}
+
+async fn o14_own_commit_and_chain_is_final<F: Framework<Postgres>>(world: &World<F, Postgres>) {
+    is_final(world, &["COMMIT AND CHAIN"], Some(1)).await;
+}
+
+async fn o14_search_path_of_the_handler_redirects_nothing<F: Framework<Postgres>>(
+    world: &World<F, Postgres>,
+) {
+    world
+        .run(
+            "CREATE SCHEMA attacker; \
+             CREATE FUNCTION attacker.clock_timestamp() RETURNS timestamptz \
+             LANGUAGE sql AS 'SELECT ''2000-01-01''::timestamptz'; \
+             CREATE FUNCTION attacker.current_setting(text, boolean) RETURNS text \
+             LANGUAGE sql AS 'SELECT ''claimed''::text'; \
+             CREATE FUNCTION attacker.never(bytea, bytea) RETURNS boolean \
+             LANGUAGE sql AS 'SELECT false'; \
+             CREATE OPERATOR attacker.= (LEFTARG = bytea, RIGHTARG = bytea, FUNCTION = attacker.never)",
+        )
+        .await;
+    let instance = world.instance().await;
+    world
+        .run("CREATE TABLE attacker.records (LIKE idem.records)")
+        .await;
+    let redirects = Act::run("SET LOCAL search_path = attacker, pg_catalog");
+    let fails = Scene::new([Act::Insert, redirects.clone()]);
+    let fails = fails.answer(Reply::new(500));
+    world
+        .control
+        .play([fails, Scene::new([Act::Insert, redirects])]);
+    let request = instance.post("/effects").key("k").effect("a");
+    request.send().await.assert_executed(500);
+    let first = request.send().await;
+    first.assert_executed(201);
+    request.send().await.assert_replays(&first);
+    assert_eq!(
+        world.number("SELECT count(*) FROM attacker.records").await,
+        0
+    );
+    assert_eq!(world.records().await, 1);
+    let alive = "SELECT count(*) FROM idem.records WHERE expires_at > now() + interval '23 hours'";
+    assert_eq!(world.number(alive).await, 1);
+}

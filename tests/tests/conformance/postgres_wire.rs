@@ -1,0 +1,174 @@
+//! What needs PostgreSQL's own means: a wire to the server that can be cut, and sessions that die.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use idem_tests::{
+    Act, Cut, Framework, Instance, Postgres, Scene, Settings, Wire, Wires, World, conformance,
+};
+
+conformance![
+    on Postgres:
+    o9_commit_whose_answer_is_lost_is_resolved_in_the_request,
+    o9_commit_that_did_not_arrive_is_resolved_in_the_request,
+    o9_commit_is_unknown_while_the_database_is_away,
+    o9_commit_that_did_not_arrive_is_unknown_while_the_database_is_away,
+    o11_database_that_is_down_is_unavailable,
+    o14_session_that_is_terminated_keeps_nothing,
+    o13_statement_past_the_deadline_is_undone_and_retriable,
+    c2_wait_is_not_cut_by_a_shorter_deadline,
+];
+
+/// An instance whose connections go through a wire that can be cut.
+async fn wired<F: Framework<Postgres>>(
+    world: &World<F, Postgres>,
+) -> (Wire, Arc<Instance<Postgres>>) {
+    let wire = Wire::to(world.database.address()).await;
+    let settings = Settings {
+        wires: Wires {
+            through: Some(wire.address),
+            patience: Duration::from_secs(1),
+            ..Wires::default()
+        },
+        ..Settings::default()
+    };
+    let instance = world.instance_with(settings).await;
+    (wire, instance)
+}
+
+async fn o9_commit_whose_answer_is_lost_is_resolved_in_the_request<F: Framework<Postgres>>(
+    world: &World<F, Postgres>,
+) {
+    let (wire, instance) = wired(world).await;
+    let request = instance.post("/effects").key("k").effect("a");
+    world
+        .control
+        .play([Scene::new([Act::Insert, Act::AfterCommit])]);
+    wire.cut(Cut::Behind);
+    let first = request.send().await;
+    assert_eq!(wire.cuts(), 1);
+    first.assert_executed(201);
+    assert!(first.expires().is_some());
+    request.send().await.assert_replays(&first);
+    assert_eq!(world.effects("acme").await, 1);
+    world.control.committed(1).await;
+}
+
+async fn o9_commit_that_did_not_arrive_is_resolved_in_the_request<F: Framework<Postgres>>(
+    world: &World<F, Postgres>,
+) {
+    let (wire, instance) = wired(world).await;
+    let request = instance.post("/effects").key("k").effect("a");
+    world
+        .control
+        .play([Scene::new([Act::Insert, Act::AfterCommit])]);
+    wire.cut(Cut::Before);
+    request.send().await.assert_problem("try-again");
+    assert_eq!(wire.cuts(), 1);
+    assert_eq!(world.effects("acme").await, 0);
+    assert_eq!(world.control.commits(), 0);
+    let retry = request.send().await;
+    retry.assert_executed(201);
+    request.send().await.assert_replays(&retry);
+    assert_eq!(world.effects("acme").await, 1);
+}
+
+async fn o9_commit_is_unknown_while_the_database_is_away<F: Framework<Postgres>>(
+    world: &World<F, Postgres>,
+) {
+    let (wire, instance) = wired(world).await;
+    let request = instance.post("/effects").key("k").effect("a");
+    wire.cut_and_go_down(Cut::Behind);
+    request.send().await.assert_problem("outcome-unknown");
+    assert_eq!(wire.cuts(), 1);
+    wire.up();
+    let retry = request.send().await;
+    assert!(retry.is_replay(), "{}", retry.text());
+    assert_eq!(retry.status, 201);
+    assert_eq!(world.effects("acme").await, 1);
+    assert_eq!(world.control.entries(), 1);
+}
+
+async fn o9_commit_that_did_not_arrive_is_unknown_while_the_database_is_away<
+    F: Framework<Postgres>,
+>(
+    world: &World<F, Postgres>,
+) {
+    let (wire, instance) = wired(world).await;
+    let request = instance.post("/effects").key("k").effect("a");
+    wire.cut_and_go_down(Cut::Before);
+    request.send().await.assert_problem("outcome-unknown");
+    wire.up();
+    request.send().await.assert_executed(201);
+    assert_eq!(world.effects("acme").await, 1);
+    assert_eq!(world.control.entries(), 2);
+}
+
+async fn o11_database_that_is_down_is_unavailable<F: Framework<Postgres>>(
+    world: &World<F, Postgres>,
+) {
+    let (wire, instance) = wired(world).await;
+    let request = instance.post("/effects").key("k").effect("a");
+    wire.down();
+    let start = Instant::now();
+    request.send().await.assert_problem("unavailable");
+    assert!(start.elapsed() < Duration::from_secs(5));
+    assert_eq!(world.control.entries(), 0);
+    wire.up();
+    request.send().await.assert_executed(201);
+}
+
+async fn o14_session_that_is_terminated_keeps_nothing<F: Framework<Postgres>>(
+    world: &World<F, Postgres>,
+) {
+    let request = world.instance().await.post("/effects").key("k").effect("a");
+    let dies = Act::swallow("SELECT pg_terminate_backend(pg_backend_pid())");
+    world.control.play([Scene::new([Act::Insert, dies])]);
+    let first = request.send().await;
+    assert!(first.status >= 500);
+    assert!(!first.is_replay());
+    first.assert_retryable(true);
+    assert_eq!(world.effects("acme").await, 0);
+    request.send().await.assert_executed(201);
+    assert_eq!(world.effects("acme").await, 1);
+}
+
+async fn o13_statement_past_the_deadline_is_undone_and_retriable<F: Framework<Postgres>>(
+    world: &World<F, Postgres>,
+) {
+    let request = world.instance().await.post("/bounded").key("k").effect("a");
+    let slow = Act::run("SELECT pg_sleep(2.5)");
+    world.control.play([Scene::new([Act::Insert, slow])]);
+    let start = Instant::now();
+    request.send().await.assert_problem("try-again");
+    assert!(
+        start.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        start.elapsed()
+    );
+    // The statement runs on, and holds the identity until it ends.
+    let mut retry = request.send().await;
+    while retry.status != 201 && start.elapsed() < Duration::from_secs(8) {
+        retry.assert_retryable(true);
+        retry = request.send().await;
+    }
+    retry.assert_executed(201);
+    assert_eq!(world.effects("acme").await, 1);
+}
+
+async fn c2_wait_is_not_cut_by_a_shorter_deadline<F: Framework<Postgres>>(
+    world: &World<F, Postgres>,
+) {
+    let request = world.instance().await.post("/bounded").key("k").effect("a");
+    let slow = Act::run("SELECT pg_sleep(4)");
+    world.control.play([Scene::new([Act::Insert, slow])]);
+    request.send().await.assert_problem("try-again");
+    // The statement runs on and holds the identity, so this waits for two seconds.
+    let start = Instant::now();
+    request.send().await.assert_problem("in-flight");
+    assert!(
+        start.elapsed() > Duration::from_millis(1800),
+        "{:?}",
+        start.elapsed()
+    );
+}

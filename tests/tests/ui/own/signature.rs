@@ -1,0 +1,91 @@
+//! What a handler takes: one transaction, at most one attempt, and extractors whose types have names.
+
+use axum::extract::{Path, State};
+use axum::routing::post;
+use axum::{Json, Router};
+use idem_axum::{Attempt, Engine, SqliteStore, idempotent};
+use serde::{Deserialize, Serialize};
+use sqlx::{Sqlite, SqliteConnection, Transaction};
+
+type App = Engine<SqliteStore>;
+
+#[derive(Serialize, Deserialize)]
+struct Order {
+    item: String,
+}
+
+#[idempotent(ttl = "24h", unscoped)]
+async fn no_arguments() {}
+
+#[idempotent(ttl = "24h", unscoped)]
+async fn no_transaction(attempt: &Attempt, Json(order): Json<Order>) -> String {
+    format!("{} {}", attempt.number(), order.item)
+}
+
+#[idempotent(ttl = "24h", unscoped)]
+async fn an_owned_transaction(tx: SqliteConnection, Json(order): Json<Order>) -> String {
+    drop(tx);
+    order.item
+}
+
+#[idempotent(ttl = "24h", unscoped)]
+async fn two_of_each(
+    tx: &mut SqliteConnection,
+    ledger: &mut SqliteConnection,
+    attempt: &Attempt,
+    app: &App,
+    Json(order): Json<Order>,
+) -> String {
+    let _ = (tx, ledger, attempt, app);
+    order.item
+}
+
+#[idempotent(ttl = "24h", unscoped)]
+async fn for_ever(tx: &mut Transaction<'static, Sqlite>, attempt: &'static Attempt) {
+    let _ = (tx, attempt);
+}
+
+#[idempotent(ttl = "24h", unscoped)]
+async fn without_names(
+    tx: &mut SqliteConnection,
+    Path(id): Path<impl ToString>,
+    Json(order): Json<impl Serialize + Send>,
+) -> String {
+    let _ = (tx, order);
+    id.to_string()
+}
+
+#[idempotent(ttl = "24h", unscoped)]
+async fn conditional(
+    tx: &mut SqliteConnection,
+    #[cfg(unix)] State(app): State<App>,
+    #[cfg_attr(unix, allow(unused))] Json(order): Json<Order>,
+) -> String {
+    let _ = (tx, app);
+    order.item
+}
+
+/// All its mistakes come at once.
+#[idempotent(ttl = "24", scop = "tennant", replay = "never")]
+#[axum::debug_handler]
+#[tracing::instrument(skip(order))]
+fn everything_at_once(Json(order): Json<Order>) -> Result<String, String> {
+    tokio::task::yield_now().await;
+    Err("sold out")?;
+    Ok(order.item)
+}
+
+fn main() {
+    let _ = |app: App| -> Router {
+        Router::new()
+            .route("/no_arguments", post(no_arguments))
+            .route("/no_transaction", post(no_transaction))
+            .route("/an_owned_transaction", post(an_owned_transaction))
+            .route("/two_of_each", post(two_of_each))
+            .route("/for_ever", post(for_ever))
+            .route("/without_names", post(without_names))
+            .route("/conditional", post(conditional))
+            .route("/everything_at_once", post(everything_at_once))
+            .with_state(app)
+    };
+}

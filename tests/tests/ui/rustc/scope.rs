@@ -1,0 +1,60 @@
+//! What `scope` names says whose keys these are.
+
+use axum::extract::Path;
+use axum::routing::post;
+use axum::{Extension, Router};
+use idem_axum::{Engine, SqliteStore, idempotent};
+use sqlx::SqliteConnection;
+
+#[derive(Clone)]
+struct Tenant {
+    id: f64,
+}
+
+#[idempotent(ttl = "24h", scope = "tenant")]
+async fn no_scope(tx: &mut SqliteConnection, Extension(tenant): Extension<Tenant>) -> String {
+    let _ = tx;
+    tenant.id.to_string()
+}
+
+#[idempotent(ttl = "24h", scope = "tenant.id")]
+async fn a_field_that_is_none(
+    tx: &mut SqliteConnection,
+    Extension(tenant): Extension<Tenant>,
+) -> String {
+    let _ = tx;
+    tenant.id.to_string()
+}
+
+#[idempotent(ttl = "24h", scope = "tenant.name")]
+async fn no_such_field(tx: &mut SqliteConnection, Extension(tenant): Extension<Tenant>) -> String {
+    let _ = tx;
+    tenant.id.to_string()
+}
+
+#[idempotent(ttl = "24h", scope = "path")]
+async fn the_extractor_itself(tx: &mut SqliteConnection, path: Path<String>) -> String {
+    let _ = tx;
+    path.0
+}
+
+#[idempotent(ttl = "24h", scope = "tenant")]
+async fn nobodys(
+    tx: &mut SqliteConnection,
+    Extension(tenant): Extension<Option<String>>,
+) -> String {
+    let _ = tx;
+    tenant.unwrap_or_default()
+}
+
+fn main() {
+    let _ = |app: Engine<SqliteStore>| -> Router {
+        Router::new()
+            .route("/no_scope", post(no_scope))
+            .route("/a_field_that_is_none", post(a_field_that_is_none))
+            .route("/no_such_field", post(no_such_field))
+            .route("/the_extractor_itself/{tenant}", post(the_extractor_itself))
+            .route("/nobodys", post(nobodys))
+            .with_state(app)
+    };
+}
