@@ -60,6 +60,7 @@ payloads!(Json, Form);
 
 macro_rules! bytes {
     ($($extractor:ty),*) => {$(
+        #[diagnostic::do_not_recommend]
         impl RequestBody for $extractor {
             fn content(&self) -> Result<Content, EncodeError> {
                 Ok(Content::Raw)
@@ -72,6 +73,7 @@ bytes!(Bytes, String, RawForm);
 
 macro_rules! bodiless {
     ($($extractor:ident $(<$parameter:ident>)?),*) => {$(
+        #[diagnostic::do_not_recommend]
         impl $(<$parameter>)? RequestBody for $extractor $(<$parameter>)? {
             fn content(&self) -> Result<Content, EncodeError> {
                 Ok(Content::None)

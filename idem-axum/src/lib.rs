@@ -88,8 +88,8 @@
 //! - Arguments are moved to a task of their own, so that the attempt ends also when the client
 //!   goes away: they are `Send + 'static`.
 //!
-//! `#[axum::debug_handler]` and `#[utoipa::path]` stand below `#[idempotent]`; `#[tracing::instrument]`
-//! anywhere.
+//! `#[axum::debug_handler]` stands below `#[idempotent]`, `#[utoipa::path]` above it, where it sees the
+//! extractors; `#[tracing::instrument]` anywhere.
 //!
 //! # Features
 //!

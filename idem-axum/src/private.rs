@@ -13,7 +13,7 @@ pub use idem_core::{
 use serde::Serialize;
 
 pub use crate::body::{Body, Nothing, RequestBody};
-pub use crate::request::Preflight;
+pub use crate::request::{Named, Of, Preflight};
 use crate::response::{Handled, HandlerResponse};
 pub use crate::serve::serve;
 

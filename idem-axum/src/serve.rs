@@ -6,10 +6,10 @@ use axum::response::Response;
 use bytes::Bytes;
 use idem_core::canonical::EncodeError;
 use idem_core::{
-    Asked, Attempt, Call, Content, Fingerprint, Lent, Operation, Policy, Problem, Provider, Store,
+    Asked, Attempt, Call, Content, Fingerprint, Lent, Operation, Policy, Problem, Store,
 };
 
-use crate::request::Preflight;
+use crate::request::{Preflight, Source, StoreOf};
 use crate::response::{Handled, complete, respond};
 
 /// Answers a request whose arguments are all extracted.
@@ -24,8 +24,8 @@ pub async fn serve<P, W, F, const OPTIONAL: bool>(
     work: W,
 ) -> Response
 where
-    P: Provider,
-    W: FnOnce(Lent<<P::Store as Store>::Claim>, Attempt) -> F + Send + 'static,
+    P: Source,
+    W: FnOnce(Lent<<StoreOf<P> as Store>::Claim>, Attempt) -> F + Send + 'static,
     F: Future<Output = Handled> + Send + 'static,
 {
     let engine = request.engine;

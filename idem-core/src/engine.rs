@@ -25,14 +25,12 @@ use crate::policy::{Policy, Settle};
 use crate::problem::Problem;
 use crate::record::{Decision, Found, Record, State, Version, decide};
 use crate::response::{self, Recorded, Response};
-use crate::store::{
-    BoxError, ClaimRequest, Claimed, Draft, SettleError, Settlement, Store, StoreError,
-};
+use crate::store::{ClaimRequest, Claimed, Draft, SettleError, Settlement, Store, StoreError};
 
 mod aftermath;
 mod lent;
 
-pub use self::lent::Lent;
+pub use self::lent::{Lent, Ran};
 
 /// Runs handlers at most once for each identity. Cheap to clone; one for each database.
 #[derive(Debug)]
@@ -147,22 +145,6 @@ pub struct Turn<S> {
     span: Span,
     // A drain waits for it.
     _running: TaskTrackerToken,
-}
-
-/// What became of a handler: for adapters.
-#[derive(Debug)]
-pub enum Ran {
-    /// It answered, and the response is complete.
-    Answered {
-        /// What [`Open::close`](crate::Open::close) said.
-        closed: Result<(), BoxError>,
-        /// The handler's response.
-        response: Response,
-    },
-    /// Its response is too large to be recorded.
-    TooLarge,
-    /// Its transaction could not be lent to it, or its response's body broke off.
-    Broken(BoxError),
 }
 
 /// A claim that was won, without its transaction.

@@ -10,6 +10,31 @@ use crate::call::{Identity, Operation, ScopeDigest};
 use crate::fingerprint::Fingerprint;
 use crate::record::{Found, State, Timestamp, Unreadable, Version};
 
+/// Reads a record out of a row of any database; sqlx's traits would need a page of bounds for it.
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+macro_rules! found {
+    ($row:expr, $identity:expr) => {{
+        let row = $row;
+        let read = || {
+            let record = crate::record::Row {
+                state: row.try_get(0)?,
+                attempts: row.try_get(1)?,
+                status: row.try_get(2)?,
+                fingerprint: row.try_get(3)?,
+                response: row.try_get(4)?,
+                settled_at: row.try_get(5)?,
+                expires_at: row.try_get(6)?,
+            };
+            Ok::<_, sqlx::Error>((record, crate::record::Timestamp(row.try_get(7)?)))
+        };
+        let (record, now) = read().map_err(store_error)?;
+        Ok(Found {
+            record: record.decode($identity)?,
+            now,
+        })
+    }};
+}
+
 #[cfg(feature = "store-contract")]
 pub mod contract;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]

@@ -66,11 +66,13 @@ pub trait Open<'c>: Transaction {
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 macro_rules! transactions {
     ($database:ty, $connection:ty, $store:ty) => {
+        #[diagnostic::do_not_recommend]
         impl Transaction for $connection {
             type Connection = Self;
             type Store = $store;
         }
 
+        #[diagnostic::do_not_recommend]
         impl<'c> Open<'c> for $connection {
             type Opened = &'c mut Self;
 
@@ -90,11 +92,13 @@ macro_rules! transactions {
             }
         }
 
+        #[diagnostic::do_not_recommend]
         impl Transaction for sqlx::Transaction<'_, $database> {
             type Connection = $connection;
             type Store = $store;
         }
 
+        #[diagnostic::do_not_recommend]
         impl<'c> Open<'c> for sqlx::Transaction<'c, $database> {
             type Opened = Self;
 

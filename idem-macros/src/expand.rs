@@ -79,10 +79,9 @@ fn frame<F: Framework>(handler: &Handler) -> Frame {
     let place = store_place(handler);
     let start = private.at(place.first);
     let provider = if let Some(store) = &handler.store {
-        store.to_token_stream()
+        quote_spanned!(place.last=> #start::Named<#store>)
     } else {
-        let qualified = quote_spanned!(place.first=> <);
-        quote_spanned!(place.last=> #start::Engine<#qualified #transaction as #start::Transaction>::Store>)
+        quote_spanned!(place.last=> #start::Of<#transaction>)
     };
     // A missing key is refused before any extractor runs, so the extractor of the key has to know.
     let optional = handler

@@ -3,7 +3,7 @@
 
 use proc_macro2::{Span, TokenStream};
 use quote::quote;
-use syn::{Error, ItemFn, Safety, Token, Visibility};
+use syn::{Attribute, Error, ItemFn, Safety, Token, Visibility};
 
 use crate::attributes::Attributes;
 use crate::check;
@@ -22,7 +22,13 @@ pub(crate) fn expand<F: Framework>(given: &Given, function: &ItemFn, error: &Err
     if is_method {
         return quote!(#messages #function);
     }
-    let Attributes { outer, inner } = Attributes::split(&function.attrs);
+    // A second `#[idempotent]` would be expanded on a function that has lost its arguments.
+    let is_other = |attribute: &&Attribute| {
+        let last = attribute.path().segments.last();
+        last.is_none_or(|segment| segment.ident != "idempotent")
+    };
+    let others: Vec<Attribute> = function.attrs.iter().filter(is_other).cloned().collect();
+    let Attributes { outer, inner } = Attributes::split(&others);
     let written = as_written(function);
     let visibility = &function.vis;
     let name = &function.sig.ident;

@@ -58,7 +58,7 @@ mod value;
 /// - `key = "required" | "optional"`: whether a request without a key is refused, which is the default, or runs unrecorded
 /// - `fingerprint = "body" | "raw" | NewPayment::intent`: what a key is bound to, beside path and query: the deserialized body (the default), its bytes, or what a function makes of it
 /// - `body = "none" | "order"`: the argument that is the body, or `"none"`
-/// - `operation = "create_payment"`: the operation's name, in place of method and route: a route can then move without losing its keys
+/// - `operation = "create_payment"`: the operation's name, in place of method and route: renaming the route then makes no key new, though a retry has to come on the path of the first request
 /// - `store = Billing`: the state that holds the store, where an application has several databases of one kind
 /// - `crate = ::my_crate::idem`: where the adapter is re-exported
 ///

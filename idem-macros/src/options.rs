@@ -137,7 +137,7 @@ pub(crate) const OPTIONS: &[Spec] = &[
         word: "operation",
         shape: Shape::Operation,
         example: r#"operation = "create_payment""#,
-        meaning: "the operation's name, in place of method and route: a route can then move without losing its keys",
+        meaning: "the operation's name, in place of method and route: renaming the route then makes no key new, though a retry has to come on the path of the first request",
     },
     Spec {
         name: Name::Store,

@@ -1,8 +1,9 @@
-//! A claim that comes back whatever becomes of the handler.
+//! What goes to a handler, and what comes back whatever becomes of it.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::store::Claim;
+use crate::response::Response;
+use crate::store::{BoxError, Claim};
 
 /// The transaction on its way through a handler. Dropping it, in a panic or at a deadline too, hands it
 /// back to the engine, which alone ends it.
@@ -10,6 +11,22 @@ use crate::store::Claim;
 pub struct Lent<C> {
     claim: Option<C>,
     home: Home<C>,
+}
+
+/// What became of a handler: for adapters.
+#[derive(Debug)]
+pub enum Ran {
+    /// It answered, and the response is complete.
+    Answered {
+        /// What [`Open::close`](crate::Open::close) said.
+        closed: Result<(), BoxError>,
+        /// The handler's response.
+        response: Response,
+    },
+    /// Its response is too large to be recorded.
+    TooLarge,
+    /// Its transaction could not be lent to it, or its response's body broke off.
+    Broken(BoxError),
 }
 
 /// Where a lent claim comes back to.

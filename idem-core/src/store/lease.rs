@@ -2,9 +2,12 @@
 
 use std::ops::{Deref, DerefMut};
 
+use sqlx::migrate::{Migrate, Migrator};
 use sqlx::pool::PoolConnection;
 use sqlx::{Database, Pool, SqlStr};
 use sqlx_core::transaction::TransactionManager as _;
+
+use super::{SettleError, StoreError};
 
 /// A connection out of a pool. Dropping it closes it; [`release`](Self::release) returns it.
 ///
@@ -33,21 +36,52 @@ impl<DB: Database> Lease<DB> {
         DB::TransactionManager::commit(&mut **self).await
     }
 
+    /// Commits at the end of a settlement. `is_answer` tells an error that the database answered
+    /// with from one that leaves the outcome open.
+    pub(super) async fn settle(
+        &mut self,
+        is_answer: impl FnOnce(&sqlx::Error) -> bool,
+    ) -> Result<(), SettleError> {
+        match DB::TransactionManager::get_transaction_depth(self) {
+            // sqlx would say that it committed, and send nothing.
+            0 => return Err(SettleError::Ended),
+            1 => {}
+            _ => return Err(SettleError::Aborted("a savepoint was left open".into())),
+        }
+        self.commit().await.map_err(|error| {
+            if is_answer(&error) {
+                SettleError::Refused(error.into())
+            } else {
+                SettleError::Unknown(error.into())
+            }
+        })
+    }
+
     /// Waits for what a dropped future has left to be answered, and says how that went.
     #[cfg(feature = "postgres")]
     pub(super) async fn drain(&mut self) -> sqlx::Result<()> {
         sqlx::Connection::flush(&mut **self).await
     }
 
-    /// How deep sqlx believes to be: 1 inside the transaction and outside of savepoints.
-    pub(super) fn depth(&self) -> usize {
-        DB::TransactionManager::get_transaction_depth(self)
-    }
-
     /// Returns the connection to its pool: only for a connection outside of any transaction.
     pub(super) fn release(mut self) {
         drop(self.connection.take());
     }
+}
+
+/// Runs migrations. sqlx's lock belongs to the session, so a connection on which they fail is not
+/// pooled again.
+pub(super) async fn migrate<DB>(pool: &Pool<DB>, migrator: &Migrator) -> Result<(), StoreError>
+where
+    DB: Database,
+    DB::Connection: Migrate,
+{
+    let failed = |error| StoreError::Misconfigured(error);
+    let mut lease = Lease::acquire(pool).await.map_err(|e| failed(e.into()))?;
+    let migrated = migrator.run_direct(None, &mut *lease, false).await;
+    migrated.map_err(|error| failed(error.into()))?;
+    lease.release();
+    Ok(())
 }
 
 const HELD: &str = "a lease has its connection until it is released or dropped";

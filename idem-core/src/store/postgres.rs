@@ -8,12 +8,12 @@ use sqlx::{
     AssertSqlSafe, Executor as _, PgConnection, PgPool, Postgres, Row as _, SqlSafeStr as _,
 };
 
-use super::lease::Lease;
+use super::lease::{Lease, migrate};
 use super::{
     Claim, ClaimRequest, Claimed, Draft, SettleError, Settlement, Store, StoreError, Times,
 };
 use crate::call::{Identity, ScopeDigest, hex};
-use crate::record::{Found, Row, Timestamp, Version};
+use crate::record::{Found, Timestamp, Version};
 
 macro_rules! select_record {
     ($identity:literal) => {
@@ -69,12 +69,7 @@ impl PostgresStore {
         )]);
         migrator.create_schema("idem");
         migrator.dangerous_set_table_name("idem.migrations");
-        // sqlx's lock belongs to the session: a connection on which this fails is not pooled again.
-        let mut lease = self.lease().await?;
-        let migrated = migrator.run_direct(None, &mut *lease, false).await;
-        migrated.map_err(|error| StoreError::Misconfigured(error.into()))?;
-        lease.release();
-        Ok(())
+        migrate(&self.pool, &migrator).await
     }
 
     async fn lease(&self) -> Result<Lease<Postgres>, StoreError> {
@@ -244,19 +239,9 @@ impl Store for PostgresStore {
             None if in_transaction(&mut lease).await? => {}
             None => return Err(SettleError::Ended),
         }
-        match lease.depth() {
-            0 => return Err(SettleError::Ended),
-            1 => {}
-            _ => return Err(SettleError::Aborted("a savepoint was left open".into())),
-        }
-        match lease.commit().await {
-            Ok(()) => {
-                lease.release();
-                Ok(())
-            }
-            Err(error) if is_answer(&error) => Err(SettleError::Refused(error.into())),
-            Err(error) => Err(SettleError::Unknown(error.into())),
-        }
+        lease.settle(is_answer).await?;
+        lease.release();
+        Ok(())
     }
 
     async fn find(&self, identity: &Identity) -> Result<Option<Found>, StoreError> {
@@ -368,21 +353,7 @@ fn times(row: &PgRow) -> sqlx::Result<Times> {
 }
 
 fn found(row: &PgRow, identity: &Identity) -> Result<Found, StoreError> {
-    let read = || {
-        Ok::<_, sqlx::Error>(Row {
-            state: row.try_get(0)?,
-            attempts: row.try_get(1)?,
-            status: row.try_get(2)?,
-            fingerprint: row.try_get(3)?,
-            response: row.try_get(4)?,
-            settled_at: row.try_get(5)?,
-            expires_at: row.try_get(6)?,
-        })
-    };
-    Ok(Found {
-        record: read().map_err(store_error)?.decode(identity)?,
-        now: Timestamp(row.try_get(7).map_err(store_error)?),
-    })
+    found!(row, identity)
 }
 
 /// The SQLSTATE of an error that the server reported.

@@ -9,12 +9,12 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Executor as _, Row as _, SqlSafeStr as _, Sqlite, SqliteConnection, SqlitePool};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::lease::Lease;
+use super::lease::{Lease, migrate};
 use super::{
     Claim, ClaimRequest, Claimed, Draft, SettleError, Settlement, Store, StoreError, Times,
 };
 use crate::call::{Identity, ScopeDigest};
-use crate::record::{Found, Row, Timestamp};
+use crate::record::{Found, Timestamp};
 
 /// Records in the table `idem_records` of an SQLite database.
 ///
@@ -54,11 +54,7 @@ impl SqliteStore {
             false,
         )]);
         migrator.dangerous_set_table_name("idem_migrations");
-        let mut lease = self.lease().await?;
-        let migrated = migrator.run_direct(None, &mut *lease, false).await;
-        migrated.map_err(|error| StoreError::Misconfigured(error.into()))?;
-        lease.release();
-        Ok(())
+        migrate(&self.pool, &migrator).await
     }
 
     async fn lease(&self) -> Result<Lease<Sqlite>, StoreError> {
@@ -243,21 +239,11 @@ impl Store for SqliteStore {
             let times = write(&mut lease, draft).await?;
             let _ = settlement.written.set(times);
         }
-        match lease.depth() {
-            0 => return Err(SettleError::Ended),
-            1 => {}
-            _ => return Err(SettleError::Aborted("a savepoint was left open".into())),
+        lease.settle(is_answer).await?;
+        if interrupt.remove(&mut lease).await.is_ok() {
+            lease.release();
         }
-        match lease.commit().await {
-            Ok(()) => {
-                if interrupt.remove(&mut lease).await.is_ok() {
-                    lease.release();
-                }
-                Ok(())
-            }
-            Err(error) if is_answer(&error) => Err(SettleError::Refused(error.into())),
-            Err(error) => Err(SettleError::Unknown(error.into())),
-        }
+        Ok(())
     }
 
     async fn find(&self, identity: &Identity) -> Result<Option<Found>, StoreError> {
@@ -320,21 +306,7 @@ async fn write(lease: &mut Lease<Sqlite>, draft: Draft<'_>) -> Result<Times, Set
 }
 
 fn found(row: &SqliteRow, identity: &Identity) -> Result<Found, StoreError> {
-    let read = || {
-        Ok::<_, sqlx::Error>(Row {
-            state: row.try_get(0)?,
-            attempts: row.try_get(1)?,
-            status: row.try_get(2)?,
-            fingerprint: row.try_get(3)?,
-            response: row.try_get(4)?,
-            settled_at: row.try_get(5)?,
-            expires_at: row.try_get(6)?,
-        })
-    };
-    Ok(Found {
-        record: read().map_err(store_error)?.decode(identity)?,
-        now: Timestamp(row.try_get(7).map_err(store_error)?),
-    })
+    found!(row, identity)
 }
 
 /// SQLite's primary result code.

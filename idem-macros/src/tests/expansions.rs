@@ -36,7 +36,7 @@ fn the_framework_calls_a_function_of_extractors() {
         &quote! {
             pub async fn pay(
                 __idem_request: ::idem_axum::__private::Preflight<
-                    ::idem_axum::__private::Engine<<PgConnection as ::idem_axum::__private::Transaction>::Store>,
+                    ::idem_axum::__private::Of<PgConnection>,
                     false
                 >,
                 __idem_arg0: Extension<String>,
@@ -187,7 +187,7 @@ fn generics_are_repeated_without_lifetimes() {
     );
     contains(
         &function,
-        &quote!(<Transaction<'static, C> as ::idem_axum::__private::Transaction>::Store),
+        &quote!(::idem_axum::__private::Of<Transaction<'static, C>>),
     );
     contains(
         &function,
@@ -211,7 +211,7 @@ fn a_store_can_be_named() {
     );
     contains(
         &function,
-        &quote!(__idem_request: ::idem_axum::__private::Preflight<Billing<A, B>, false>),
+        &quote!(__idem_request: ::idem_axum::__private::Preflight<::idem_axum::__private::Named<Billing<A, B>>, false>),
     );
     contains(
         &function,
