@@ -1,7 +1,8 @@
 //! Limits.
 
+use futures_util::FutureExt as _;
 use idem_axum::Config;
-use idem_tests::{Act, Body, Database, Framework, Reply, Scene, World, conformance};
+use idem_tests::{Act, Body, Database, Framework, Reply, Scene, World, answers, conformance};
 
 conformance![
     l1_response_of_known_size_over_the_limit_is_undone,
@@ -11,6 +12,7 @@ conformance![
     l1_endless_response_is_told_by_its_type_in_any_case,
     l2_request_body_over_the_frameworks_limit_is_refused,
     l3_duplicates_in_flight_are_answered_without_a_connection,
+    l3_waiters_are_answered_without_a_connection,
 ];
 
 const LIMIT: usize = 5000;
@@ -120,4 +122,27 @@ async fn l3_duplicates_in_flight_are_answered_without_a_connection<F: Framework<
     }
     world.control.open(1);
     first.answer().await.assert_executed(201);
+}
+
+async fn l3_waiters_are_answered_without_a_connection<F: Framework<D>, D: Database>(
+    world: &World<F, D>,
+) {
+    let instance = world.instance_of(1).await;
+    let request = instance.post("/patient").key("k").effect("a");
+    world.control.play([Scene::gated()]);
+    let first = request.start();
+    world.control.entered(1).await;
+    let waiters: Vec<_> = (0..8).map(|_| request.start()).collect();
+    world.control.extracted(9).await;
+    // The test is next in the pool's queue, and keeps what the attempt gives back.
+    let mut next = Box::pin(instance.pool.acquire());
+    assert!((&mut next).now_or_never().is_none());
+    world.control.open(1);
+    let kept = next.await.expect("a connection");
+    let first = first.answer().await;
+    first.assert_executed(201);
+    for waiter in answers(waiters).await {
+        waiter.assert_replays(&first);
+    }
+    drop(kept);
 }
