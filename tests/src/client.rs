@@ -1,6 +1,8 @@
 //! A small HTTP/1.1 client that sends exactly the bytes it is told to.
 
 use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -172,12 +174,21 @@ pub struct Pending(JoinHandle<Answer>);
 impl Pending {
     /// Waits for it.
     pub async fn answer(self) -> Answer {
-        self.0.await.expect("the request is answered")
+        self.await
     }
 
     /// Whether it is already there.
     pub fn is_answered(&self) -> bool {
         self.0.is_finished()
+    }
+}
+
+impl Future for Pending {
+    type Output = Answer;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Answer> {
+        let answered = Pin::new(&mut self.0).poll(context);
+        answered.map(|answer| answer.expect("the request is answered"))
     }
 }
 

@@ -4,7 +4,7 @@ use std::ops::{Deref, DerefMut};
 
 use sqlx::migrate::{Migrate, Migrator};
 use sqlx::pool::PoolConnection;
-use sqlx::{Database, Pool, SqlStr};
+use sqlx::{Database, Pool, SqlSafeStr as _, SqlStr};
 use sqlx_core::transaction::TransactionManager as _;
 
 use super::{SettleError, StoreError};
@@ -69,17 +69,29 @@ impl<DB: Database> Lease<DB> {
     }
 }
 
-/// Runs migrations. sqlx's lock belongs to the session, so a connection on which they fail is not
-/// pooled again.
-pub(super) async fn migrate<DB>(pool: &Pool<DB>, migrator: &Migrator) -> Result<(), StoreError>
+/// Runs migrations, in a transaction that `opening` begins where sqlx has no lock for the database.
+/// Its lock belongs to the session, so a connection on which they fail is not pooled again.
+pub(super) async fn migrate<DB>(
+    pool: &Pool<DB>,
+    migrator: &Migrator,
+    opening: Option<&'static str>,
+) -> Result<(), StoreError>
 where
     DB: Database,
     DB::Connection: Migrate,
 {
     let failed = |error| StoreError::Misconfigured(error);
     let mut lease = Lease::acquire(pool).await.map_err(|e| failed(e.into()))?;
+    if let Some(opening) = opening {
+        let begun = lease.begin(opening.into_sql_str()).await;
+        begun.map_err(|error| failed(error.into()))?;
+    }
     let migrated = migrator.run_direct(None, &mut *lease, false).await;
     migrated.map_err(|error| failed(error.into()))?;
+    if opening.is_some() {
+        let committed = lease.commit().await;
+        committed.map_err(|error| failed(error.into()))?;
+    }
     lease.release();
     Ok(())
 }

@@ -69,7 +69,7 @@ impl PostgresStore {
         )]);
         migrator.create_schema("idem");
         migrator.dangerous_set_table_name("idem.migrations");
-        migrate(&self.pool, &migrator).await
+        migrate(&self.pool, &migrator, None).await
     }
 
     async fn lease(&self) -> Result<Lease<Postgres>, StoreError> {

@@ -40,7 +40,8 @@ impl SqliteStore {
 
     /// Creates the table `idem_records`, or brings it up to date.
     ///
-    /// The bookkeeping is in `idem_migrations`, apart from the application's own migrations.
+    /// The bookkeeping is in `idem_migrations`, apart from the application's own migrations. Many
+    /// instances may call it at once.
     ///
     /// # Errors
     ///
@@ -54,7 +55,7 @@ impl SqliteStore {
             false,
         )]);
         migrator.dangerous_set_table_name("idem_migrations");
-        migrate(&self.pool, &migrator).await
+        migrate(&self.pool, &migrator, Some("BEGIN IMMEDIATE")).await
     }
 
     async fn lease(&self) -> Result<Lease<Sqlite>, StoreError> {

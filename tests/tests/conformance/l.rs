@@ -1,8 +1,11 @@
 //! Limits.
 
 use futures_util::FutureExt as _;
+use futures_util::future::select_all;
 use idem_axum::Config;
-use idem_tests::{Act, Body, Database, Framework, Reply, Scene, World, answers, conformance};
+use idem_tests::{
+    Act, Body, Database, Framework, Reply, Scene, Settings, World, answers, conformance,
+};
 
 conformance![
     l1_response_of_known_size_over_the_limit_is_undone,
@@ -127,13 +130,18 @@ async fn l3_duplicates_in_flight_are_answered_without_a_connection<F: Framework<
 async fn l3_waiters_are_answered_without_a_connection<F: Framework<D>, D: Database>(
     world: &World<F, D>,
 ) {
-    let instance = world.instance_of(1).await;
+    let mut settings = Settings::default();
+    settings.wires.connections = 1;
+    settings.config = Config::new().with_waiters(8, 8);
+    let instance = world.instance_with(settings).await;
     let request = instance.post("/patient").key("k").effect("a");
     world.control.play([Scene::gated()]);
     let first = request.start();
     world.control.entered(1).await;
-    let waiters: Vec<_> = (0..8).map(|_| request.start()).collect();
-    world.control.extracted(9).await;
+    let duplicates = (0..9).map(|_| request.start());
+    // The one that finds no room says that all others wait.
+    let (told, _, waiters) = select_all(duplicates).await;
+    told.assert_problem("in-flight");
     // The test is next in the pool's queue, and keeps what the attempt gives back.
     let mut next = Box::pin(instance.pool.acquire());
     assert!((&mut next).now_or_never().is_none());

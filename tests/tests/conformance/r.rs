@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use futures_util::future::join_all;
 use idem_axum::Config;
 use idem_tests::{Body, Database, Domain as _, Framework, Reply, Scene, World, conformance};
 
@@ -17,6 +18,7 @@ conformance![
     r5_replay_shows_the_original_after_the_resource_is_gone,
     r6_replay_works_from_another_instance,
     r6_replay_works_after_a_restart,
+    r6_instances_may_start_at_once_on_a_new_database,
     r7_response_says_until_when_it_is_remembered,
 ];
 
@@ -236,6 +238,19 @@ async fn r6_replay_works_after_a_restart<F: Framework<D>, D: Database>(world: &W
         .await
         .assert_replays(&first);
     assert_eq!(world.effects("acme").await, 1);
+}
+
+async fn r6_instances_may_start_at_once_on_a_new_database<F: Framework<D>, D: Database>(
+    world: &World<F, D>,
+) {
+    let instances = join_all((0..8).map(|_| world.instance_of(1))).await;
+    let request = instances[0].post("/effects").key("k").effect("a");
+    let first = request.send().await;
+    first.assert_executed(201);
+    for instance in &instances {
+        let replay = request.clone().to(instance.address).send().await;
+        replay.assert_replays(&first);
+    }
 }
 
 async fn r7_response_says_until_when_it_is_remembered<F: Framework<D>, D: Database>(

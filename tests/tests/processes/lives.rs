@@ -107,10 +107,8 @@ async fn o10_terminated_when_the_client_has_gone_ends_the_attempt<D: Database>(d
 
 async fn c1_two_processes_on_one_database_pay_once<D: Database>(database: &D) {
     let work = Duration::from_millis(100);
-    let (one, other) = tokio::join!(
-        Service::working(database, work),
-        Service::working(database, work)
-    );
+    let one = Service::working(database, work).await;
+    let other = Service::working(database, work).await;
     let requests = [payment(&one), payment(&other)];
     let duplicates = requests.iter().cycle().take(32);
     let pending: Vec<_> = duplicates.map(Request::start).collect();
