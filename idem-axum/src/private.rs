@@ -7,8 +7,8 @@ pub use axum::response::Response;
 use idem_core::canonical::EncodeError;
 use idem_core::store::{BoxError, Claim};
 pub use idem_core::{
-    Attempt, Content, Engine, KeyRule, Lent, Open, Policy, Provider, Replay, Scope, Store,
-    Transaction,
+    Attempt, Content, Engine, Isolation, KeyRule, Lent, Open, Policy, Provider, Replay, Scope,
+    Store, Transaction,
 };
 use serde::Serialize;
 

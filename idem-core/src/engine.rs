@@ -25,7 +25,9 @@ use crate::policy::{Policy, Settle};
 use crate::problem::Problem;
 use crate::record::{Decision, Found, Record, State, Version, decide};
 use crate::response::{self, Recorded, Response};
-use crate::store::{ClaimRequest, Claimed, Draft, SettleError, Settlement, Store, StoreError};
+use crate::store::{
+    ClaimRequest, Claimed, Draft, Opening, SettleError, Settlement, Store, StoreError,
+};
 
 mod aftermath;
 mod lent;
@@ -246,7 +248,7 @@ impl<S: Store> Turn<S> {
     /// Wins the identity, or finds the answer that there is.
     async fn claim(&mut self) -> Result<(S::Claim, Won), Answer> {
         let Some(identity) = self.identity else {
-            return match self.bounded(self.store().begin()).await {
+            return match self.bounded(self.store().begin(self.opening())).await {
                 Ok(claim) => Ok((claim, Won::FIRST)),
                 Err(error) => Err(self.store_problem(&error)),
             };
@@ -257,6 +259,7 @@ impl<S: Store> Turn<S> {
         loop {
             let request = ClaimRequest {
                 identity: &identity,
+                opening: self.opening(),
                 seen: won.replaces,
                 likely_taken: waited,
             };
@@ -425,6 +428,13 @@ impl<S: Store> Turn<S> {
 
     fn store(&self) -> &S {
         &self.engine.shared.store
+    }
+
+    fn opening(&self) -> Opening {
+        Opening {
+            isolation: self.policy.isolation,
+            deadline: self.policy.deadline,
+        }
     }
 
     fn problem(&self, problem: Problem) -> Answer {

@@ -44,7 +44,9 @@ pub use self::engine::{Engine, Lent, Ran, Turn};
 pub use self::fingerprint::{Asked, Content, Fingerprint};
 pub use self::key::{IdempotencyKey, KeyError};
 pub use self::operate::PurgeTask;
-pub use self::policy::{DEFAULT_DEADLINE, DEFAULT_WAIT, KeyRule, Policy, Replay, Settle};
+pub use self::policy::{
+    DEFAULT_DEADLINE, DEFAULT_WAIT, Isolation, KeyRule, Policy, Replay, Settle,
+};
 pub use self::problem::Problem;
 pub use self::provider::Provider;
 pub use self::record::{
@@ -52,9 +54,9 @@ pub use self::record::{
 };
 pub use self::response::{EXPIRES, REPLAYED, Recorded, Response};
 pub use self::scope::Scope;
-#[cfg(feature = "postgres")]
-pub use self::store::PostgresStore;
 #[cfg(feature = "sqlite")]
 pub use self::store::SqliteStore;
+#[cfg(feature = "postgres")]
+pub use self::store::{PostgresStore, TimeLimit};
 pub use self::store::{Store, StoreError};
 pub use self::transaction::{Open, Transaction};

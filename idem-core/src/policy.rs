@@ -28,6 +28,7 @@ pub struct Policy {
     pub(crate) deadline: Duration,
     pub(crate) replay: Replay,
     pub(crate) key: KeyRule,
+    pub(crate) isolation: Option<Isolation>,
     pub(crate) operation: Option<&'static str>,
 }
 
@@ -40,6 +41,7 @@ impl Policy {
             deadline: DEFAULT_DEADLINE,
             replay: Replay::Final,
             key: KeyRule::Required,
+            isolation: None,
             operation: None,
         }
     }
@@ -66,6 +68,16 @@ impl Policy {
     #[must_use]
     pub const fn with_key(self, key: KeyRule) -> Self {
         Self { key, ..self }
+    }
+
+    /// How isolated the handler's transaction is from others; the database's default if nothing is
+    /// said.
+    #[must_use]
+    pub const fn with_isolation(self, isolation: Isolation) -> Self {
+        Self {
+            isolation: Some(isolation),
+            ..self
+        }
     }
 
     /// A name for the operation, so that moving the route changes no identity (rule S1).
@@ -126,6 +138,22 @@ pub enum KeyRule {
     Required,
     /// A request without a key runs in a plain transaction, unrecorded.
     Optional,
+}
+
+/// How isolated a handler's transaction is from those that run beside it: SQL's own levels.
+///
+/// Under the stricter ones a transaction can fail because of another, at any statement and at
+/// COMMIT. At COMMIT that is 503 `try-again` (rule O8); an error of a statement is the handler's to
+/// pass on, and a 5xx of it may run again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Isolation {
+    /// Every statement sees what is committed when it begins.
+    ReadCommitted,
+    /// Every statement sees what was committed when the first one began.
+    RepeatableRead,
+    /// As if all transactions had run one after the other.
+    Serializable,
 }
 
 /// A handler's own word on how its response settles the attempt, in place of the status (rule O6).

@@ -8,6 +8,7 @@ use http::StatusCode;
 
 use crate::call::{Identity, Operation, ScopeDigest};
 use crate::fingerprint::Fingerprint;
+use crate::policy::Isolation;
 use crate::record::{Found, State, Timestamp, Unreadable, Version};
 
 /// Reads a record out of a row of any database; sqlx's traits would need a page of bounds for it.
@@ -45,7 +46,7 @@ mod postgres;
 mod sqlite;
 
 #[cfg(feature = "postgres")]
-pub use self::postgres::{PostgresClaim, PostgresStore};
+pub use self::postgres::{PostgresClaim, PostgresStore, TimeLimit};
 #[cfg(feature = "sqlite")]
 pub use self::sqlite::{SqliteClaim, SqliteStore};
 
@@ -82,7 +83,10 @@ pub trait Store: Send + Sync + 'static {
     /// # Cancellation
     ///
     /// Dropping the future leaves no transaction behind.
-    fn begin(&self) -> impl Future<Output = Result<Self::Claim, StoreError>> + Send;
+    fn begin(
+        &self,
+        opening: Opening,
+    ) -> impl Future<Output = Result<Self::Claim, StoreError>> + Send;
 
     /// Opens a transaction and claims `request.identity` in it.
     ///
@@ -188,11 +192,24 @@ pub trait Claim: Send + 'static {
     fn connection(&mut self) -> &mut Self::Connection;
 }
 
+/// How a transaction is opened.
+#[derive(Debug, Clone, Copy)]
+pub struct Opening {
+    /// The isolation that the endpoint asks for; `None` leaves the database's default. A database
+    /// that knows a stricter one only gives that.
+    pub isolation: Option<Isolation>,
+    /// How long the attempt may take. A store that can has the server end an attempt that takes
+    /// much longer, since its process may be frozen.
+    pub deadline: Duration,
+}
+
 /// What to claim.
 #[derive(Debug, Clone, Copy)]
 pub struct ClaimRequest<'a> {
     /// The record's primary key.
     pub identity: &'a Identity,
+    /// How to open the transaction.
+    pub opening: Opening,
     /// The record that was found and may be replaced: expired, or retriable.
     pub seen: Option<Version>,
     /// Whether someone else is likely to hold or to have settled the identity. A store for which
@@ -269,7 +286,7 @@ pub enum StoreError {
     #[error(transparent)]
     Unreadable(#[from] Unreadable),
     /// The tables or functions are missing or of another version.
-    #[error("the database is not set up; run `migrate()`")]
+    #[error("the database is not set up for this release, or not for this role; run `migrate()`")]
     Misconfigured(#[source] BoxError),
 }
 

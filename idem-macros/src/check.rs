@@ -67,6 +67,7 @@ fn policy(given: &Given, errors: &mut Errors) -> Option<Policy> {
         deadline: duration(Name::Deadline),
         replay: choice(Name::Replay),
         key: choice(Name::Key),
+        isolation: choice(Name::Isolation),
         operation,
     })
 }

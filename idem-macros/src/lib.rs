@@ -56,6 +56,7 @@ mod value;
 /// - `deadline = "30s"`: how long the handler can run before it is dropped and its writes are undone
 /// - `replay = "success" | "final" | "all"`: which responses are remembered; `"final"` is the default
 /// - `key = "required" | "optional"`: whether a request without a key is refused, which is the default, or runs unrecorded
+/// - `isolation = "read committed" | "repeatable read" | "serializable"`: how isolated the handler's transaction is; the database's default if nothing is said
 /// - `fingerprint = "body" | "raw" | NewPayment::intent`: what a key is bound to, beside path and query: the deserialized body (the default), its bytes, or what a function makes of it
 /// - `body = "none" | "order"`: the argument that is the body, or `"none"`
 /// - `operation = "create_payment"`: the operation's name, in place of method and route: renaming the route then makes no key new, though a retry has to come on the path of the first request

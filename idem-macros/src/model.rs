@@ -70,5 +70,6 @@ pub(crate) struct Policy {
     pub(crate) deadline: Option<Duration>,
     pub(crate) replay: Option<&'static Choice>,
     pub(crate) key: Option<&'static Choice>,
+    pub(crate) isolation: Option<&'static Choice>,
     pub(crate) operation: Option<String>,
 }

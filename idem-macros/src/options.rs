@@ -11,6 +11,7 @@ pub(crate) enum Name {
     Deadline,
     Replay,
     Key,
+    Isolation,
     Fingerprint,
     Body,
     Operation,
@@ -119,6 +120,13 @@ pub(crate) const OPTIONS: &[Spec] = &[
         meaning: "whether a request without a key is refused, which is the default, or runs unrecorded",
     },
     Spec {
+        name: Name::Isolation,
+        word: "isolation",
+        shape: Shape::Choice(ISOLATION),
+        example: r#"isolation = "serializable""#,
+        meaning: "how isolated the handler's transaction is; the database's default if nothing is said",
+    },
+    Spec {
         name: Name::Fingerprint,
         word: "fingerprint",
         shape: Shape::WordOrFunction(FINGERPRINT),
@@ -157,6 +165,7 @@ pub(crate) const OPTIONS: &[Spec] = &[
 
 const REPLAY: &[Choice] = &[SUCCESS, FINAL, ALL];
 const KEY: &[Choice] = &[REQUIRED, OPTIONAL];
+const ISOLATION: &[Choice] = &[READ_COMMITTED, REPEATABLE_READ, SERIALIZABLE];
 const FINGERPRINT: &[&str] = &["body", RAW];
 const BODY: &[&str] = &[NONE];
 
@@ -187,6 +196,22 @@ const OPTIONAL: Choice = Choice {
     word: "optional",
     variant: "Optional",
     meaning: "optional; without it the request runs unrecorded",
+};
+
+const READ_COMMITTED: Choice = Choice {
+    word: "read committed",
+    variant: "ReadCommitted",
+    meaning: "read committed",
+};
+const REPEATABLE_READ: Choice = Choice {
+    word: "repeatable read",
+    variant: "RepeatableRead",
+    meaning: "repeatable read",
+};
+const SERIALIZABLE: Choice = Choice {
+    word: "serializable",
+    variant: "Serializable",
+    meaning: "serializable; 503 if another transaction is in the way at the commit",
 };
 
 /// A fingerprint of the body's bytes.

@@ -7,10 +7,11 @@ use tokio::time::{Instant, sleep, timeout};
 use super::{End, Turn, Won, pauses};
 use crate::attempt::Attempt;
 use crate::observe::Answer;
+use crate::policy::Isolation;
 use crate::problem::Problem;
 use crate::record::{Record, State};
 use crate::response;
-use crate::store::{ClaimRequest, Claimed, Store, StoreError};
+use crate::store::{ClaimRequest, Claimed, Opening, Store, StoreError};
 
 /// How long the engine asks for the outcome of a commit whose answer was lost, or tries to write
 /// down an effect that may stand.
@@ -131,11 +132,17 @@ impl<S: Store> Turn<S> {
         let Some(identity) = &self.identity else {
             return Ok(Claimed::Changed(None));
         };
+        // An older snapshot could miss what became of the attempt.
+        let opening = Opening {
+            isolation: Some(Isolation::ReadCommitted),
+            deadline: patience,
+        };
         let until = Instant::now() + patience;
         let mut pauses = pauses();
         loop {
             let request = ClaimRequest {
                 identity,
+                opening,
                 seen: won.replaces,
                 likely_taken: true,
             };

@@ -21,7 +21,7 @@ use std::time::Duration;
 use http::StatusCode;
 use tokio::time::timeout;
 
-use super::{Claim, ClaimRequest, Claimed, Draft, SettleError, Settlement, Store, Times};
+use super::{Claim, ClaimRequest, Claimed, Draft, Opening, SettleError, Settlement, Store, Times};
 use crate::call::{Identity, Operation, ScopeDigest};
 use crate::fingerprint::{Asked, Content, Fingerprint};
 use crate::key::IdempotencyKey;
@@ -88,6 +88,11 @@ macro_rules! store_contract {
         }
     )*};
 }
+
+const OPENING: Opening = Opening {
+    isolation: None,
+    deadline: Duration::from_secs(30),
+};
 
 const DAY: Duration = Duration::from_hours(24);
 const BRIEF: Duration = Duration::from_millis(1);
@@ -232,7 +237,7 @@ pub async fn identities_do_not_hold_each_other_up<S: Subject>(subject: &S) {
 pub async fn a_plain_transaction_is_kept_or_undone<S: Subject>(subject: &S) {
     let case = Case::new(subject, "plain");
     for (keep_writes, effects) in [(false, 0), (true, 1)] {
-        let mut claim = subject.store().begin().await.expect("begins");
+        let mut claim = subject.store().begin(OPENING).await.expect("begins");
         case.write(&mut claim).await;
         let written = OnceLock::new();
         let settlement = Settlement {
@@ -394,6 +399,7 @@ impl<'a, S: Subject> Case<'a, S> {
     ) -> Result<Claimed<<S::Store as Store>::Claim>, super::StoreError> {
         let request = ClaimRequest {
             identity: &self.identity,
+            opening: OPENING,
             seen,
             likely_taken,
         };

@@ -2,7 +2,7 @@
 
 use std::ops::{Deref, DerefMut};
 
-use sqlx::migrate::{Migrate, Migrator};
+use sqlx::migrate::{Migrate, MigrateError, Migrator};
 use sqlx::pool::PoolConnection;
 use sqlx::{Database, Pool, SqlSafeStr as _, SqlStr};
 use sqlx_core::transaction::TransactionManager as _;
@@ -36,25 +36,37 @@ impl<DB: Database> Lease<DB> {
         DB::TransactionManager::commit(&mut **self).await
     }
 
+    /// Undoes the transaction that [`begin`](Self::begin) began.
+    #[cfg(feature = "postgres")]
+    pub(super) async fn rollback(&mut self) -> sqlx::Result<()> {
+        DB::TransactionManager::rollback(&mut **self).await
+    }
+
+    /// Has the transaction undone before the connection is used again.
+    #[cfg(feature = "postgres")]
+    pub(super) fn rollback_soon(&mut self) {
+        DB::TransactionManager::start_rollback(&mut **self);
+    }
+
+    /// Checks that the transaction is as deep as [`begin`](Self::begin) left it.
+    pub(super) fn is_whole(&self) -> Result<(), SettleError> {
+        match DB::TransactionManager::get_transaction_depth(self) {
+            // sqlx would say that it committed, and send nothing.
+            0 => Err(SettleError::Ended),
+            1 => Ok(()),
+            _ => Err(SettleError::Aborted("a savepoint was left open".into())),
+        }
+    }
+
     /// Commits at the end of a settlement. `is_answer` tells an error that the database answered
     /// with from one that leaves the outcome open.
     pub(super) async fn settle(
         &mut self,
         is_answer: impl FnOnce(&sqlx::Error) -> bool,
     ) -> Result<(), SettleError> {
-        match DB::TransactionManager::get_transaction_depth(self) {
-            // sqlx would say that it committed, and send nothing.
-            0 => return Err(SettleError::Ended),
-            1 => {}
-            _ => return Err(SettleError::Aborted("a savepoint was left open".into())),
-        }
-        self.commit().await.map_err(|error| {
-            if is_answer(&error) {
-                SettleError::Refused(error.into())
-            } else {
-                SettleError::Unknown(error.into())
-            }
-        })
+        self.is_whole()?;
+        let committed = self.commit().await;
+        committed.map_err(|error| commit_error(error, is_answer))
     }
 
     /// Waits for what a dropped future has left to be answered, and says how that went.
@@ -69,29 +81,38 @@ impl<DB: Database> Lease<DB> {
     }
 }
 
-/// Runs migrations, in a transaction that `opening` begins where sqlx has no lock for the database.
-/// Its lock belongs to the session, so a connection on which they fail is not pooled again.
+pub(super) fn commit_error(
+    error: sqlx::Error,
+    is_answer: impl FnOnce(&sqlx::Error) -> bool,
+) -> SettleError {
+    if is_answer(&error) {
+        SettleError::Refused(error.into())
+    } else {
+        SettleError::Unknown(error.into())
+    }
+}
+
+/// Runs migrations in one transaction, whose `opening` takes a lock: sqlx's own belongs to the
+/// session, or is missing. `may_stop` tells an error after which what is done already will do.
 pub(super) async fn migrate<DB>(
     pool: &Pool<DB>,
     migrator: &Migrator,
-    opening: Option<&'static str>,
+    opening: &'static str,
+    may_stop: impl FnOnce(&MigrateError) -> bool,
 ) -> Result<(), StoreError>
 where
     DB: Database,
     DB::Connection: Migrate,
 {
-    let failed = |error| StoreError::Misconfigured(error);
-    let mut lease = Lease::acquire(pool).await.map_err(|e| failed(e.into()))?;
-    if let Some(opening) = opening {
-        let begun = lease.begin(opening.into_sql_str()).await;
-        begun.map_err(|error| failed(error.into()))?;
+    let failed = |error: sqlx::Error| StoreError::Misconfigured(error.into());
+    let mut lease = Lease::acquire(pool).await.map_err(failed)?;
+    let begun = lease.begin(opening.into_sql_str()).await;
+    begun.map_err(failed)?;
+    match migrator.run_direct(None, &mut *lease, false).await {
+        Err(error) if !may_stop(&error) => return Err(StoreError::Misconfigured(error.into())),
+        _ => {}
     }
-    let migrated = migrator.run_direct(None, &mut *lease, false).await;
-    migrated.map_err(|error| failed(error.into()))?;
-    if opening.is_some() {
-        let committed = lease.commit().await;
-        committed.map_err(|error| failed(error.into()))?;
-    }
+    lease.commit().await.map_err(failed)?;
     lease.release();
     Ok(())
 }

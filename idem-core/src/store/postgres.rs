@@ -1,111 +1,154 @@
 //! PostgreSQL.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
-use sqlx::migrate::{Migration, MigrationType, Migrator};
-use sqlx::postgres::PgRow;
+use sqlx::postgres::{PgConnectOptions, PgDatabaseError, PgRow};
 use sqlx::{
     AssertSqlSafe, Executor as _, PgConnection, PgPool, Postgres, Row as _, SqlSafeStr as _,
 };
+use tokio::sync::OnceCell;
 
-use super::lease::{Lease, migrate};
+use self::setup::Setup;
+use self::sql::Endings;
+use super::lease::Lease;
 use super::{
-    Claim, ClaimRequest, Claimed, Draft, SettleError, Settlement, Store, StoreError, Times,
+    Claim, ClaimRequest, Claimed, Draft, Opening, SettleError, Settlement, Store, StoreError, Times,
 };
-use crate::call::{Identity, ScopeDigest, hex};
+use crate::call::{Identity, ScopeDigest};
 use crate::record::{Found, Timestamp, Version};
 
-macro_rules! select_record {
-    ($identity:literal) => {
-        concat!(
-            "SELECT state, attempts, status, fingerprint, response, \
-             (extract(epoch FROM settled_at) * 1000000)::bigint, \
-             (extract(epoch FROM expires_at) * 1000000)::bigint, \
-             (extract(epoch FROM clock_timestamp()) * 1000000)::bigint \
-             FROM idem.records WHERE identity = ",
-            $identity
-        )
-    };
-}
+mod setup;
+mod sql;
 
-/// sqlx reads bytes in this form only, when a query is sent as text.
-macro_rules! hex_output {
-    () => {
-        "pg_catalog.set_config('bytea_output', 'hex', true)"
-    };
-}
+pub use self::setup::TimeLimit;
 
 /// Records in the schema `idem` of a PostgreSQL database.
 ///
-/// The claim travels in BEGIN's message, as a call of the function `idem.claim`; the record is a
-/// bound INSERT before COMMIT. Locks are advisory and belong to the transaction, so a pooler in
-/// transaction mode is fine.
+/// The claim travels in BEGIN's message; the record is a bound INSERT before COMMIT. Locks and
+/// settings belong to the transaction, so a pooler in transaction mode is fine.
 #[derive(Debug, Clone)]
 pub struct PostgresStore {
     pool: PgPool,
+    settings: Settings,
+    setup: Arc<OnceCell<Setup>>,
+}
+
+#[derive(Debug, Clone)]
+struct Settings {
+    endings: Endings,
+    record_in_commit: bool,
+    named_statements: bool,
+    limit: TimeLimit,
 }
 
 impl PostgresStore {
     /// Keeps records where `pool` connects to: the database of the application's own tables.
     pub fn new(pool: PgPool) -> Self {
-        Self { pool }
+        Self {
+            pool,
+            settings: Settings {
+                endings: Endings::new(true),
+                record_in_commit: false,
+                named_statements: true,
+                limit: TimeLimit::Deadline,
+            },
+            setup: Arc::default(),
+        }
     }
 
-    /// Creates the schema `idem`, its table and functions, or brings them up to date.
+    /// Sends a first attempt's record in COMMIT's message, so that it costs no round trip beyond
+    /// BEGIN and COMMIT.
+    ///
+    /// The response's body then stands in a statement's text, as hex: a server that logs slow or
+    /// failing statements logs it, and sqlx logs a slow one. So leave it off, or encrypt what is
+    /// secret in a body. And where the answer to such a message is lost, the commit is found to have
+    /// happened, but `after_commit` does not run and the answer is marked as a replay.
+    #[must_use]
+    pub fn with_record_in_commit(mut self) -> Self {
+        self.settings.record_in_commit = true;
+        self
+    }
+
+    /// Leaves no prepared statement on the server: for poolers in transaction mode that don't keep
+    /// track of them, such as `PgBouncer` before 1.21. One more round trip for each record, unless it
+    /// is [in COMMIT's message](Self::with_record_in_commit).
+    #[must_use]
+    pub fn with_unnamed_statements(mut self) -> Self {
+        self.settings.named_statements = false;
+        self
+    }
+
+    /// How long the server lets a frozen attempt hold its key; [`TimeLimit::Deadline`] by default.
+    #[must_use]
+    pub fn with_time_limit(mut self, limit: TimeLimit) -> Self {
+        self.settings.limit = limit;
+        self
+    }
+
+    /// Commits with the session's own `synchronous_commit`. By default a weaker one than `on` is
+    /// raised to `on`: a server that crashes may else lose what was acknowledged, record and effect
+    /// together.
+    #[must_use]
+    pub fn with_session_durability(mut self) -> Self {
+        self.settings.endings = Endings::new(false);
+        self
+    }
+
+    /// Has the server itself refuse writes outside of a transaction that says it writes, as idem's
+    /// do: so a handler that has lost its transaction fails with SQLSTATE 25006 in place of writing
+    /// past it.
+    ///
+    /// For direct connections: it is a setting of the session. What else uses the pool has to say
+    /// `BEGIN READ WRITE` too.
+    ///
+    /// ```
+    /// # use sqlx::postgres::PgConnectOptions;
+    /// # use idem_core::PostgresStore;
+    /// let options = PostgresStore::guard(PgConnectOptions::new());
+    /// ```
+    #[must_use]
+    pub fn guard(options: PgConnectOptions) -> PgConnectOptions {
+        options.options([("default_transaction_read_only", "on")])
+    }
+
+    /// Creates the schema `idem`, its table and its procedure, or brings them up to date; then
+    /// [checks](Self::check) them.
     ///
     /// The bookkeeping is in `idem.migrations`, apart from the application's own migrations. Many
-    /// instances may call it at once.
+    /// instances may call it at once. A role that must not create functions leaves the procedure
+    /// out, and claims take one more round trip.
     ///
     /// # Errors
     ///
     /// Whatever the database reports, such as a missing privilege.
     pub async fn migrate(&self) -> Result<(), StoreError> {
-        let mut migrator = Migrator::with_migrations(vec![Migration::new(
-            1,
-            Cow::Borrowed("records"),
-            MigrationType::Simple,
-            include_str!("../../migrations/postgres/0001_records.sql").into_sql_str(),
-            false,
-        )]);
-        migrator.create_schema("idem");
-        migrator.dangerous_set_table_name("idem.migrations");
-        migrate(&self.pool, &migrator, None).await
+        setup::set_up(&self.pool).await?;
+        self.check().await
+    }
+
+    /// Checks that the schema is there in a version that this release knows, and that its locks
+    /// lock. The first request does too; at the start of a service the error comes earlier.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Misconfigured`], which says what is wrong.
+    pub async fn check(&self) -> Result<(), StoreError> {
+        self.setup().await.map(drop)
+    }
+
+    async fn setup(&self) -> Result<&Setup, StoreError> {
+        let learn = || async {
+            let mut lease = self.lease().await?;
+            let known = Setup::learn(&mut lease, self.settings.limit).await?;
+            lease.release();
+            Ok(known)
+        };
+        self.setup.get_or_try_init(learn).await
     }
 
     async fn lease(&self) -> Result<Lease<Postgres>, StoreError> {
         Lease::acquire(&self.pool).await.map_err(store_error)
-    }
-
-    /// Looks without raising, for an identity that is likely taken: in flight, recorded, or free.
-    async fn look(
-        &self,
-        lease: &mut Lease<Postgres>,
-        request: ClaimRequest<'_>,
-    ) -> Result<Option<Claimed<PostgresClaim>>, StoreError> {
-        let literals = Literals::of(request);
-        let sql = format!(
-            concat!(
-                "SELECT idem.try_lock({}), ",
-                hex_output!(),
-                "; ",
-                select_record!("pg_catalog.decode('{}', 'hex')")
-            ),
-            literals.lock_id, literals.identity
-        );
-        let rows = sqlx::raw_sql(AssertSqlSafe(sql))
-            .fetch_all(&mut **lease)
-            .await
-            .map_err(store_error)?;
-        let Some((free, record)) = rows.split_first() else {
-            return Ok(None);
-        };
-        if !free.try_get::<bool, _>(0).map_err(store_error)? {
-            return Ok(Some(Claimed::InFlight));
-        }
-        let found = record.first().map(|row| found(row, request.identity));
-        let found = found.transpose()?;
-        let version = found.as_ref().map(|found| found.record.version());
-        Ok((version != request.seen).then_some(Claimed::Changed(found)))
     }
 }
 
@@ -123,93 +166,45 @@ impl Claim for PostgresClaim {
     }
 }
 
-/// Behind the claim, so that undoing what the handler wrote keeps the lock.
-const SAVEPOINT: &str = "SAVEPOINT idem_attempt";
-
-const BEGIN: &str = "BEGIN; SELECT pg_catalog.set_config('idem.transaction', 'claimed', true); \
-     SAVEPOINT idem_attempt";
-
-const UNDO: &str = "ROLLBACK TO SAVEPOINT idem_attempt";
-
-const IN_TRANSACTION: &str =
-    "SELECT pg_catalog.current_setting('idem.transaction', true) OPERATOR(pg_catalog.=) 'claimed'";
-
-const INSERT: &str = "INSERT INTO idem.records \
-     (identity, operation, state, attempts, status, fingerprint, response, settled_at, expires_at) \
-     SELECT $1, $2, $3, $4, $5, $6, $7, clock.now, \
-     clock.now OPERATOR(pg_catalog.+) pg_catalog.make_interval(secs => $8) \
-     FROM (SELECT pg_catalog.clock_timestamp() AS now OFFSET 0) AS clock \
-     WHERE pg_catalog.current_setting('idem.transaction', true) OPERATOR(pg_catalog.=) 'claimed' \
-     RETURNING (extract(epoch FROM settled_at) OPERATOR(pg_catalog.*) 1000000)::pg_catalog.int8, \
-     (extract(epoch FROM expires_at) OPERATOR(pg_catalog.*) 1000000)::pg_catalog.int8";
-
-const UPDATE: &str = "UPDATE idem.records AS record \
-     SET operation = $2, state = $3, attempts = $4, status = $5, fingerprint = $6, response = $7, \
-     settled_at = clock.now, \
-     expires_at = clock.now OPERATOR(pg_catalog.+) pg_catalog.make_interval(secs => $8) \
-     FROM (SELECT pg_catalog.clock_timestamp() AS now OFFSET 0) AS clock \
-     WHERE record.identity OPERATOR(pg_catalog.=) $1 \
-     AND record.attempts OPERATOR(pg_catalog.=) $9 \
-     AND (extract(epoch FROM record.settled_at) OPERATOR(pg_catalog.*) 1000000)::pg_catalog.int8 \
-     OPERATOR(pg_catalog.=) $10 \
-     AND pg_catalog.current_setting('idem.transaction', true) OPERATOR(pg_catalog.=) 'claimed' \
-     RETURNING (extract(epoch FROM record.settled_at) OPERATOR(pg_catalog.*) 1000000)::pg_catalog.int8, \
-     (extract(epoch FROM record.expires_at) OPERATOR(pg_catalog.*) 1000000)::pg_catalog.int8";
-
-const PURGE: &str = "DELETE FROM idem.records WHERE ctid = ANY (ARRAY( \
-     SELECT ctid FROM idem.records WHERE expires_at <= statement_timestamp() \
-     ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED))";
-
-const ERASE: &str = "DELETE FROM idem.records WHERE identity BETWEEN $1 AND $2";
-
 impl Store for PostgresStore {
     type Connection = PgConnection;
     type Claim = PostgresClaim;
 
-    async fn begin(&self) -> Result<PostgresClaim, StoreError> {
+    async fn begin(&self, opening: Opening) -> Result<PostgresClaim, StoreError> {
+        let known = self.setup().await?;
         let mut lease = self.lease().await?;
-        let begun = lease.begin(BEGIN.into_sql_str()).await;
+        let begin = AssertSqlSafe(sql::begin(opening, known, None));
+        let begun = lease.begin(begin.into_sql_str()).await;
         begun.map_err(store_error)?;
         Ok(PostgresClaim { lease })
     }
 
     async fn claim(&self, request: ClaimRequest<'_>) -> Result<Claimed<PostgresClaim>, StoreError> {
+        let known = self.setup().await?;
         let mut lease = self.lease().await?;
-        if request.likely_taken
-            && let Some(claimed) = self.look(&mut lease, request).await?
-        {
-            lease.release();
-            return Ok(claimed);
+        if request.likely_taken {
+            // Raises nothing where the identity is in flight or recorded, and says which at once.
+            let look = sql::look(request.identity, known);
+            if let Some(claimed) = look_with(&mut lease, look, request).await? {
+                lease.release();
+                return Ok(claimed);
+            }
         }
-        let literals = Literals::of(request);
-        let begin = format!(
-            "BEGIN; SELECT idem.claim(pg_catalog.decode('{}', 'hex'), {}, {}, {}); {SAVEPOINT}",
-            literals.identity, literals.lock_id, literals.attempts, literals.settled_at,
-        );
-        let Err(error) = lease.begin(AssertSqlSafe(begin).into_sql_str()).await else {
+        if !known.has_procedure {
+            return claim_plainly(lease, request, known).await;
+        }
+        let begin = AssertSqlSafe(sql::begin(request.opening, known, Some(request)));
+        let Err(error) = lease.begin(begin.into_sql_str()).await else {
             return Ok(Claimed::Won(PostgresClaim { lease }));
         };
         let claimed = match code(&error).as_deref() {
             Some("ID001") => {
-                lease.execute("ROLLBACK").await.map_err(store_error)?;
+                lease.execute(sql::ROLLBACK).await.map_err(store_error)?;
                 Claimed::InFlight
             }
             Some("ID002") => {
-                let sql = format!(
-                    concat!(
-                        "ROLLBACK; SELECT ",
-                        hex_output!(),
-                        "; ",
-                        select_record!("pg_catalog.decode('{}', 'hex')")
-                    ),
-                    literals.identity
-                );
-                let rows = sqlx::raw_sql(AssertSqlSafe(sql))
-                    .fetch_all(&mut *lease)
-                    .await
-                    .map_err(store_error)?;
-                let found = rows.get(1).map(|row| found(row, request.identity));
-                Claimed::Changed(found.transpose()?)
+                let sql = sql::rollback_and_find(request.identity);
+                Claimed::Changed(find_with(&mut lease, sql, request.identity).await?)
             }
             _ => return Err(store_error(error)),
         };
@@ -226,123 +221,173 @@ impl Store for PostgresStore {
         // The error of a statement whose future the handler has dropped is reported by the next one.
         let drained = lease.drain().await;
         if !settlement.keep_writes || drained.is_err() {
-            lease.execute(UNDO).await.map_err(settle_error)?;
+            lease.execute(sql::UNDO).await.map_err(settle_error)?;
         }
         if settlement.keep_writes {
             drained.map_err(|error| SettleError::Aborted(error.into()))?;
         }
         match settlement.record {
-            Some(draft) => {
-                let times = write(&mut lease, draft).await?;
+            Some(draft) if self.settings.record_in_commit && draft.replaces.is_none() => {
+                let times = self.write_and_commit(&mut lease, draft).await?;
                 let _ = settlement.written.set(times);
             }
-            None if in_transaction(&mut lease).await? => {}
+            Some(draft) => {
+                let times = self.write(&mut lease, draft).await?;
+                let _ = settlement.written.set(times);
+                lease.settle(is_answer).await?;
+            }
+            None if self.in_transaction(&mut lease).await? => lease.settle(is_answer).await?,
             None => return Err(SettleError::Ended),
         }
-        lease.settle(is_answer).await?;
         lease.release();
         Ok(())
     }
 
     async fn find(&self, identity: &Identity) -> Result<Option<Found>, StoreError> {
         let mut lease = self.lease().await?;
-        let row = sqlx::query(select_record!("$1"))
-            .bind(identity.as_bytes().as_slice())
-            .fetch_optional(&mut *lease)
-            .await
-            .map_err(store_error)?;
+        let found = find_with(&mut lease, sql::find(identity), identity).await?;
         lease.release();
-        row.map(|row| found(&row, identity)).transpose()
+        Ok(found)
     }
 
     async fn purge_expired(&self, limit: u32) -> Result<u64, StoreError> {
-        let mut lease = self.lease().await?;
-        let done = sqlx::query(PURGE)
-            .bind(i64::from(limit))
-            .execute(&mut *lease)
-            .await
-            .map_err(store_error)?;
-        lease.release();
-        Ok(done.rows_affected())
+        self.delete(sql::purge(limit)).await
     }
 
     async fn erase(&self, scope: &ScopeDigest) -> Result<u64, StoreError> {
+        self.delete(sql::erase(scope)).await
+    }
+}
+
+impl PostgresStore {
+    /// Writes the record, and thereby checks that the transaction is still the claim's and healthy.
+    async fn write(
+        &self,
+        lease: &mut Lease<Postgres>,
+        draft: Draft<'_>,
+    ) -> Result<Times, SettleError> {
+        let endings = &self.settings.endings;
+        let statement = match draft.replaces {
+            None => &endings.insert,
+            Some(_) => &endings.update,
+        };
+        let mut query = sqlx::query(AssertSqlSafe(Arc::clone(statement)))
+            .persistent(self.settings.named_statements)
+            .bind(draft.identity.as_bytes().as_slice())
+            .bind(draft.operation.as_str())
+            .bind(draft.state.code())
+            .bind(draft.attempts)
+            .bind(i16::try_from(draft.status.as_u16()).unwrap_or(i16::MAX))
+            .bind(draft.fingerprint.to_bytes())
+            .bind(draft.response)
+            .bind(i64::try_from(draft.ttl.as_micros()).unwrap_or(i64::MAX));
+        if let Some(Version {
+            attempts,
+            settled_at,
+        }) = draft.replaces
+        {
+            query = query.bind(attempts).bind(settled_at.0);
+        }
+        let written = query.fetch_optional(&mut **lease).await;
+        match written.map_err(|error| write_error(error, settle_error))? {
+            Some(row) => times(&row).map_err(settle_error),
+            // An UPDATE of nothing: the transaction is gone, or the record was replaced.
+            None if self.in_transaction(lease).await? => Err(SettleError::Superseded),
+            None => Err(SettleError::Ended),
+        }
+    }
+
+    /// The same and the commit in one message.
+    async fn write_and_commit(
+        &self,
+        lease: &mut Lease<Postgres>,
+        draft: Draft<'_>,
+    ) -> Result<Times, SettleError> {
+        lease.is_whole()?;
+        let sql = self.settings.endings.insert_and_commit(&draft);
+        let row = sqlx::raw_sql(AssertSqlSafe(sql))
+            .fetch_one(&mut **lease)
+            .await;
+        let commit_error = |error| super::lease::commit_error(error, is_answer);
+        let row = row.map_err(|error| write_error(error, commit_error))?;
+        // sqlx believes that the transaction goes on, so one does: `COMMIT AND CHAIN`.
+        lease.rollback_soon();
+        times(&row).map_err(settle_error)
+    }
+
+    async fn in_transaction(&self, lease: &mut Lease<Postgres>) -> Result<bool, SettleError> {
+        let check = AssertSqlSafe(Arc::clone(&self.settings.endings.check));
+        let row = sqlx::raw_sql(check).fetch_one(&mut **lease).await;
+        let claimed: sqlx::Result<Option<bool>> = row.and_then(|row| row.try_get(0));
+        Ok(claimed.map_err(settle_error)? == Some(true))
+    }
+
+    async fn delete(&self, sql: String) -> Result<u64, StoreError> {
         let mut lease = self.lease().await?;
-        let done = sqlx::query(ERASE)
-            .bind(scope.first().as_slice())
-            .bind(scope.last().as_slice())
-            .execute(&mut *lease)
-            .await
-            .map_err(store_error)?;
+        let done = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut *lease).await;
+        let done = done.map_err(store_error)?;
         lease.release();
         Ok(done.rows_affected())
     }
 }
 
-/// What is formatted into SQL: hex and integers, and only here.
-struct Literals {
-    identity: String,
-    lock_id: i64,
-    attempts: String,
-    settled_at: String,
-}
-
-impl Literals {
-    fn of(request: ClaimRequest<'_>) -> Self {
-        let literal = |number: Option<i64>| number.map_or("NULL".to_owned(), |n| n.to_string());
-        Self {
-            identity: hex(request.identity.as_bytes()),
-            lock_id: request.identity.lock_id(),
-            attempts: literal(request.seen.map(|seen| i64::from(seen.attempts))),
-            settled_at: literal(request.seen.map(|seen| seen.settled_at.0)),
-        }
-    }
-}
-
-/// Writes the record, and thereby checks that the transaction is still the claim's and healthy.
-async fn write(lease: &mut Lease<Postgres>, draft: Draft<'_>) -> Result<Times, SettleError> {
-    let statement = if draft.replaces.is_some() {
-        UPDATE
-    } else {
-        INSERT
+/// The answer for an identity that is in flight or recorded; `None` for one that can be claimed.
+async fn look_with(
+    lease: &mut Lease<Postgres>,
+    sql: String,
+    request: ClaimRequest<'_>,
+) -> Result<Option<Claimed<PostgresClaim>>, StoreError> {
+    let rows = sqlx::raw_sql(AssertSqlSafe(sql))
+        .fetch_all(&mut **lease)
+        .await;
+    let rows = rows.map_err(store_error)?;
+    let Some((lock, records)) = rows.split_first() else {
+        return Ok(None);
     };
-    let mut query = sqlx::query(statement)
-        .bind(draft.identity.as_bytes().as_slice())
-        .bind(draft.operation.as_str())
-        .bind(draft.state.code())
-        .bind(draft.attempts)
-        .bind(status(draft))
-        .bind(draft.fingerprint.to_bytes())
-        .bind(draft.response)
-        .bind(draft.ttl.as_secs_f64());
-    if let Some(Version {
-        attempts,
-        settled_at,
-    }) = draft.replaces
-    {
-        query = query.bind(attempts).bind(settled_at.0);
+    if !lock.try_get::<bool, _>(0).map_err(store_error)? {
+        return Ok(Some(Claimed::InFlight));
     }
-    let written = query.fetch_optional(&mut **lease).await;
-    match written.map_err(write_error)? {
-        Some(row) => times(&row).map_err(settle_error),
-        // An UPDATE of nothing: the transaction is gone, or the record was replaced.
-        None if in_transaction(lease).await? => Err(SettleError::Superseded),
-        None => Err(SettleError::Ended),
-    }
+    let found = records.first().map(|row| found(row, request.identity));
+    let found = found.transpose()?;
+    let version = found.as_ref().map(|found| found.record.version());
+    Ok((version != request.seen).then_some(Claimed::Changed(found)))
 }
 
-async fn in_transaction(lease: &mut Lease<Postgres>) -> Result<bool, SettleError> {
-    let row = lease
-        .fetch_one(IN_TRANSACTION)
-        .await
-        .map_err(settle_error)?;
-    let claimed: Option<bool> = row.try_get(0).map_err(settle_error)?;
-    Ok(claimed == Some(true))
+/// The claim where there is no procedure for it.
+async fn claim_plainly(
+    mut lease: Lease<Postgres>,
+    request: ClaimRequest<'_>,
+    setup: &Setup,
+) -> Result<Claimed<PostgresClaim>, StoreError> {
+    let begin = sql::begin(request.opening, setup, None);
+    let begin = AssertSqlSafe(begin).into_sql_str();
+    lease.begin(begin).await.map_err(store_error)?;
+    let look = sql::claim_plainly(request, setup);
+    Ok(match look_with(&mut lease, look, request).await? {
+        None => Claimed::Won(PostgresClaim { lease }),
+        Some(taken) => {
+            lease.rollback().await.map_err(store_error)?;
+            lease.release();
+            taken
+        }
+    })
 }
 
-fn status(draft: Draft<'_>) -> i16 {
-    // A status has three digits.
-    i16::try_from(draft.status.as_u16()).unwrap_or(i16::MAX)
+async fn find_with(
+    lease: &mut Lease<Postgres>,
+    sql: String,
+    identity: &Identity,
+) -> Result<Option<Found>, StoreError> {
+    let rows = sqlx::raw_sql(AssertSqlSafe(sql))
+        .fetch_all(&mut **lease)
+        .await;
+    let rows = rows.map_err(store_error)?;
+    // The first is the setting's.
+    rows.get(1).map(|row| found(row, identity)).transpose()
+}
+
+fn found(row: &PgRow, identity: &Identity) -> Result<Found, StoreError> {
+    found!(row, identity)
 }
 
 fn times(row: &PgRow) -> sqlx::Result<Times> {
@@ -350,10 +395,6 @@ fn times(row: &PgRow) -> sqlx::Result<Times> {
         settled_at: Timestamp(row.try_get(0)?),
         expires_at: Timestamp(row.try_get(1)?),
     })
-}
-
-fn found(row: &PgRow, identity: &Identity) -> Result<Found, StoreError> {
-    found!(row, identity)
 }
 
 /// The SQLSTATE of an error that the server reported.
@@ -370,8 +411,10 @@ fn is_answer(error: &sqlx::Error) -> bool {
 
 fn store_error(error: sqlx::Error) -> StoreError {
     match code(&error).as_deref() {
-        // No such schema, function, table or column.
-        Some("3F000" | "42883" | "42P01" | "42703") => StoreError::Misconfigured(error.into()),
+        // No such schema, function, table or column; or no right to use it.
+        Some("3F000" | "42883" | "42P01" | "42703" | "42501") => {
+            StoreError::Misconfigured(error.into())
+        }
         Some("40001" | "40P01" | "55P03") => StoreError::Conflict(error.into()),
         _ => StoreError::Unavailable(error.into()),
     }
@@ -386,9 +429,19 @@ fn settle_error(error: sqlx::Error) -> SettleError {
     }
 }
 
-fn write_error(error: sqlx::Error) -> SettleError {
+/// An error of the statement that writes a record, or of what else its message does.
+fn write_error(
+    error: sqlx::Error,
+    otherwise: impl FnOnce(sqlx::Error) -> SettleError,
+) -> SettleError {
+    let database = error.as_database_error();
+    let database = database.and_then(|error| error.try_downcast_ref::<PgDatabaseError>());
+    let records = database.is_some_and(|error| error.schema() == Some("idem"));
     match code(&error).as_deref() {
-        Some("23505") => SettleError::Superseded,
-        _ => settle_error(error),
+        Some("23505") if records => SettleError::Superseded,
+        // The state is null: the setting that the claim made is gone, and its transaction with it.
+        Some("23502") if records => SettleError::Ended,
+        Some("25P02" | "25P01") => settle_error(error),
+        _ => otherwise(error),
     }
 }

@@ -11,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::lease::{Lease, migrate};
 use super::{
-    Claim, ClaimRequest, Claimed, Draft, SettleError, Settlement, Store, StoreError, Times,
+    Claim, ClaimRequest, Claimed, Draft, Opening, SettleError, Settlement, Store, StoreError, Times,
 };
 use crate::call::{Identity, ScopeDigest};
 use crate::record::{Found, Timestamp};
@@ -55,7 +55,7 @@ impl SqliteStore {
             false,
         )]);
         migrator.dangerous_set_table_name("idem_migrations");
-        migrate(&self.pool, &migrator, Some("BEGIN IMMEDIATE")).await
+        migrate(&self.pool, &migrator, "BEGIN IMMEDIATE", |_| false).await
     }
 
     async fn lease(&self) -> Result<Lease<Sqlite>, StoreError> {
@@ -196,7 +196,7 @@ impl Store for SqliteStore {
     type Connection = SqliteConnection;
     type Claim = SqliteClaim;
 
-    async fn begin(&self) -> Result<SqliteClaim, StoreError> {
+    async fn begin(&self, _: Opening) -> Result<SqliteClaim, StoreError> {
         self.begin_writing().await
     }
 

@@ -19,7 +19,9 @@ pub(crate) fn contract(handler: &Handler) -> Vec<String> {
         .operation
         .as_ref()
         .map_or_else(|| "method and route".to_owned(), |name| format!("`{name}`"));
-    [
+    let isolation = policy.isolation;
+    let isolation = isolation.map(|isolation| format!(" - Isolation: {}", isolation.meaning));
+    let lines = [
         String::new(),
         " # Idempotency".to_owned(),
         String::new(),
@@ -35,8 +37,8 @@ pub(crate) fn contract(handler: &Handler) -> Vec<String> {
             " - Statuses: 400 {invalid}, 409 while the first request runs, 422 for another request with the same key, \
              503 to try again"
         ),
-    ]
-    .into()
+    ];
+    lines.into_iter().chain(isolation).collect()
 }
 
 fn scope(handler: &Handler) -> String {

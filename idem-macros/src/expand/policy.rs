@@ -33,9 +33,13 @@ pub(crate) fn expand(policy: &Policy, private: &Private) -> TokenStream {
         .key
         .map(choice)
         .map(|key| quote!(.with_key(#private::KeyRule::#key)));
+    let isolation = policy
+        .isolation
+        .map(choice)
+        .map(|isolation| quote!(.with_isolation(#private::Isolation::#isolation)));
     let operation = policy
         .operation
         .as_ref()
         .map(|operation| quote!(.with_operation(#operation)));
-    quote!(#private::Policy::new(#ttl) #wait #deadline #replay #key #operation)
+    quote!(#private::Policy::new(#ttl) #wait #deadline #replay #key #isolation #operation)
 }

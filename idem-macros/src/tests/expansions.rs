@@ -106,10 +106,11 @@ fn a_policy_holds_only_what_was_written() {
     );
     assert_eq!(
         policy(
-            r#"ttl = "1s", wait = "0s", deadline = "1m", replay = "all", key = "optional", operation = "pay""#
+            r#"ttl = "1s", wait = "0s", deadline = "1m", replay = "all", key = "optional", isolation = "repeatable read", operation = "pay""#
         ),
         "Policy::new(Duration::from_secs(1u64)).with_wait(Duration::from_secs(0u64))\
          .with_deadline(Duration::from_secs(60u64)).with_replay(Replay::All).with_key(KeyRule::Optional)\
+         .with_isolation(Isolation::RepeatableRead)\
          .with_operation(\"pay\")"
     );
 }

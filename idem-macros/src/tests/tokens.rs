@@ -15,6 +15,7 @@ const ARGUMENTS: &[&str] = &[
     "deadline",
     "replay",
     "key",
+    "isolation",
     "fingerprint",
     "body",
     "operation",

@@ -160,8 +160,12 @@ async fn c2_wait_is_not_cut_by_a_shorter_deadline<F: Framework<Postgres>>(
     world: &World<F, Postgres>,
 ) {
     let request = world.instance().await.post("/bounded").key("k").effect("a");
+    // The server would end the statement one second after the deadline.
+    let unlimited = Act::run("SET LOCAL statement_timeout = 0");
     let slow = Act::run("SELECT pg_sleep(4)");
-    world.control.play([Scene::new([Act::Insert, slow])]);
+    world
+        .control
+        .play([Scene::new([Act::Insert, unlimited, slow])]);
     request.send().await.assert_problem("try-again");
     // The statement runs on and holds the identity, so this waits for two seconds.
     let start = Instant::now();

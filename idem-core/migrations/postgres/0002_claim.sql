@@ -1,0 +1,39 @@
+-- A function of its own, so that a database without advisory locks can replace it by one that says yes.
+CREATE FUNCTION idem.try_lock(lock_id bigint) RETURNS boolean
+LANGUAGE sql VOLATILE
+AS $$ SELECT pg_catalog.pg_try_advisory_xact_lock(lock_id) $$;
+
+-- Claims an identity within the caller's transaction, or raises
+--   ID001  another attempt holds the identity
+--   ID002  the record is not the one that was seen
+-- The lock is taken first. The read is a later statement with a newer snapshot: a read in the statement that takes
+-- the lock would miss a record committed in between.
+--
+-- A procedure, since CALL is neither planned nor run as a query. Every name is qualified: pinning the search path
+-- would cost as much as the read.
+CREATE PROCEDURE idem.claim(claimed bytea, lock_id bigint, seen_attempts integer, seen_settled_at bigint)
+LANGUAGE plpgsql
+AS $$
+BEGIN
+    IF NOT idem.try_lock(lock_id) THEN
+        RAISE EXCEPTION 'idem: in flight' USING ERRCODE = 'ID001';
+    END IF;
+    IF seen_attempts IS NULL THEN
+        PERFORM FROM idem.records AS record WHERE record.identity OPERATOR(pg_catalog.=) claimed;
+        IF FOUND THEN
+            RAISE EXCEPTION 'idem: recorded' USING ERRCODE = 'ID002';
+        END IF;
+    ELSE
+        -- The row lock keeps a purge away from the record that the attempt is going to replace.
+        PERFORM FROM idem.records AS record
+          WHERE record.identity OPERATOR(pg_catalog.=) claimed
+            AND record.attempts OPERATOR(pg_catalog.=) seen_attempts
+            AND (extract(epoch FROM record.settled_at) OPERATOR(pg_catalog.*) 1000000)::pg_catalog.int8
+                OPERATOR(pg_catalog.=) seen_settled_at
+          FOR UPDATE;
+        IF NOT FOUND THEN
+            RAISE EXCEPTION 'idem: recorded' USING ERRCODE = 'ID002';
+        END IF;
+    END IF;
+END
+$$;

@@ -1,0 +1,234 @@
+//! The statements. Only hex and integers are formatted into them, and only in this file.
+
+use std::fmt::Display;
+use std::sync::Arc;
+
+use super::setup::Setup;
+use crate::call::{Identity, ScopeDigest, hex};
+use crate::policy::Isolation;
+use crate::store::{ClaimRequest, Draft, Opening};
+
+pub(super) const ROLLBACK: &str = "ROLLBACK";
+
+/// The savepoint is behind the claim: so the identity is still held when the rest is undone.
+pub(super) const UNDO: &str = "ROLLBACK TO SAVEPOINT idem_attempt";
+
+const SAVEPOINT: &str = "SAVEPOINT idem_attempt";
+
+/// Whether this is still the claim's own transaction: the setting ends with it.
+const IN_TRANSACTION: &str =
+    "pg_catalog.current_setting('idem.transaction', true) OPERATOR(pg_catalog.=) 'claimed'";
+
+/// Makes the commit outlive a crash, whatever session and handler have set, and lets it wait for a
+/// standby as long as that takes.
+const DURABLY: &str = " AND (pg_catalog.current_setting('synchronous_commit') \
+     OPERATOR(pg_catalog.=) ANY (ARRAY['on', 'remote_apply']) \
+     OR pg_catalog.set_config('synchronous_commit', 'on', true) IS NOT NULL) \
+     AND pg_catalog.set_config('statement_timeout', '0', true) IS NOT NULL";
+
+/// sqlx reads bytes in this form only, when a query is sent as text.
+const HEX_OUTPUT: &str = "pg_catalog.set_config('bytea_output', 'hex', true)";
+
+/// The claim's transaction, with the claim where there is a procedure for it.
+pub(super) fn begin(opening: Opening, setup: &Setup, claim: Option<ClaimRequest<'_>>) -> String {
+    let isolation = match opening.isolation {
+        None => "",
+        Some(Isolation::ReadCommitted) => " ISOLATION LEVEL READ COMMITTED",
+        Some(Isolation::RepeatableRead) => " ISOLATION LEVEL REPEATABLE READ",
+        Some(Isolation::Serializable) => " ISOLATION LEVEL SERIALIZABLE",
+    };
+    let limits = setup.limits(opening.deadline);
+    let limits = [
+        ("statement_timeout", limits.statement),
+        ("idle_in_transaction_session_timeout", limits.idle),
+    ];
+    let limits = limits.into_iter().filter_map(|(setting, milliseconds)| {
+        Some(format!("SET LOCAL {setting} = {}", milliseconds?))
+    });
+    let claim = claim.map(|request| {
+        let attempts = or_null(request.seen.map(|seen| seen.attempts));
+        let settled_at = or_null(request.seen.map(|seen| seen.settled_at.0));
+        let identity = bytes(request.identity.as_bytes());
+        let lock_id = request.identity.lock_id();
+        format!("CALL idem.claim({identity}, {lock_id}, {attempts}, {settled_at})")
+    });
+    let begin = format!("BEGIN{isolation} READ WRITE; SET LOCAL idem.transaction = 'claimed'");
+    let mut statements = vec![begin];
+    statements.extend(limits);
+    statements.extend(claim);
+    statements.push(SAVEPOINT.to_owned());
+    statements.join("; ")
+}
+
+/// Takes the lock if it is free, then reads: in this order, with a snapshot for each.
+pub(super) fn look(identity: &Identity, setup: &Setup) -> String {
+    let try_lock = setup.try_lock();
+    let (lock_id, record) = (identity.lock_id(), select_record(identity));
+    format!("SELECT {try_lock}({lock_id}), {HEX_OUTPUT}; {record}")
+}
+
+/// The claim without a procedure, inside its transaction.
+pub(super) fn claim_plainly(request: ClaimRequest<'_>, setup: &Setup) -> String {
+    let read = look(request.identity, setup);
+    // The row lock keeps a purge away from the record that the attempt is going to replace.
+    let locking = if request.seen.is_some() {
+        " FOR UPDATE"
+    } else {
+        ""
+    };
+    format!("{read}{locking}; {SAVEPOINT}")
+}
+
+pub(super) fn rollback_and_find(identity: &Identity) -> String {
+    format!("{ROLLBACK}; {}", find(identity))
+}
+
+pub(super) fn find(identity: &Identity) -> String {
+    format!("SELECT {HEX_OUTPUT}; {}", select_record(identity))
+}
+
+fn select_record(identity: &Identity) -> String {
+    format!(
+        "SELECT state, attempts, status, fingerprint, response, {}, {}, {} \
+         FROM idem.records WHERE identity OPERATOR(pg_catalog.=) {}",
+        microseconds("settled_at"),
+        microseconds("expires_at"),
+        microseconds("pg_catalog.clock_timestamp()"),
+        bytes(identity.as_bytes()),
+    )
+}
+
+pub(super) fn purge(limit: u32) -> String {
+    format!(
+        "BEGIN READ WRITE; DELETE FROM idem.records WHERE ctid = ANY (ARRAY( \
+         SELECT ctid FROM idem.records WHERE expires_at <= statement_timestamp() \
+         ORDER BY expires_at LIMIT {limit} FOR UPDATE SKIP LOCKED)); COMMIT"
+    )
+}
+
+pub(super) fn erase(scope: &ScopeDigest) -> String {
+    let (first, last) = (bytes(&scope.first()), bytes(&scope.last()));
+    format!(
+        "BEGIN READ WRITE; DELETE FROM idem.records WHERE identity BETWEEN {first} AND {last}; COMMIT"
+    )
+}
+
+/// What is said before a commit.
+#[derive(Debug, Clone)]
+pub(super) struct Endings {
+    /// Writes a record, with places for bound values.
+    pub(super) insert: Arc<str>,
+    /// Replaces a record, with places for bound values.
+    pub(super) update: Arc<str>,
+    /// Whether this is still the claim's own transaction.
+    pub(super) check: Arc<str>,
+    may_commit: Arc<str>,
+}
+
+impl Endings {
+    pub(super) fn new(durably: bool) -> Self {
+        let places = ["$1", "$2", "$3", "$4", "$5", "$6", "$7", "$8"];
+        let durably = if durably { DURABLY } else { "" };
+        let may_commit = format!("{IN_TRANSACTION}{durably}");
+        Self {
+            insert: insert(places, &may_commit).into(),
+            update: update(places, ["$9", "$10"], &may_commit).into(),
+            check: format!("SELECT {may_commit}").into(),
+            may_commit: may_commit.into(),
+        }
+    }
+
+    /// A first record and its commit as one message. sqlx goes on to believe that it is in a
+    /// transaction, so there is one.
+    pub(super) fn insert_and_commit(&self, draft: &Draft<'_>) -> String {
+        let operation = bytes(draft.operation.as_str().as_bytes());
+        let values: [&dyn Display; 8] = [
+            &bytes(draft.identity.as_bytes()),
+            &format!("pg_catalog.convert_from({operation}, 'UTF8')"),
+            &draft.state.code(),
+            &draft.attempts,
+            &draft.status.as_u16(),
+            &bytes(&draft.fingerprint.to_bytes()),
+            &or_null(draft.response.map(bytes)),
+            &draft.ttl.as_micros(),
+        ];
+        insert(values, &self.may_commit) + "; COMMIT AND CHAIN"
+    }
+}
+
+/// Without the claim's transaction the state is null, which the table refuses: so the statement
+/// that writes the record is also the check that it is written in the right transaction.
+fn insert(values: [impl Display; 8], may_commit: &str) -> String {
+    let [
+        identity,
+        operation,
+        state,
+        attempts,
+        status,
+        fingerprint,
+        response,
+        ttl,
+    ] = values;
+    let (state, expires_at) = (checked(state, may_commit), expires_at(ttl));
+    format!(
+        "INSERT INTO idem.records \
+         (identity, operation, state, attempts, status, fingerprint, response, settled_at, expires_at) \
+         VALUES ({identity}, {operation}, {state}, {attempts}, {status}, {fingerprint}, {response}, \
+         pg_catalog.clock_timestamp(), {expires_at}) {}",
+        returning()
+    )
+}
+
+fn update(values: [impl Display; 8], seen: [impl Display; 2], may_commit: &str) -> String {
+    let [
+        identity,
+        operation,
+        state,
+        attempts,
+        status,
+        fingerprint,
+        response,
+        ttl,
+    ] = values;
+    let (state, expires_at) = (checked(state, may_commit), expires_at(ttl));
+    let ([seen_attempts, seen_settled_at], version) = (seen, microseconds("settled_at"));
+    format!(
+        "UPDATE idem.records SET operation = {operation}, state = {state}, attempts = {attempts}, \
+         status = {status}, fingerprint = {fingerprint}, response = {response}, \
+         settled_at = pg_catalog.clock_timestamp(), expires_at = {expires_at} \
+         WHERE identity OPERATOR(pg_catalog.=) {identity} \
+         AND attempts OPERATOR(pg_catalog.=) {seen_attempts} \
+         AND {version} OPERATOR(pg_catalog.=) {seen_settled_at} {}",
+        returning()
+    )
+}
+
+fn checked(state: impl Display, may_commit: &str) -> String {
+    format!("CASE WHEN {may_commit} THEN {state}::pg_catalog.int2 END")
+}
+
+/// The clock is read a second time, so a record never answers for less than its time to live.
+fn expires_at(ttl: impl Display) -> String {
+    format!(
+        "pg_catalog.clock_timestamp() OPERATOR(pg_catalog.+) pg_catalog.make_interval(secs => \
+         {ttl}::pg_catalog.int8::pg_catalog.float8 OPERATOR(pg_catalog./) 1000000)"
+    )
+}
+
+fn returning() -> String {
+    let (settled_at, expires_at) = (microseconds("settled_at"), microseconds("expires_at"));
+    format!("RETURNING {settled_at}, {expires_at}")
+}
+
+fn microseconds(time: &str) -> String {
+    format!("(extract(epoch FROM {time}) OPERATOR(pg_catalog.*) 1000000)::pg_catalog.int8")
+}
+
+/// A literal that means the same whatever `standard_conforming_strings` says.
+fn bytes(bytes: &[u8]) -> String {
+    format!("E'\\\\x{}'", hex(bytes))
+}
+
+fn or_null(value: Option<impl Display>) -> String {
+    value.map_or_else(|| "NULL".to_owned(), |value| value.to_string())
+}
