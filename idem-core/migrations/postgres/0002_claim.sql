@@ -37,3 +37,33 @@ BEGIN
     END IF;
 END
 $$;
+
+-- Writes a first record, for a message that commits it too. Without the claim's transaction the state is null, which
+-- the table refuses.
+CREATE PROCEDURE idem.record(
+    claimed bytea, named bytea, ended smallint, tried integer, answered smallint, asked bytea, replayed bytea,
+    ttl bigint, durably boolean, INOUT written bigint, INOUT expiring bigint)
+LANGUAGE plpgsql
+AS $$
+BEGIN
+    INSERT INTO idem.records
+        (identity, operation, state, attempts, status, fingerprint, response, settled_at, expires_at)
+    VALUES (
+        claimed,
+        pg_catalog.convert_from(named, 'UTF8'),
+        CASE WHEN pg_catalog.current_setting('idem.transaction', true) OPERATOR(pg_catalog.=) 'claimed'
+            AND (NOT durably
+                OR (pg_catalog.current_setting('synchronous_commit')
+                        OPERATOR(pg_catalog.=) ANY (ARRAY['on', 'remote_apply'])
+                    OR pg_catalog.set_config('synchronous_commit', 'on', true) IS NOT NULL)
+                AND pg_catalog.set_config('statement_timeout', '0', true) IS NOT NULL)
+            THEN ended END,
+        tried, answered, asked, replayed, pg_catalog.clock_timestamp(),
+        pg_catalog.clock_timestamp() OPERATOR(pg_catalog.+) pg_catalog.make_interval(
+            secs => ttl::pg_catalog.float8 OPERATOR(pg_catalog./) 1000000))
+    RETURNING
+        (extract(epoch FROM settled_at) OPERATOR(pg_catalog.*) 1000000)::pg_catalog.int8,
+        (extract(epoch FROM expires_at) OPERATOR(pg_catalog.*) 1000000)::pg_catalog.int8
+    INTO written, expiring;
+END
+$$;

@@ -147,6 +147,12 @@ impl PostgresStore {
         self.setup.get_or_try_init(learn).await
     }
 
+    /// Whether the record and the commit can be one message.
+    fn may_fuse(&self) -> bool {
+        let has_procedure = self.setup.get().is_some_and(|known| known.has_procedure);
+        self.settings.record_in_commit && has_procedure
+    }
+
     async fn lease(&self) -> Result<Lease<Postgres>, StoreError> {
         Lease::acquire(&self.pool).await.map_err(store_error)
     }
@@ -173,9 +179,8 @@ impl Store for PostgresStore {
     async fn begin(&self, opening: Opening) -> Result<PostgresClaim, StoreError> {
         let known = self.setup().await?;
         let mut lease = self.lease().await?;
-        let begin = AssertSqlSafe(sql::begin(opening, known, None));
-        let begun = lease.begin(begin.into_sql_str()).await;
-        begun.map_err(store_error)?;
+        let begin = AssertSqlSafe(sql::begin(opening, known, None)).into_sql_str();
+        lease.begin(begin).await.map_err(store_error)?;
         Ok(PostgresClaim { lease })
     }
 
@@ -227,7 +232,7 @@ impl Store for PostgresStore {
             drained.map_err(|error| SettleError::Aborted(error.into()))?;
         }
         match settlement.record {
-            Some(draft) if self.settings.record_in_commit && draft.replaces.is_none() => {
+            Some(draft) if draft.replaces.is_none() && self.may_fuse() => {
                 let times = self.write_and_commit(&mut lease, draft).await?;
                 let _ = settlement.written.set(times);
             }

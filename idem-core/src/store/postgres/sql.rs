@@ -122,37 +122,36 @@ pub(super) struct Endings {
     pub(super) update: Arc<str>,
     /// Whether this is still the claim's own transaction.
     pub(super) check: Arc<str>,
-    may_commit: Arc<str>,
+    durably: bool,
 }
 
 impl Endings {
     pub(super) fn new(durably: bool) -> Self {
         let places = ["$1", "$2", "$3", "$4", "$5", "$6", "$7", "$8"];
-        let durably = if durably { DURABLY } else { "" };
-        let may_commit = format!("{IN_TRANSACTION}{durably}");
+        let durability = if durably { DURABLY } else { "" };
+        let may_commit = format!("{IN_TRANSACTION}{durability}");
         Self {
             insert: insert(places, &may_commit).into(),
             update: update(places, ["$9", "$10"], &may_commit).into(),
             check: format!("SELECT {may_commit}").into(),
-            may_commit: may_commit.into(),
+            durably,
         }
     }
 
     /// A first record and its commit as one message. sqlx goes on to believe that it is in a
     /// transaction, so there is one.
     pub(super) fn insert_and_commit(&self, draft: &Draft<'_>) -> String {
+        let identity = bytes(draft.identity.as_bytes());
         let operation = bytes(draft.operation.as_str().as_bytes());
-        let values: [&dyn Display; 8] = [
-            &bytes(draft.identity.as_bytes()),
-            &format!("pg_catalog.convert_from({operation}, 'UTF8')"),
-            &draft.state.code(),
-            &draft.attempts,
-            &draft.status.as_u16(),
-            &bytes(&draft.fingerprint.to_bytes()),
-            &or_null(draft.response.map(bytes)),
-            &draft.ttl.as_micros(),
-        ];
-        insert(values, &self.may_commit) + "; COMMIT AND CHAIN"
+        let (state, attempts, status) = (draft.state.code(), draft.attempts, draft.status.as_u16());
+        let fingerprint = bytes(&draft.fingerprint.to_bytes());
+        let response = or_null(draft.response.map(bytes));
+        let (ttl, durably) = (draft.ttl.as_micros(), self.durably);
+        format!(
+            "CALL idem.record({identity}, {operation}, {state}::pg_catalog.int2, {attempts}, \
+             {status}::pg_catalog.int2, \
+             {fingerprint}, {response}, {ttl}, {durably}, NULL, NULL); COMMIT AND CHAIN"
+        )
     }
 }
 
