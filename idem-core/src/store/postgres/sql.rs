@@ -127,12 +127,11 @@ pub(super) struct Endings {
 
 impl Endings {
     pub(super) fn new(durably: bool) -> Self {
-        let places = ["$1", "$2", "$3", "$4", "$5", "$6", "$7", "$8"];
         let durability = if durably { DURABLY } else { "" };
         let may_commit = format!("{IN_TRANSACTION}{durability}");
         Self {
-            insert: insert(places, &may_commit).into(),
-            update: update(places, ["$9", "$10"], &may_commit).into(),
+            insert: insert(&may_commit).into(),
+            update: update(&may_commit).into(),
             check: format!("SELECT {may_commit}").into(),
             durably,
         }
@@ -157,62 +156,32 @@ impl Endings {
 
 /// Without the claim's transaction the state is null, which the table refuses: so the statement
 /// that writes the record is also the check that it is written in the right transaction.
-fn insert(values: [impl Display; 8], may_commit: &str) -> String {
-    let [
-        identity,
-        operation,
-        state,
-        attempts,
-        status,
-        fingerprint,
-        response,
-        ttl,
-    ] = values;
-    let (state, expires_at) = (checked(state, may_commit), expires_at(ttl));
+fn insert(may_commit: &str) -> String {
     format!(
         "INSERT INTO idem.records \
          (identity, operation, state, attempts, status, fingerprint, response, settled_at, expires_at) \
-         VALUES ({identity}, {operation}, {state}, {attempts}, {status}, {fingerprint}, {response}, \
-         pg_catalog.clock_timestamp(), {expires_at}) {}",
+         VALUES ($1, $2, CASE WHEN {may_commit} THEN $3::pg_catalog.int2 END, $4, $5, $6, $7, \
+         pg_catalog.clock_timestamp(), {EXPIRES_AT}) {}",
         returning()
     )
 }
 
-fn update(values: [impl Display; 8], seen: [impl Display; 2], may_commit: &str) -> String {
-    let [
-        identity,
-        operation,
-        state,
-        attempts,
-        status,
-        fingerprint,
-        response,
-        ttl,
-    ] = values;
-    let (state, expires_at) = (checked(state, may_commit), expires_at(ttl));
-    let ([seen_attempts, seen_settled_at], version) = (seen, microseconds("settled_at"));
+fn update(may_commit: &str) -> String {
     format!(
-        "UPDATE idem.records SET operation = {operation}, state = {state}, attempts = {attempts}, \
-         status = {status}, fingerprint = {fingerprint}, response = {response}, \
-         settled_at = pg_catalog.clock_timestamp(), expires_at = {expires_at} \
-         WHERE identity OPERATOR(pg_catalog.=) {identity} \
-         AND attempts OPERATOR(pg_catalog.=) {seen_attempts} \
-         AND {version} OPERATOR(pg_catalog.=) {seen_settled_at} {}",
+        "UPDATE idem.records SET operation = $2, \
+         state = CASE WHEN {may_commit} THEN $3::pg_catalog.int2 END, attempts = $4, status = $5, \
+         fingerprint = $6, response = $7, settled_at = pg_catalog.clock_timestamp(), \
+         expires_at = {EXPIRES_AT} WHERE identity OPERATOR(pg_catalog.=) $1 \
+         AND attempts OPERATOR(pg_catalog.=) $9 AND {} OPERATOR(pg_catalog.=) $10 {}",
+        microseconds("settled_at"),
         returning()
     )
-}
-
-fn checked(state: impl Display, may_commit: &str) -> String {
-    format!("CASE WHEN {may_commit} THEN {state}::pg_catalog.int2 END")
 }
 
 /// The clock is read a second time, so a record never answers for less than its time to live.
-fn expires_at(ttl: impl Display) -> String {
-    format!(
-        "pg_catalog.clock_timestamp() OPERATOR(pg_catalog.+) pg_catalog.make_interval(secs => \
-         {ttl}::pg_catalog.int8::pg_catalog.float8 OPERATOR(pg_catalog./) 1000000)"
-    )
-}
+const EXPIRES_AT: &str = "pg_catalog.clock_timestamp() OPERATOR(pg_catalog.+) \
+     pg_catalog.make_interval(secs => $8::pg_catalog.int8::pg_catalog.float8 \
+     OPERATOR(pg_catalog./) 1000000)";
 
 fn returning() -> String {
     let (settled_at, expires_at) = (microseconds("settled_at"), microseconds("expires_at"));
