@@ -106,7 +106,7 @@ mod response;
 mod serve;
 
 #[cfg(feature = "postgres")]
-pub use idem_core::PostgresStore;
+pub use idem_core::{PostgresStore, TimeLimit};
 #[cfg(feature = "sqlite")]
 pub use idem_core::SqliteStore;
 pub use idem_core::canonical::EncodeError;
