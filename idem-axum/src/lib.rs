@@ -105,16 +105,16 @@ mod request;
 mod response;
 mod serve;
 
-#[cfg(feature = "postgres")]
-pub use idem_core::{PostgresStore, TimeLimit};
 #[cfg(feature = "sqlite")]
 pub use idem_core::SqliteStore;
 pub use idem_core::canonical::EncodeError;
 pub use idem_core::{
     Attempt, Config, ConfigError, Content, Decision, Engine, Found, IdempotencyKey, KeyError, Open,
-    Operation, Problem, Provider, PurgeTask, Record, Scope, Settle, State, StoreError, Timestamp,
-    Transaction, problem,
+    Operation, Problem, Provider, PurgeTask, Record, ReplayCache, Scope, Settle, State, StoreError,
+    Timestamp, Transaction, problem,
 };
+#[cfg(feature = "postgres")]
+pub use idem_core::{PostgresStore, TimeLimit};
 pub use idem_macros::idempotent_axum as idempotent;
 
 pub use self::body::RequestBody;

@@ -19,6 +19,8 @@ pub struct Preflight<P: Source, const OPTIONAL: bool> {
     pub(crate) operation: Option<Operation>,
     pub(crate) method: Method,
     pub(crate) uri: Uri,
+    /// Whether the request says that it is one.
+    pub(crate) likely_retry: bool,
 }
 
 impl<S, P, const OPTIONAL: bool> FromRequestParts<S> for Preflight<P, OPTIONAL>
@@ -46,6 +48,11 @@ where
             Ok(key) => key,
             Err(error) => return refuse(Problem::KeyMalformed(error)),
         };
+        let retry_header = engine.config().retry_header();
+        let likely_retry = retry_header.is_some_and(|name| {
+            let mut counts = parts.headers.get_all(name).iter();
+            counts.any(|count| count != "0")
+        });
         let template = parts.extensions.get::<MatchedPath>();
         let operation =
             template.map(|path| Operation::of_route(parts.method.as_str(), path.as_str()));
@@ -58,6 +65,7 @@ where
             operation,
             method: parts.method.clone(),
             uri,
+            likely_retry,
         })
     }
 }

@@ -52,6 +52,7 @@ where
         operation,
         key: request.key,
         fingerprint: Fingerprint::new(asked, &content, engine.config().fingerprint_secret()),
+        likely_retry: request.likely_retry,
     };
     let turn = match engine.admit(call, policy).await {
         Ok(turn) => turn,

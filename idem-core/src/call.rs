@@ -18,6 +18,9 @@ pub struct Call {
     pub key: Option<IdempotencyKey>,
     /// What was asked.
     pub fingerprint: Fingerprint,
+    /// Whether the request says that it is a retry, by the header that
+    /// [`Config::retry_header`](crate::Config::retry_header) names.
+    pub likely_retry: bool,
 }
 
 impl Call {
@@ -158,6 +161,11 @@ impl ScopeDigest {
         self.padded(0xff)
     }
 
+    /// Whether it is the scope of this identity.
+    pub(crate) fn contains(&self, identity: &Identity) -> bool {
+        identity.0.starts_with(&self.0)
+    }
+
     fn padded(self, with: u8) -> [u8; 32] {
         let mut bytes = [with; 32];
         bytes[..16].copy_from_slice(&self.0);
@@ -241,8 +249,10 @@ mod tests {
         let mine = identity(Some("a"), "op", "k");
         let scope = ScopeDigest::new(Some("a"));
         assert!(scope.first() <= *mine.as_bytes() && *mine.as_bytes() <= scope.last());
+        assert!(scope.contains(&mine));
         let other = identity(Some("b"), "op", "k");
         assert!(*other.as_bytes() < scope.first() || scope.last() < *other.as_bytes());
+        assert!(!scope.contains(&other));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use http::HeaderName;
 
+use crate::cache::ReplayCache;
 use crate::problem::DEFAULT_BASE;
 use crate::response::{ALLOWED, NEVER};
 
@@ -28,6 +29,8 @@ pub struct Config {
     pub(crate) waiters: usize,
     pub(crate) waiters_per_identity: usize,
     pub(crate) secret: Option<Arc<[u8]>>,
+    pub(crate) replay_cache: Option<ReplayCache>,
+    pub(crate) retry_header: Option<HeaderName>,
 }
 
 impl Config {
@@ -42,6 +45,8 @@ impl Config {
             waiters: 4096,
             waiters_per_identity: 256,
             secret: None,
+            replay_cache: None,
+            retry_header: None,
         }
     }
 
@@ -120,6 +125,33 @@ impl Config {
         }
     }
 
+    /// Answers replays of what this process has written or read out of memory (rule R8), as far as
+    /// the settings of the cache go. There is none by default.
+    #[must_use]
+    pub fn with_replay_cache(self, cache: ReplayCache) -> Self {
+        Self {
+            replay_cache: Some(cache),
+            ..self
+        }
+    }
+
+    /// The header by which clients say that they try again: any value but `0`, as in
+    /// `X-Stainless-Retry-Count: 1`. There is none by default.
+    ///
+    /// The engine looks for the record of such a request before it claims the identity, as it does
+    /// for what came to this process before. On PostgreSQL that saves a replay a round trip, and
+    /// the server's log an error; a request that says so and is no retry costs one round trip more.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] if it is no header name.
+    pub fn try_with_retry_header(self, name: &str) -> Result<Self, ConfigError> {
+        Ok(Self {
+            retry_header: Some(header_name(name)?),
+            ..self
+        })
+    }
+
     /// The header that carries the key.
     pub fn header(&self) -> &HeaderName {
         &self.header
@@ -128,6 +160,11 @@ impl Config {
     /// The most bytes that a recorded response's body may have.
     pub fn response_limit(&self) -> usize {
         self.response_limit
+    }
+
+    /// The header by which clients say that they try again.
+    pub fn retry_header(&self) -> Option<&HeaderName> {
+        self.retry_header.as_ref()
     }
 
     /// The secret that keys the fingerprints.
@@ -153,6 +190,8 @@ impl std::fmt::Debug for Config {
             .field("waiters", &self.waiters)
             .field("waiters_per_identity", &self.waiters_per_identity)
             .field("secret", &self.secret.as_ref().map(|_| "set"))
+            .field("replay_cache", &self.replay_cache)
+            .field("retry_header", &self.retry_header)
             .finish()
     }
 }

@@ -17,13 +17,15 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use tracing::{Instrument as _, Span};
 
 use crate::attempt::Attempt;
+use crate::cache::{Cache, Moment};
 use crate::call::{Call, Identity};
 use crate::config::Config;
 use crate::flight::{Flights, Joined, Owner};
+use crate::lately::Lately;
 use crate::observe::{self, Answer};
 use crate::policy::{Policy, Settle};
 use crate::problem::Problem;
-use crate::record::{Decision, Found, Record, State, Version, decide};
+use crate::record::{Decision, Found, Record, State, Timestamp, Version, decide};
 use crate::response::{self, Recorded, Response};
 use crate::store::{
     ClaimRequest, Claimed, Draft, Opening, SettleError, Settlement, Store, StoreError,
@@ -45,6 +47,8 @@ pub(crate) struct Shared<S> {
     pub(crate) store: S,
     pub(crate) config: Config,
     pub(crate) attempts: TaskTracker,
+    pub(crate) cache: Cache,
+    lately: Lately,
     flights: Arc<Flights>,
 }
 
@@ -57,11 +61,14 @@ impl<S: Store> Engine<S> {
     /// An engine with settings of its own.
     pub fn with_config(store: S, config: Config) -> Self {
         let flights = Flights::new(config.waiters, config.waiters_per_identity);
+        let cache = Cache::new(config.replay_cache, config.response_limit);
         Self {
             shared: Arc::new(Shared {
                 store,
                 config,
                 attempts: TaskTracker::new(),
+                cache,
+                lately: Lately::new(),
                 flights,
             }),
         }
@@ -85,6 +92,7 @@ impl<S: Store> Engine<S> {
         }
         Ok(Turn {
             identity: call.identity(),
+            asked: self.shared.cache.moment(),
             engine: self.clone(),
             call,
             policy,
@@ -107,13 +115,22 @@ impl<S: Store> Engine<S> {
         let Some(identity) = call.identity() else {
             return Ok(None);
         };
+        if let Some((record, now)) = self.shared.cache.get(&identity) {
+            return Err(self.recorded(&record, now, call, false));
+        }
         match self.shared.flights.join(identity, policy.wait).await {
             Joined::Owner(owner) => Ok(Some(owner)),
             Joined::InFlight => Err(self.problem(Problem::InFlight)),
-            Joined::Settled(record) if record.fingerprint.matches(&call.fingerprint) => {
-                Err(Answer::replay(&record, record.settled_at, true))
-            }
-            Joined::Settled(_) => Err(self.problem(Problem::KeyReused)),
+            Joined::Settled(record) => Err(self.recorded(&record, record.settled_at, call, true)),
+        }
+    }
+
+    /// What a living record answers, without the database.
+    fn recorded(&self, record: &Record, now: Timestamp, call: &Call, waited: bool) -> Answer {
+        if record.fingerprint.matches(&call.fingerprint) {
+            Answer::replay(record, now, waited)
+        } else {
+            self.problem(Problem::KeyReused)
         }
     }
 
@@ -142,6 +159,8 @@ pub struct Turn<S> {
     call: Call,
     identity: Option<Identity>,
     policy: &'static Policy,
+    /// When the store was asked for the record that there is, or before.
+    asked: Moment,
     owner: Option<Owner>,
     until: Instant,
     span: Span,
@@ -255,14 +274,16 @@ impl<S: Store> Turn<S> {
         };
         let mut won = Won::FIRST;
         let mut waited = false;
+        let mut likely_taken = self.engine.shared.lately.mark(&identity) || self.call.likely_retry;
         let mut pauses = pauses();
         loop {
             let request = ClaimRequest {
                 identity: &identity,
                 opening: self.opening(),
                 seen: won.replaces,
-                likely_taken: waited,
+                likely_taken,
             };
+            self.asked = self.engine.shared.cache.moment();
             match self.bounded(self.store().claim(request)).await {
                 Ok(Claimed::Won(claim)) => return Ok((claim, won)),
                 taken @ (Ok(Claimed::InFlight) | Err(StoreError::Conflict(_))) => {
@@ -274,10 +295,13 @@ impl<S: Store> Turn<S> {
                         });
                     }
                     waited = true;
+                    likely_taken = true;
                     sleep(pause).await;
                 }
-                Ok(Claimed::Changed(None)) => won = Won::FIRST,
-                Ok(Claimed::Changed(Some(found))) => won = self.decide(found, waited)?,
+                Ok(Claimed::Changed(found)) => {
+                    won = found.map_or(Ok(Won::FIRST), |found| self.decide(found, waited))?;
+                    likely_taken = false;
+                }
                 Err(error) => return Err(self.store_problem(&error)),
             }
         }
@@ -303,7 +327,7 @@ impl<S: Store> Turn<S> {
             Decision::Mismatch => Err(self.problem(Problem::KeyReused)),
             Decision::Replay => {
                 let answer = Answer::replay(&record, now, waited);
-                self.publish(record);
+                self.publish(record, now);
                 Err(answer)
             }
         }
@@ -347,7 +371,7 @@ impl<S: Store> Turn<S> {
     /// Ends the transaction with a record of the end. The record is there once it is written, also
     /// if it is not known whether it was committed.
     async fn write(
-        &self,
+        &mut self,
         won: Won,
         claim: S::Claim,
         end: &End,
@@ -373,6 +397,7 @@ impl<S: Store> Turn<S> {
             ttl: self.policy.ttl,
             replaces: won.replaces,
         });
+        self.asked = self.engine.shared.cache.moment();
         let times = OnceLock::new();
         let settlement = Settlement {
             keep_writes: end.state == State::Succeeded,
@@ -414,13 +439,19 @@ impl<S: Store> Turn<S> {
         headers.remove(response::EXPIRES);
         if let Some(record) = record.filter(|record| record.state.is_replayed()) {
             response::mark_expiry(headers, record.expires_at);
-            self.publish(record);
+            let now = record.settled_at;
+            self.publish(record, now);
         }
         Answer::own(response, state)
     }
 
-    /// Hands the record to those who wait in this process.
-    fn publish(&mut self, record: Record) {
+    /// Hands the record that the database had at `now` to those who wait in this process, and to
+    /// those who will ask soon.
+    fn publish(&mut self, record: Record, now: Timestamp) {
+        if let Some(identity) = self.identity {
+            let cache = &self.engine.shared.cache;
+            cache.insert(identity, &record, now, self.asked);
+        }
         if let Some(owner) = self.owner.take() {
             owner.settle(Arc::new(record));
         }

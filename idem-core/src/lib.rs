@@ -13,12 +13,14 @@
 //! | `fingerprint`, `canonical` | what was asked, as digests |
 //! | `policy` | what the attribute promises |
 //! | `flight` | who is in flight in this process |
+//! | `cache`, `lately` | what this process remembers of records, so as to ask the database less |
 //! | `record` | the stored row, and [`decide`] |
 //! | `store` | the contract of a database, and the databases |
 //! | `response`, `problem` | what is answered |
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod attempt;
+mod cache;
 mod call;
 pub mod canonical;
 mod config;
@@ -26,6 +28,7 @@ mod engine;
 mod fingerprint;
 mod flight;
 mod key;
+mod lately;
 mod observe;
 mod operate;
 mod policy;
@@ -38,6 +41,7 @@ pub mod store;
 mod transaction;
 
 pub use self::attempt::Attempt;
+pub use self::cache::ReplayCache;
 pub use self::call::{Call, Identity, Operation, ScopeDigest};
 pub use self::config::{Config, ConfigError};
 pub use self::engine::{Engine, Lent, Ran, Turn};

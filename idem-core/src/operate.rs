@@ -81,11 +81,18 @@ impl<S: Store> Engine<S> {
     /// Deletes all settled records of a scope, such as a tenant who leaves, and says how many
     /// (rule E4). `None` stands for the endpoints that are spelled out as unscoped.
     ///
+    /// This engine's replay cache forgets them, too; that of another instance still answers for as
+    /// long as its [staleness](crate::ReplayCache#staleness) allows.
+    ///
     /// # Errors
     ///
     /// [`StoreError`] if the database does not answer.
     pub async fn erase(&self, scope: Option<&str>) -> Result<u64, StoreError> {
-        self.shared.store.erase(&ScopeDigest::new(scope)).await
+        let scope = ScopeDigest::new(scope);
+        let erased = self.shared.store.erase(&scope).await;
+        // Also after an error: that may be all that is lost of a deletion.
+        self.shared.cache.erase(&scope);
+        erased
     }
 
     /// Refuses new requests with 503 and waits until every attempt has ended and every

@@ -22,6 +22,12 @@ impl Timestamp {
     pub fn until(self, later: Self) -> Duration {
         Duration::from_micros(u64::try_from(later.0.saturating_sub(self.0)).unwrap_or(0))
     }
+
+    /// The time so much later.
+    pub(crate) fn plus(self, elapsed: Duration) -> Self {
+        let micros = i64::try_from(elapsed.as_micros()).unwrap_or(i64::MAX);
+        Self(self.0.saturating_add(micros))
+    }
 }
 
 impl From<Timestamp> for SystemTime {

@@ -212,8 +212,8 @@ pub struct ClaimRequest<'a> {
     pub opening: Opening,
     /// The record that was found and may be replaced: expired, or retriable.
     pub seen: Option<Version>,
-    /// Whether someone else is likely to hold or to have settled the identity. A store for which
-    /// a failing claim is dear looks first then.
+    /// Whether someone is likely to hold or to have settled the identity: it is in flight, or the
+    /// request is likely a retry. A store for which a failing claim is dear looks first then.
     pub likely_taken: bool,
 }
 

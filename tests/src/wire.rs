@@ -1,6 +1,7 @@
 //! A wire between an instance and PostgreSQL that breaks where the test says.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -10,6 +11,9 @@ use tokio::sync::watch;
 
 /// COMMIT as sqlx sends it.
 const COMMIT: &[u8] = b"COMMIT\0";
+
+/// What PostgreSQL reports when a claim fails because there is a record.
+const RECORDED: &[u8] = b"CID002\0";
 
 /// Forwards every connection, until it is told to break one.
 #[derive(Debug)]
@@ -33,6 +37,7 @@ struct State {
     cut: Mutex<Option<Cut>>,
     down: watch::Sender<bool>,
     cuts: watch::Sender<usize>,
+    recorded: AtomicUsize,
     /// Whether the wire goes down with the cut.
     stay_down: Mutex<bool>,
 }
@@ -74,6 +79,11 @@ impl Wire {
     /// How many COMMITs were cut.
     pub fn cuts(&self) -> usize {
         *self.state.cuts.borrow()
+    }
+
+    /// How many claims have failed because there is a record.
+    pub fn recorded(&self) -> usize {
+        self.state.recorded.load(Ordering::SeqCst)
     }
 }
 
@@ -121,6 +131,8 @@ async fn answers(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, state: &State)
     let mut buffer = vec![0; 64 * 1024];
     while let Ok(length @ 1..) = from.read(&mut buffer).await {
         let bytes = &buffer[..length];
+        let recorded = bytes.windows(RECORDED.len()).filter(|w| *w == RECORDED);
+        state.recorded.fetch_add(recorded.count(), Ordering::SeqCst);
         let committed = bytes
             .windows(COMMITTED.len())
             .any(|window| window == COMMITTED);

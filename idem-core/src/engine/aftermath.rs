@@ -66,7 +66,8 @@ impl<S: Store> Turn<S> {
         match written {
             Ok(Some(record)) if state.is_replayed() => {
                 response::mark_expiry(answer.response.headers_mut(), record.expires_at);
-                self.publish(record);
+                let now = record.settled_at;
+                self.publish(record, now);
             }
             Ok(_) => {}
             Err(reason) if state.is_replayed() => {

@@ -2,6 +2,7 @@
 
 mod c;
 mod c_waiting;
+mod cache;
 mod e;
 mod f;
 mod f_values;

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use idem_axum::{Config, ReplayCache};
 use idem_tests::{
-    Act, Cut, Framework, Instance, Postgres, Scene, Settings, Wire, Wires, World, conformance,
+    Act, Cut, Framework, Instance, Postgres, Reply, Scene, Settings, Wire, Wires, World,
+    conformance,
 };
 
 conformance![
@@ -17,11 +19,22 @@ conformance![
     o14_session_that_is_terminated_keeps_nothing,
     o13_statement_past_the_deadline_is_undone_and_retriable,
     c2_wait_is_not_cut_by_a_shorter_deadline,
+    r8_resolved_commit_is_cached,
+    retry_to_the_same_process_raises_no_error,
+    waiter_that_becomes_the_attempt_raises_no_error,
+    retry_that_says_so_raises_no_error,
 ];
 
 /// An instance whose connections go through a wire that can be cut.
 async fn wired<F: Framework<Postgres>>(
     world: &World<F, Postgres>,
+) -> (Wire, Arc<Instance<Postgres>>) {
+    wired_with(world, Config::new()).await
+}
+
+async fn wired_with<F: Framework<Postgres>>(
+    world: &World<F, Postgres>,
+    config: Config,
 ) -> (Wire, Arc<Instance<Postgres>>) {
     let wire = Wire::to(world.database.address()).await;
     let settings = Settings {
@@ -30,6 +43,7 @@ async fn wired<F: Framework<Postgres>>(
             patience: Duration::from_secs(1),
             ..Wires::default()
         },
+        config,
         ..Settings::default()
     };
     let instance = world.instance_with(settings).await;
@@ -175,4 +189,71 @@ async fn c2_wait_is_not_cut_by_a_shorter_deadline<F: Framework<Postgres>>(
         "{:?}",
         start.elapsed()
     );
+}
+
+async fn r8_resolved_commit_is_cached<F: Framework<Postgres>>(world: &World<F, Postgres>) {
+    let cache = ReplayCache::new(10_000, Duration::from_hours(1));
+    let (wire, instance) = wired_with(world, Config::new().with_replay_cache(cache)).await;
+    let request = instance.post("/effects").key("k").effect("a");
+    wire.cut(Cut::Behind);
+    let first = request.send().await;
+    first.assert_executed(201);
+    assert_eq!(wire.cuts(), 1);
+    let _all = instance.whole_pool().await;
+    request.send().await.assert_replays(&first);
+}
+
+async fn retry_to_the_same_process_raises_no_error<F: Framework<Postgres>>(
+    world: &World<F, Postgres>,
+) {
+    let (wire, instance) = wired(world).await;
+    let request = instance.post("/effects").key("k").effect("a");
+    world.control.play([Scene::answering(Reply::new(500))]);
+    request.send().await.assert_executed(500);
+    let second = request.send().await;
+    second.assert_executed(201);
+    request.send().await.assert_replays(&second);
+    world.expire().await;
+    request.send().await.assert_executed(201);
+    assert_eq!(wire.recorded(), 0);
+}
+
+async fn waiter_that_becomes_the_attempt_raises_no_error<F: Framework<Postgres>>(
+    world: &World<F, Postgres>,
+) {
+    let (wire, instance) = wired(world).await;
+    let request = instance.post("/patient").key("k").effect("a");
+    let fails = Scene::gated().answer(Reply::new(500));
+    world.control.play([fails]);
+    let first = request.start();
+    world.control.entered(1).await;
+    let second = request.start();
+    world.control.extracted(2).await;
+    world.control.open(1);
+    first.answer().await.assert_executed(500);
+    second.answer().await.assert_executed(201);
+    assert_eq!(wire.recorded(), 0);
+}
+
+async fn retry_that_says_so_raises_no_error<F: Framework<Postgres>>(world: &World<F, Postgres>) {
+    let config = Config::new().try_with_retry_header("X-Stainless-Retry-Count");
+    let (wire, instance) = wired_with(world, config.expect("a header name")).await;
+    let elsewhere = world.instance().await;
+    let counts = [(None, 1), (Some("0"), 1), (Some("1"), 0), (Some("2"), 0)];
+    for (number, (count, errors)) in counts.into_iter().enumerate() {
+        let request = elsewhere.post("/effects").effect("a");
+        let request = request.key(format!("key-{number}"));
+        let first = request.send().await;
+        let mut retry = request.to(instance.address);
+        if let Some(count) = count {
+            retry = retry.header("x-stainless-retry-count", count);
+        }
+        let before = wire.recorded();
+        retry.send().await.assert_replays(&first);
+        assert_eq!(wire.recorded() - before, errors, "{count:?}");
+    }
+    // One that only says so is a first request like any other.
+    let claims = instance.post("/effects").key("new").effect("a");
+    let claims = claims.header("x-stainless-retry-count", "1");
+    claims.send().await.assert_executed(201);
 }

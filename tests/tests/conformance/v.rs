@@ -1,7 +1,9 @@
 //! Visibility.
 
+use std::time::Duration;
+
 use futures_util::future::select_all;
-use idem_axum::Config;
+use idem_axum::{Config, ReplayCache};
 use idem_tests::{
     Act, Database, Fields, Framework, Reply, Scene, Traces, World, answers, conformance,
 };
@@ -10,6 +12,7 @@ use tracing::Level;
 conformance![
     traced:
     v1_execution_and_replay_are_told_by_one_line,
+    v1_cached_replay_is_told_by_one_line,
     v1_waiter_and_its_bound_are_told,
     v1_failures_are_told,
     v1_mismatch_is_told,
@@ -69,6 +72,24 @@ async fn v1_execution_and_replay_are_told_by_one_line<F: Framework<D>, D: Databa
         span.is_some_and(|span| span.get("outcome").is_some_and(|o| o == "replayed"))
     });
     assert_eq!(lines.count(), 1, "one line with the whole span around it");
+}
+
+async fn v1_cached_replay_is_told_by_one_line<F: Framework<D>, D: Database>(world: &World<F, D>) {
+    let cache = ReplayCache::new(10_000, Duration::from_hours(1));
+    let config = Config::new().with_replay_cache(cache);
+    let instance = world.configured(config).await;
+    let request = instance.post("/effects").key("k").effect("a");
+    request.send().await.assert_executed(201);
+    let _all = instance.whole_pool().await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let (traces, _guard) = Traces::capture();
+    assert!(request.send().await.is_replay());
+    let span = only(&traces);
+    let told = [("scope", "acme"), ("key", "k"), ("outcome", "replayed")];
+    assert_fields(&span, &told);
+    let age: u64 = span["age_ms"].parse().expect("a number");
+    assert!((50..60_000).contains(&age), "{age}");
+    assert_eq!(traces.events().len(), 1);
 }
 
 async fn v1_waiter_and_its_bound_are_told<F: Framework<D>, D: Database>(world: &World<F, D>) {

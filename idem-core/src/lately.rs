@@ -1,0 +1,60 @@
+//! Which identities this process has claimed lately.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::call::Identity;
+
+/// How many identities there is room for; a power of two, so that digests fill the slots evenly.
+const SLOTS: usize = 4096;
+
+/// A table that forgets: an identity displaces whichever had its slot before.
+///
+/// It only makes a retry cheaper, so neither forgetting nor a false memory does any harm.
+#[derive(Debug)]
+pub(crate) struct Lately(Box<[AtomicU64]>);
+
+impl Lately {
+    pub(crate) fn new() -> Self {
+        Self((0..SLOTS).map(|_| AtomicU64::new(0)).collect())
+    }
+
+    /// Remembers an identity; says whether it was remembered already.
+    pub(crate) fn mark(&self, identity: &Identity) -> bool {
+        let [.., high, low] = *identity.as_bytes();
+        let slot = usize::from(u16::from_be_bytes([high, low])) % SLOTS;
+        // Zero is an empty slot.
+        let tag = identity.lock_id().cast_unsigned().max(1);
+        self.0[slot].swap(tag, Ordering::Relaxed) == tag
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::call::Operation;
+    use crate::key::IdempotencyKey;
+
+    fn identity(number: usize) -> Identity {
+        let key = IdempotencyKey::parse(number.to_string().as_bytes()).unwrap();
+        Identity::new(None, &Operation::named("test"), &key)
+    }
+
+    #[test]
+    fn identity_is_remembered_from_its_first_mark_on() {
+        let lately = Lately::new();
+        for number in 0..10 {
+            assert!(!lately.mark(&identity(number)), "{number} is new");
+            assert!(lately.mark(&identity(number)));
+        }
+    }
+
+    #[test]
+    fn old_identities_are_forgotten_and_none_is_confused_with_another() {
+        let lately = Lately::new();
+        for number in 0..10 * SLOTS {
+            assert!(!lately.mark(&identity(number)), "{number} is new");
+        }
+        let remembered = (0..10 * SLOTS).filter(|number| lately.mark(&identity(*number)));
+        assert!(remembered.count() < SLOTS);
+    }
+}
