@@ -87,7 +87,6 @@ const LEARN: &str = "SELECT (SELECT max(version) FROM idem.migrations), \
      (SELECT setting::bigint FROM pg_catalog.pg_settings WHERE name = 'statement_timeout'), \
      (SELECT setting::bigint FROM pg_catalog.pg_settings WHERE name = 'idle_in_transaction_session_timeout')";
 
-/// Any identity's lock would do.
 const TEST_LOCK: &str = "SELECT pg_catalog.count(*) FROM pg_catalog.pg_locks \
      WHERE locktype = 'advisory' AND pid = pg_catalog.pg_backend_pid() AND granted";
 
@@ -128,9 +127,9 @@ impl Setup {
     /// Whether the lock function locks; the unique index keeps the promise also if it doesn't.
     async fn test_lock(&self, lease: &mut Lease<Postgres>) -> Result<(), StoreError> {
         let try_lock = self.try_lock();
+        // A lock of this session alone: many instances may look at once.
         let sql = format!(
-            "BEGIN; SELECT {try_lock}({}); {TEST_LOCK}; ROLLBACK",
-            i64::MAX
+            "BEGIN; SELECT {try_lock}(pg_catalog.pg_backend_pid()); {TEST_LOCK}; ROLLBACK"
         );
         let rows = sqlx::raw_sql(sqlx::AssertSqlSafe(sql));
         let rows = rows.fetch_all(&mut **lease).await.map_err(store_error)?;
