@@ -1,20 +1,22 @@
 //! The databases that the suite runs on.
 
+use std::convert::identity;
 use std::fmt::Debug;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use idem_axum::StoreError;
+use idem_axum::{PostgresStore, StoreError};
 use idem_core::Store;
 use sqlx::Pool;
+use sqlx::postgres::PgConnectOptions;
 
 use crate::domain::Domain;
 
 mod postgres;
 mod sqlite;
 
-pub use self::postgres::Postgres;
+pub use self::postgres::{Postgres, RecordInCommit};
 pub use self::sqlite::Sqlite;
 
 /// sqlx's type for the database of a [`Database`].
@@ -70,6 +72,7 @@ pub trait Database: Sized + Send + Sync + 'static {
     /// The store of an instance, migrated.
     fn store(
         pool: Pool<Driver<Self>>,
+        choices: Choices,
     ) -> impl Future<Output = Result<Self::Store, StoreError>> + Send;
 
     /// How many sessions are left inside a transaction.
@@ -77,6 +80,19 @@ pub trait Database: Sized + Send + Sync + 'static {
 
     /// Removes it.
     fn remove(self) -> impl Future<Output = ()> + Send;
+}
+
+/// What an instance chooses where its database leaves it a choice.
+#[derive(Debug, Clone, Copy)]
+pub struct Choices {
+    /// Of the PostgreSQL store.
+    pub postgres: fn(PostgresStore) -> PostgresStore,
+}
+
+impl Default for Choices {
+    fn default() -> Self {
+        Self { postgres: identity }
+    }
 }
 
 /// How an instance connects to its database.
@@ -88,6 +104,8 @@ pub struct Wires {
     pub patience: Duration,
     /// What stands between the instance and the database server.
     pub through: Option<SocketAddr>,
+    /// What else is said at the start of a session of PostgreSQL.
+    pub session: fn(PgConnectOptions) -> PgConnectOptions,
 }
 
 impl Default for Wires {
@@ -96,6 +114,7 @@ impl Default for Wires {
             connections: 4,
             patience: Duration::from_secs(10),
             through: None,
+            session: identity,
         }
     }
 }

@@ -47,6 +47,7 @@ macro_rules! __databases {
     ($framework:ident [] $($rest:tt)*) => {
         $crate::__pair!($framework Sqlite $($rest)*);
         $crate::__pair!($framework Postgres $($rest)*);
+        $crate::__pair!($framework RecordInCommit $($rest)*);
     };
     ($framework:ident [$database:ident] $($rest:tt)*) => {
         $crate::__pair!($framework $database $($rest)*);

@@ -16,7 +16,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::client::Request;
 use crate::control::Control;
-use crate::database::{Database, Driver, Wires};
+use crate::database::{Choices, Database, Driver, Wires};
 use crate::domain::{App, Domain as _};
 use crate::framework::{Deploy, Framework};
 
@@ -43,6 +43,8 @@ pub struct World<F, D: Database> {
 pub struct Settings {
     /// Its connections.
     pub wires: Wires,
+    /// Its store's settings.
+    pub choices: Choices,
     /// Its engine's settings.
     pub config: Config,
     /// Which release of the service it is.
@@ -110,7 +112,8 @@ impl<F: Framework<D>, D: Database> World<F, D> {
     /// One more instance.
     pub async fn instance_with(&self, settings: Settings) -> Arc<Instance<D>> {
         let pool = self.database.connect(settings.wires).await;
-        let store = D::store(pool.clone()).await.expect("the store migrates");
+        let store = D::store(pool.clone(), settings.choices).await;
+        let store = store.expect("the store migrates");
         let engine = Engine::with_config(store, settings.config);
         let app = App {
             engine: engine.clone(),

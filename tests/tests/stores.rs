@@ -2,7 +2,7 @@
 
 use idem_core::Store;
 use idem_core::store::contract::Subject;
-use idem_tests::{Database, Domain as _, Driver, Wires};
+use idem_tests::{Choices, Database, Domain as _, Driver, Wires};
 use sqlx::Pool;
 
 mod sqlite {
@@ -24,7 +24,8 @@ impl<D: Database> Fresh<D> {
     async fn create() -> Self {
         let database = D::create().await;
         let pool = database.connect(Wires::default()).await;
-        let store = D::store(pool.clone()).await.expect("the store migrates");
+        let store = D::store(pool.clone(), Choices::default()).await;
+        let store = store.expect("the store migrates");
         Self {
             database,
             pool,

@@ -6,7 +6,7 @@ use idem_axum::{PostgresStore, StoreError};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection, PgPool};
 
-use super::{Database, Wires};
+use super::{Choices, Database, Wires};
 use crate::domain::{Domain as _, SCHEMA};
 
 /// The server on which every test creates a database of its own.
@@ -14,15 +14,24 @@ const SERVER: &str = "IDEM_TEST_POSTGRES_URL";
 
 /// A database on a server that is given.
 #[derive(Debug)]
-pub struct Postgres {
+pub struct Postgres<const RECORD_IN_COMMIT: bool = false> {
     server: PgConnectOptions,
     name: String,
 }
 
-impl Postgres {
+/// The same with stores that send a record in COMMIT's message.
+pub type RecordInCommit = Postgres<true>;
+
+impl<const RECORD_IN_COMMIT: bool> Postgres<RECORD_IN_COMMIT> {
     /// The address of the server.
     pub fn address(&self) -> (String, u16) {
         (self.server.get_host().to_owned(), self.server.get_port())
+    }
+
+    /// Gives a setting to the sessions that begin from now on.
+    pub async fn set(&self, setting: &str) {
+        self.administrate(&format!("ALTER DATABASE {} SET {setting}", self.name))
+            .await;
     }
 
     async fn administrate(&self, sql: &str) {
@@ -33,7 +42,7 @@ impl Postgres {
     }
 }
 
-impl Database for Postgres {
+impl<const RECORD_IN_COMMIT: bool> Database for Postgres<RECORD_IN_COMMIT> {
     type Connection = PgConnection;
     type Store = PostgresStore;
 
@@ -94,6 +103,7 @@ impl Database for Postgres {
         if let Some(address) = wires.through {
             options = options.host(&address.ip().to_string()).port(address.port());
         }
+        let options = (wires.session)(options);
         PgPoolOptions::new()
             .max_connections(wires.connections)
             .acquire_timeout(wires.patience)
@@ -102,8 +112,12 @@ impl Database for Postgres {
             .expect("the database can be reached")
     }
 
-    async fn store(pool: PgPool) -> Result<PostgresStore, StoreError> {
-        let store = PostgresStore::new(pool);
+    async fn store(pool: PgPool, choices: Choices) -> Result<PostgresStore, StoreError> {
+        let mut store = PostgresStore::new(pool);
+        if RECORD_IN_COMMIT {
+            store = store.with_record_in_commit();
+        }
+        let store = (choices.postgres)(store);
         store.migrate().await?;
         Ok(store)
     }

@@ -6,7 +6,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{SqliteConnection, SqlitePool};
 use tempfile::TempDir;
 
-use super::{Database, Wires};
+use super::{Choices, Database, Wires};
 use crate::domain::{Domain as _, SCHEMA};
 
 /// A temporary file in WAL mode.
@@ -78,7 +78,7 @@ impl Database for Sqlite {
             .expect("the file can be opened")
     }
 
-    async fn store(pool: SqlitePool) -> Result<SqliteStore, StoreError> {
+    async fn store(pool: SqlitePool, _: Choices) -> Result<SqliteStore, StoreError> {
         let store = SqliteStore::new(pool);
         store.migrate().await?;
         Ok(store)

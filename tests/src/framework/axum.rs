@@ -11,7 +11,7 @@ use idem_axum::Engine;
 use tokio::sync::oneshot;
 
 use super::{Deploy, Framework};
-use crate::database::{Database, Postgres, Sqlite};
+use crate::database::{Database, Postgres, RecordInCommit, Sqlite};
 use crate::domain::{App, Domain};
 
 mod extract;
@@ -40,6 +40,7 @@ macro_rules! serves {
 
 serves!(Sqlite, handlers::sqlite);
 serves!(Postgres, handlers::postgres);
+serves!(RecordInCommit, handlers::postgres);
 
 async fn serve(router: Router, listener: TcpListener, stop: oneshot::Receiver<()>) {
     let nonblocking = listener.set_nonblocking(true);
@@ -67,6 +68,9 @@ fn router<C: Domain>(deploy: Deploy) -> Router<App<C>> {
         .route("/effects", any(handlers::effect::<C>))
         .route("/patient", post(handlers::patient::<C>))
         .route("/hasty", post(handlers::hasty::<C>))
+        .route("/read-committed", post(handlers::read_committed::<C>))
+        .route("/repeatable-read", post(handlers::repeatable_read::<C>))
+        .route("/serializable", post(handlers::serializable::<C>))
         .route("/brief", post(handlers::brief::<C>))
         .route("/bounded", post(handlers::bounded::<C>))
         .route("/optional", post(handlers::optional::<C>))

@@ -96,9 +96,8 @@ async fn c4_identities_on_one_lock_wait_for_each_other_only<F: Framework<Postgre
 async fn o8_serialization_failure_at_commit_is_retriable<F: Framework<Postgres>>(
     world: &World<F, Postgres>,
 ) {
-    let serializable = "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I \
-         SET default_transaction_isolation = serializable', current_database()); END $$";
-    world.run(serializable).await;
+    let serializable = "default_transaction_isolation = serializable";
+    world.database.set(serializable).await;
     let instance = world.instance().await;
     let reads = Act::run("SELECT count(*) FROM effects");
     let scene = Scene::new([reads, Act::Insert, Act::Wait]);

@@ -128,9 +128,8 @@ impl Setup {
     async fn test_lock(&self, lease: &mut Lease<Postgres>) -> Result<(), StoreError> {
         let try_lock = self.try_lock();
         // A lock of this session alone: many instances may look at once.
-        let sql = format!(
-            "BEGIN; SELECT {try_lock}(pg_catalog.pg_backend_pid()); {TEST_LOCK}; ROLLBACK"
-        );
+        let sql =
+            format!("BEGIN; SELECT {try_lock}(pg_catalog.pg_backend_pid()); {TEST_LOCK}; ROLLBACK");
         let rows = sqlx::raw_sql(sqlx::AssertSqlSafe(sql));
         let rows = rows.fetch_all(&mut **lease).await.map_err(store_error)?;
         let [locked, locks] = rows.as_slice() else {

@@ -48,6 +48,9 @@ promises! {
     unscoped(ttl = "24h", unscoped);
     named(ttl = "24h", scope = "tenant", operation = "named_effect");
     raw(ttl = "24h", scope = "tenant", fingerprint = "raw");
+    read_committed(ttl = "24h", scope = "tenant", isolation = "read committed");
+    repeatable_read(ttl = "24h", scope = "tenant", isolation = "repeatable read");
+    serializable(ttl = "24h", scope = "tenant", isolation = "serializable");
 }
 
 /// Handlers that differ in their body alone.

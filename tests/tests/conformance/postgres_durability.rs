@@ -1,0 +1,147 @@
+//! What PostgreSQL's COMMIT of a protected request outlives, whatever the session says.
+
+use idem_axum::PostgresStore;
+use idem_tests::{
+    Act, Choices, Framework, Postgres, Reply, Request, Scene, Settings, World, conformance,
+};
+
+conformance![
+    on Postgres:
+    durable_commit_is_on_where_the_session_has_less,
+    durable_commit_is_on_with_its_record_in_commit,
+    durable_commit_is_on_for_a_failure_and_for_its_retry,
+    durable_commit_is_on_without_a_key,
+    durable_commit_is_on_whatever_the_handler_sets,
+    durable_commit_is_never_weaker_than_the_session,
+    durability_can_be_left_to_the_session,
+    commit_waits_for_a_standby_without_a_limit,
+];
+
+/// Deferred triggers run inside COMMIT, and note what it is made with.
+const NOTES: &str = "CREATE TABLE notes (durability TEXT, patience TEXT); \
+     CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+     INSERT INTO notes VALUES (current_setting('synchronous_commit'), \
+     current_setting('statement_timeout')); RETURN NULL; END $$; \
+     CREATE CONSTRAINT TRIGGER noted AFTER INSERT ON effects \
+     DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION note();";
+
+const NOTES_OF_RECORDS: &str = "CREATE CONSTRAINT TRIGGER noted AFTER INSERT OR UPDATE \
+     ON idem.records DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION note();";
+
+/// An instance whose sessions have this setting, and whose commits are noted.
+async fn noted<F: Framework<Postgres>>(
+    world: &World<F, Postgres>,
+    setting: &str,
+    postgres: fn(PostgresStore) -> PostgresStore,
+) -> Request {
+    world.database.set(setting).await;
+    let settings = Settings {
+        choices: Choices { postgres },
+        ..Settings::default()
+    };
+    let instance = world.instance_with(settings).await;
+    world.run(NOTES).await;
+    world.run(NOTES_OF_RECORDS).await;
+    instance.post("/effects").effect("a")
+}
+
+/// The values that were noted, each once.
+async fn durabilities<F: Framework<Postgres>>(world: &World<F, Postgres>) -> String {
+    world
+        .text("SELECT string_agg(DISTINCT durability, ' ') FROM notes")
+        .await
+}
+
+const OFF: &str = "synchronous_commit = off";
+
+async fn durable_commit_is_on_where_the_session_has_less<F: Framework<Postgres>>(
+    world: &World<F, Postgres>,
+) {
+    let request = noted(world, OFF, |store| store).await;
+    request.key("k").send().await.assert_executed(201);
+    assert_eq!(durabilities(world).await, "on");
+}
+
+async fn durable_commit_is_on_with_its_record_in_commit<F: Framework<Postgres>>(
+    world: &World<F, Postgres>,
+) {
+    let request = noted(world, OFF, PostgresStore::with_record_in_commit).await;
+    request.key("k").send().await.assert_executed(201);
+    assert_eq!(durabilities(world).await, "on");
+}
+
+async fn durable_commit_is_on_for_a_failure_and_for_its_retry<F: Framework<Postgres>>(
+    world: &World<F, Postgres>,
+) {
+    let request = noted(world, OFF, |store| store).await.key("k");
+    let fails = Scene::effect().answer(Reply::new(500));
+    world.control.play([fails]);
+    request.send().await.assert_executed(500);
+    request.send().await.assert_executed(201);
+    assert_eq!(world.number("SELECT count(*) FROM notes").await, 3);
+    assert_eq!(durabilities(world).await, "on");
+}
+
+async fn durable_commit_is_on_without_a_key<F: Framework<Postgres>>(world: &World<F, Postgres>) {
+    for store in [
+        |store| store,
+        PostgresStore::with_record_in_commit as fn(_) -> _,
+    ] {
+        world.database.set(OFF).await;
+        let settings = Settings {
+            choices: Choices { postgres: store },
+            ..Settings::default()
+        };
+        let instance = world.instance_with(settings).await;
+        world.run("DROP TABLE IF EXISTS notes").await;
+        world.run("DROP FUNCTION IF EXISTS note CASCADE").await;
+        world.run(NOTES).await;
+        let request = instance.post("/optional").effect("a");
+        request.send().await.assert_executed(201);
+        assert_eq!(durabilities(world).await, "on");
+    }
+    assert_eq!(world.records().await, 0);
+}
+
+async fn durable_commit_is_on_whatever_the_handler_sets<F: Framework<Postgres>>(
+    world: &World<F, Postgres>,
+) {
+    let request = noted(world, "synchronous_commit = on", |store| store).await;
+    let weakens = Act::run("SET LOCAL synchronous_commit = off");
+    world.control.play([Scene::new([Act::Insert, weakens])]);
+    request.key("k").send().await.assert_executed(201);
+    assert_eq!(durabilities(world).await, "on");
+}
+
+async fn durable_commit_is_never_weaker_than_the_session<F: Framework<Postgres>>(
+    world: &World<F, Postgres>,
+) {
+    let setting = "synchronous_commit = remote_apply";
+    let request = noted(world, setting, |store| store).await;
+    request.key("k").send().await.assert_executed(201);
+    assert_eq!(durabilities(world).await, "remote_apply");
+}
+
+async fn durability_can_be_left_to_the_session<F: Framework<Postgres>>(world: &World<F, Postgres>) {
+    for store in [
+        PostgresStore::with_session_durability as fn(_) -> _,
+        |store| store.with_session_durability().with_record_in_commit(),
+    ] {
+        world.run("DROP TABLE IF EXISTS notes").await;
+        world.run("DROP FUNCTION IF EXISTS note CASCADE").await;
+        let request = noted(world, OFF, store).await;
+        let key = format!("k{}", world.control.entries());
+        request.key(key).send().await.assert_executed(201);
+        assert_eq!(durabilities(world).await, "off");
+    }
+}
+
+async fn commit_waits_for_a_standby_without_a_limit<F: Framework<Postgres>>(
+    world: &World<F, Postgres>,
+) {
+    let setting = "statement_timeout = '5s'";
+    let request = noted(world, setting, |store| store).await;
+    request.key("k").send().await.assert_executed(201);
+    let patience = "SELECT string_agg(DISTINCT patience, ' ') FROM notes";
+    assert_eq!(world.text(patience).await, "0");
+}
