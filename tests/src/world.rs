@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::future::{join_all, try_join_all};
-use idem_axum::{Config, Engine};
+use idem_axum::{Config, Engine, PostgresStore};
 use sqlx::Pool;
 use sqlx::pool::PoolConnection;
 use tokio::sync::oneshot;
@@ -49,6 +49,16 @@ pub struct Settings {
     pub config: Config,
     /// Which release of the service it is.
     pub deploy: Deploy,
+}
+
+impl Settings {
+    /// With these settings of a PostgreSQL store.
+    pub fn of_store(postgres: fn(PostgresStore) -> PostgresStore) -> Self {
+        Self {
+            choices: Choices { postgres },
+            ..Self::default()
+        }
+    }
 }
 
 /// One instance of the service: a pool, an engine and a server of its own.

@@ -35,10 +35,9 @@ impl Recorded {
         store: fn(PostgresStore) -> PostgresStore,
     ) -> Self {
         let recorder = Recorder::to(world.database.address()).await;
-        let mut settings = Settings::default();
+        let mut settings = Settings::of_store(store);
         settings.wires.connections = 1;
         settings.wires.through = Some(recorder.address);
-        settings.choices.postgres = store;
         let instance = world.instance_with(settings).await;
         let this = Self { recorder, instance };
         let fails = Scene::effect().answer(Reply::new(422));

@@ -1,9 +1,9 @@
 //! What PostgreSQL's COMMIT of a protected request outlives, whatever the session says.
 
+use std::convert::identity;
+
 use idem_axum::PostgresStore;
-use idem_tests::{
-    Act, Choices, Framework, Postgres, Reply, Request, Scene, Settings, World, conformance,
-};
+use idem_tests::{Act, Framework, Postgres, Reply, Request, Scene, Settings, World, conformance};
 
 conformance![
     on Postgres:
@@ -35,11 +35,7 @@ async fn noted<F: Framework<Postgres>>(
     postgres: fn(PostgresStore) -> PostgresStore,
 ) -> Request {
     world.database.set(setting).await;
-    let settings = Settings {
-        choices: Choices { postgres },
-        ..Settings::default()
-    };
-    let instance = world.instance_with(settings).await;
+    let instance = world.instance_with(Settings::of_store(postgres)).await;
     world.run(NOTES).await;
     world.run(NOTES_OF_RECORDS).await;
     instance.post("/effects").effect("a")
@@ -83,16 +79,9 @@ async fn durable_commit_is_on_for_a_failure_and_for_its_retry<F: Framework<Postg
 }
 
 async fn durable_commit_is_on_without_a_key<F: Framework<Postgres>>(world: &World<F, Postgres>) {
-    for store in [
-        |store| store,
-        PostgresStore::with_record_in_commit as fn(_) -> _,
-    ] {
+    for store in [identity as fn(_) -> _, PostgresStore::with_record_in_commit] {
         world.database.set(OFF).await;
-        let settings = Settings {
-            choices: Choices { postgres: store },
-            ..Settings::default()
-        };
-        let instance = world.instance_with(settings).await;
+        let instance = world.instance_with(Settings::of_store(store)).await;
         world.run("DROP TABLE IF EXISTS notes").await;
         world.run("DROP FUNCTION IF EXISTS note CASCADE").await;
         world.run(NOTES).await;
@@ -123,10 +112,9 @@ async fn durable_commit_is_never_weaker_than_the_session<F: Framework<Postgres>>
 }
 
 async fn durability_can_be_left_to_the_session<F: Framework<Postgres>>(world: &World<F, Postgres>) {
-    for store in [
-        PostgresStore::with_session_durability as fn(_) -> _,
-        |store| store.with_session_durability().with_record_in_commit(),
-    ] {
+    let bound = |store: PostgresStore| store.with_session_durability();
+    let fused = |store: PostgresStore| store.with_session_durability().with_record_in_commit();
+    for store in [bound as fn(_) -> _, fused] {
         world.run("DROP TABLE IF EXISTS notes").await;
         world.run("DROP FUNCTION IF EXISTS note CASCADE").await;
         let request = noted(world, OFF, store).await;

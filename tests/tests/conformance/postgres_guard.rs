@@ -5,7 +5,7 @@ use std::sync::Arc;
 use idem_axum::PostgresStore;
 use idem_core::{IdempotencyKey, Operation};
 use idem_tests::{
-    Act, Framework, Instance, Postgres, Reply, Scene, Settings, Wires, World, conformance,
+    Act, Database as _, Framework, Instance, Postgres, Reply, Scene, Settings, World, conformance,
 };
 
 conformance![
@@ -22,14 +22,8 @@ conformance![
 ];
 
 fn guarded(postgres: fn(PostgresStore) -> PostgresStore) -> Settings {
-    let mut settings = Settings {
-        wires: Wires {
-            session: PostgresStore::guard,
-            ..Wires::default()
-        },
-        ..Settings::default()
-    };
-    settings.choices.postgres = postgres;
+    let mut settings = Settings::of_store(postgres);
+    settings.wires.session = PostgresStore::guard;
     settings
 }
 

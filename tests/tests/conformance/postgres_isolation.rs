@@ -2,8 +2,8 @@
 
 use idem_axum::PostgresStore;
 use idem_tests::{
-    Act, Choices, Framework, Postgres, Reply, Request, Scene, Settings, World, answers,
-    assert_one_executed, conformance,
+    Act, Framework, Postgres, Reply, Request, Scene, Settings, World, answers, assert_one_executed,
+    conformance,
 };
 
 conformance![
@@ -67,12 +67,7 @@ async fn o8_write_skew_on_a_serializable_endpoint_is_retriable<F: Framework<Post
 async fn o8_write_skew_with_its_record_in_commit_is_retriable<F: Framework<Postgres>>(
     world: &World<F, Postgres>,
 ) {
-    let settings = Settings {
-        choices: Choices {
-            postgres: PostgresStore::with_record_in_commit,
-        },
-        ..Settings::default()
-    };
+    let settings = Settings::of_store(PostgresStore::with_record_in_commit);
     let instance = world.instance_with(settings).await;
     one_of_two_fails(world, &instance.post("/serializable"), skew()).await;
 }

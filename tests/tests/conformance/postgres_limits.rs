@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use idem_axum::{PostgresStore, TimeLimit};
-use idem_tests::{Act, Choices, Framework, Postgres, Reply, Scene, Settings, World, conformance};
+use idem_tests::{Act, Framework, Postgres, Reply, Scene, Settings, World, conformance};
 
 conformance![
     on Postgres:
@@ -18,13 +18,6 @@ conformance![
     limit_of_a_request_without_a_key_is_the_same,
 ];
 
-fn choosing(postgres: fn(PostgresStore) -> PostgresStore) -> Settings {
-    Settings {
-        choices: Choices { postgres },
-        ..Settings::default()
-    }
-}
-
 fn briefly(store: PostgresStore) -> PostgresStore {
     store.with_time_limit(TimeLimit::Fixed(Duration::from_millis(300)))
 }
@@ -35,8 +28,8 @@ async fn frees_the_key<F: Framework<Postgres>>(
     postgres: fn(PostgresStore) -> PostgresStore,
     reply: Reply,
 ) {
-    let frozen = world.instance_with(choosing(postgres)).await;
-    let other = world.instance_with(choosing(postgres)).await;
+    let frozen = world.instance_with(Settings::of_store(postgres)).await;
+    let other = world.instance_with(Settings::of_store(postgres)).await;
     let request = frozen.post("/patient").key("k").effect("a");
     world.control.play([Scene::gated().answer(reply)]);
     let pending = request.start();
@@ -80,7 +73,7 @@ async fn limit_frees_the_key_of_an_attempt_that_was_to_fail<F: Framework<Postgre
 }
 
 async fn limit_cancels_a_statement<F: Framework<Postgres>>(world: &World<F, Postgres>) {
-    let instance = world.instance_with(choosing(briefly)).await;
+    let instance = world.instance_with(Settings::of_store(briefly)).await;
     let request = instance.post("/effects").key("k").effect("a");
     let slow = Act::run("SELECT pg_sleep(10)");
     world.control.play([Scene::new([Act::Insert, slow])]);
@@ -107,7 +100,7 @@ async fn limits<F: Framework<Postgres>>(
          current_setting('idle_in_transaction_session_timeout')",
     );
     world.control.play([Scene::new([notes])]);
-    let instance = world.instance_with(choosing(postgres)).await;
+    let instance = world.instance_with(Settings::of_store(postgres)).await;
     let request = instance.post(path).effect("a");
     let request = if path == "/optional" {
         request
