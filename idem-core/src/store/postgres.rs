@@ -446,6 +446,8 @@ fn write_error(
         Some("23505") if records => SettleError::Superseded,
         // The state is null: the setting that the claim made is gone, and its transaction with it.
         Some("23502") if records => SettleError::Ended,
+        // So does a guarded session say it: the transaction is none that writes.
+        Some("25006") => SettleError::Ended,
         Some("25P02" | "25P01") => settle_error(error),
         _ => otherwise(error),
     }
