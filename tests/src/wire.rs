@@ -9,8 +9,8 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-/// COMMIT as sqlx sends it.
-const COMMIT: &[u8] = b"COMMIT\0";
+/// COMMIT as sqlx sends it, and as a message with a record ends.
+const COMMITS: [&[u8]; 2] = [b"COMMIT\0", b"COMMIT AND CHAIN\0"];
 
 /// What PostgreSQL reports when a claim fails because there is a record.
 const RECORDED: &[u8] = b"CID002\0";
@@ -113,7 +113,8 @@ async fn requests(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, state: &State
     let mut buffer = vec![0; 64 * 1024];
     while let Ok(length @ 1..) = from.read(&mut buffer).await {
         let bytes = &buffer[..length];
-        let commits = bytes.windows(COMMIT.len()).any(|window| window == COMMIT);
+        let has = |text: &&[u8]| bytes.windows(text.len()).any(|window| window == *text);
+        let commits = COMMITS.iter().any(has);
         if commits && lock(&state.cut).is_some_and(|cut| cut == Cut::Before) {
             broken(state);
             return;

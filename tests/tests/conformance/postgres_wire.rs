@@ -26,16 +26,16 @@ conformance![
 ];
 
 /// An instance whose connections go through a wire that can be cut.
-async fn wired<F: Framework<Postgres>>(
-    world: &World<F, Postgres>,
-) -> (Wire, Arc<Instance<Postgres>>) {
+pub(crate) async fn wired<F: Framework<Postgres<FUSED>>, const FUSED: bool>(
+    world: &World<F, Postgres<FUSED>>,
+) -> (Wire, Arc<Instance<Postgres<FUSED>>>) {
     wired_with(world, Config::new()).await
 }
 
-async fn wired_with<F: Framework<Postgres>>(
-    world: &World<F, Postgres>,
+async fn wired_with<F: Framework<Postgres<FUSED>>, const FUSED: bool>(
+    world: &World<F, Postgres<FUSED>>,
     config: Config,
-) -> (Wire, Arc<Instance<Postgres>>) {
+) -> (Wire, Arc<Instance<Postgres<FUSED>>>) {
     let wire = Wire::to(world.database.address()).await;
     let settings = Settings {
         wires: Wires {
