@@ -23,6 +23,8 @@ mod postgres_fused;
 mod postgres_guard;
 mod postgres_isolation;
 mod postgres_limits;
+mod postgres_plain;
+mod postgres_setup;
 mod postgres_wire;
 mod r;
 mod s;
