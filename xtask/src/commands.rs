@@ -1,5 +1,6 @@
 //! The command line.
 
+mod bench;
 mod cargo;
 mod ci;
 mod serve;
@@ -47,6 +48,12 @@ enum Task {
     },
     /// Checks everything: format, lints, documentation and tests.
     Ci,
+    /// Measures what idem costs, prints the report, and writes it to `target/bench.md`.
+    Bench {
+        /// Arguments for the benchmark: `--quick`, and `--only` with a part of a title.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
     /// Starts a throw-away server, prints its URL, and keeps it until Ctrl-C.
     Serve {
         /// Which server.
@@ -60,6 +67,7 @@ fn run(task: &Task) -> Result<ExitCode> {
     match task {
         Task::Test { arguments } => test::run(arguments),
         Task::Ci => ci::run(),
+        Task::Bench { arguments } => bench::run(arguments),
         Task::Serve { kind } => serve::run(*kind),
     }
 }
@@ -90,7 +98,7 @@ mod tests {
         let line = ["xtask", "test"].iter().chain(line).map(OsString::from);
         match Cli::parse_from(keep_first_double_dash(line)).task {
             Task::Test { arguments } => arguments,
-            Task::Ci | Task::Serve { .. } => panic!("another task"),
+            Task::Ci | Task::Bench { .. } | Task::Serve { .. } => panic!("another task"),
         }
     }
 

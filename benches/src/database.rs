@@ -1,0 +1,142 @@
+//! The databases that are measured, each made for one run and removed at its end.
+
+use std::future::Future;
+
+use anyhow::Result;
+use idem_axum::{Open, Transaction};
+use sqlx::{Pool, SqliteConnection};
+
+use crate::business::Ledger;
+use crate::contestant::{Floor, Leases, Responses};
+
+mod postgres;
+mod sqlite;
+
+pub(crate) use self::postgres::Cluster;
+pub(crate) use self::sqlite::File;
+
+/// Implements a trait for both connections: PostgreSQL and SQLite understand the same statements,
+/// but sqlx has no bound that says so.
+macro_rules! on_both {
+    ($trait:ident { $($items:tt)* }) => {
+        impl $trait for sqlx::PgConnection {
+            $($items)*
+        }
+
+        impl $trait for sqlx::SqliteConnection {
+            $($items)*
+        }
+    };
+}
+
+pub(crate) use on_both;
+
+/// How many connections every pool has.
+pub(crate) const CONNECTIONS: u32 = 16;
+
+/// sqlx's type for the pool of a connection.
+pub(crate) type PoolOf<C> = Pool<<C as sqlx::Connection>::Database>;
+
+/// A connection that every contestant can work on.
+pub(crate) trait Bank:
+    sqlx::Connection
+    + Transaction<Connection = Self>
+    + for<'c> Open<'c>
+    + Ledger
+    + Floor
+    + Responses
+    + Leases
+    + Sql
+    + 'static
+{
+    /// The database's name.
+    const NAME: &'static str;
+
+    /// Begins a transaction that is going to write.
+    const BEGIN: &'static str;
+
+    /// Empties the tables that grow.
+    const EMPTY: &'static str;
+
+    /// Counts idem's records.
+    const COUNT_RECORDS: &'static str;
+
+    /// idem's store as it is by default.
+    fn store(pool: PoolOf<Self>) -> Self::Store;
+
+    /// idem's store with the record in COMMIT's message, where the database has that.
+    fn fused_store(pool: PoolOf<Self>) -> Option<Self::Store>;
+
+    /// Creates idem's tables.
+    fn migrate(store: &Self::Store) -> impl Future<Output = Result<()>> + Send;
+}
+
+impl Bank for sqlx::PgConnection {
+    const NAME: &'static str = "PostgreSQL";
+    const BEGIN: &'static str = "BEGIN";
+    const EMPTY: &'static str = "TRUNCATE payments, outbox, floor_records, idempotency, \
+         lease_records, idem.records";
+    const COUNT_RECORDS: &'static str = "SELECT count(*) FROM idem.records";
+
+    fn store(pool: PoolOf<Self>) -> Self::Store {
+        crate::contestant::idem::postgres_store(pool)
+    }
+
+    fn fused_store(pool: PoolOf<Self>) -> Option<Self::Store> {
+        Some(crate::contestant::idem::fused_store(pool))
+    }
+
+    async fn migrate(store: &Self::Store) -> Result<()> {
+        Ok(store.migrate().await?)
+    }
+}
+
+impl Bank for SqliteConnection {
+    const NAME: &'static str = "SQLite";
+    const BEGIN: &'static str = "BEGIN IMMEDIATE";
+    const EMPTY: &'static str = "DELETE FROM payments; DELETE FROM outbox; \
+         DELETE FROM floor_records; DELETE FROM idempotency; DELETE FROM lease_records; \
+         DELETE FROM idem_records";
+    const COUNT_RECORDS: &'static str = "SELECT count(*) FROM idem_records";
+
+    fn store(pool: PoolOf<Self>) -> Self::Store {
+        crate::contestant::idem::sqlite_store(pool)
+    }
+
+    fn fused_store(_: PoolOf<Self>) -> Option<Self::Store> {
+        None
+    }
+
+    async fn migrate(store: &Self::Store) -> Result<()> {
+        Ok(store.migrate().await?)
+    }
+}
+
+/// Statements of the benchmark itself.
+pub(crate) trait Sql {
+    /// Runs a script.
+    fn run(&mut self, script: &'static str) -> impl Future<Output = sqlx::Result<()>> + Send;
+
+    /// Asks for a number.
+    fn number(&mut self, query: &'static str) -> impl Future<Output = sqlx::Result<i64>> + Send;
+
+    /// Asks for a text.
+    fn text(&mut self, query: &'static str) -> impl Future<Output = sqlx::Result<String>> + Send;
+}
+
+on_both! {
+    Sql {
+        async fn run(&mut self, script: &'static str) -> sqlx::Result<()> {
+            sqlx::raw_sql(script).execute(self).await?;
+            Ok(())
+        }
+
+        async fn number(&mut self, query: &'static str) -> sqlx::Result<i64> {
+            sqlx::query_scalar(query).fetch_one(self).await
+        }
+
+        async fn text(&mut self, query: &'static str) -> sqlx::Result<String> {
+            sqlx::query_scalar(query).fetch_one(self).await
+        }
+    }
+}

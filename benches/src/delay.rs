@@ -1,0 +1,112 @@
+//! A network between the service and its database: a proxy that holds what clients send.
+
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use sqlx::PgPool;
+
+/// What a round trip takes longer.
+const ROUND_TRIP: Duration = Duration::from_micros(500);
+
+/// A TCP proxy that adds a delay to every round trip.
+///
+/// It has threads of its own and sleeps in them: tokio's timers count milliseconds.
+#[derive(Debug)]
+pub(crate) struct Delay {
+    address: SocketAddr,
+    /// Nanoseconds; less than the delay, because the proxy itself takes time as well.
+    hold: Arc<AtomicU64>,
+}
+
+impl Delay {
+    /// Starts a proxy in front of a server. It ends with the process.
+    pub(crate) fn start(server: SocketAddr) -> Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let address = listener.local_addr()?;
+        let hold = Arc::new(AtomicU64::new(nanoseconds(ROUND_TRIP)));
+        let held = Arc::clone(&hold);
+        thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                // A client whose server is gone sees its connection end.
+                let _ = relay(client, server, &held);
+            }
+        });
+        Ok(Self { address, hold })
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Shortens the hold by what the proxy takes itself, and says what a round trip takes longer.
+    pub(crate) async fn calibrate(&self, direct: &PgPool, delayed: &PgPool) -> Result<Duration> {
+        let mut added = self.measure(direct, delayed).await?;
+        for _ in 0..2 {
+            let hold = Duration::from_nanos(self.hold.load(Ordering::Relaxed));
+            let hold = (hold + ROUND_TRIP).saturating_sub(added);
+            self.hold.store(nanoseconds(hold), Ordering::Relaxed);
+            added = self.measure(direct, delayed).await?;
+        }
+        Ok(added)
+    }
+
+    async fn measure(&self, direct: &PgPool, delayed: &PgPool) -> Result<Duration> {
+        let without = round_trip(direct).await?;
+        Ok(round_trip(delayed).await?.saturating_sub(without))
+    }
+}
+
+/// The median of many.
+async fn round_trip(pool: &PgPool) -> Result<Duration> {
+    const COUNT: usize = 201;
+    let mut connection = pool.acquire().await?;
+    let mut times = Vec::with_capacity(COUNT);
+    for _ in 0..COUNT {
+        let start = Instant::now();
+        sqlx::query("SELECT 1").execute(&mut *connection).await?;
+        times.push(start.elapsed());
+    }
+    times.sort_unstable();
+    Ok(times[COUNT / 2])
+}
+
+fn relay(client: TcpStream, server: SocketAddr, hold: &Arc<AtomicU64>) -> Result<()> {
+    let server = TcpStream::connect(server)?;
+    client.set_nodelay(true)?;
+    server.set_nodelay(true)?;
+    let (there, back) = (client.try_clone()?, server.try_clone()?);
+    let hold = Arc::clone(hold);
+    thread::spawn(move || {
+        forward(there, server, || {
+            Duration::from_nanos(hold.load(Ordering::Relaxed))
+        })
+    });
+    thread::spawn(move || forward(back, client, || Duration::ZERO));
+    Ok(())
+}
+
+/// Copies until one side ends, and ends the other.
+fn forward(mut from: TcpStream, mut to: TcpStream, hold: impl Fn() -> Duration) {
+    let mut buffer = vec![0; 64 * 1024];
+    while let Ok(length @ 1..) = from.read(&mut buffer) {
+        let hold = hold();
+        if !hold.is_zero() {
+            thread::sleep(hold);
+        }
+        if to.write_all(&buffer[..length]).is_err() {
+            break;
+        }
+    }
+    let _ = to.shutdown(Shutdown::Both);
+    let _ = from.shutdown(Shutdown::Both);
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}

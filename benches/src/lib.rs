@@ -1,0 +1,184 @@
+//! What a protected handler costs, as ratios to an unprotected one.
+//!
+//! Everything is compared within one run, in short slices by turns, so that whatever the machine
+//! does beside it happens to all contestants. [`run`] measures and gives the report as Markdown.
+
+mod business;
+mod contestant;
+mod database;
+mod delay;
+mod goals;
+mod load;
+mod machine;
+mod plan;
+mod race;
+mod report;
+
+use std::fmt::Write as _;
+use std::time::Instant;
+
+use anyhow::{Context as _, Result};
+use sqlx::PgConnection;
+
+use crate::database::{Bank, Cluster, File};
+use crate::delay::Delay;
+use crate::goals::Goals;
+use crate::plan::{Network, Pace, Scenario};
+use crate::race::Ground;
+use crate::report::milliseconds;
+
+/// What to measure.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Two minutes in place of eleven.
+    pub quick: bool,
+    /// Only the parts whose titles contain this, whatever the case.
+    pub only: Option<String>,
+}
+
+impl Options {
+    fn wants(&self, title: &str) -> bool {
+        let only = self.only.as_deref().unwrap_or_default().to_lowercase();
+        title.to_lowercase().contains(&only)
+    }
+
+    fn pace(&self) -> Pace {
+        if self.quick { Pace::QUICK } else { Pace::FULL }
+    }
+}
+
+/// Measures, and gives the report.
+///
+/// It makes databases of its own on the server that `IDEM_TEST_POSTGRES_URL` names, and drops
+/// them, also if it fails or is interrupted.
+///
+/// # Errors
+///
+/// If the server can't be reached, or a contestant did anything but what was asked of it.
+pub async fn run(options: Options) -> Result<String> {
+    let cluster = std::sync::Arc::new(Cluster::from_environment()?);
+    let measuring = {
+        let cluster = std::sync::Arc::clone(&cluster);
+        // A task of its own, so that a panic leaves nothing behind either.
+        tokio::spawn(async move { Run::new(options).all(&cluster).await })
+    };
+    let abort = measuring.abort_handle();
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    let report = tokio::select! {
+        done = measuring => done.context("the measurement broke off").flatten(),
+        _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
+        _ = terminate.recv() => Err(anyhow::anyhow!("interrupted")),
+    };
+    abort.abort();
+    cluster.remove().await?;
+    report
+}
+
+/// The report as it grows.
+struct Run {
+    options: Options,
+    start: Instant,
+    goals: Goals,
+    facts: Vec<machine::Fact>,
+    body: String,
+}
+
+impl Run {
+    fn new(options: Options) -> Self {
+        Self {
+            options,
+            start: Instant::now(),
+            goals: Goals::new(),
+            facts: machine::facts(),
+            body: String::new(),
+        }
+    }
+
+    async fn all(mut self, cluster: &Cluster) -> Result<String> {
+        self.postgres(cluster).await?;
+        self.sqlite().await?;
+        Ok(self.report())
+    }
+
+    async fn postgres(&mut self, cluster: &Cluster) -> Result<()> {
+        let database = cluster.create().await?;
+        let delay = Delay::start(cluster.address().await?)?;
+        let direct = database.pool(None).await?;
+        let delayed = database.pool(Some(delay.address())).await?;
+        let facts = machine::postgres(&mut *direct.acquire().await?).await?;
+        self.facts.extend(facts);
+        let added = delay.calibrate(&direct, &delayed).await?;
+        self.facts.push((
+            "network",
+            format!("{} ms more for `SELECT 1`, median", milliseconds(added)),
+        ));
+        for scenario in plan::postgres(self.options.quick) {
+            let pool = match scenario.network {
+                Network::Loopback => direct.clone(),
+                Network::Delayed => delayed.clone(),
+            };
+            let ground = Ground::<PgConnection> {
+                pool,
+                direct: direct.clone(),
+            };
+            self.race(&ground, &scenario).await?;
+        }
+        Ok(())
+    }
+
+    async fn sqlite(&mut self) -> Result<()> {
+        let file = File::create().await?;
+        let pool = file.pool().await?;
+        let facts = machine::sqlite(&mut *pool.acquire().await?).await?;
+        self.facts.extend(facts);
+        let direct = pool.clone();
+        let ground = Ground::<sqlx::SqliteConnection> { pool, direct };
+        for scenario in plan::sqlite(self.options.quick) {
+            self.race(&ground, &scenario).await?;
+        }
+        Ok(())
+    }
+
+    async fn race<C: Bank>(&mut self, ground: &Ground<C>, scenario: &Scenario) -> Result<()> {
+        let title = format!("{}, {scenario}", C::NAME);
+        if !self.options.wants(&title) {
+            return Ok(());
+        }
+        self.announce(&title);
+        let tallies = race::run(ground, scenario, self.options.pace()).await;
+        let tallies = tallies.with_context(|| title.clone())?;
+        if C::NAME == PgConnection::NAME {
+            self.goals.of_race(scenario, &tallies);
+        }
+        self.section(&title, &report::race(&tallies).to_string());
+        Ok(())
+    }
+
+    fn announce(&self, title: &str) {
+        eprintln!("{:4} s  {title}", self.start.elapsed().as_secs());
+    }
+
+    fn section(&mut self, title: &str, text: &str) {
+        let _ = write!(self.body, "\n## {title}\n\n{text}");
+    }
+
+    fn report(self) -> String {
+        let facts = self.facts.iter();
+        let facts: String = facts
+            .map(|(name, value)| format!("- {name}: {value}\n"))
+            .collect();
+        let kind = if self.options.quick { "quick" } else { "full" };
+        let only = self.options.only.map(|only| format!(", only \"{only}\""));
+        format!(
+            "# Benchmark of idem\n\nA {kind} run{}, {} s. {LEGEND}\n\n## Goals\n\n{}\n## Machine\n\n{facts}{}",
+            only.unwrap_or_default(),
+            self.start.elapsed().as_secs(),
+            self.goals.table(),
+            self.body,
+        )
+    }
+}
+
+const LEGEND: &str = "Ratios are throughputs, to the first line of a table: the median of \
+     the rounds, and beside it the least and the greatest. Clients, service and database \
+     share the machine. \"Saturated\" is 64 clients on loopback.";

@@ -1,0 +1,176 @@
+//! Load: clients in a closed loop, for a fixed time.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use uuid::Uuid;
+
+use crate::business::CUSTOMERS;
+
+mod http;
+mod store;
+
+pub(crate) use self::http::{HttpClient, Service};
+pub(crate) use self::store::StoreClient;
+
+/// Of a mixed load, one request in so many is a replay.
+const MIXED: usize = 20;
+
+/// How many keys a replaying client has to choose from.
+pub(crate) const RECORDED: usize = 128;
+
+/// A request: a key, and which customer sends it.
+#[derive(Debug, Clone)]
+pub(crate) struct Ask {
+    pub(crate) key: String,
+    pub(crate) customer: usize,
+}
+
+impl Ask {
+    /// A request with a new key.
+    pub(crate) fn fresh() -> Self {
+        let key = Uuid::new_v4();
+        let customer = key.as_u128() % CUSTOMERS.unsigned_abs() as u128;
+        Self {
+            key: key.to_string(),
+            customer: usize::try_from(customer).unwrap_or_default(),
+        }
+    }
+}
+
+/// Whether a request was executed or answered from a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Answer {
+    Executed,
+    Replayed,
+}
+
+/// Somebody who sends one request at a time.
+pub(crate) trait Client: Send + 'static {
+    /// Sends a request and checks the answer.
+    fn call(&mut self, ask: &Ask) -> impl Future<Output = Result<Answer>> + Send;
+}
+
+/// Which keys clients send.
+#[derive(Debug, Clone)]
+pub(crate) enum Load {
+    /// A new one every time.
+    Fresh,
+    /// Ones that are recorded.
+    Replay(Arc<[Ask]>),
+    /// 95 % new ones, 5 % recorded ones.
+    Mixed(Arc<[Ask]>),
+}
+
+impl Load {
+    fn ask(&self, number: usize) -> (Ask, Answer) {
+        let recorded = |asks: &[Ask]| (asks[number % asks.len()].clone(), Answer::Replayed);
+        match self {
+            Self::Replay(asks) => recorded(asks),
+            Self::Mixed(asks) if number.is_multiple_of(MIXED) => recorded(asks),
+            Self::Fresh | Self::Mixed(_) => (Ask::fresh(), Answer::Executed),
+        }
+    }
+}
+
+/// What came of a slice of time.
+#[derive(Debug, Default)]
+pub(crate) struct Slice {
+    /// How long each request took that was answered within the slice.
+    pub(crate) latencies: Vec<Duration>,
+    /// How many requests were executed, those included that were answered late.
+    pub(crate) executed: u64,
+    /// How many requests were replayed, likewise.
+    pub(crate) replayed: u64,
+}
+
+impl Slice {
+    fn add(&mut self, other: Self) {
+        self.latencies.extend(other.latencies);
+        self.executed += other.executed;
+        self.replayed += other.replayed;
+    }
+}
+
+/// Lets all clients send for so long.
+///
+/// # Errors
+///
+/// If any answer is not the expected one.
+pub(crate) async fn drive<C: Client>(
+    clients: &mut Vec<C>,
+    load: &Load,
+    length: Duration,
+) -> Result<Slice> {
+    let end = Instant::now() + length;
+    let stride = clients.len();
+    let tasks: Vec<_> = clients
+        .drain(..)
+        .enumerate()
+        .map(|(index, client)| tokio::spawn(send_until(end, client, load.clone(), index, stride)))
+        .collect();
+    let mut all = Slice::default();
+    for task in tasks {
+        let (client, slice) = task.await??;
+        clients.push(client);
+        all.add(slice);
+    }
+    Ok(all)
+}
+
+async fn send_until<C: Client>(
+    end: Instant,
+    mut client: C,
+    load: Load,
+    mut number: usize,
+    stride: usize,
+) -> Result<(C, Slice)> {
+    let mut slice = Slice::default();
+    while Instant::now() < end {
+        let (ask, expected) = load.ask(number);
+        number += stride;
+        let start = Instant::now();
+        let answer = client.call(&ask).await?;
+        ensure!(answer == expected, "{answer:?} in place of {expected:?}");
+        match answer {
+            Answer::Executed => slice.executed += 1,
+            Answer::Replayed => slice.replayed += 1,
+        }
+        let now = Instant::now();
+        if now < end {
+            slice.latencies.push(now - start);
+        }
+    }
+    Ok((client, slice))
+}
+
+/// Sends so many new requests, and gives them back to be replayed.
+///
+/// # Errors
+///
+/// If any answer is not the expected one.
+pub(crate) async fn record<C: Client>(clients: &mut Vec<C>, count: usize) -> Result<Arc<[Ask]>> {
+    let each = count.div_ceil(clients.len());
+    let tasks: Vec<_> = clients
+        .drain(..)
+        .map(|mut client| {
+            tokio::spawn(async move {
+                let asks: Vec<Ask> = (0..each).map(|_| Ask::fresh()).collect();
+                for ask in &asks {
+                    let answer = client.call(ask).await?;
+                    ensure!(answer == Answer::Executed, "a new key was replayed");
+                }
+                Ok((client, asks))
+            })
+        })
+        .collect();
+    let mut all = Vec::new();
+    for task in tasks {
+        let (client, asks) = task.await??;
+        clients.push(client);
+        all.extend(asks);
+    }
+    Ok(all.into())
+}

@@ -1,0 +1,116 @@
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use axum::http::StatusCode;
+use idem_core::store::{Claim as _, ClaimRequest, Claimed, Draft, Settlement};
+use idem_core::{Asked, Content, Fingerprint, IdempotencyKey, Identity, Operation, State, Store};
+
+use super::http::tenant;
+use super::{Answer, Ask, Client};
+use crate::business::{Business, NewPayment};
+use crate::contestant::Contestant;
+use crate::database::{Bank, PoolOf};
+
+/// What an encoded response of the service takes, headers included.
+const RESPONSE: [u8; 320] = [b'x'; 320];
+
+/// A client of the database, without HTTP and without the engine.
+pub(crate) struct StoreClient<C: Bank> {
+    pool: PoolOf<C>,
+    business: Business,
+    way: Way<C>,
+}
+
+enum Way<C: Bank> {
+    Bare,
+    Floor,
+    Claim(C::Store),
+}
+
+impl<C: Bank> StoreClient<C> {
+    /// The client of a contestant; `None` where it has no such thing.
+    pub(crate) fn new(contestant: Contestant, pool: PoolOf<C>, business: Business) -> Option<Self> {
+        let way = match contestant {
+            Contestant::Bare => Way::Bare,
+            Contestant::Floor => Way::Floor,
+            Contestant::Idem => Way::Claim(C::store(pool.clone())),
+            Contestant::Fused => Way::Claim(C::fused_store(pool.clone())?),
+            _ => return None,
+        };
+        Some(Self {
+            pool,
+            business,
+            way,
+        })
+    }
+}
+
+impl<C: Bank> Client for StoreClient<C> {
+    async fn call(&mut self, ask: &Ask) -> Result<Answer> {
+        let customer = i64::try_from(ask.customer)?;
+        let (tenant, payment) = (tenant(customer), NewPayment::of(customer));
+        match &self.way {
+            Way::Bare => {
+                let mut transaction = self.pool.begin_with(C::BEGIN).await?;
+                transaction.pay(self.business, &tenant, &payment).await?;
+                transaction.commit().await?;
+            }
+            Way::Floor => {
+                let mut transaction = self.pool.begin_with(C::BEGIN).await?;
+                transaction.pay(self.business, &tenant, &payment).await?;
+                transaction.record(&tenant, &ask.key, &RESPONSE).await?;
+                transaction.commit().await?;
+            }
+            Way::Claim(store) => {
+                attempt::<C>(store, self.business, &tenant, &ask.key, &payment).await?;
+            }
+        }
+        Ok(Answer::Executed)
+    }
+}
+
+async fn attempt<C: Bank>(
+    store: &C::Store,
+    business: Business,
+    tenant: &str,
+    key: &str,
+    payment: &NewPayment,
+) -> Result<()> {
+    let operation = Operation::named("pay");
+    let key = IdempotencyKey::parse(key.as_bytes())?;
+    let identity = Identity::new(Some(tenant), &operation, &key);
+    let asked = Asked {
+        method: "POST",
+        path: "/payments",
+        query: None,
+        raw: b"",
+    };
+    let fingerprint = Fingerprint::new(asked, &Content::None, None);
+    let request = ClaimRequest {
+        identity: &identity,
+        seen: None,
+        likely_taken: false,
+    };
+    let Claimed::Won(mut claim) = store.claim(request).await? else {
+        bail!("a new key is taken");
+    };
+    claim.connection().pay(business, tenant, payment).await?;
+    let written = OnceLock::new();
+    let settlement = Settlement {
+        keep_writes: true,
+        record: Some(Draft {
+            identity: &identity,
+            operation: &operation,
+            state: State::Succeeded,
+            attempts: 1,
+            status: StatusCode::CREATED,
+            fingerprint: &fingerprint,
+            response: Some(&RESPONSE),
+            ttl: Duration::from_secs(86_400),
+            replaces: None,
+        }),
+        written: &written,
+    };
+    Ok(store.settle(claim, settlement).await?)
+}

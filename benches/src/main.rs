@@ -1,0 +1,37 @@
+//! `cargo xtask bench` runs this.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+use clap::Parser;
+use idem_benches::Options;
+
+/// Measures what a protected handler costs.
+#[derive(Parser)]
+struct Arguments {
+    /// Two minutes in place of eleven: less of everything.
+    #[arg(long)]
+    quick: bool,
+
+    /// Only the parts whose titles contain this.
+    #[arg(long)]
+    only: Option<String>,
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let Arguments { quick, only } = Arguments::parse();
+    let report = idem_benches::run(Options { quick, only }).await?;
+    let path = target()?.join("bench.md");
+    std::fs::write(&path, &report)?;
+    println!("{report}");
+    eprintln!("written to {}", path.display());
+    Ok(())
+}
+
+/// Cargo's target folder, in which this program lies two folders deep.
+fn target() -> Result<PathBuf> {
+    let program = std::env::current_exe()?;
+    let target = program.ancestors().nth(2);
+    Ok(target.context("the program is nowhere")?.to_owned())
+}

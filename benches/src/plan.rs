@@ -1,0 +1,217 @@
+//! What is measured, with whom, and for how long.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::business::Business;
+use crate::contestant::Contestant;
+
+/// How long things take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pace {
+    /// How long one contestant runs before it is the next one's turn.
+    pub(crate) slice: Duration,
+    /// How often it is every contestant's turn.
+    pub(crate) rounds: usize,
+}
+
+impl Pace {
+    pub(crate) const FULL: Self = Self {
+        slice: Duration::from_millis(200),
+        rounds: 7,
+    };
+
+    pub(crate) const QUICK: Self = Self {
+        slice: Duration::from_millis(150),
+        rounds: 3,
+    };
+}
+
+/// What is between the clients and the work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Level {
+    Http,
+    Store,
+}
+
+/// What is between the service and its database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Network {
+    Loopback,
+    Delayed,
+}
+
+/// Which keys are sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Keys {
+    Fresh,
+    Replay,
+    Mixed,
+}
+
+/// A contestant's part in a scenario.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Entry {
+    pub(crate) contestant: Contestant,
+    pub(crate) keys: Keys,
+}
+
+impl fmt::Display for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.contestant.name();
+        match (self.contestant, self.keys) {
+            (Contestant::Stateless, _) | (_, Keys::Fresh) => f.write_str(name),
+            (_, Keys::Replay) => write!(f, "{name}, replay"),
+            (_, Keys::Mixed) => write!(f, "{name}, mixed"),
+        }
+    }
+}
+
+/// Contestants that are compared with each other, and under which conditions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Scenario {
+    pub(crate) level: Level,
+    pub(crate) network: Network,
+    pub(crate) clients: usize,
+    pub(crate) business: Business,
+    pub(crate) keys: Keys,
+    /// Whether the quick run has it.
+    quick: bool,
+}
+
+use Business::{Five, One};
+use Keys::{Fresh, Mixed, Replay};
+use Level::{Http, Store};
+use Network::{Delayed, Loopback};
+
+const fn scenario(
+    level: Level,
+    network: Network,
+    clients: usize,
+    business: Business,
+    keys: Keys,
+    quick: bool,
+) -> Scenario {
+    Scenario {
+        level,
+        network,
+        clients,
+        business,
+        keys,
+        quick,
+    }
+}
+
+const POSTGRES: &[Scenario] = &[
+    scenario(Http, Loopback, 1, One, Fresh, true),
+    scenario(Http, Loopback, 16, One, Fresh, true),
+    scenario(Http, Loopback, 64, One, Fresh, true),
+    scenario(Http, Loopback, 1, Five, Fresh, false),
+    scenario(Http, Loopback, 16, Five, Fresh, false),
+    scenario(Http, Loopback, 64, Five, Fresh, true),
+    scenario(Http, Delayed, 1, One, Fresh, true),
+    scenario(Http, Delayed, 16, One, Fresh, false),
+    scenario(Http, Delayed, 64, One, Fresh, false),
+    scenario(Http, Delayed, 1, Five, Fresh, false),
+    scenario(Http, Delayed, 16, Five, Fresh, false),
+    scenario(Http, Delayed, 64, Five, Fresh, false),
+    scenario(Http, Loopback, 1, One, Replay, false),
+    scenario(Http, Loopback, 16, One, Replay, false),
+    scenario(Http, Loopback, 64, One, Replay, true),
+    scenario(Http, Delayed, 1, One, Replay, false),
+    scenario(Http, Loopback, 16, One, Mixed, true),
+    scenario(Store, Loopback, 1, One, Fresh, false),
+    scenario(Store, Loopback, 16, One, Fresh, true),
+    scenario(Store, Loopback, 16, Five, Fresh, false),
+    scenario(Store, Delayed, 1, One, Fresh, false),
+];
+
+const SQLITE: &[Scenario] = &[
+    scenario(Http, Loopback, 1, One, Fresh, true),
+    scenario(Http, Loopback, 16, One, Fresh, true),
+    scenario(Http, Loopback, 64, One, Fresh, false),
+    scenario(Http, Loopback, 1, Five, Fresh, false),
+    scenario(Http, Loopback, 16, Five, Fresh, false),
+    scenario(Http, Loopback, 64, Five, Fresh, false),
+    scenario(Http, Loopback, 16, One, Replay, true),
+    scenario(Http, Loopback, 16, One, Mixed, false),
+    scenario(Store, Loopback, 1, One, Fresh, false),
+    scenario(Store, Loopback, 16, One, Fresh, false),
+];
+
+/// The scenarios on PostgreSQL.
+pub(crate) fn postgres(quick: bool) -> impl Iterator<Item = Scenario> {
+    of_run(POSTGRES, quick)
+}
+
+/// The scenarios on SQLite.
+pub(crate) fn sqlite(quick: bool) -> impl Iterator<Item = Scenario> {
+    of_run(SQLITE, quick)
+}
+
+fn of_run(scenarios: &[Scenario], quick: bool) -> impl Iterator<Item = Scenario> {
+    let all = scenarios.iter().copied();
+    all.filter(move |scenario| scenario.quick || !quick)
+}
+
+impl Scenario {
+    /// Who takes part; the first is what the others are compared to.
+    pub(crate) fn entries(&self) -> Vec<Entry> {
+        use Contestant::{
+            Bare, Cached, Floor, Fused, Idem, Lease, Peer, Stateless, ZeroToProduction,
+        };
+
+        let with = |keys, contestants: &[Contestant]| -> Vec<Entry> {
+            let entry = |&contestant| Entry { contestant, keys };
+            contestants.iter().map(entry).collect()
+        };
+        match (self.level, self.keys) {
+            (Store, _) => with(Fresh, &[Bare, Floor, Idem, Fused]),
+            (Http, Fresh) => with(
+                Fresh,
+                &[Bare, Floor, ZeroToProduction, Lease, Peer, Idem, Fused],
+            ),
+            (Http, Mixed) => {
+                // The bare handler can't replay: it executes all of them.
+                let mut entries = with(Fresh, &[Bare]);
+                entries.extend(with(
+                    Mixed,
+                    &[ZeroToProduction, Lease, Peer, Idem, Fused, Cached],
+                ));
+                entries
+            }
+            (Http, Replay) => {
+                let mut entries = with(Fresh, &[Stateless, Idem]);
+                entries.extend(with(Replay, &[Idem, Cached, ZeroToProduction, Lease, Peer]));
+                entries
+            }
+        }
+    }
+}
+
+impl fmt::Display for Scenario {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let level = match self.level {
+            Http => "HTTP",
+            Store => "store",
+        };
+        let network = match self.network {
+            Loopback => "loopback",
+            Delayed => "0.5 ms network",
+        };
+        let clients = match self.clients {
+            1 => "1 client".to_owned(),
+            clients => format!("{clients} clients"),
+        };
+        let business = match self.business {
+            One => "one statement",
+            Five => "five statements",
+        };
+        let keys = match self.keys {
+            Fresh => "fresh",
+            Replay => "replays",
+            Mixed => "95 % fresh, 5 % replays",
+        };
+        write!(f, "{level}, {network}, {clients}, {business}, {keys}")
+    }
+}

@@ -1,0 +1,277 @@
+//! Runs contestants against each other, in short slices by turns.
+
+use anyhow::{Context as _, Result, ensure};
+use hdrhistogram::Histogram;
+use std::time::Duration;
+
+use crate::contestant::Contestant;
+use crate::database::{Bank, PoolOf};
+use crate::load::{self, Client, HttpClient, Load, RECORDED, Service, Slice, StoreClient};
+use crate::plan::{Entry, Keys, Level, Pace, Scenario};
+
+/// How many requests each client sends before anything is measured.
+const WARM_UP: usize = 48;
+
+/// Where a scenario runs.
+pub(crate) struct Ground<C: Bank> {
+    /// The service's pool, maybe through a network.
+    pub(crate) pool: PoolOf<C>,
+    /// The benchmark's own way to the same database.
+    pub(crate) direct: PoolOf<C>,
+}
+
+/// Runs a scenario.
+pub(crate) async fn run<C: Bank>(
+    ground: &Ground<C>,
+    scenario: &Scenario,
+    pace: Pace,
+) -> Result<Vec<Tally>> {
+    let mut runners = Vec::new();
+    for entry in scenario.entries() {
+        let name = entry.to_string();
+        let runner = Runner::start(ground, scenario, entry).await;
+        runners.extend(runner.context(name)?);
+    }
+    for runner in &mut runners {
+        runner.warm_up().await?;
+    }
+    for round in 0..pace.rounds {
+        ground.direct.acquire().await?.run(C::EMPTY).await?;
+        let count = runners.len();
+        for turn in 0..count {
+            let runner = &mut runners[(round + turn) % count];
+            let done = runner.measure(pace.slice).await;
+            done.with_context(|| runner.tally.name.clone())?;
+        }
+    }
+    Ok(runners.into_iter().map(|runner| runner.tally).collect())
+}
+
+/// A contestant in a race.
+pub(crate) struct Runner<C: Bank> {
+    entry: Entry,
+    team: Team<C>,
+    direct: PoolOf<C>,
+    tally: Tally,
+}
+
+enum Team<C: Bank> {
+    Http(
+        Vec<HttpClient>,
+        #[expect(dead_code, reason = "dropping it ends it")] Service,
+    ),
+    Store(Vec<StoreClient<C>>),
+}
+
+impl<C: Bank> Runner<C> {
+    /// Starts the contestant's service and clients; `None` where the database can't have it.
+    pub(crate) async fn start(
+        ground: &Ground<C>,
+        scenario: &Scenario,
+        entry: Entry,
+    ) -> Result<Option<Self>> {
+        let (contestant, business) = (entry.contestant, scenario.business);
+        let team = match scenario.level {
+            Level::Http => {
+                let router = contestant.router::<C>(ground.pool.clone(), business);
+                let Some(router) = router else {
+                    return Ok(None);
+                };
+                let service = Service::start(router).await?;
+                Team::Http(service.clients(scenario.clients).await?, service)
+            }
+            Level::Store => {
+                let client = || StoreClient::new(contestant, ground.pool.clone(), business);
+                let clients: Vec<_> = (0..scenario.clients).filter_map(|_| client()).collect();
+                if clients.is_empty() {
+                    return Ok(None);
+                }
+                Team::Store(clients)
+            }
+        };
+        Ok(Some(Self {
+            entry,
+            team,
+            direct: ground.direct.clone(),
+            tally: Tally::new(entry.to_string()),
+        }))
+    }
+
+    pub(crate) async fn warm_up(&mut self) -> Result<()> {
+        match &mut self.team {
+            Team::Http(clients, _) => warm_up(clients, self.entry.keys).await,
+            Team::Store(clients) => warm_up(clients, self.entry.keys).await,
+        }
+    }
+
+    /// Runs for one slice, and checks that what was to be written was written.
+    pub(crate) async fn measure(&mut self, length: Duration) -> Result<()> {
+        let load = match &mut self.team {
+            Team::Http(clients, _) => prepare(clients, self.entry.keys).await?,
+            Team::Store(clients) => prepare(clients, self.entry.keys).await?,
+        };
+        let before = self.rows().await?;
+        let slice = match &mut self.team {
+            Team::Http(clients, _) => load::drive(clients, &load, length).await?,
+            Team::Store(clients) => load::drive(clients, &load, length).await?,
+        };
+        let after = self.rows().await?;
+        let executed = i64::try_from(slice.executed)?;
+        let contestant = self.entry.contestant;
+        if contestant.pays() {
+            let paid = after.payments - before.payments;
+            ensure!(paid == executed, "{paid} payments for {executed} requests");
+        }
+        if contestant.records::<C>().is_some() {
+            let recorded = after.records - before.records;
+            ensure!(
+                recorded == executed,
+                "{recorded} records for {executed} requests"
+            );
+        }
+        self.tally.add(&slice, length);
+        Ok(())
+    }
+
+    pub(crate) fn into_tally(self) -> Tally {
+        self.tally
+    }
+
+    async fn rows(&self) -> Result<Rows> {
+        let mut connection = self.direct.acquire().await?;
+        let contestant: Contestant = self.entry.contestant;
+        Ok(Rows {
+            payments: connection.number("SELECT count(*) FROM payments").await?,
+            records: match contestant.records::<C>() {
+                Some(query) => connection.number(query).await?,
+                None => 0,
+            },
+        })
+    }
+}
+
+struct Rows {
+    payments: i64,
+    records: i64,
+}
+
+/// Every statement has to be prepared on every connection, and every key's kind of work done once.
+async fn warm_up<K: Client>(clients: &mut Vec<K>, keys: Keys) -> Result<()> {
+    let count = clients.len() * WARM_UP.div_ceil(clients.len().min(8));
+    load::record(clients, count).await?;
+    let load = prepare(clients, keys).await?;
+    load::drive(clients, &load, Duration::from_millis(20)).await?;
+    Ok(())
+}
+
+async fn prepare<K: Client>(clients: &mut Vec<K>, keys: Keys) -> Result<Load> {
+    Ok(match keys {
+        Keys::Fresh => Load::Fresh,
+        Keys::Replay => Load::Replay(load::record(clients, RECORDED).await?),
+        Keys::Mixed => Load::Mixed(load::record(clients, RECORDED).await?),
+    })
+}
+
+/// The longest latency that is told apart, in nanoseconds.
+const LONGEST: u64 = 60_000_000_000;
+
+/// What a contestant has achieved.
+#[derive(Debug, Clone)]
+pub(crate) struct Tally {
+    pub(crate) name: String,
+    /// Requests per second, round by round.
+    pub(crate) rates: Vec<f64>,
+    /// Nanoseconds.
+    latencies: Histogram<u64>,
+}
+
+impl Tally {
+    fn new(name: String) -> Self {
+        Self {
+            name,
+            rates: Vec::new(),
+            latencies: Histogram::new_with_max(LONGEST, 3).expect("three digits are possible"),
+        }
+    }
+
+    fn add(&mut self, slice: &Slice, length: Duration) {
+        #[expect(clippy::cast_precision_loss, reason = "thousands of requests")]
+        let answered = slice.latencies.len() as f64;
+        self.rates.push(answered / length.as_secs_f64());
+        for latency in &slice.latencies {
+            let nanoseconds = u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX);
+            self.latencies.saturating_record(nanoseconds);
+        }
+    }
+
+    /// Requests per second, the median of the rounds.
+    pub(crate) fn rate(&self) -> f64 {
+        median(&self.rates)
+    }
+
+    /// The latency that a share of the requests has stayed within.
+    pub(crate) fn quantile(&self, share: f64) -> Duration {
+        Duration::from_nanos(self.latencies.value_at_quantile(share))
+    }
+
+    /// The throughput as a ratio to another's in the same rounds.
+    pub(crate) fn ratio(&self, base: &Self) -> Ratio {
+        let rounds = self.rates.iter().zip(&base.rates);
+        Ratio::of(rounds.map(|(own, base)| own / base).collect())
+    }
+}
+
+/// A ratio, taken in every round.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ratio {
+    pub(crate) median: f64,
+    pub(crate) least: f64,
+    pub(crate) greatest: f64,
+}
+
+impl Ratio {
+    fn of(rounds: Vec<f64>) -> Self {
+        Self {
+            median: median(&rounds),
+            least: rounds.iter().copied().fold(f64::INFINITY, f64::min),
+            greatest: rounds.iter().copied().fold(0.0, f64::max),
+        }
+    }
+}
+
+/// The upper one of two in the middle; `NaN` of nothing.
+pub(crate) fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_unstable_by(f64::total_cmp);
+    sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ratios_are_taken_round_by_round() {
+        let tally = |rates: &[f64]| Tally {
+            rates: rates.to_vec(),
+            ..Tally::new(String::new())
+        };
+        let ratio = tally(&[90.0, 8.0, 700.0]).ratio(&tally(&[100.0, 10.0, 1000.0]));
+        assert!((ratio.median - 0.8).abs() < 1e-9, "{ratio:?}");
+        assert!((ratio.least - 0.7).abs() < 1e-9, "{ratio:?}");
+        assert!((ratio.greatest - 0.9).abs() < 1e-9, "{ratio:?}");
+    }
+
+    #[test]
+    fn latencies_up_to_a_minute_are_told_apart() {
+        let mut tally = Tally::new(String::new());
+        let latencies = vec![Duration::from_millis(1), Duration::from_secs(20)];
+        let slice = Slice {
+            latencies,
+            ..Slice::default()
+        };
+        tally.add(&slice, Duration::from_secs(1));
+        assert_eq!(tally.quantile(0.5).as_micros() / 10, 100);
+        assert_eq!(tally.quantile(0.99).as_secs(), 20);
+    }
+}

@@ -1,0 +1,28 @@
+//! `cargo xtask bench`.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use super::cargo;
+use xtask::process;
+use xtask::server::{POSTGRES, Server};
+
+/// Builds the benchmark, and runs it with a PostgreSQL server; it writes its report itself.
+pub(crate) fn run(arguments: &[OsString]) -> Result<ExitCode> {
+    let mut build = cargo::command();
+    build.args(["build", "--release", "--package", "idem-benches"]);
+    let built = process::run(&mut build)?;
+    if !built.success() {
+        return Ok(cargo::exit_code(built));
+    }
+    let server = Server::find_or_start(&POSTGRES)?;
+    let mut command = cargo::command();
+    command
+        .args(["run", "--quiet", "--release", "--package", "idem-benches"])
+        .arg("--")
+        .args(arguments)
+        .env(server.kind().variable(), server.url());
+    Ok(cargo::exit_code(process::run(&mut command)?))
+}
