@@ -61,6 +61,9 @@ pub(crate) trait Bank:
     /// Counts idem's records.
     const COUNT_RECORDS: &'static str;
 
+    /// Inserts so many expired copies of a record that is there.
+    const INSERT_EXPIRED: &'static str;
+
     /// idem's store as it is by default.
     fn store(pool: PoolOf<Self>) -> Self::Store;
 
@@ -77,6 +80,11 @@ impl Bank for sqlx::PgConnection {
     const EMPTY: &'static str = "TRUNCATE payments, outbox, floor_records, idempotency, \
          lease_records, idem.records";
     const COUNT_RECORDS: &'static str = "SELECT count(*) FROM idem.records";
+    const INSERT_EXPIRED: &'static str = "INSERT INTO idem.records \
+         SELECT sha256(int8send(number) || uuid_send(gen_random_uuid())), operation, state, \
+         attempts, status, fingerprint, response, settled_at - interval '2 days', \
+         now() - number * interval '1 millisecond' \
+         FROM (SELECT * FROM idem.records LIMIT 1) AS record, generate_series(1, $1) AS number";
 
     fn store(pool: PoolOf<Self>) -> Self::Store {
         crate::contestant::idem::postgres_store(pool)
@@ -98,6 +106,11 @@ impl Bank for SqliteConnection {
          DELETE FROM floor_records; DELETE FROM idempotency; DELETE FROM lease_records; \
          DELETE FROM idem_records";
     const COUNT_RECORDS: &'static str = "SELECT count(*) FROM idem_records";
+    const INSERT_EXPIRED: &'static str = "WITH RECURSIVE numbers (number) AS \
+         (SELECT 1 UNION ALL SELECT number + 1 FROM numbers WHERE number < $1) \
+         INSERT INTO idem_records SELECT randomblob(32), operation, state, attempts, status, \
+         fingerprint, response, settled_at - 172800000000, settled_at - number * 1000 \
+         FROM (SELECT * FROM idem_records LIMIT 1), numbers";
 
     fn store(pool: PoolOf<Self>) -> Self::Store {
         crate::contestant::idem::sqlite_store(pool)
@@ -117,6 +130,13 @@ pub(crate) trait Sql {
     /// Runs a script.
     fn run(&mut self, script: &'static str) -> impl Future<Output = sqlx::Result<()>> + Send;
 
+    /// Runs a statement with a number in it.
+    fn insert(
+        &mut self,
+        statement: &'static str,
+        count: i64,
+    ) -> impl Future<Output = sqlx::Result<()>> + Send;
+
     /// Asks for a number.
     fn number(&mut self, query: &'static str) -> impl Future<Output = sqlx::Result<i64>> + Send;
 
@@ -128,6 +148,11 @@ on_both! {
     Sql {
         async fn run(&mut self, script: &'static str) -> sqlx::Result<()> {
             sqlx::raw_sql(script).execute(self).await?;
+            Ok(())
+        }
+
+        async fn insert(&mut self, statement: &'static str, count: i64) -> sqlx::Result<()> {
+            sqlx::query(statement).bind(count).execute(self).await?;
             Ok(())
         }
 

@@ -4,17 +4,22 @@
 //! does beside it happens to all contestants. [`run`] measures and gives the report as Markdown.
 
 mod business;
+mod compile;
 mod contestant;
 mod database;
 mod delay;
+mod fingerprint;
 mod goals;
+mod growth;
 mod load;
 mod machine;
 mod plan;
+mod purge;
 mod race;
 mod report;
 
 use std::fmt::Write as _;
+use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
@@ -22,7 +27,7 @@ use sqlx::PgConnection;
 
 use crate::database::{Bank, Cluster, File};
 use crate::delay::Delay;
-use crate::goals::Goals;
+use crate::goals::{Goals, Source};
 use crate::plan::{Network, Pace, Scenario};
 use crate::race::Ground;
 use crate::report::milliseconds;
@@ -34,6 +39,8 @@ pub struct Options {
     pub quick: bool,
     /// Only the parts whose titles contain this, whatever the case.
     pub only: Option<String>,
+    /// Where there is room for crates that are compiled.
+    pub target: PathBuf,
 }
 
 impl Options {
@@ -97,6 +104,9 @@ impl Run {
     async fn all(mut self, cluster: &Cluster) -> Result<String> {
         self.postgres(cluster).await?;
         self.sqlite().await?;
+        self.growth(cluster).await?;
+        self.fingerprint()?;
+        self.compile().await?;
         Ok(self.report())
     }
 
@@ -123,7 +133,8 @@ impl Run {
             };
             self.race(&ground, &scenario).await?;
         }
-        Ok(())
+        let pool = direct.clone();
+        self.purge(&Ground::<PgConnection> { pool, direct }).await
     }
 
     async fn sqlite(&mut self) -> Result<()> {
@@ -136,15 +147,14 @@ impl Run {
         for scenario in plan::sqlite(self.options.quick) {
             self.race(&ground, &scenario).await?;
         }
-        Ok(())
+        self.purge(&ground).await
     }
 
     async fn race<C: Bank>(&mut self, ground: &Ground<C>, scenario: &Scenario) -> Result<()> {
         let title = format!("{}, {scenario}", C::NAME);
-        if !self.options.wants(&title) {
+        if !self.begins(&title) {
             return Ok(());
         }
-        self.announce(&title);
         let tallies = race::run(ground, scenario, self.options.pace()).await;
         let tallies = tallies.with_context(|| title.clone())?;
         if C::NAME == PgConnection::NAME {
@@ -154,8 +164,56 @@ impl Run {
         Ok(())
     }
 
-    fn announce(&self, title: &str) {
-        eprintln!("{:4} s  {title}", self.start.elapsed().as_secs());
+    async fn purge<C: Bank>(&mut self, ground: &Ground<C>) -> Result<()> {
+        let title = format!("{}, purge", C::NAME);
+        if self.begins(&title) {
+            ground.direct.acquire().await?.run(C::EMPTY).await?;
+            let text = purge::run(ground, plan::purge(self.options.quick)).await;
+            self.section(&title, &text.with_context(|| title.clone())?);
+        }
+        Ok(())
+    }
+
+    async fn growth(&mut self, cluster: &Cluster) -> Result<()> {
+        let title = "PostgreSQL, growth";
+        if self.begins(title) {
+            let sizes = plan::sizes(self.options.quick);
+            let growth = growth::run(cluster, sizes, self.options.pace()).await?;
+            if !self.options.quick {
+                self.goals.set(Source::Growth, growth.ratio);
+            }
+            self.section(title, &growth.text);
+        }
+        Ok(())
+    }
+
+    fn fingerprint(&mut self) -> Result<()> {
+        let title = "Fingerprint";
+        if self.begins(title) {
+            let cost = fingerprint::run(self.options.pace())?;
+            self.goals.set(Source::Fingerprint, cost.ratio);
+            self.section(title, &cost.text);
+        }
+        Ok(())
+    }
+
+    async fn compile(&mut self) -> Result<()> {
+        let title = "Compile time";
+        if self.begins(title) {
+            let (target, quick) = (self.options.target.clone(), self.options.quick);
+            let text = tokio::task::spawn_blocking(move || compile::run(&target, quick));
+            self.section(title, &text.await??);
+        }
+        Ok(())
+    }
+
+    /// Whether a part is wanted; says so.
+    fn begins(&self, title: &str) -> bool {
+        let wanted = self.options.wants(title);
+        if wanted {
+            eprintln!("{:4} s  {title}", self.start.elapsed().as_secs());
+        }
+        wanted
     }
 
     fn section(&mut self, title: &str, text: &str) {

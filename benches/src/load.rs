@@ -12,7 +12,7 @@ use crate::business::CUSTOMERS;
 mod http;
 mod store;
 
-pub(crate) use self::http::{HttpClient, Service};
+pub(crate) use self::http::{HttpClient, Service, tenant};
 pub(crate) use self::store::StoreClient;
 
 /// Of a mixed load, one request in so many is a replay.

@@ -21,8 +21,14 @@ struct Arguments {
 #[tokio::main]
 async fn main() -> Result<()> {
     let Arguments { quick, only } = Arguments::parse();
-    let report = idem_benches::run(Options { quick, only }).await?;
-    let path = target()?.join("bench.md");
+    let target = target()?;
+    let path = target.join("bench.md");
+    let options = Options {
+        quick,
+        only,
+        target,
+    };
+    let report = idem_benches::run(options).await?;
     std::fs::write(&path, &report)?;
     println!("{report}");
     eprintln!("written to {}", path.display());

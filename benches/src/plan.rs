@@ -139,6 +139,26 @@ const SQLITE: &[Scenario] = &[
     scenario(Store, Loopback, 16, One, Fresh, false),
 ];
 
+/// How many records there are when the growth is measured; the first is what the others are
+/// compared to.
+pub(crate) const fn sizes(quick: bool) -> &'static [i64] {
+    if quick {
+        &[0, 100_000]
+    } else {
+        &[0, 1_000_000, 10_000_000]
+    }
+}
+
+/// How many expired records a purge finds, and how often one is made.
+pub(crate) const fn purge(quick: bool) -> (i64, usize) {
+    if quick { (20_000, 2) } else { (200_000, 3) }
+}
+
+/// Fresh requests, or replays, of one statement over HTTP on loopback.
+pub(crate) const fn plain(clients: usize, keys: Keys) -> Scenario {
+    scenario(Http, Loopback, clients, One, keys, true)
+}
+
 /// The scenarios on PostgreSQL.
 pub(crate) fn postgres(quick: bool) -> impl Iterator<Item = Scenario> {
     of_run(POSTGRES, quick)
