@@ -130,7 +130,7 @@ fn failed(_: sqlx::Error) -> StatusCode {
 "#;
 
 fn bare() -> String {
-    let handler = r#"
+    let handler = r"
 async fn create_NUMBER(
     State(pool): State<PgPool>,
     tenant: Tenant,
@@ -142,7 +142,7 @@ async fn create_NUMBER(
     tx.commit().await.map_err(failed)?;
     Ok((StatusCode::CREATED, Json(order)))
 }
-"#;
+";
     let head = "use axum::extract::State;\nuse sqlx::PgPool;\n";
     source(head, handler, "PgPool")
 }

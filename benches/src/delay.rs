@@ -29,11 +29,11 @@ impl Delay {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let address = listener.local_addr()?;
         let hold = Arc::new(AtomicU64::new(nanoseconds(ROUND_TRIP)));
-        let held = Arc::clone(&hold);
+        let shared = Arc::clone(&hold);
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 // A client whose server is gone sees its connection end.
-                let _ = relay(client, server, &held);
+                let _ = relay(client, server, &shared);
             }
         });
         Ok(Self { address, hold })
@@ -82,11 +82,8 @@ fn relay(client: TcpStream, server: SocketAddr, hold: &Arc<AtomicU64>) -> Result
     server.set_nodelay(true)?;
     let (there, back) = (client.try_clone()?, server.try_clone()?);
     let hold = Arc::clone(hold);
-    thread::spawn(move || {
-        forward(there, server, || {
-            Duration::from_nanos(hold.load(Ordering::Relaxed))
-        })
-    });
+    let delay = move || Duration::from_nanos(hold.load(Ordering::Relaxed));
+    thread::spawn(move || forward(there, server, delay));
     thread::spawn(move || forward(back, client, || Duration::ZERO));
     Ok(())
 }
@@ -109,4 +106,31 @@ fn forward(mut from: TcpStream, mut to: TcpStream, hold: impl Fn() -> Duration) 
 
 fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_round_trip_takes_the_delay_longer() {
+        let echo = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let delay = Delay::start(echo.local_addr().unwrap()).unwrap();
+        thread::spawn(move || {
+            let (mut stream, _) = echo.accept().unwrap();
+            let mut bytes = [0; 4];
+            while stream.read_exact(&mut bytes).is_ok() {
+                stream.write_all(&bytes).unwrap();
+            }
+        });
+        let mut client = TcpStream::connect(delay.address()).unwrap();
+        for _ in 0..3 {
+            let start = Instant::now();
+            client.write_all(b"ping").unwrap();
+            let mut answer = [0; 4];
+            client.read_exact(&mut answer).unwrap();
+            assert_eq!(&answer, b"ping");
+            assert!(start.elapsed() >= ROUND_TRIP);
+        }
+    }
 }

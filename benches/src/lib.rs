@@ -221,10 +221,10 @@ impl Run {
     }
 
     fn report(self) -> String {
-        let facts = self.facts.iter();
-        let facts: String = facts
-            .map(|(name, value)| format!("- {name}: {value}\n"))
-            .collect();
+        let mut facts = String::new();
+        for (name, value) in self.facts {
+            let _ = writeln!(facts, "- {name}: {value}");
+        }
         let kind = if self.options.quick { "quick" } else { "full" };
         let only = self.options.only.map(|only| format!(", only \"{only}\""));
         format!(

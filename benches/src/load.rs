@@ -32,7 +32,7 @@ impl Ask {
     /// A request with a new key.
     pub(crate) fn fresh() -> Self {
         let key = Uuid::new_v4();
-        let customer = key.as_u128() % CUSTOMERS.unsigned_abs() as u128;
+        let customer = key.as_u128() % u128::from(CUSTOMERS.unsigned_abs());
         Self {
             key: key.to_string(),
             customer: usize::try_from(customer).unwrap_or_default(),

@@ -236,7 +236,8 @@ impl Tally {
     /// The throughput as a ratio to another's in the same rounds.
     pub(crate) fn ratio(&self, base: &Self) -> Ratio {
         let rounds = self.rates.iter().zip(&base.rates);
-        Ratio::of(rounds.map(|(own, base)| own / base).collect())
+        let rounds: Vec<f64> = rounds.map(|(own, base)| own / base).collect();
+        Ratio::of(&rounds)
     }
 }
 
@@ -249,9 +250,9 @@ pub(crate) struct Ratio {
 }
 
 impl Ratio {
-    fn of(rounds: Vec<f64>) -> Self {
+    fn of(rounds: &[f64]) -> Self {
         Self {
-            median: median(&rounds),
+            median: median(rounds),
             least: rounds.iter().copied().fold(f64::INFINITY, f64::min),
             greatest: rounds.iter().copied().fold(0.0, f64::max),
         }

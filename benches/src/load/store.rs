@@ -107,7 +107,7 @@ async fn attempt<C: Bank>(
             status: StatusCode::CREATED,
             fingerprint: &fingerprint,
             response: Some(&RESPONSE),
-            ttl: Duration::from_secs(86_400),
+            ttl: Duration::from_hours(24),
             replaces: None,
         }),
         written: &written,

@@ -13,9 +13,9 @@ use xtask::server::{POSTGRES, Server};
 pub(crate) fn run(arguments: &[OsString]) -> Result<ExitCode> {
     let mut build = cargo::command();
     build.args(["build", "--release", "--package", "idem-benches"]);
-    let built = process::run(&mut build)?;
-    if !built.success() {
-        return Ok(cargo::exit_code(built));
+    let status = process::run(&mut build)?;
+    if !status.success() {
+        return Ok(cargo::exit_code(status));
     }
     let server = Server::find_or_start(&POSTGRES)?;
     let mut command = cargo::command();
