@@ -1,12 +1,13 @@
 //! idem.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use axum::extract::{FromRef, State};
 use axum::http::StatusCode;
 use axum::routing::post;
 use axum::{Json, Router};
-use idem_axum::{Config, Engine, PostgresStore, Scope, SqliteStore, idempotent};
+use idem_axum::{Config, Engine, PostgresStore, ReplayCache, Scope, SqliteStore, idempotent};
 use sqlx::{PgPool, SqlitePool};
 
 use super::{Failure, PATH, Tenant};
@@ -20,8 +21,7 @@ pub(crate) fn postgres_store(pool: PgPool) -> PostgresStore {
 
 /// The store on PostgreSQL with the record in COMMIT's message.
 pub(crate) fn fused_store(pool: PgPool) -> PostgresStore {
-    // TODO(merge): PostgresStore::new(pool).with_record_in_commit()
-    PostgresStore::new(pool)
+    PostgresStore::new(pool).with_record_in_commit()
 }
 
 /// The store on SQLite.
@@ -36,9 +36,7 @@ pub(crate) fn config() -> Config {
 
 /// The engine's settings with the replay cache.
 pub(crate) fn cached() -> Config {
-    // TODO(merge): Config::new().with_replay_cache(
-    //     idem_core::ReplayCache::new(64 * 1024 * 1024, std::time::Duration::from_secs(60)))
-    Config::new()
+    Config::new().with_replay_cache(ReplayCache::new(64 * 1024 * 1024, Duration::from_mins(1)))
 }
 
 pub(super) fn router<C: Bank>(store: C::Store, config: Config, business: Business) -> Router {

@@ -3,8 +3,11 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use axum::http::StatusCode;
-use idem_core::store::{Claim as _, ClaimRequest, Claimed, Draft, Settlement};
-use idem_core::{Asked, Content, Fingerprint, IdempotencyKey, Identity, Operation, State, Store};
+use idem_core::store::{Claim as _, ClaimRequest, Claimed, Draft, Opening, Settlement};
+use idem_core::{
+    Asked, Content, DEFAULT_DEADLINE, Fingerprint, IdempotencyKey, Identity, Operation, State,
+    Store,
+};
 
 use super::http::tenant;
 use super::{Answer, Ask, Client};
@@ -87,8 +90,13 @@ async fn attempt<C: Bank>(
         raw: b"",
     };
     let fingerprint = Fingerprint::new(asked, &Content::None, None);
+    let opening = Opening {
+        isolation: None,
+        deadline: DEFAULT_DEADLINE,
+    };
     let request = ClaimRequest {
         identity: &identity,
+        opening,
         seen: None,
         likely_taken: false,
     };
