@@ -65,11 +65,14 @@ pub(crate) enum Load {
 }
 
 impl Load {
-    fn ask(&self, number: usize) -> (Ask, Answer) {
+    /// What a client sends in its turn, and what has to come of it. No two clients replay the same
+    /// key at once.
+    fn ask(&self, client: usize, clients: usize, turn: usize) -> (Ask, Answer) {
+        let number = client + turn * clients;
         let recorded = |asks: &[Ask]| (asks[number % asks.len()].clone(), Answer::Replayed);
         match self {
             Self::Replay(asks) => recorded(asks),
-            Self::Mixed(asks) if number.is_multiple_of(MIXED) => recorded(asks),
+            Self::Mixed(asks) if (client + turn).is_multiple_of(MIXED) => recorded(asks),
             Self::Fresh | Self::Mixed(_) => (Ask::fresh(), Answer::Executed),
         }
     }
@@ -78,7 +81,10 @@ impl Load {
 /// What came of a slice of time.
 #[derive(Debug, Default)]
 pub(crate) struct Slice {
-    /// How long each request took that was answered within the slice.
+    /// How many requests were answered within the slice.
+    pub(crate) answered: u32,
+    /// How long each request took, those included that were answered late: who waits longest is
+    /// not left out.
     pub(crate) latencies: Vec<Duration>,
     /// How many requests were executed, those included that were answered late.
     pub(crate) executed: u64,
@@ -88,6 +94,7 @@ pub(crate) struct Slice {
 
 impl Slice {
     fn add(&mut self, other: Self) {
+        self.answered += other.answered;
         self.latencies.extend(other.latencies);
         self.executed += other.executed;
         self.replayed += other.replayed;
@@ -105,11 +112,15 @@ pub(crate) async fn drive<C: Client>(
     length: Duration,
 ) -> Result<Slice> {
     let end = Instant::now() + length;
-    let stride = clients.len();
+    let count = clients.len();
     let tasks: Vec<_> = clients
         .drain(..)
         .enumerate()
-        .map(|(index, client)| tokio::spawn(send_until(end, client, load.clone(), index, stride)))
+        .map(|(index, client)| {
+            let load = load.clone();
+            let ask = move |turn| load.ask(index, count, turn);
+            tokio::spawn(send_until(end, client, ask))
+        })
         .collect();
     let mut all = Slice::default();
     for task in tasks {
@@ -123,15 +134,15 @@ pub(crate) async fn drive<C: Client>(
 async fn send_until<C: Client>(
     end: Instant,
     mut client: C,
-    load: Load,
-    mut number: usize,
-    stride: usize,
+    ask: impl Fn(usize) -> (Ask, Answer),
 ) -> Result<(C, Slice)> {
     let mut slice = Slice::default();
-    while Instant::now() < end {
-        let (ask, expected) = load.ask(number);
-        number += stride;
+    for turn in 0.. {
         let start = Instant::now();
+        if start >= end {
+            break;
+        }
+        let (ask, expected) = ask(turn);
         let answer = client.call(&ask).await?;
         ensure!(answer == expected, "{answer:?} in place of {expected:?}");
         match answer {
@@ -139,9 +150,8 @@ async fn send_until<C: Client>(
             Answer::Replayed => slice.replayed += 1,
         }
         let now = Instant::now();
-        if now < end {
-            slice.latencies.push(now - start);
-        }
+        slice.answered += u32::from(now < end);
+        slice.latencies.push(now - start);
     }
     Ok((client, slice))
 }
@@ -173,4 +183,23 @@ pub(crate) async fn record<C: Client>(clients: &mut Vec<C>, count: usize) -> Res
         all.extend(asks);
     }
     Ok(all.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn replays(load: &Load) -> usize {
+        let asks = (0..16).flat_map(|client| (0..20).map(move |turn| (client, turn)));
+        asks.filter(|&(client, turn)| load.ask(client, 16, turn).1 == Answer::Replayed)
+            .count()
+    }
+
+    #[test]
+    fn one_of_twenty_requests_of_a_mixed_load_is_a_replay() {
+        let asks: Arc<[Ask]> = [Ask::fresh()].into();
+        assert_eq!(replays(&Load::Mixed(Arc::clone(&asks))), 16);
+        assert_eq!(replays(&Load::Replay(asks)), 320);
+        assert_eq!(replays(&Load::Fresh), 0);
+    }
 }

@@ -22,8 +22,8 @@ impl Pace {
     };
 
     pub(crate) const QUICK: Self = Self {
-        slice: Duration::from_millis(150),
-        rounds: 3,
+        slice: Duration::from_millis(100),
+        rounds: 5,
     };
 }
 
@@ -133,7 +133,7 @@ const SQLITE: &[Scenario] = &[
     scenario(Http, Loopback, 1, Five, Fresh, false),
     scenario(Http, Loopback, 16, Five, Fresh, false),
     scenario(Http, Loopback, 64, Five, Fresh, false),
-    scenario(Http, Loopback, 16, One, Replay, true),
+    scenario(Http, Loopback, 16, One, Replay, false),
     scenario(Http, Loopback, 16, One, Mixed, false),
     scenario(Store, Loopback, 1, One, Fresh, false),
     scenario(Store, Loopback, 16, One, Fresh, false),

@@ -214,8 +214,7 @@ impl Tally {
     }
 
     fn add(&mut self, slice: &Slice, length: Duration) {
-        #[expect(clippy::cast_precision_loss, reason = "thousands of requests")]
-        let answered = slice.latencies.len() as f64;
+        let answered = f64::from(slice.answered);
         self.rates.push(answered / length.as_secs_f64());
         for latency in &slice.latencies {
             let nanoseconds = u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX);
