@@ -25,6 +25,7 @@ mod postgres_isolation;
 mod postgres_limits;
 mod postgres_plain;
 mod postgres_setup;
+mod postgres_stress;
 mod postgres_wire;
 mod r;
 mod s;

@@ -3,8 +3,6 @@
 use std::sync::Arc;
 
 use idem_axum::PostgresStore;
-use idem_core::store::{ClaimRequest, Claimed, Opening};
-use idem_core::{IdempotencyKey, Identity, Operation, Store as _};
 use idem_tests::{
     Domain as _, Exchange, Framework, Instance, Postgres, Recorder, Reply, Scene, Settings, World,
     conformance,
@@ -15,8 +13,8 @@ conformance![
     cost_of_a_fresh_request_is_one_round_trip,
     cost_of_a_fresh_request_with_its_record_in_commit_is_none,
     cost_of_a_fresh_request_with_unnamed_statements_is_two,
-    cost_of_a_replay_is_two_round_trips_in_all,
-    cost_of_a_likely_replay_is_one_round_trip_in_all,
+    cost_of_a_replay_elsewhere_is_two_round_trips_in_all,
+    cost_of_a_replay_in_the_same_process_is_one_round_trip_in_all,
     cost_of_a_final_failure_is_two_round_trips,
     body_of_a_response_is_never_in_the_text_of_a_statement,
     body_of_a_response_is_in_the_text_with_its_record_in_commit,
@@ -136,35 +134,26 @@ async fn cost_of_a_fresh_request_with_unnamed_statements_is_two<F: Framework<Pos
     recorded.assert_costs(&statements, 2048).await;
 }
 
-async fn cost_of_a_replay_is_two_round_trips_in_all<F: Framework<Postgres>>(
+async fn cost_of_a_replay_elsewhere_is_two_round_trips_in_all<F: Framework<Postgres>>(
+    world: &World<F, Postgres>,
+) {
+    let recorded = Recorded::warm(world, |store| store).await;
+    let request = world.instance().await.post("/effects").key("elsewhere");
+    request.effect("a").send().await.assert_executed(201);
+    let replay = recorded.request("elsewhere", 201).await;
+    assert_eq!(words(&replay), ["Q BEGIN", "Q ROLLBACK;"]);
+    let replay = recorded.request("elsewhere", 201).await;
+    assert_eq!(words(&replay), ["Q SELECT"]);
+    assert_eq!(world.control.entries(), 3);
+}
+
+async fn cost_of_a_replay_in_the_same_process_is_one_round_trip_in_all<F: Framework<Postgres>>(
     world: &World<F, Postgres>,
 ) {
     let recorded = Recorded::warm(world, |store| store).await;
     let replay = recorded.request("warm", 201).await;
-    assert_eq!(words(&replay), ["Q BEGIN", "Q ROLLBACK;"]);
+    assert_eq!(words(&replay), ["Q SELECT"]);
     assert_eq!(world.control.entries(), 2);
-}
-
-async fn cost_of_a_likely_replay_is_one_round_trip_in_all<F: Framework<Postgres>>(
-    world: &World<F, Postgres>,
-) {
-    let recorded = Recorded::warm(world, |store| store).await;
-    let key = IdempotencyKey::parse(b"warm").expect("a key");
-    let operation = Operation::of_route("POST", "/effects");
-    let request = ClaimRequest {
-        identity: &Identity::new(Some("acme"), &operation, &key),
-        opening: Opening {
-            isolation: None,
-            deadline: idem_core::DEFAULT_DEADLINE,
-        },
-        seen: None,
-        likely_taken: true,
-    };
-    let claim = async {
-        let claimed = recorded.instance.engine.store().claim(request).await;
-        assert!(matches!(claimed, Ok(Claimed::Changed(Some(_)))));
-    };
-    assert_eq!(words(&recorded.of(claim).await), ["Q SELECT"]);
 }
 
 async fn cost_of_a_final_failure_is_two_round_trips<F: Framework<Postgres>>(
