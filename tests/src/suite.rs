@@ -15,6 +15,7 @@ use crate::world::World;
 ///
 /// - `on Postgres:` for one database alone
 /// - `traced:` for everything on one thread, where [`Traces`](crate::Traces) sees it
+/// - `traced on Postgres:` for both
 ///
 /// A test is an `async fn` with the parameters `F: Framework<D>` and `D: Database`, which takes a
 /// `&World<F, D>`.
@@ -22,6 +23,9 @@ use crate::world::World;
 macro_rules! conformance {
     (traced: $($test:ident,)*) => {
         $crate::__frameworks!([] One [$($test)*]);
+    };
+    (traced on $database:ident: $($test:ident,)*) => {
+        $crate::__frameworks!([$database] One [$($test)*]);
     };
     (on $database:ident: $($test:ident,)*) => {
         $crate::__frameworks!([$database] Many [$($test)*]);

@@ -1,7 +1,7 @@
 //! The contract of a store, on every store there is.
 
-use idem_core::Store;
 use idem_core::store::contract::Subject;
+use idem_core::{PostgresStore, Store};
 use idem_tests::{Choices, Database, Domain as _, Driver, Wires};
 use sqlx::Pool;
 
@@ -11,6 +11,19 @@ mod sqlite {
 
 mod postgres {
     idem_core::store_contract!(super::Fresh::<idem_tests::Postgres>::create().await);
+}
+
+mod record_in_commit {
+    idem_core::store_contract!(super::Fresh::<idem_tests::RecordInCommit>::create().await);
+}
+
+/// On a database that does not allow functions.
+mod plain {
+    idem_core::store_contract!(super::Fresh::<idem_tests::Postgres>::plain().await);
+}
+
+mod unnamed_statements {
+    idem_core::store_contract!(super::Fresh::<idem_tests::Postgres>::unnamed().await);
 }
 
 /// A fresh database with a store on it.
@@ -31,6 +44,24 @@ impl<D: Database> Fresh<D> {
             pool,
             store,
         }
+    }
+}
+
+impl Fresh<idem_tests::Postgres> {
+    async fn plain() -> Self {
+        let mut this = Self::create().await;
+        let mut connection = this.pool.acquire().await.expect("a connection");
+        let undo = "DROP PROCEDURE idem.claim; DROP PROCEDURE idem.record; \
+             DROP FUNCTION idem.try_lock; DELETE FROM idem.migrations WHERE version = 2";
+        connection.run(undo).await.expect("undoes");
+        this.store = PostgresStore::new(this.pool.clone());
+        this
+    }
+
+    async fn unnamed() -> Self {
+        let mut this = Self::create().await;
+        this.store = PostgresStore::new(this.pool.clone()).with_unnamed_statements();
+        this
     }
 }
 

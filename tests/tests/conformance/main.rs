@@ -26,6 +26,7 @@ mod postgres_limits;
 mod postgres_plain;
 mod postgres_setup;
 mod postgres_stress;
+mod postgres_stub;
 mod postgres_wire;
 mod r;
 mod s;

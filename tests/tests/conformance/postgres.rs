@@ -14,7 +14,7 @@ conformance![
     o14_search_path_of_the_handler_redirects_nothing,
 ];
 
-const ALWAYS: &str = "CREATE OR REPLACE FUNCTION idem.try_lock(lock_id bigint) RETURNS boolean \
+pub(crate) const ALWAYS: &str = "CREATE OR REPLACE FUNCTION idem.try_lock(lock_id bigint) RETURNS boolean \
      LANGUAGE sql VOLATILE AS 'SELECT true'";
 
 async fn c1_lock_that_always_says_yes_still_has_one_effect<F: Framework<Postgres>>(

@@ -10,6 +10,7 @@ conformance![
     setup_of_a_later_release_is_refused,
     setup_is_refused_where_the_lock_refuses_what_is_free,
     setup_is_refused_where_the_role_may_not_read,
+    setup_is_refused_where_the_role_may_not_write,
     setup_is_refused_where_the_role_may_not_execute,
     setup_that_is_missing_is_misconfigured_and_not_unavailable,
     setup_is_learned_again_once_it_is_there,
@@ -100,6 +101,25 @@ async fn setup_is_refused_where_the_role_may_not_read<F: Framework<Postgres>>(
         .run("GRANT USAGE ON SCHEMA idem TO pg_signal_backend")
         .await;
     is_misconfigured(&theirs, "permission denied").await;
+}
+
+async fn setup_is_refused_where_the_role_may_not_write<F: Framework<Postgres>>(
+    world: &World<F, Postgres>,
+) {
+    let ours = store(world, Wires::default()).await;
+    ours.migrate().await.expect("migrates");
+    world
+        .run(
+            "GRANT USAGE ON SCHEMA idem TO pg_signal_backend; \
+             GRANT SELECT ON ALL TABLES IN SCHEMA idem TO pg_signal_backend",
+        )
+        .await;
+    let theirs = store(world, as_another(Wires::default())).await;
+    is_misconfigured(&theirs, "INSERT").await;
+    world
+        .run("GRANT INSERT, UPDATE ON idem.records TO pg_signal_backend")
+        .await;
+    theirs.check().await.expect("is set up");
 }
 
 async fn setup_is_refused_where_the_role_may_not_execute<F: Framework<Postgres>>(
