@@ -36,7 +36,7 @@ const PROCEDURE: i64 = 2;
 const RECORDS: &str = include_str!("../../../migrations/postgres/0001_records.sql");
 const CLAIM: &str = include_str!("../../../migrations/postgres/0002_claim.sql");
 
-/// The lock belongs to the transaction, so this works behind a pooler too.
+/// The lock belongs to the transaction, so none stays in the session.
 const MIGRATE: &str = "BEGIN READ WRITE; SELECT pg_catalog.pg_advisory_xact_lock(7593137320331)";
 
 pub(super) async fn set_up(pool: &PgPool) -> Result<(), StoreError> {
@@ -85,7 +85,9 @@ pub(super) struct Limits {
 
 const LEARN: &str = "SELECT (SELECT max(version) FROM idem.migrations), \
      (SELECT setting::bigint FROM pg_catalog.pg_settings WHERE name = 'statement_timeout'), \
-     (SELECT setting::bigint FROM pg_catalog.pg_settings WHERE name = 'idle_in_transaction_session_timeout')";
+     (SELECT setting::bigint FROM pg_catalog.pg_settings WHERE name = 'idle_in_transaction_session_timeout'), \
+     (SELECT pg_catalog.bool_and(pg_catalog.has_table_privilege('idem.records', needed)) \
+     FROM pg_catalog.unnest(ARRAY['SELECT', 'INSERT', 'UPDATE']) AS needed)";
 
 const TEST_LOCK: &str = "SELECT pg_catalog.count(*) FROM pg_catalog.pg_locks \
      WHERE locktype = 'advisory' AND pid = pg_catalog.pg_backend_pid() AND granted";
@@ -105,6 +107,11 @@ impl Setup {
             return Err(misconfigured(format!(
                 "the schema `idem` has version {version}, made by a later release; this one knows {PROCEDURE}"
             )));
+        }
+        if !row.try_get::<bool, _>(3).map_err(store_error)? {
+            return Err(misconfigured(
+                "this role may not SELECT, INSERT and UPDATE in `idem.records`",
+            ));
         }
         let limit_of = |column| {
             let milliseconds: i64 = row.try_get(column).map_err(store_error)?;
