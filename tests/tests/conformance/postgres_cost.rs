@@ -180,7 +180,8 @@ async fn has_body<F: Framework<Postgres>>(
         .control
         .play([Scene::answering(Reply::bytes(201, BODY))]);
     let exchanges = recorded.request("recognised", 201).await;
-    let hex: String = BODY.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let hex: Vec<_> = BODY.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let hex = hex.concat();
     let messages: Vec<_> = exchanges
         .iter()
         .flat_map(|exchange| &exchange.messages)
