@@ -131,10 +131,12 @@ impl Run {
                 pool,
                 direct: direct.clone(),
             };
-            self.race(&ground, &scenario).await?;
+            self.race(&ground, &scenario, self.options.pace()).await?;
         }
         let pool = direct.clone();
-        self.purge(&Ground::<PgConnection> { pool, direct }).await
+        let ground = Ground::<PgConnection> { pool, direct };
+        let purge = plan::purge(self.options.quick);
+        self.purge(&ground, purge).await
     }
 
     async fn sqlite(&mut self) -> Result<()> {
@@ -145,17 +147,24 @@ impl Run {
         let direct = pool.clone();
         let ground = Ground::<sqlx::SqliteConnection> { pool, direct };
         for scenario in plan::sqlite(self.options.quick) {
-            self.race(&ground, &scenario).await?;
+            self.race(&ground, &scenario, self.options.pace().of_sqlite())
+                .await?;
         }
-        self.purge(&ground).await
+        let purge = plan::small_purge(self.options.quick);
+        self.purge(&ground, purge).await
     }
 
-    async fn race<C: Bank>(&mut self, ground: &Ground<C>, scenario: &Scenario) -> Result<()> {
+    async fn race<C: Bank>(
+        &mut self,
+        ground: &Ground<C>,
+        scenario: &Scenario,
+        pace: Pace,
+    ) -> Result<()> {
         let title = format!("{}, {scenario}", C::NAME);
         if !self.begins(&title) {
             return Ok(());
         }
-        let tallies = race::run(ground, scenario, self.options.pace()).await;
+        let tallies = race::run(ground, scenario, pace).await;
         let tallies = tallies.with_context(|| title.clone())?;
         if C::NAME == PgConnection::NAME {
             self.goals.of_race(scenario, &tallies);
@@ -164,11 +173,11 @@ impl Run {
         Ok(())
     }
 
-    async fn purge<C: Bank>(&mut self, ground: &Ground<C>) -> Result<()> {
+    async fn purge<C: Bank>(&mut self, ground: &Ground<C>, size: (i64, usize)) -> Result<()> {
         let title = format!("{}, purge", C::NAME);
         if self.begins(&title) {
             ground.direct.acquire().await?.run(C::EMPTY).await?;
-            let text = purge::run(ground, plan::purge(self.options.quick)).await;
+            let text = purge::run(ground, size).await;
             self.section(&title, &text.with_context(|| title.clone())?);
         }
         Ok(())

@@ -18,8 +18,10 @@ pub(crate) use self::store::StoreClient;
 /// Of a mixed load, one request in so many is a replay.
 const MIXED: usize = 20;
 
-/// How many keys a replaying client has to choose from.
-pub(crate) const RECORDED: usize = 128;
+/// How many keys so many clients have to choose from.
+pub(crate) fn recorded(clients: usize) -> usize {
+    (2 * clients).max(16)
+}
 
 /// A request: a key, and which customer sends it.
 #[derive(Debug, Clone)]

@@ -5,7 +5,7 @@ use hdrhistogram::Histogram;
 use std::time::Duration;
 
 use crate::database::{Bank, PoolOf};
-use crate::load::{self, Client, HttpClient, Load, RECORDED, Service, Slice, StoreClient};
+use crate::load::{self, Client, HttpClient, Load, Service, Slice, StoreClient};
 use crate::plan::{Entry, Keys, Level, Pace, Scenario};
 
 /// How many requests each client sends before anything is measured.
@@ -91,11 +91,10 @@ impl<C: Bank> Runner<C> {
                 Team::Http(service.clients(scenario.clients).await?, service)
             }
             Level::Store => {
-                let client = || StoreClient::new(contestant, ground.pool.clone(), business);
-                let clients: Vec<_> = (0..scenario.clients).filter_map(|_| client()).collect();
-                if clients.is_empty() {
+                let team = StoreClient::team(contestant, &ground.pool, business, scenario.clients);
+                let Some(clients) = team else {
                     return Ok(None);
-                }
+                };
                 Team::Store(clients)
             }
         };
@@ -184,10 +183,11 @@ async fn warm_up<K: Client>(clients: &mut Vec<K>, keys: Keys) -> Result<()> {
 }
 
 async fn prepare<K: Client>(clients: &mut Vec<K>, keys: Keys) -> Result<Load> {
+    let recorded = load::recorded(clients.len());
     Ok(match keys {
         Keys::Fresh => Load::Fresh,
-        Keys::Replay => Load::Replay(load::record(clients, RECORDED).await?),
-        Keys::Mixed => Load::Mixed(load::record(clients, RECORDED).await?),
+        Keys::Replay => Load::Replay(load::record(clients, recorded).await?),
+        Keys::Mixed => Load::Mixed(load::record(clients, recorded).await?),
     })
 }
 

@@ -1,4 +1,4 @@
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::{Result, bail};
@@ -28,24 +28,41 @@ pub(crate) struct StoreClient<C: Bank> {
 enum Way<C: Bank> {
     Bare,
     Floor,
-    Claim(C::Store),
+    Claim(Arc<C::Store>),
+}
+
+impl<C: Bank> Clone for Way<C> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Bare => Self::Bare,
+            Self::Floor => Self::Floor,
+            Self::Claim(store) => Self::Claim(Arc::clone(store)),
+        }
+    }
 }
 
 impl<C: Bank> StoreClient<C> {
-    /// The client of a contestant; `None` where it has no such thing.
-    pub(crate) fn new(contestant: Contestant, pool: PoolOf<C>, business: Business) -> Option<Self> {
+    /// So many clients of a contestant; `None` where there is no such thing.
+    pub(crate) fn team(
+        contestant: Contestant,
+        pool: &PoolOf<C>,
+        business: Business,
+        count: usize,
+    ) -> Option<Vec<Self>> {
         let way = match contestant {
             Contestant::Bare => Way::Bare,
             Contestant::Floor => Way::Floor,
-            Contestant::Idem => Way::Claim(C::store(pool.clone())),
-            Contestant::Fused => Way::Claim(C::fused_store(pool.clone())?),
+            // One store for all: on SQLite it is where writers queue.
+            Contestant::Idem => Way::Claim(Arc::new(C::store(pool.clone()))),
+            Contestant::Fused => Way::Claim(Arc::new(C::fused_store(pool.clone())?)),
             _ => return None,
         };
-        Some(Self {
-            pool,
+        let client = || Self {
+            pool: pool.clone(),
             business,
-            way,
-        })
+            way: way.clone(),
+        };
+        Some((0..count).map(|_| client()).collect())
     }
 }
 
