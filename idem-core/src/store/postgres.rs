@@ -317,7 +317,7 @@ impl PostgresStore {
         let row = row.map_err(|error| write_error(error, commit_error))?;
         // sqlx believes that the transaction goes on, so one does: `COMMIT AND CHAIN`.
         lease.rollback_soon();
-        times(&row).map_err(settle_error)
+        times(&row).map_err(|error| SettleError::Unknown(error.into()))
     }
 
     async fn in_transaction(&self, lease: &mut Lease<Postgres>) -> Result<bool, SettleError> {
