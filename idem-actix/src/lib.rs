@@ -1,4 +1,123 @@
 //! Exactly-once handlers for actix-web.
 //!
-//! This crate will bring `#[idempotent]` to actix-web, with the same contract as
-//! [`idem-axum`](https://docs.rs/idem-axum). It has no items yet.
+//! `#[idempotent]` takes the `Idempotency-Key` of a request, binds the deserialized body to it, and
+//! runs the handler in the same database transaction as the key's record and the response that a
+//! retry will get. One commit, or nothing.
+//!
+//! ```
+//! use actix_web::http::StatusCode;
+//! use actix_web::{App, post, test, web};
+//! use idem_actix::{Engine, SqliteStore, idempotent};
+//! use serde::{Deserialize, Serialize};
+//! use sqlx::SqliteConnection;
+//!
+//! #[derive(Serialize, Deserialize)]
+//! struct NewOrder {
+//!     item: String,
+//! }
+//!
+//! #[post("/{tenant}/orders")]
+//! #[idempotent(ttl = "24h", scope = "tenant")]
+//! async fn create_order(
+//!     tx: &mut SqliteConnection,
+//!     tenant: web::Path<String>,
+//!     order: web::Json<NewOrder>,
+//! ) -> (String, StatusCode) {
+//!     let inserted = sqlx::query("INSERT INTO orders (tenant, item) VALUES (?, ?)")
+//!         .bind(tenant.as_str())
+//!         .bind(&order.item)
+//!         .execute(tx)
+//!         .await;
+//!     match inserted {
+//!         Ok(_) => (order.into_inner().item, StatusCode::CREATED),
+//!         Err(error) => (error.to_string(), StatusCode::INTERNAL_SERVER_ERROR),
+//!     }
+//! }
+//!
+//! # #[actix_web::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let pool = sqlx::sqlite::SqlitePoolOptions::new()
+//!     .max_connections(1)
+//!     .connect("sqlite::memory:")
+//!     .await?;
+//! sqlx::query("CREATE TABLE orders (tenant TEXT, item TEXT)").execute(&pool).await?;
+//! let store = SqliteStore::new(pool.clone());
+//! store.migrate().await?;
+//! let engine = Engine::new(store);
+//! let app = App::new().configure(idem_actix::engine(engine)).service(create_order);
+//! let app = test::init_service(app).await;
+//!
+//! for replayed in [None, Some("true")] {
+//!     let request = test::TestRequest::post()
+//!         .uri("/acme/orders")
+//!         .insert_header(("idempotency-key", "8e03978e-40d5"))
+//!         .set_json(NewOrder { item: "book".to_owned() })
+//!         .to_request();
+//!     let response = test::call_service(&app, request).await;
+//!     assert_eq!(response.status(), StatusCode::CREATED);
+//!     let header = response.headers().get("idempotency-replayed");
+//!     assert_eq!(header.map(|value| value.as_bytes()), replayed.map(str::as_bytes));
+//! }
+//! let orders: i64 = sqlx::query_scalar("SELECT count(*) FROM orders").fetch_one(&pool).await?;
+//! assert_eq!(orders, 1);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # The handler
+//!
+//! - Exactly one argument is taken by `&mut`: the transaction. Its type picks the store: see
+//!   [`Transaction`].
+//! - One argument may be taken by `&`: the [`Attempt`].
+//! - All others are extractors, in any order. The one that is a [`RequestBody`] is bound to the
+//!   key; where none is, all have to be a [`RequestPart`].
+//! - It returns whatever actix-web takes for a response. A response can carry a [`Settle`] in its
+//!   extensions to override how it is settled.
+//! - It runs on a task of its own, on the worker's thread, so it ends also when the client goes
+//!   away. It need not be `Send`.
+//!
+//! # The engine
+//!
+//! [`engine`] puts it into the application's data. Clones share their memory of what is in flight,
+//! so make one engine, outside of the factory that every worker calls.
+//!
+//! # Shutdown
+//!
+//! A worker that stops drops what runs on it, attempts included; nothing is half done then, but
+//! clients get no answer. [`shut_down`] lets them end.
+//!
+//! # Features
+//!
+//! | feature | what it adds |
+//! |---|---|
+//! | `sqlite` | [`SqliteStore`], on the SQLite that sqlx bundles |
+//! | `postgres` | [`PostgresStore`] |
+//! | `uuid` | [`Scope`] for `uuid::Uuid` |
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod body;
+mod operate;
+mod payload;
+mod request;
+mod response;
+mod route;
+mod serve;
+
+#[cfg(feature = "sqlite")]
+pub use idem_core::SqliteStore;
+pub use idem_core::canonical::EncodeError;
+pub use idem_core::{
+    Attempt, Config, ConfigError, Content, Decision, Engine, Found, IdempotencyKey, KeyError, Open,
+    Operation, Problem, Provider, PurgeTask, Record, ReplayCache, Scope, Settle, State, StoreError,
+    Timestamp, Transaction, problem,
+};
+#[cfg(feature = "postgres")]
+pub use idem_core::{PostgresStore, TimeLimit};
+pub use idem_macros::idempotent_actix as idempotent;
+
+pub use self::body::{RequestBody, RequestPart};
+pub use self::operate::{engine, shut_down};
+
+#[doc(hidden)]
+#[path = "private.rs"]
+pub mod __private;

@@ -5,7 +5,7 @@ use axum::response::{IntoResponse, Response};
 use http::header::CONTENT_TYPE;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use idem_core::Ran;
-use idem_core::store::BoxError;
+use idem_core::adapter::Handled;
 
 /// A body of this type has no end.
 const EVENT_STREAM: &[u8] = b"text/event-stream";
@@ -34,7 +34,7 @@ pub(crate) fn respond(response: idem_core::Response) -> Response {
 
 /// Completes a handler's response: a body is read up to `limit` bytes, one that has no end is not
 /// read at all.
-pub(crate) async fn complete(handled: Handled, limit: usize) -> Ran {
+pub(crate) async fn complete(handled: Handled<Response>, limit: usize) -> Ran {
     let (closed, response) = match handled {
         Ok(handled) => handled,
         Err(error) => return Ran::Broken(error),
@@ -62,6 +62,3 @@ pub(crate) async fn complete(handled: Handled, limit: usize) -> Ran {
 fn is_too_large(error: &(dyn std::error::Error + 'static)) -> bool {
     error.is::<LengthLimitError>()
 }
-
-/// What the generated code hands back: how the transaction was closed, and the handler's response.
-pub(crate) type Handled = Result<(Result<(), BoxError>, Response), BoxError>;

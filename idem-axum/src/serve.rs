@@ -4,13 +4,12 @@ use std::future::Future;
 
 use axum::response::Response;
 use bytes::Bytes;
+use idem_core::adapter::{Handled, Source, StoreOf};
 use idem_core::canonical::EncodeError;
-use idem_core::{
-    Asked, Attempt, Call, Content, Fingerprint, Lent, Operation, Policy, Problem, Store,
-};
+use idem_core::{Attempt, Content, Lent, Policy, Problem, Store};
 
-use crate::request::{Preflight, Source, StoreOf};
-use crate::response::{Handled, complete, respond};
+use crate::request::Preflight;
+use crate::response::{complete, respond};
 
 /// Answers a request whose arguments are all extracted.
 ///
@@ -26,35 +25,10 @@ pub async fn serve<P, W, F, const OPTIONAL: bool>(
 where
     P: Source,
     W: FnOnce(Lent<<StoreOf<P> as Store>::Claim>, Attempt) -> F + Send + 'static,
-    F: Future<Output = Handled> + Send + 'static,
+    F: Future<Output = Handled<Response>> + Send + 'static,
 {
-    let engine = request.engine;
-    let named = policy.operation().map(Operation::named);
-    let Some(operation) = named.or(request.operation) else {
-        tracing::error!("no route matched, so the endpoint has no identity; name its `operation`");
-        return respond(engine.refuse(Problem::Misconfigured));
-    };
-    let content = match content {
-        Ok(content) => content,
-        Err(error) => {
-            tracing::error!(%error, %operation, "the body can't be fingerprinted");
-            return respond(engine.refuse(Problem::Misconfigured));
-        }
-    };
-    let asked = Asked {
-        method: request.method.as_str(),
-        path: request.uri.path(),
-        query: request.uri.query(),
-        raw: &raw,
-    };
-    let call = Call {
-        scope,
-        operation,
-        key: request.key,
-        fingerprint: Fingerprint::new(asked, &content, engine.config().fingerprint_secret()),
-        likely_retry: request.likely_retry,
-    };
-    let turn = match engine.admit(call, policy).await {
+    let engine = request.0.engine.clone();
+    let turn = match request.0.admit(policy, scope, content, &raw).await {
         Ok(turn) => turn,
         Err(response) => return respond(response),
     };

@@ -19,6 +19,8 @@
 //! | `response`, `problem` | what is answered |
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[doc(hidden)]
+pub mod adapter;
 mod attempt;
 mod cache;
 mod call;

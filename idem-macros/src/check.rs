@@ -27,7 +27,7 @@ pub(crate) fn check<F: Framework>(
     let arguments = Arguments::read(function, errors);
     let policy = policy(given, errors);
     let scope = scope::check(given, &arguments, errors);
-    let (body, content) = content::check::<F>(given, &arguments, errors);
+    let (body, content) = content::check::<F>(given, function, &arguments, errors);
     Some(Handler {
         function: function.clone(),
         roles: arguments.roles,

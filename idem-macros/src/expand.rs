@@ -6,7 +6,7 @@ use syn::{Generics, Ident, ItemFn, Path, ReturnType, Visibility, WherePredicate,
 
 use crate::attributes::Attributes;
 use crate::framework::{Frame, Framework};
-use crate::model::{Content, Handler, Role, Scope};
+use crate::model::{Body, Content, Handler, Role, Scope};
 use crate::pattern;
 
 mod docs;
@@ -15,8 +15,7 @@ mod place;
 mod policy;
 
 use lifetimes::{inferred_type, owned_generics, owned_type};
-use place::Place;
-pub(crate) use place::Private;
+pub(crate) use place::{Place, Private};
 
 /// The one item that takes the handler's place.
 pub(crate) fn expand<F: Framework>(handler: &Handler) -> TokenStream {
@@ -24,14 +23,14 @@ pub(crate) fn expand<F: Framework>(handler: &Handler) -> TokenStream {
     let Attributes { outer, inner } = Attributes::split(&function.attrs);
     let visibility = &function.vis;
     let name = &function.sig.ident;
-    let generics = spawned_generics(&function.sig.generics);
+    let generics = spawned_generics::<F>(&function.sig.generics);
     let clause = &generics.where_clause;
     let lints = lints(&generics);
     let docs = docs::contract(handler);
     let frame = frame::<F>(handler);
     let private = &frame.private;
     let inputs = F::inputs(&frame);
-    let prologue = F::prologue(&frame);
+    let prologue = F::prologue(&frame, handler);
     let written = ItemFn {
         attrs: Vec::new(),
         vis: Visibility::Inherited,
@@ -40,7 +39,7 @@ pub(crate) fn expand<F: Framework>(handler: &Handler) -> TokenStream {
     let policy = policy::expand(&handler.policy, private);
     let assertion = assertion(handler, private);
     let scope = scope::<F>(handler, private);
-    let content = content(handler, private);
+    let content = content::<F>(handler, private);
     let serve = serve::<F>(handler, private);
     quote! {
         #lints
@@ -109,13 +108,14 @@ fn store_place(handler: &Handler) -> Place {
         .map_or_else(|| Place::of(&handler.transaction), Place::of)
 }
 
-/// The attempt is spawned, so that it ends even when the client is gone: what it refers to has to be owned and sent.
-fn spawned_generics(generics: &Generics) -> Generics {
+/// The attempt is spawned, so that it ends even when the client is gone: what it refers to has to be owned.
+fn spawned_generics<F: Framework>(generics: &Generics) -> Generics {
     let mut generics = owned_generics(generics);
+    let owned = F::owned();
     let predicates: Vec<WherePredicate> = generics
         .type_params()
         .map(|param| &param.ident)
-        .map(|ty| parse_quote!(#ty: ::core::marker::Send + 'static))
+        .map(|ty| parse_quote!(#ty: #owned))
         .collect();
     if !predicates.is_empty() {
         generics.make_where_clause().predicates.extend(predicates);
@@ -159,28 +159,34 @@ fn scope<F: Framework>(handler: &Handler, private: &Private) -> TokenStream {
     } else {
         quote_spanned!(place=> &#bound #(.#fields)*)
     };
-    let scope = quote_spanned!(place=> #private::scope_of(#whose));
+    let scope = quote_spanned!(place=> #private::Whose(#whose).scope());
     quote!({
+        #[allow(unused_imports)]
+        use #private::Behind as _;
         let #pattern = &#value;
         ::core::option::Option::Some(#scope)
     })
 }
 
-fn content(handler: &Handler, private: &Private) -> TokenStream {
+fn content<F: Framework>(handler: &Handler, private: &Private) -> TokenStream {
+    let value = F::body_value(handler);
     match &handler.content {
         Content::Body => {
             let generics = &handler.function.sig.generics;
-            let ty = handler
-                .body
-                .map(|body| inferred_type(&handler.extractors[body].ty, generics));
-            quote!(#private::content::<#ty>(&__idem_value))
+            let ty = match handler.body {
+                Body::Extractor(body) => {
+                    inferred_type(&handler.extractors[body].ty, generics).into_token_stream()
+                }
+                Body::None | Body::Probed => quote!(_),
+            };
+            quote!(#private::content::<#ty>(#value))
         }
         Content::Raw => quote!(#private::content_raw()),
         Content::None => quote!(#private::content_none()),
         Content::Function(function) => {
             let place = Place::of(function);
             let private = private.at(place.first);
-            let content = quote_spanned!(place.last=> (&__idem_value));
+            let content = quote_spanned!(place.last=> (#value));
             quote_spanned!(place.first=> #private::content_of(&#function #content))
         }
     }
@@ -248,5 +254,6 @@ fn response<F: Framework>(handler: &Handler, private: &Private, lend: &TokenStre
     let (_, generics, _) = generics.split_for_impl();
     let turbofish = generics.as_turbofish();
     let private = private.at(place.first);
-    quote_spanned!(place.last=> #private::into_response(#name #turbofish(#(#arguments),*).await))
+    let context = F::response_context();
+    quote_spanned!(place.last=> #private::into_response(#name #turbofish(#(#arguments),*).await #context))
 }

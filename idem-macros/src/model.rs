@@ -16,8 +16,7 @@ pub(crate) struct Handler {
     pub(crate) attempt: Option<Type>,
     /// The arguments that the framework extracts, in order.
     pub(crate) extractors: Vec<Extractor>,
-    /// The index of the extractor that reads the body.
-    pub(crate) body: Option<usize>,
+    pub(crate) body: Body,
     /// None for a handler that is `unscoped`.
     pub(crate) scope: Option<Scope>,
     pub(crate) content: Content,
@@ -49,6 +48,17 @@ pub(crate) struct Scope {
     /// The extractor that binds the name.
     pub(crate) extractor: usize,
     pub(crate) path: FieldPath,
+}
+
+/// Which extractor reads the body.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Body {
+    /// There is no extractor.
+    None,
+    /// The one with this index.
+    Extractor(usize),
+    /// The one whose type says so.
+    Probed,
 }
 
 /// What a key is bound to, beside path and query.

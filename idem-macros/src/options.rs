@@ -268,19 +268,19 @@ mod tests {
 
     #[test]
     fn the_documentation_of_the_attribute_has_every_option() {
-        let source = include_str!("lib.rs");
+        let source = include_str!("arguments.md");
         for spec in OPTIONS {
-            let line = format!("/// - `{}`: {}\n", syntax(spec), spec.meaning);
-            assert!(source.contains(&line), "add to lib.rs:\n{line}");
+            let line = format!("- `{}`: {}\n", syntax(spec), spec.meaning);
+            assert!(source.contains(&line), "add to arguments.md:\n{line}");
         }
         let lines = source
             .lines()
-            .filter(|line| line.starts_with("/// - `") && line.contains("`: "))
+            .filter(|line| line.starts_with("- `") && line.contains("`: "))
             .count();
         assert_eq!(
             lines,
             OPTIONS.len(),
-            "lib.rs describes an option that is not in the table"
+            "arguments.md describes an option that is not in the table"
         );
     }
 

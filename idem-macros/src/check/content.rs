@@ -1,13 +1,13 @@
 //! What a key is bound to must be one thing, and must be there.
 
 use quote::ToTokens;
-use syn::LitStr;
+use syn::{ItemFn, LitStr};
 
 use super::Arguments;
 use super::scope::no_argument;
 use crate::errors::Errors;
 use crate::framework::Framework;
-use crate::model::Content;
+use crate::model::{Body, Content};
 use crate::options::{self, Name};
 use crate::parse::Given;
 use crate::value::Value;
@@ -15,9 +15,10 @@ use crate::value::Value;
 /// The extractor that reads the body, and what of it the key is bound to.
 pub(crate) fn check<F: Framework>(
     given: &Given,
+    function: &ItemFn,
     arguments: &Arguments,
     errors: &mut Errors,
-) -> (Option<usize>, Content) {
+) -> (Body, Content) {
     let named = named(given, arguments, errors);
     let body = F::body(&arguments.extractors, named, errors);
     if let Some(Value::Word(options::NONE)) = given.value(Name::Body) {
@@ -30,7 +31,7 @@ pub(crate) fn check<F: Framework>(
     let content = match given.value(Name::Fingerprint) {
         Some(Value::Word(options::RAW)) => Content::Raw,
         Some(Value::Function(function)) => {
-            if body.is_none() {
+            if body == Body::None {
                 let name = function.to_token_stream().to_string().replace(' ', "");
                 errors.spanned(
                     function,
@@ -39,10 +40,23 @@ pub(crate) fn check<F: Framework>(
             }
             Content::Function(function.clone())
         }
-        _ if body.is_none() => Content::None,
+        _ if body == Body::None => Content::None,
         _ => Content::Body,
     };
+    if body == Body::Probed && !matches!(content, Content::Raw) {
+        has_known_types(function, errors);
+    }
     (body, content)
+}
+
+/// What a generic parameter stands for is not known yet when the body is found by the arguments' types.
+fn has_known_types(function: &ItemFn, errors: &mut Errors) {
+    if let Some(parameter) = function.sig.generics.type_params().next() {
+        errors.spanned(
+            &parameter.ident,
+            r#"a generic handler has to name its body; add `body = "order"` with the argument's name, or `body = "none"`"#,
+        );
+    }
 }
 
 /// The extractor that `body = "…"` names.

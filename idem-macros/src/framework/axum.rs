@@ -6,7 +6,7 @@ use syn::{Ident, LitStr};
 
 use super::{Frame, Framework};
 use crate::errors::Errors;
-use crate::model::{Extractor, Handler};
+use crate::model::{Body, Extractor, Handler};
 
 /// Expands for `idem-axum`.
 pub(crate) struct Axum;
@@ -14,11 +14,15 @@ pub(crate) struct Axum;
 impl Framework for Axum {
     const ROOT: &'static str = "idem_axum";
 
+    fn owned() -> TokenStream {
+        quote!(::core::marker::Send + 'static)
+    }
+
     fn body(
         extractors: &[Extractor],
         named: Option<(&LitStr, usize)>,
         errors: &mut Errors,
-    ) -> Option<usize> {
+    ) -> Body {
         let last = extractors.len().checked_sub(1);
         if let Some((literal, index)) = named
             && Some(index) != last
@@ -29,7 +33,7 @@ impl Framework for Axum {
                 format!("`{name}` is not the last argument; axum reads the body with the last one"),
             );
         }
-        last
+        last.map_or(Body::None, Body::Extractor)
     }
 
     fn inputs(frame: &Frame) -> TokenStream {
@@ -50,13 +54,17 @@ impl Framework for Axum {
         }
     }
 
-    fn prologue(frame: &Frame) -> TokenStream {
+    fn prologue(frame: &Frame, _: &Handler) -> TokenStream {
         let Frame { private, .. } = frame;
         quote!(let #private::Body { value: __idem_value, raw: __idem_raw } = __idem_body;)
     }
 
+    fn body_value(_: &Handler) -> TokenStream {
+        quote!(&__idem_value)
+    }
+
     fn extracted(handler: &Handler, extractor: usize) -> Ident {
-        if handler.body == Some(extractor) {
+        if handler.body == Body::Extractor(extractor) {
             format_ident!("__idem_value")
         } else {
             name(extractor)

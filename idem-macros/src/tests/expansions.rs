@@ -56,8 +56,10 @@ fn the_framework_calls_a_function_of_extractors() {
         &function,
         &quote! {
             let __idem_scope = {
+                #[allow(unused_imports)]
+                use ::idem_axum::__private::Behind as _;
                 let Extension(__idem_whose) = &__idem_arg0;
-                ::core::option::Option::Some(::idem_axum::__private::scope_of(__idem_whose))
+                ::core::option::Option::Some(::idem_axum::__private::Whose(__idem_whose).scope())
             };
             let __idem_content = ::idem_axum::__private::content::<Json<Order>>(&__idem_value);
         },
@@ -124,7 +126,7 @@ fn a_scope_is_read_by_reference_and_can_be_in_the_body() {
         ),
         (
             "claims.0.tenant_id",
-            quote!(::idem_axum::__private::scope_of(&__idem_whose.0.tenant_id)),
+            quote!(::idem_axum::__private::Whose(&__idem_whose.0.tenant_id).scope()),
         ),
         (
             "order.tenant",

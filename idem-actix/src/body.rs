@@ -1,0 +1,125 @@
+//! Which argument is the body, and what of it is bound to the key.
+
+use actix_web::dev::{ConnectionInfo, PeerAddr};
+use actix_web::http::{Method, Uri};
+use actix_web::web::{Bytes, Data, Form, Header, Json, Path, Query, ReqData, ThinData};
+use actix_web::{Either, HttpRequest};
+use idem_core::Content;
+use idem_core::canonical::EncodeError;
+use serde::Serialize;
+
+#[allow(missing_docs)]
+pub(crate) mod probe;
+
+/// The argument of a handler that is bound to the idempotency key.
+///
+/// Implemented for `Json` and `Form` of whatever is `Serialize`, for `Bytes` and `String`, and for
+/// `Option`, `Result` and `Either` of these. An extractor of your own says what it has read:
+///
+/// ```
+/// use idem_actix::{Content, EncodeError, RequestBody};
+///
+/// struct Validated<T>(T);
+///
+/// impl<T: serde::Serialize> RequestBody for Validated<T> {
+///     fn content(&self) -> Result<Content, EncodeError> {
+///         Content::of(&self.0)
+///     }
+/// }
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` can't be fingerprinted",
+    label = "nothing binds this argument to the key",
+    note = "derive `Serialize` for the payload, or choose what is bound: `fingerprint = path::to::function`, `fingerprint = \"raw\"` for the bytes, `body = \"none\"` if it reads no body",
+    note = "an extractor of your own can implement `RequestBody`"
+)]
+pub trait RequestBody {
+    /// What is bound.
+    ///
+    /// # Errors
+    ///
+    /// What the payload's own `Serialize` reports; the request is then refused as misconfigured.
+    fn content(&self) -> Result<Content, EncodeError>;
+}
+
+/// An argument that reads no body, as most of actix-web's extractors.
+///
+/// It matters for handlers without a [`RequestBody`] alone: if all of their arguments are parts,
+/// there is nothing to bind. An extractor of your own can say so of itself; in place of that,
+/// `body = "none"` says it for a handler.
+pub trait RequestPart {}
+
+macro_rules! payloads {
+    ($($extractor:ident),*) => {$(
+        #[diagnostic::do_not_recommend]
+        impl<T: Serialize> RequestBody for $extractor<T> {
+            fn content(&self) -> Result<Content, EncodeError> {
+                Content::of(&self.0)
+            }
+        }
+    )*};
+}
+
+payloads!(Json, Form);
+
+macro_rules! bytes {
+    ($($extractor:ty),*) => {$(
+        #[diagnostic::do_not_recommend]
+        impl RequestBody for $extractor {
+            fn content(&self) -> Result<Content, EncodeError> {
+                Ok(Content::Raw)
+            }
+        }
+    )*};
+}
+
+bytes!(Bytes, String);
+
+#[diagnostic::do_not_recommend]
+impl<B: RequestBody> RequestBody for Option<B> {
+    fn content(&self) -> Result<Content, EncodeError> {
+        self.as_ref().map_or(Ok(Content::None), B::content)
+    }
+}
+
+/// What could not be extracted is bound by its bytes.
+#[diagnostic::do_not_recommend]
+impl<B: RequestBody, E> RequestBody for Result<B, E> {
+    fn content(&self) -> Result<Content, EncodeError> {
+        self.as_ref().map_or(Ok(Content::Raw), B::content)
+    }
+}
+
+#[diagnostic::do_not_recommend]
+impl<L: RequestBody, R: RequestBody> RequestBody for Either<L, R> {
+    fn content(&self) -> Result<Content, EncodeError> {
+        match self {
+            Self::Left(body) => body.content(),
+            Self::Right(body) => body.content(),
+        }
+    }
+}
+
+macro_rules! parts {
+    ($($extractor:ty $(, [$($parameter:tt)+])?;)*) => {$(
+        impl $(<$($parameter)+>)? RequestPart for $extractor {}
+    )*};
+}
+
+parts!(
+    Data<T>, [T: ?Sized];
+    Header<T>, [T];
+    Path<T>, [T];
+    Query<T>, [T];
+    ReqData<T>, [T: Clone + 'static];
+    ThinData<T>, [T];
+    ConnectionInfo;
+    HttpRequest;
+    Method;
+    PeerAddr;
+    Uri;
+);
+
+impl<P: RequestPart> RequestPart for Option<P> {}
+
+impl<P: RequestPart, E> RequestPart for Result<P, E> {}

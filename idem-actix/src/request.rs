@@ -1,0 +1,90 @@
+//! The first look at a request, and then its extraction.
+
+use std::any::type_name;
+use std::pin::Pin;
+
+use actix_web::dev::Payload;
+use actix_web::error::InternalError;
+use actix_web::{Error, FromRequest, HttpRequest, HttpResponse, web};
+use bytes::Bytes;
+use idem_core::Provider as _;
+use idem_core::adapter::{self, Admissible, Head, Source, StoreOf};
+
+use crate::payload::Shared;
+use crate::response::respond;
+use crate::route;
+
+/// The key, and whatever else of a request is needed but its body. `OPTIONAL` lets a request
+/// without a key pass.
+pub struct Preflight<P: Source, const OPTIONAL: bool>(pub(crate) Admissible<StoreOf<P>>);
+
+/// A request with its arguments, which are extracted after the first look.
+pub struct Extracted<R, A> {
+    /// What was looked at first.
+    pub request: R,
+    /// The handler's arguments.
+    pub arguments: A,
+    /// The body's bytes as received.
+    pub raw: Bytes,
+    /// What responses are made with.
+    pub http: HttpRequest,
+}
+
+impl<P: Source, const OPTIONAL: bool> Preflight<P, OPTIONAL> {
+    fn new(request: &HttpRequest) -> Result<Self, Error> {
+        let Some(provider) = request.app_data::<web::Data<P::Provider>>() else {
+            tracing::error!(
+                "the application has no `web::Data<{}>`; add `.configure(idem_actix::engine(…))`",
+                type_name::<P::Provider>()
+            );
+            return Err(refused(respond(adapter::misconfigured())));
+        };
+        let uri = request.uri();
+        let head = Head {
+            method: request.method().to_string(),
+            path: uri.path().to_owned(),
+            query: uri.query().map(str::to_owned),
+            template: request
+                .match_pattern()
+                .map(|pattern| route::template(&pattern)),
+        };
+        let lines = |name: &str| request.headers().get_all(name).map(AsRef::as_ref);
+        let admissible = Admissible::new(provider.engine(), head, lines, OPTIONAL);
+        let admissible = admissible.map_err(|response| refused(respond(response)))?;
+        Ok(Self(admissible))
+    }
+}
+
+fn refused(response: HttpResponse) -> Error {
+    InternalError::from_response("refused by `#[idempotent]`", response).into()
+}
+
+impl<P, A, const OPTIONAL: bool> FromRequest for Extracted<Preflight<P, OPTIONAL>, A>
+where
+    P: Source + 'static,
+    A: FromRequest + 'static,
+{
+    type Error = Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, Error>>>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let preflight = Preflight::new(request);
+        let http = request.clone();
+        let payload = Shared::new(payload.take());
+        Box::pin(async move {
+            let request = preflight?;
+            let arguments = A::from_request(&http, &mut payload.reader()).await;
+            let arguments = arguments.map_err(Into::into)?;
+            if !payload.has_ended() {
+                // Reads the rest, within the limit that the application sets for payloads.
+                Bytes::from_request(&http, &mut payload.reader()).await?;
+            }
+            Ok(Self {
+                request,
+                arguments,
+                raw: payload.bytes(),
+                http,
+            })
+        })
+    }
+}

@@ -1,0 +1,111 @@
+//! actix-web: every extractor is of the same trait, and any of them can read the body.
+
+use proc_macro2::TokenStream;
+use quote::{format_ident, quote, quote_spanned};
+use syn::{Ident, LitStr};
+
+use super::{Frame, Framework};
+use crate::errors::Errors;
+use crate::expand::Place;
+use crate::model::{Body, Content, Extractor, Handler};
+
+/// Expands for `idem-actix`.
+pub(crate) struct Actix;
+
+impl Framework for Actix {
+    const ROOT: &'static str = "idem_actix";
+
+    fn owned() -> TokenStream {
+        quote!('static)
+    }
+
+    fn body(extractors: &[Extractor], named: Option<(&LitStr, usize)>, _: &mut Errors) -> Body {
+        match named {
+            Some((_, index)) => Body::Extractor(index),
+            None if extractors.is_empty() => Body::None,
+            None => Body::Probed,
+        }
+    }
+
+    fn inputs(frame: &Frame) -> TokenStream {
+        let Frame {
+            private,
+            request,
+            extractors,
+        } = frame;
+        quote!(__idem_extracted: #private::Extracted<#request, (#(#extractors,)*)>)
+    }
+
+    fn prologue(frame: &Frame, handler: &Handler) -> TokenStream {
+        let Frame { private, .. } = frame;
+        let names = names(handler);
+        let probed = probed(frame, handler);
+        quote! {
+            let #private::Extracted {
+                request: __idem_request,
+                arguments: (#(#names,)*),
+                raw: __idem_raw,
+                http: __idem_http,
+            } = __idem_extracted;
+            #probed
+        }
+    }
+
+    fn body_value(handler: &Handler) -> TokenStream {
+        match handler.body {
+            Body::Extractor(index) => {
+                let name = name(index);
+                quote!(&#name)
+            }
+            Body::None | Body::Probed => quote!(__idem_value),
+        }
+    }
+
+    fn extracted(_: &Handler, extractor: usize) -> Ident {
+        name(extractor)
+    }
+
+    fn response_context() -> TokenStream {
+        quote!(, &__idem_http)
+    }
+}
+
+/// Finds the body by the types of the arguments. The constant is an item, since the compiler looks at others only when
+/// it makes code; so it can't know what a generic parameter stands for.
+fn probed(frame: &Frame, handler: &Handler) -> Option<TokenStream> {
+    let reads = matches!(handler.content, Content::Body | Content::Function(_));
+    if handler.body != Body::Probed || !reads {
+        return None;
+    }
+    let Frame {
+        private,
+        extractors,
+        ..
+    } = frame;
+    let place = Place::of(&handler.function.sig.inputs).first;
+    let private = private.at(place);
+    let nothing = quote_spanned!(place=> &#private::Nothing);
+    let value = (0..extractors.len()).rev().fold(nothing, |rest, index| {
+        let name = name(index);
+        quote_spanned!(place=> #private::choose::<{ __IDEM_BODY[#index] }, _, _>(&#name, #rest))
+    });
+    let count = extractors.len();
+    Some(quote_spanned! {place=>
+        const __IDEM_BODY: [bool; #count] = {
+            use #private::{NotBody as _, NotPart as _};
+            #private::body([#((
+                #private::Probe::<#extractors>::IS_BODY,
+                #private::Probe::<#extractors>::IS_PART,
+            )),*])
+        };
+        let __idem_value = #value;
+    })
+}
+
+fn names(handler: &Handler) -> impl Iterator<Item = Ident> {
+    (0..handler.extractors.len()).map(name)
+}
+
+fn name(extractor: usize) -> Ident {
+    format_ident!("__idem_arg{extractor}")
+}
