@@ -1,22 +1,13 @@
-//! The service on axum.
+//! What the service's API is, whatever the web framework.
 
 use std::borrow::Cow;
 use std::time::Duration;
 
-use axum::extract::{FromRef, FromRequestParts, Path, State};
-use axum::http::StatusCode;
-use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, LOCATION, WWW_AUTHENTICATE};
-use axum::http::request::Parts;
-use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
-use axum::{Form, Json, Router};
-use idem_axum::{Engine, Open, Scope, Transaction, idempotent};
+use idem_core::{Engine, Open, Scope, Transaction};
 use serde::Serialize;
 use sqlx::Pool;
 
-use crate::ledger::{
-    Account, Charge, Ledger, LedgerError, NewCharge, NewPayment, NewRefund, Payment, Refund,
-};
+use crate::ledger::{Charge, Ledger, LedgerError};
 
 /// A connection that the service can run on: the same code for every database.
 pub trait Bank:
@@ -48,114 +39,14 @@ impl<C: Bank> Clone for App<C> {
     }
 }
 
-/// The attribute finds the engine in the state.
-impl<C: Bank> FromRef<App<C>> for Engine<C::Store> {
-    fn from_ref(app: &App<C>) -> Self {
-        app.engine.clone()
-    }
-}
-
-/// All routes.
-pub fn router<C: Bank>(app: App<C>) -> Router {
-    Router::new()
-        .route("/accounts", get(accounts::<C>))
-        .route("/payments", get(payments::<C>).post(create_payment::<C>))
-        .route("/payments/{id}", get(payment::<C>))
-        .route("/payments/{id}/refunds", post(create_refund::<C>))
-        .route("/v1/charges", get(charges::<C>).post(create_charge::<C>))
-        .with_state(app)
-}
-
-#[idempotent(ttl = "24h", scope = "tenant")]
-async fn create_payment<C: Bank>(
-    tx: &mut C,
-    tenant: Tenant,
-    State(app): State<App<C>>,
-    Json(payment): Json<NewPayment>,
-) -> Result<(StatusCode, [(HeaderName, String); 1], Json<Payment>), ApiError> {
-    let payment = tx.pay(&tenant.0, &payment).await?;
-    tokio::time::sleep(app.work).await;
-    let location = [(LOCATION, format!("/payments/{}", payment.id))];
-    Ok((StatusCode::CREATED, location, Json(payment)))
-}
-
-#[idempotent(ttl = "7d", scope = "tenant")]
-async fn create_refund<C: Bank>(
-    tx: &mut C,
-    tenant: Tenant,
-    Path(payment): Path<i64>,
-    State(app): State<App<C>>,
-    Json(refund): Json<NewRefund>,
-) -> Result<(StatusCode, Json<Refund>), ApiError> {
-    let refund = tx.refund(&tenant.0, payment, &refund).await?;
-    tokio::time::sleep(app.work).await;
-    Ok((StatusCode::CREATED, Json(refund)))
-}
-
-#[idempotent(ttl = "24h", scope = "tenant")]
-async fn create_charge<C: Bank>(
-    tx: &mut C,
-    tenant: Tenant,
-    State(app): State<App<C>>,
-    Form(charge): Form<NewCharge>,
-) -> Result<Json<ChargeObject>, ApiError> {
-    let charge = tx.charge(&tenant.0, &charge).await?;
-    tokio::time::sleep(app.work).await;
-    Ok(Json(charge.into()))
-}
-
-async fn accounts<C: Bank>(
-    tenant: Tenant,
-    State(app): State<App<C>>,
-) -> Result<Json<Vec<Account>>, ApiError> {
-    Ok(Json(app.pool.acquire().await?.accounts(&tenant.0).await?))
-}
-
-async fn payments<C: Bank>(
-    tenant: Tenant,
-    State(app): State<App<C>>,
-) -> Result<Json<Vec<Payment>>, ApiError> {
-    Ok(Json(app.pool.acquire().await?.payments(&tenant.0).await?))
-}
-
-async fn payment<C: Bank>(
-    tenant: Tenant,
-    Path(id): Path<i64>,
-    State(app): State<App<C>>,
-) -> Result<Json<Payment>, ApiError> {
-    Ok(Json(
-        app.pool.acquire().await?.payment(&tenant.0, id).await?,
-    ))
-}
-
-async fn charges<C: Bank>(
-    tenant: Tenant,
-    State(app): State<App<C>>,
-) -> Result<Json<List<ChargeObject>>, ApiError> {
-    let charges = app.pool.acquire().await?.charges(&tenant.0).await?;
-    Ok(Json(List {
-        object: "list",
-        data: charges.into_iter().map(ChargeObject::from).collect(),
-        has_more: false,
-    }))
-}
-
 /// Whose request it is. In this demo the bearer token is the tenant.
-struct Tenant(String);
+pub(crate) struct Tenant(pub(crate) String);
 
-impl Scope for Tenant {
-    fn scope(&self) -> Cow<'_, str> {
-        Cow::Borrowed(&self.0)
-    }
-}
-
-impl<S: Sync> FromRequestParts<S> for Tenant {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
-        let header = parts.headers.get(AUTHORIZATION);
+impl Tenant {
+    /// Reads the header `Authorization`.
+    pub(crate) fn authorized(header: Option<&[u8]>) -> Result<Self, ApiError> {
         let token = header
-            .and_then(|value| value.to_str().ok())
+            .and_then(|value| std::str::from_utf8(value).ok())
             .and_then(|value| value.split_once(' '))
             .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
             .map(|(_, token)| token.trim())
@@ -166,8 +57,14 @@ impl<S: Sync> FromRequestParts<S> for Tenant {
     }
 }
 
+impl Scope for Tenant {
+    fn scope(&self) -> Cow<'_, str> {
+        Cow::Borrowed(&self.0)
+    }
+}
+
 #[derive(Serialize)]
-struct ChargeObject {
+pub(crate) struct ChargeObject {
     id: String,
     object: &'static str,
     amount: i64,
@@ -188,15 +85,28 @@ impl From<Charge> for ChargeObject {
 }
 
 #[derive(Serialize)]
-struct List<T> {
+pub(crate) struct List<T> {
     object: &'static str,
     data: Vec<T>,
     has_more: bool,
 }
 
-/// Every refusal of the service, as a problem document.
-enum ApiError {
+impl<T> List<T> {
+    pub(crate) fn of<U: Into<T>>(items: Vec<U>) -> Self {
+        Self {
+            object: "list",
+            data: items.into_iter().map(Into::into).collect(),
+            has_more: false,
+        }
+    }
+}
+
+/// Every refusal of the service.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ApiError {
+    #[error("send `Authorization: Bearer TENANT`")]
     Unauthorized,
+    #[error(transparent)]
     Ledger(LedgerError),
 }
 
@@ -206,53 +116,44 @@ impl<E: Into<LedgerError>> From<E> for ApiError {
     }
 }
 
+/// A problem document.
 #[derive(Serialize)]
-struct Document {
+pub(crate) struct Document {
     title: &'static str,
-    status: u16,
+    pub(crate) status: u16,
     detail: String,
 }
 
-impl IntoResponse for ApiError {
-    fn into_response(self) -> Response {
-        let (status, title, detail) = match self {
-            Self::Unauthorized => (
-                StatusCode::UNAUTHORIZED,
-                "No tenant",
-                "send `Authorization: Bearer TENANT`".to_owned(),
-            ),
+impl Document {
+    pub(crate) const CONTENT_TYPE: &str = "application/problem+json";
+}
+
+impl ApiError {
+    /// What the header `WWW-Authenticate` asks for.
+    pub(crate) fn challenge(&self) -> Option<&'static str> {
+        matches!(self, Self::Unauthorized).then_some("Bearer")
+    }
+
+    pub(crate) fn document(&self) -> Document {
+        let (status, title) = match self {
+            Self::Unauthorized => (401, "No tenant"),
+            Self::Ledger(LedgerError::Unknown(_)) => (404, "Not found"),
+            Self::Ledger(LedgerError::InsufficientFunds) => (402, "Insufficient funds"),
+            Self::Ledger(LedgerError::RefundTooLarge) => (409, "Refund too large"),
+            Self::Ledger(LedgerError::Invalid(_)) => (422, "Invalid request"),
             Self::Ledger(LedgerError::Database(error)) => {
                 tracing::error!(%error, "the database failed");
-                let detail = "send the same request with the same key again".to_owned();
-                (StatusCode::INTERNAL_SERVER_ERROR, "Request failed", detail)
-            }
-            Self::Ledger(error) => {
-                let (status, title) = match error {
-                    LedgerError::Unknown(_) => (StatusCode::NOT_FOUND, "Not found"),
-                    LedgerError::InsufficientFunds => {
-                        (StatusCode::PAYMENT_REQUIRED, "Insufficient funds")
-                    }
-                    LedgerError::RefundTooLarge => (StatusCode::CONFLICT, "Refund too large"),
-                    _ => (StatusCode::UNPROCESSABLE_ENTITY, "Invalid request"),
+                return Document {
+                    title: "Request failed",
+                    status: 500,
+                    detail: "send the same request with the same key again".to_owned(),
                 };
-                (status, title, error.to_string())
             }
         };
-        let document = Json(Document {
+        Document {
             title,
-            status: status.as_u16(),
-            detail,
-        });
-        let mut response = (
             status,
-            [(CONTENT_TYPE, "application/problem+json")],
-            document,
-        )
-            .into_response();
-        if status == StatusCode::UNAUTHORIZED {
-            let challenge = axum::http::HeaderValue::from_static("Bearer");
-            response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+            detail: self.to_string(),
         }
-        response
     }
 }

@@ -1,18 +1,14 @@
-//! Flags, the listening socket, and a shutdown that loses nothing.
+//! Flags, logs and signals.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use clap::Args;
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-use crate::api::{App, Bank, router};
-
 /// How often expired records are purged.
-const PURGE_EVERY: Duration = Duration::from_mins(1);
+pub(crate) const PURGE_EVERY: Duration = Duration::from_mins(1);
 
 /// The flags that every example service has.
 #[derive(Debug, Args)]
@@ -42,36 +38,18 @@ pub fn log() {
         .init();
 }
 
-/// Serves until Ctrl-C or SIGTERM, then lets every attempt end.
-///
-/// # Errors
-///
-/// If the address can't be listened on.
-pub async fn serve<C: Bank>(flags: &Flags, app: App<C>) -> anyhow::Result<()> {
-    let listener = TcpListener::bind(flags.listen)
-        .await
-        .with_context(|| format!("can't listen on {}", flags.listen))?;
-    introduce(listener.local_addr()?);
-
-    let engine = app.engine.clone();
-    let pool = app.pool.clone();
-    let _purge = engine.spawn_purge(PURGE_EVERY);
+/// Waits for Ctrl-C or SIGTERM.
+pub(crate) fn shutdown() -> std::io::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate())?;
-    let shutdown = async move {
+    Ok(async move {
         tokio::select! {
             _ = tokio::signal::ctrl_c() => {}
             _ = terminate.recv() => {}
         }
-    };
-    axum::serve(listener, router(app))
-        .with_graceful_shutdown(shutdown)
-        .await?;
-    engine.drain().await;
-    pool.close().await;
-    Ok(())
+    })
 }
 
-fn introduce(address: SocketAddr) {
+pub(crate) fn introduce(address: SocketAddr) {
     println!("listening on http://{address}");
     println!(
         r#"

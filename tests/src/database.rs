@@ -6,8 +6,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use idem_axum::{PostgresStore, StoreError};
-use idem_core::Store;
+use idem_core::{PostgresStore, Store, StoreError};
 use sqlx::Pool;
 use sqlx::postgres::PgConnectOptions;
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use idem_axum::{Attempt, Engine, Open, Transaction};
+use idem_core::{Attempt, Engine, Open, Transaction};
 use sqlx::{AssertSqlSafe, Pool};
 
 use crate::control::{Control, Visit};

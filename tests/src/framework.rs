@@ -8,14 +8,69 @@ use tokio::sync::oneshot;
 use crate::database::Database;
 use crate::domain::App;
 
-mod axum;
+/// The routes that are written alike on every framework, added to `$router`.
+macro_rules! routes {
+    ($router:expr, $deploy:expr) => {{
+        let router = $router
+            .route("/effects", any(handlers::effect::<C>))
+            .route("/patient", post(handlers::patient::<C>))
+            .route("/hasty", post(handlers::hasty::<C>))
+            .route("/read-committed", post(handlers::read_committed::<C>))
+            .route("/repeatable-read", post(handlers::repeatable_read::<C>))
+            .route("/serializable", post(handlers::serializable::<C>))
+            .route("/brief", post(handlers::brief::<C>))
+            .route("/bounded", post(handlers::bounded::<C>))
+            .route("/optional", post(handlers::optional::<C>))
+            .route("/replays-success", post(handlers::replays_success::<C>))
+            .route("/replays-all", post(handlers::replays_all::<C>))
+            .route("/unscoped", post(handlers::unscoped::<C>))
+            .route("/raw", post(handlers::raw::<C>))
+            .route("/intended", post(handlers::intended::<C>))
+            .route("/form", post(handlers::form::<C>))
+            .route("/text", post(handlers::text::<C>))
+            .route("/bytes", post(handlers::bytes::<C>))
+            .route("/bodiless", post(handlers::bodiless::<C>))
+            .route("/value", post(handlers::value::<C>))
+            .route("/numbers", post(handlers::numbers::<C>))
+            .route("/generated", post(handlers::generated::<C>));
+        // What changes with a deploy.
+        match $deploy {
+            Deploy::First => router
+                .route("/accounts/{id}/effects", post(handlers::effect::<C>))
+                .route("/named/{id}", post(handlers::named::<C>))
+                .route("/ttl", post(handlers::effect::<C>))
+                .route("/defaulted", post(handlers::effect::<C>))
+                .route("/grown", post(handlers::effect::<C>))
+                .route("/fields", post(handlers::fields::<C>)),
+            Deploy::Second => router
+                .route("/accounts/{account}/effects", post(handlers::effect::<C>))
+                .route("/{name}/{id}", post(handlers::named::<C>))
+                .route("/ttl", post(handlers::brief::<C>))
+                .route("/defaulted", post(handlers::defaulted::<C>))
+                .route("/grown", post(handlers::grown::<C>))
+                .route("/fields", post(handlers::flattened::<C>)),
+        }
+    }};
+}
 
+mod actix;
+mod axum;
+mod bodies;
+mod tenant;
+
+pub use self::actix::Actix;
 pub use self::axum::Axum;
+
+/// The largest request body on `/limited`.
+const LIMIT: usize = 1000;
 
 /// A web framework with the handlers of the test service.
 ///
-/// Every framework has the same routes; they are listed in `framework/axum.rs`.
+/// Every framework has the same routes, and under them the handlers of `framework/handlers.rs`.
 pub trait Framework<D: Database>: Send + Sync + 'static {
+    /// How a body of another shape than the handler's is answered.
+    const MISSHAPEN: u16;
+
     /// Serves one instance until it is stopped and its requests are answered.
     fn serve(
         app: App<D::Connection>,

@@ -27,7 +27,7 @@ pub use self::client::{Answer, Connection, Pending, Request};
 pub use self::control::{Control, Visit};
 pub use self::database::{Choices, Database, Driver, Postgres, RecordInCommit, Sqlite, Wires};
 pub use self::domain::{App, Domain};
-pub use self::framework::{Axum, Deploy, Framework};
+pub use self::framework::{Actix, Axum, Deploy, Framework};
 pub use self::process::{Service, until_working};
 pub use self::recorder::{Exchange, Message, Recorder};
 pub use self::scene::{Act, Body, Reply, Scene};

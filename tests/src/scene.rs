@@ -1,9 +1,14 @@
 //! What a handler does and answers: plain data that every framework's handlers play.
 
+use std::io;
 use std::sync::Arc;
+use std::task::Poll;
 
 use bytes::Bytes;
-use idem_axum::Settle;
+use futures_util::StreamExt as _;
+use futures_util::future::Either;
+use futures_util::stream::{self, BoxStream};
+use idem_core::Settle;
 
 use crate::control::Control;
 
@@ -71,6 +76,38 @@ pub enum Body {
     Broken,
     /// Nothing ever comes, and nothing ever ends; counts how often it is asked.
     Endless(Arc<Control>),
+}
+
+impl Body {
+    /// What a framework sends: bytes whose size is known, or a stream.
+    pub(crate) fn sent(self) -> Either<Bytes, BoxStream<'static, io::Result<Bytes>>> {
+        match self {
+            Self::Effect => Either::Left(Bytes::new()),
+            Self::Bytes(bytes) => Either::Left(bytes),
+            Self::Stream(mut size) => {
+                let parts = std::iter::from_fn(move || {
+                    let part = size.min(1000);
+                    size -= part;
+                    (part > 0).then(|| Ok(Bytes::from(vec![b's'; part])))
+                });
+                Either::Right(stream::iter(parts).boxed())
+            }
+            Self::Broken => Either::Right(
+                stream::iter([
+                    Ok(Bytes::from_static(b"part")),
+                    Err(io::Error::other("the scene says so")),
+                ])
+                .boxed(),
+            ),
+            Self::Endless(control) => Either::Right(
+                stream::poll_fn(move |_| {
+                    control.poll();
+                    Poll::Pending
+                })
+                .boxed(),
+            ),
+        }
+    }
 }
 
 impl Act {

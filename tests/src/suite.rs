@@ -8,6 +8,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::database::Database;
 use crate::framework::Framework;
+use crate::traces::Traces;
 use crate::world::World;
 
 /// Instantiates tests, such as `axum_postgres::r3_replay_is_byte_identical`, for every pair. In
@@ -41,6 +42,7 @@ macro_rules! conformance {
 macro_rules! __frameworks {
     ($($rest:tt)*) => {
         $crate::__databases!(Axum $($rest)*);
+        $crate::__databases!(Actix $($rest)*);
     };
 }
 
@@ -84,6 +86,7 @@ macro_rules! __pair {
 /// If the test does, or if it leaves something behind.
 pub fn run<F: Framework<D>, D: Database>(threads: Threads, test: impl AsyncFnOnce(&World<F, D>)) {
     let runtime = threads.runtime();
+    let _traces = threads.are_traced().then(Traces::install);
     runtime.block_on(async {
         let world = World::create().await;
         let tested = AssertUnwindSafe(test(&world)).catch_unwind().await;
@@ -106,6 +109,10 @@ pub enum Threads {
 }
 
 impl Threads {
+    fn are_traced(self) -> bool {
+        matches!(self, Self::One)
+    }
+
     fn runtime(self) -> Runtime {
         let mut builder = match self {
             Self::One => Builder::new_current_thread(),

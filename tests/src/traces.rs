@@ -1,9 +1,10 @@
-//! Spans and events of one test, captured on its thread.
+//! Spans and events of one test.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tracing::dispatcher::get_default;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::DefaultGuard;
@@ -14,9 +15,10 @@ use tracing_subscriber::registry::LookupSpan;
 /// The fields of a span or an event by name.
 pub type Fields = BTreeMap<&'static str, String>;
 
-/// What was traced on this thread since [`capture`](Self::capture).
+/// What was traced since [`capture`](Self::capture).
 ///
-/// Tests that use it run with everything on one thread: `conformance![traced: …]`.
+/// Tests that use it say so: `conformance![traced: …]`. They run on one thread; a framework with
+/// threads of its own takes the thread's subscriber along.
 #[derive(Debug, Clone, Default)]
 pub struct Traces(Arc<Mutex<Captured>>);
 
@@ -38,11 +40,18 @@ pub struct Traced {
 }
 
 impl Traces {
-    /// Captures until the guard is dropped.
-    pub fn capture() -> (Self, DefaultGuard) {
-        let traces = Self::default();
-        let subscriber = tracing_subscriber::registry().with(traces.clone());
-        (traces, tracing::subscriber::set_default(subscriber))
+    /// Captures on this thread until the guard is dropped.
+    pub(crate) fn install() -> DefaultGuard {
+        let subscriber = tracing_subscriber::registry().with(Self::default());
+        tracing::subscriber::set_default(subscriber)
+    }
+
+    /// Captures from now on.
+    pub fn capture() -> Self {
+        let traces = get_default(|dispatch| dispatch.downcast_ref::<Self>().cloned());
+        let traces = traces.expect("the test is a traced one");
+        *traces.captured() = Captured::default();
+        traces
     }
 
     /// The library's spans, in the order of their beginnings.

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::future::{join_all, try_join_all};
-use idem_axum::{Config, Engine, PostgresStore};
+use idem_core::{Config, Engine, PostgresStore};
 use sqlx::Pool;
 use sqlx::pool::PoolConnection;
 use tokio::sync::oneshot;

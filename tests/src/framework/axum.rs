@@ -2,19 +2,23 @@
 
 use std::net::TcpListener;
 
-use ::axum::Router;
-use ::axum::extract::{DefaultBodyLimit, FromRef};
+use ::axum::extract::{DefaultBodyLimit, FromRef, FromRequestParts, State};
+use ::axum::http::StatusCode;
+use ::axum::http::request::Parts;
 use ::axum::routing::{any, post};
+use ::axum::{Form, Json, Router};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use idem_axum::Engine;
+use idem_axum::{Engine, idempotent};
 use tokio::sync::oneshot;
 
-use super::{Deploy, Framework};
+use super::tenant::Tenant;
+use super::{Deploy, Framework, LIMIT};
 use crate::database::{Database, Postgres, RecordInCommit, Sqlite};
 use crate::domain::{App, Domain};
 
-mod extract;
+#[allow(clippy::duplicate_mod, reason = "each framework compiles its own")]
+#[path = "handlers.rs"]
 mod handlers;
 mod reply;
 
@@ -25,6 +29,8 @@ pub struct Axum;
 macro_rules! serves {
     ($database:ty, $transaction:path) => {
         impl Framework<$database> for Axum {
+            const MISSHAPEN: u16 = 422;
+
             fn serve(
                 app: App<<$database as Database>::Connection>,
                 deploy: Deploy,
@@ -58,56 +64,21 @@ impl<C: Domain> FromRef<App<C>> for Engine<C::Store> {
     }
 }
 
-/// The largest request body on `/limited`.
-const LIMIT: usize = 1000;
+impl<C: Domain> FromRequestParts<App<C>> for Tenant {
+    type Rejection = (StatusCode, &'static str);
+
+    async fn from_request_parts(parts: &mut Parts, app: &App<C>) -> Result<Self, Self::Rejection> {
+        let header = parts.headers.get(Self::HEADER).map(AsRef::as_ref);
+        Self::extract(&app.control, header).map_err(|text| (StatusCode::UNAUTHORIZED, text))
+    }
+}
 
 fn router<C: Domain>(deploy: Deploy) -> Router<App<C>> {
     let limited = post(handlers::effect::<C>).layer(DefaultBodyLimit::max(LIMIT));
     let nested = Router::new().route("/effects", post(handlers::effect::<C>));
-    Router::new()
-        .route("/effects", any(handlers::effect::<C>))
-        .route("/patient", post(handlers::patient::<C>))
-        .route("/hasty", post(handlers::hasty::<C>))
-        .route("/read-committed", post(handlers::read_committed::<C>))
-        .route("/repeatable-read", post(handlers::repeatable_read::<C>))
-        .route("/serializable", post(handlers::serializable::<C>))
-        .route("/brief", post(handlers::brief::<C>))
-        .route("/bounded", post(handlers::bounded::<C>))
-        .route("/optional", post(handlers::optional::<C>))
-        .route("/replays-success", post(handlers::replays_success::<C>))
-        .route("/replays-all", post(handlers::replays_all::<C>))
-        .route("/unscoped", post(handlers::unscoped::<C>))
+    let router = Router::new()
         .route("/limited", limited)
-        .route("/raw", post(handlers::raw::<C>))
-        .route("/intended", post(handlers::intended::<C>))
-        .route("/form", post(handlers::form::<C>))
-        .route("/text", post(handlers::text::<C>))
-        .route("/bytes", post(handlers::bytes::<C>))
-        .route("/bodiless", post(handlers::bodiless::<C>))
-        .route("/value", post(handlers::value::<C>))
-        .route("/numbers", post(handlers::numbers::<C>))
-        .route("/generated", post(handlers::generated::<C>))
         .nest("/nested/{account}", nested)
-        .fallback(handlers::effect::<C>)
-        .merge(released(deploy))
-}
-
-/// What changes with a deploy.
-fn released<C: Domain>(deploy: Deploy) -> Router<App<C>> {
-    match deploy {
-        Deploy::First => Router::new()
-            .route("/accounts/{id}/effects", post(handlers::effect::<C>))
-            .route("/named/{id}", post(handlers::named::<C>))
-            .route("/ttl", post(handlers::effect::<C>))
-            .route("/defaulted", post(handlers::effect::<C>))
-            .route("/grown", post(handlers::effect::<C>))
-            .route("/fields", post(handlers::fields::<C>)),
-        Deploy::Second => Router::new()
-            .route("/accounts/{account}/effects", post(handlers::effect::<C>))
-            .route("/{name}/{id}", post(handlers::named::<C>))
-            .route("/ttl", post(handlers::brief::<C>))
-            .route("/defaulted", post(handlers::defaulted::<C>))
-            .route("/grown", post(handlers::grown::<C>))
-            .route("/fields", post(handlers::flattened::<C>)),
-    }
+        .fallback(handlers::effect::<C>);
+    routes!(router, deploy)
 }

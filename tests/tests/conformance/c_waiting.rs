@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::future::select_all;
-use idem_axum::Config;
+use idem_core::Config;
 use idem_tests::{
     Act, Database, Framework, Reply, Scene, World, answers, assert_one_executed, conformance,
 };

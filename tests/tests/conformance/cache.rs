@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use idem_axum::{Config, ReplayCache};
+use idem_core::{Config, ReplayCache};
 use idem_tests::{
     Database, Framework, Instance, Reply, Scene, Settings, Wires, World, answers,
     assert_one_executed, conformance,

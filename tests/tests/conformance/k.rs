@@ -1,6 +1,6 @@
 //! The key.
 
-use idem_axum::Config;
+use idem_core::Config;
 use idem_tests::{Act, Database, Framework, Reply, Scene, World, conformance};
 
 conformance![

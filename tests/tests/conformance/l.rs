@@ -2,7 +2,7 @@
 
 use futures_util::FutureExt as _;
 use futures_util::future::select_all;
-use idem_axum::Config;
+use idem_core::Config;
 use idem_tests::{
     Act, Body, Database, Framework, Reply, Scene, Settings, World, answers, conformance,
 };

@@ -1,6 +1,6 @@
 //! Outcomes: what a response means for the record.
 
-use idem_axum::{Config, Settle};
+use idem_core::{Config, Settle};
 use idem_tests::{Act, Body, Database, Framework, Reply, Scene, World, conformance};
 
 conformance![
@@ -224,7 +224,7 @@ async fn o7_extraction_failures_are_not_recorded<F: Framework<D>, D: Database>(
     let request = world.instance().await.post("/effects").key("k");
     let broken = [
         (request.clone().json("{"), 400),
-        (request.clone().json(r#"{"other":1}"#), 422),
+        (request.clone().json(r#"{"other":1}"#), F::MISSHAPEN),
         (request.clone().body("text/plain", r#"{"label":"a"}"#), 415),
         (request.clone().effect("a").without("x-tenant"), 401),
     ];

@@ -1,6 +1,6 @@
 //! Problem documents.
 
-use idem_axum::Config;
+use idem_core::Config;
 use idem_tests::{Act, Database, Framework, Reply, Scene, World, conformance};
 
 conformance![

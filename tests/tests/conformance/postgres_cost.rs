@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use idem_axum::PostgresStore;
+use idem_core::PostgresStore;
 use idem_tests::{
     Domain as _, Exchange, Framework, Instance, Postgres, Recorder, Reply, Scene, Settings, World,
     conformance,

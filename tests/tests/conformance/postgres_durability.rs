@@ -2,7 +2,7 @@
 
 use std::convert::identity;
 
-use idem_axum::PostgresStore;
+use idem_core::PostgresStore;
 use idem_tests::{Act, Framework, Postgres, Reply, Request, Scene, Settings, World, conformance};
 
 conformance![

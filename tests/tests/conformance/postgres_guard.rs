@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use idem_axum::PostgresStore;
-use idem_core::{IdempotencyKey, Operation};
+use idem_core::{IdempotencyKey, Operation, PostgresStore};
 use idem_tests::{
     Act, Database as _, Framework, Instance, Postgres, Reply, Scene, Settings, World, conformance,
 };

@@ -1,6 +1,6 @@
 //! How isolated a handler's transaction is.
 
-use idem_axum::PostgresStore;
+use idem_core::PostgresStore;
 use idem_tests::{
     Act, Framework, Postgres, Reply, Request, Scene, Settings, World, answers, assert_one_executed,
     conformance,

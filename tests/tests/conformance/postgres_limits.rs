@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use idem_axum::{PostgresStore, TimeLimit};
+use idem_core::{PostgresStore, TimeLimit};
 use idem_tests::{Act, Framework, Postgres, Reply, Scene, Settings, World, conformance};
 
 conformance![

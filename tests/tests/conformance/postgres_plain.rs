@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use futures_util::future::join_all;
-use idem_axum::PostgresStore;
+use idem_core::PostgresStore;
 use idem_tests::{
     Act, Database as _, Framework, Instance, Postgres, Reply, Scene, Settings, Wires, World,
     answers, assert_one_executed, conformance,

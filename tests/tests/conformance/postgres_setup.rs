@@ -1,7 +1,7 @@
 //! What a store finds out about its database before the first request.
 
 use futures_util::future::join_all;
-use idem_axum::{PostgresStore, StoreError};
+use idem_core::{PostgresStore, StoreError};
 use idem_tests::{Database as _, Framework, Postgres, Wires, World, conformance};
 
 conformance![

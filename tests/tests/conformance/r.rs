@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use futures_util::future::join_all;
-use idem_axum::Config;
+use idem_core::Config;
 use idem_tests::{Body, Database, Domain as _, Framework, Reply, Scene, World, conformance};
 
 conformance![

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::future::select_all;
-use idem_axum::{Config, ReplayCache};
+use idem_core::{Config, ReplayCache};
 use idem_tests::{
     Act, Database, Fields, Framework, Reply, Scene, Traces, World, answers, conformance,
 };
@@ -53,14 +53,14 @@ async fn v1_execution_and_replay_are_told_by_one_line<F: Framework<D>, D: Databa
     ];
     world.control.play([Scene::answering(Reply::new(500))]);
     for (outcome, attempt) in [("failed_retriable", "1"), ("executed", "2")] {
-        let (traces, _guard) = Traces::capture();
+        let traces = Traces::capture();
         request.send().await;
         let span = only(&traces);
         assert_fields(&span, &asked);
         assert_fields(&span, &[("outcome", outcome), ("attempt", attempt)]);
         assert!(!span.contains_key("age_ms"), "not a replay: {span:?}");
     }
-    let (traces, _guard) = Traces::capture();
+    let traces = Traces::capture();
     assert!(request.send().await.is_replay());
     let span = only(&traces);
     assert_fields(&span, &asked);
@@ -82,7 +82,7 @@ async fn v1_cached_replay_is_told_by_one_line<F: Framework<D>, D: Database>(worl
     request.send().await.assert_executed(201);
     let _all = instance.whole_pool().await;
     tokio::time::sleep(Duration::from_millis(50)).await;
-    let (traces, _guard) = Traces::capture();
+    let traces = Traces::capture();
     assert!(request.send().await.is_replay());
     let span = only(&traces);
     let told = [("scope", "acme"), ("key", "k"), ("outcome", "replayed")];
@@ -98,7 +98,7 @@ async fn v1_waiter_and_its_bound_are_told<F: Framework<D>, D: Database>(world: &
     world.control.play([Scene::gated()]);
     let first = request.start();
     world.control.entered(1).await;
-    let (traces, _guard) = Traces::capture();
+    let traces = Traces::capture();
     // The one that finds no room says that the other waits.
     let (told, _, waiting) = select_all([request.start(), request.start()]).await;
     told.assert_problem("in-flight");
@@ -131,7 +131,7 @@ async fn v1_failures_are_told<F: Framework<D>, D: Database>(world: &World<F, D>)
         ("k3", "failed_retriable"),
         ("k4", "failed_final"),
     ] {
-        let (traces, _guard) = Traces::capture();
+        let traces = Traces::capture();
         request.clone().key(key).send().await;
         let span = only(&traces);
         assert_fields(
@@ -149,7 +149,7 @@ async fn v1_mismatch_is_told<F: Framework<D>, D: Database>(world: &World<F, D>) 
         .send()
         .await
         .assert_executed(201);
-    let (traces, _guard) = Traces::capture();
+    let traces = Traces::capture();
     request
         .effect("b")
         .send()
@@ -167,7 +167,7 @@ async fn v1_rejected_request_is_told<F: Framework<D>, D: Database>(world: &World
         request.key("k").tenant(""),
         instance.post("/no/such/route").key("k").effect("a"),
     ] {
-        let (traces, _guard) = Traces::capture();
+        let traces = Traces::capture();
         let answer = rejected.send().await;
         assert!(answer.status >= 400);
         assert_fields(&only(&traces), &[("outcome", "rejected")]);
@@ -177,7 +177,7 @@ async fn v1_rejected_request_is_told<F: Framework<D>, D: Database>(world: &World
 async fn v1_unavailable_database_is_told<F: Framework<D>, D: Database>(world: &World<F, D>) {
     let instance = world.instance().await;
     instance.pool.close().await;
-    let (traces, _guard) = Traces::capture();
+    let traces = Traces::capture();
     let request = instance.post("/effects").key("k").effect("a");
     request.send().await.assert_problem("unavailable");
     assert_fields(&only(&traces), &[("outcome", "unavailable"), ("key", "k")]);
@@ -193,7 +193,7 @@ async fn v1_own_commit_is_loud_in_the_log<F: Framework<D>, D: Database>(world: &
     world
         .control
         .play([Scene::new([Act::Insert, Act::run("COMMIT")])]);
-    let (traces, _guard) = Traces::capture();
+    let traces = Traces::capture();
     request.send().await.assert_problem("transaction-lost");
     let loud = traces
         .events()
@@ -209,7 +209,7 @@ async fn r4_names_of_headers_left_out_are_logged<F: Framework<D>, D: Database>(
     let request = world.instance().await.post("/effects").key("k").effect("a");
     let reply = Reply::new(201).header("set-cookie", "session=secret");
     world.control.play([Scene::answering(reply)]);
-    let (traces, _guard) = Traces::capture();
+    let traces = Traces::capture();
     request.send().await.assert_executed(201);
     let events = traces.events();
     let told = events.iter().find(|event| {

@@ -1,29 +1,23 @@
-//! The handlers, each with a promise or a body of its own.
+//! The handlers, each with a promise or a body of its own. They are the same on every framework:
+//! each compiles this file with its own extractors and its own attribute.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use axum::extract::State;
-use axum::{Form, Json};
 use bytes::Bytes;
-use idem_axum::{Attempt, idempotent};
-use serde::{Deserialize, Serialize};
+use idem_core::Attempt;
 use serde_json::Value;
 use sqlx::{PgConnection, Postgres, Sqlite, SqliteConnection, Transaction};
 
-use super::extract::Tenant;
+use super::{Form, Json, State, idempotent};
 use crate::domain::{App, Domain};
+use crate::framework::bodies::{
+    Defaulted, Fields, Flattened, Generated, Grown, NewEffect, Noted, Numbers,
+};
+use crate::framework::tenant::Tenant;
 use crate::scene::Reply;
-
-#[derive(Serialize, Deserialize)]
-pub(super) struct NewEffect {
-    label: String,
-}
 
 /// Handlers that differ in their promise alone.
 macro_rules! promises {
     ($($name:ident($($promise:tt)*);)*) => {$(
-        #[idempotent($($promise)*)]
+        #[idempotent($($promise)*, body = "effect")]
         pub(super) async fn $name<C: Domain>(
             tx: &mut C,
             attempt: &Attempt,
@@ -55,14 +49,14 @@ promises! {
 
 /// Handlers that differ in their body alone.
 macro_rules! bodies {
-    ($($name:ident($body:pat => $type:ty) $label:expr;)*) => {$(
-        #[idempotent(ttl = "24h", scope = "tenant")]
+    ($($name:ident($type:ty) $label:expr;)*) => {$(
+        #[idempotent(ttl = "24h", scope = "tenant", body = "_body")]
         pub(super) async fn $name<C: Domain>(
             tx: &mut C,
             attempt: &Attempt,
             tenant: Tenant,
             State(app): State<App<C>>,
-            $body: $type,
+            _body: $type,
         ) -> Reply {
             app.play(tx, attempt, &tenant.0, $label).await
         }
@@ -70,84 +64,19 @@ macro_rules! bodies {
 }
 
 bodies! {
-    form(Form(_) => Form<NewEffect>) "form";
-    text(_ => String) "text";
-    bytes(_ => Bytes) "bytes";
-    value(_ => Json<Value>) "value";
-    numbers(_ => Json<Numbers>) "numbers";
-    generated(_ => Json<Generated>) "generated";
-    defaulted(_ => Json<Defaulted>) "defaulted";
-    grown(_ => Json<Grown>) "grown";
-    fields(_ => Json<Fields>) "fields";
-    flattened(_ => Json<Flattened>) "fields";
+    form(Form<NewEffect>) "form";
+    text(String) "text";
+    bytes(Bytes) "bytes";
+    value(Json<Value>) "value";
+    numbers(Json<Numbers>) "numbers";
+    generated(Json<Generated>) "generated";
+    defaulted(Json<Defaulted>) "defaulted";
+    grown(Json<Grown>) "grown";
+    fields(Json<Fields>) "fields";
+    flattened(Json<Flattened>) "fields";
 }
 
-#[derive(Serialize, Deserialize)]
-pub(super) struct Numbers {
-    integer: i128,
-    float: f64,
-    map: HashMap<String, u64>,
-}
-
-#[derive(Serialize, Deserialize)]
-pub(super) struct Generated {
-    label: String,
-    #[serde(default = "next")]
-    number: u64,
-}
-
-fn next() -> u64 {
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    NEXT.fetch_add(1, Ordering::Relaxed)
-}
-
-/// [`NewEffect`] in a later release.
-#[derive(Serialize, Deserialize)]
-pub(super) struct Defaulted {
-    label: String,
-    #[serde(default = "euro")]
-    currency: String,
-}
-
-fn euro() -> String {
-    "eur".to_owned()
-}
-
-/// [`NewEffect`] in another later release.
-#[derive(Serialize, Deserialize)]
-pub(super) struct Grown {
-    note: Option<String>,
-    label: String,
-}
-
-#[derive(Serialize, Deserialize)]
-pub(super) struct Fields {
-    label: String,
-    first: u64,
-    second: u64,
-}
-
-/// [`Fields`] in a later release.
-#[derive(Serialize, Deserialize)]
-pub(super) struct Flattened {
-    #[serde(flatten)]
-    numbers: BTreeMap<String, u64>,
-    label: String,
-}
-
-#[derive(Serialize, Deserialize)]
-pub(super) struct Noted {
-    label: String,
-    note: String,
-}
-
-impl Noted {
-    fn intent(body: &Json<Self>) -> &str {
-        &body.label
-    }
-}
-
-#[idempotent(ttl = "24h", scope = "tenant", fingerprint = Noted::intent)]
+#[idempotent(ttl = "24h", scope = "tenant", body = "effect", fingerprint = Noted::intent)]
 pub(super) async fn intended<C: Domain>(
     tx: &mut C,
     attempt: &Attempt,
@@ -158,7 +87,7 @@ pub(super) async fn intended<C: Domain>(
     app.play(tx, attempt, &tenant.0, &effect.note).await
 }
 
-#[idempotent(ttl = "24h", scope = "tenant")]
+#[idempotent(ttl = "24h", scope = "tenant", body = "none")]
 pub(super) async fn bodiless<C: Domain>(
     tx: &mut C,
     attempt: &Attempt,

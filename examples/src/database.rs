@@ -1,0 +1,60 @@
+//! The databases that the service runs on.
+
+use std::str::FromStr as _;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use idem_core::{Engine, PostgresStore, SqliteStore};
+use sqlx::postgres::PgPoolOptions;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{PgConnection, SqliteConnection};
+
+use crate::api::App;
+
+/// Opens an SQLite file, which is created on the first start.
+///
+/// # Errors
+///
+/// If it can't be opened, or its tables can't be created.
+pub async fn sqlite(url: &str, work: Duration) -> anyhow::Result<App<SqliteConnection>> {
+    let options = SqliteConnectOptions::from_str(url)
+        .with_context(|| format!("{url} is no SQLite URL"))?
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .busy_timeout(Duration::from_secs(5));
+    let pool = SqlitePoolOptions::new()
+        .connect_with(options)
+        .await
+        .with_context(|| format!("can't open {url}"))?;
+    sqlx::raw_sql(include_str!("../schema/sqlite.sql"))
+        .execute(&pool)
+        .await?;
+    let store = SqliteStore::new(pool.clone());
+    store.migrate().await?;
+    let engine = Engine::new(store);
+    Ok(App { engine, pool, work })
+}
+
+/// Connects to PostgreSQL.
+///
+/// # Errors
+///
+/// If it can't be reached, or its tables can't be created.
+pub async fn postgres(url: &str, work: Duration) -> anyhow::Result<App<PgConnection>> {
+    let pool = PgPoolOptions::new()
+        .connect(url)
+        .await
+        .context("can't connect to the database")?;
+    // Two instances that start at once must not create the tables at once.
+    let schema = concat!(
+        "BEGIN; SELECT pg_advisory_xact_lock(hashtext('payments schema')); ",
+        include_str!("../schema/postgres.sql"),
+        "; COMMIT"
+    );
+    sqlx::raw_sql(schema).execute(&pool).await?;
+    let store = PostgresStore::new(pool.clone());
+    store.migrate().await?;
+    let engine = Engine::new(store);
+    Ok(App { engine, pool, work })
+}

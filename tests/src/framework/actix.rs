@@ -1,0 +1,135 @@
+//! The test service on actix-web.
+
+use std::future::{Ready, ready};
+use std::net::TcpListener;
+use std::sync::Arc;
+
+use actix_web::dev::Payload;
+use actix_web::error::InternalError;
+use actix_web::http::StatusCode;
+use actix_web::web::{Data, Form, Json, JsonConfig, ServiceConfig, ThinData as State};
+use actix_web::{App as Application, FromRequest, Handler, HttpRequest, HttpServer};
+use actix_web::{Responder, Route, web};
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, join};
+use idem_actix::{Engine, idempotent};
+use tokio::sync::oneshot;
+use tracing::Dispatch;
+use tracing::dispatcher::{get_default, set_default};
+
+use super::tenant::Tenant;
+use super::{Deploy, Framework, LIMIT};
+use crate::control::Control;
+use crate::database::{Database, Postgres, RecordInCommit, Sqlite};
+use crate::domain::{App, Domain};
+
+#[allow(clippy::duplicate_mod, reason = "each framework compiles its own")]
+#[path = "handlers.rs"]
+mod handlers;
+mod reply;
+
+/// actix-web.
+#[derive(Debug)]
+pub struct Actix;
+
+/// More than one, so that duplicates meet across threads.
+const WORKERS: usize = 2;
+
+macro_rules! serves {
+    ($database:ty, $transaction:path) => {
+        impl Framework<$database> for Actix {
+            const MISSHAPEN: u16 = 400;
+
+            fn serve(
+                app: App<<$database as Database>::Connection>,
+                deploy: Deploy,
+                listener: TcpListener,
+                stop: oneshot::Receiver<()>,
+            ) -> BoxFuture<'static, ()> {
+                let engine = app.engine.clone();
+                let configure = move |config: &mut ServiceConfig| {
+                    config.route("/transaction", post($transaction));
+                    configure(config, &app, deploy);
+                };
+                serve(configure, engine, listener, stop).boxed()
+            }
+        }
+    };
+}
+
+serves!(Sqlite, handlers::sqlite);
+serves!(Postgres, handlers::postgres);
+serves!(RecordInCommit, handlers::postgres);
+
+async fn serve<S: idem_core::Store>(
+    configure: impl Fn(&mut ServiceConfig) + Clone + Send + 'static,
+    engine: Engine<S>,
+    listener: TcpListener,
+    stop: oneshot::Receiver<()>,
+) {
+    let traces = get_default(Clone::clone);
+    let server = HttpServer::new(move || {
+        trace(&traces);
+        Application::new().configure(configure.clone())
+    });
+    let server = server.workers(WORKERS).disable_signals().listen(listener);
+    let server = server.expect("a listener").run();
+    let handle = server.handle();
+    let stopped = async {
+        drop(stop.await);
+        idem_actix::shut_down(&handle, &engine).await;
+    };
+    let (served, ()) = join(server, stopped).await;
+    served.expect("the server runs");
+}
+
+/// What is traced on a worker's thread goes where the test's own traces go, until the thread ends.
+fn trace(traces: &Dispatch) {
+    std::mem::forget(set_default(traces));
+}
+
+fn configure<C: Domain>(config: &mut ServiceConfig, app: &App<C>, deploy: Deploy) {
+    let limited = web::resource("/limited")
+        .app_data(JsonConfig::default().limit(LIMIT))
+        .route(post(handlers::effect::<C>));
+    let nested = web::scope("/nested/{account}").route("/effects", post(handlers::effect::<C>));
+    config
+        .configure(idem_actix::engine(app.engine.clone()))
+        .app_data(State(app.clone()))
+        .app_data(Data::from(Arc::clone(&app.control)))
+        .service(limited)
+        .service(nested)
+        .default_service(any(handlers::effect::<C>));
+    routes!(config, deploy);
+}
+
+fn any<F, A>(handler: F) -> Route
+where
+    F: Handler<A>,
+    A: FromRequest + 'static,
+    F::Output: Responder + 'static,
+{
+    web::route().to(handler)
+}
+
+fn post<F, A>(handler: F) -> Route
+where
+    F: Handler<A>,
+    A: FromRequest + 'static,
+    F::Output: Responder + 'static,
+{
+    web::post().to(handler)
+}
+
+impl FromRequest for Tenant {
+    type Error = InternalError<&'static str>;
+    type Future = Ready<Result<Self, Self::Error>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let control = request.app_data::<Data<Control>>();
+        let control = control.expect("the application has it");
+        let header = request.headers().get(Self::HEADER).map(AsRef::as_ref);
+        let tenant = Self::extract(control, header);
+        ready(tenant.map_err(|text| InternalError::new(text, StatusCode::UNAUTHORIZED)))
+    }
+}
