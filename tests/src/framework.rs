@@ -71,6 +71,9 @@ pub trait Framework<D: Database>: Send + Sync + 'static {
     /// How a body of another shape than the handler's is answered.
     const MISSHAPEN: u16;
 
+    /// How a body of another media type is answered.
+    const MISTYPED: u16;
+
     /// Serves one instance until it is stopped and its requests are answered.
     fn serve(
         app: App<D::Connection>,

@@ -39,6 +39,7 @@ macro_rules! serves {
     ($database:ty, $transaction:path) => {
         impl Framework<$database> for Actix {
             const MISSHAPEN: u16 = 400;
+            const MISTYPED: u16 = 400;
 
             fn serve(
                 app: App<<$database as Database>::Connection>,

@@ -30,6 +30,7 @@ macro_rules! serves {
     ($database:ty, $transaction:path) => {
         impl Framework<$database> for Axum {
             const MISSHAPEN: u16 = 422;
+            const MISTYPED: u16 = 415;
 
             fn serve(
                 app: App<<$database as Database>::Connection>,

@@ -225,7 +225,10 @@ async fn o7_extraction_failures_are_not_recorded<F: Framework<D>, D: Database>(
     let broken = [
         (request.clone().json("{"), 400),
         (request.clone().json(r#"{"other":1}"#), F::MISSHAPEN),
-        (request.clone().body("text/plain", r#"{"label":"a"}"#), 415),
+        (
+            request.clone().body("text/plain", r#"{"label":"a"}"#),
+            F::MISTYPED,
+        ),
         (request.clone().effect("a").without("x-tenant"), 401),
     ];
     for (broken, status) in broken {

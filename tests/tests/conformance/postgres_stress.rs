@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::{join_all, try_join_all};
 use futures_util::{StreamExt as _, stream};
-use idem_axum::{Engine, PostgresStore};
 use idem_core::store::Claim as _;
 use idem_core::{
     Asked, Call, Content, Fingerprint, IdempotencyKey, Operation, Policy, Ran, Response,
 };
+use idem_core::{Engine, PostgresStore};
 use idem_tests::{Domain as _, Framework, Postgres, Settings, World, conformance};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::yield_now;
