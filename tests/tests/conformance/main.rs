@@ -16,6 +16,7 @@ mod o_misuse;
 mod o_misuse_endings;
 mod o_outcomes;
 mod p;
+mod parity;
 mod postgres;
 mod postgres_cost;
 mod postgres_durability;
