@@ -11,10 +11,10 @@ use actix_web::{
     ResponseError,
 };
 use anyhow::Context as _;
-use idem_actix::{RequestPart, idempotent};
+use idem_actix::idempotent;
 
 use crate::api::{ApiError, App, Bank, ChargeObject, Document, List, Tenant};
-use crate::ledger::{Account, NewCharge, NewPayment, NewRefund, Payment, Refund};
+use crate::ledger::{Account, NewCharge, NewPayment, NewRefund, Payment};
 use crate::serve::{Flags, PURGE_EVERY, introduce, shutdown};
 
 /// Serves until Ctrl-C or SIGTERM, then lets every attempt end.

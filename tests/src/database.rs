@@ -50,9 +50,6 @@ pub trait Database: Sized + Send + Sync + 'static {
     /// Whether a second transaction that writes has to wait for the first.
     const ONE_WRITER: bool;
 
-    /// The example service that runs on it.
-    const SERVICE: &'static str;
-
     /// SQL for some bytes.
     fn bytes(hex: &str) -> String;
 

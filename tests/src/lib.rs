@@ -28,7 +28,7 @@ pub use self::control::{Control, Visit};
 pub use self::database::{Choices, Database, Driver, Postgres, RecordInCommit, Sqlite, Wires};
 pub use self::domain::{App, Domain};
 pub use self::framework::{Actix, Axum, Deploy, Framework};
-pub use self::process::{Service, until_working};
+pub use self::process::{Service, Site, until_working};
 pub use self::recorder::{Exchange, Message, Recorder};
 pub use self::scene::{Act, Body, Reply, Scene};
 pub use self::suite::{Threads, run};

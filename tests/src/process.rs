@@ -20,6 +20,15 @@ use crate::database::Database;
 /// How long a process may take to start or to end.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Where a service runs: a database, and the program that serves it.
+#[derive(Debug)]
+pub struct Site<D> {
+    /// The database.
+    pub database: D,
+    /// The name of the example service.
+    pub program: &'static str,
+}
+
 /// A running service. Dropping it kills it.
 #[derive(Debug)]
 pub struct Service {
@@ -32,17 +41,22 @@ pub struct Service {
 }
 
 impl Service {
-    /// Starts the service on a database.
-    pub async fn start<D: Database>(database: &D) -> Self {
-        Self::working(database, Duration::ZERO).await
+    /// Starts the service.
+    pub async fn start<D: Database>(site: &Site<D>) -> Self {
+        Self::working(site, Duration::ZERO).await
     }
 
     /// Starts the service with handlers that work for a while inside their transactions.
-    pub async fn working<D: Database>(database: &D, work: Duration) -> Self {
+    pub async fn working<D: Database>(site: &Site<D>, work: Duration) -> Self {
         let log = NamedTempFile::new().expect("a temporary file");
         let stderr = log.reopen().expect("the file can be opened twice");
-        let mut child = Command::new(program(D::SERVICE))
-            .args(["--listen", "127.0.0.1:0", "--database-url", &database.url()])
+        let mut child = Command::new(program(site.program))
+            .args([
+                "--listen",
+                "127.0.0.1:0",
+                "--database-url",
+                &site.database.url(),
+            ])
             .args(["--work-ms", &work.as_millis().to_string()])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -55,7 +55,6 @@ impl<const RECORD_IN_COMMIT: bool> Database for Postgres<RECORD_IN_COMMIT> {
          UNION ALL SELECT xmin || ':' || xmax || ':' || ctid FROM effects) AS rows";
     const ERRORS_ABORT: bool = true;
     const ONE_WRITER: bool = false;
-    const SERVICE: &'static str = "payments-postgres";
 
     fn bytes(hex: &str) -> String {
         format!("'\\x{hex}'::bytea")

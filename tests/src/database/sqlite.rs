@@ -32,7 +32,6 @@ impl Database for Sqlite {
     const WRITES: &'static str = "SELECT CAST(data_version AS TEXT) FROM pragma_data_version";
     const ERRORS_ABORT: bool = false;
     const ONE_WRITER: bool = true;
-    const SERVICE: &'static str = "payments";
 
     fn bytes(hex: &str) -> String {
         format!("x'{hex}'")

@@ -1,10 +1,10 @@
 //! The API of the example services.
 
-use idem_tests::{Database, Service};
+use idem_tests::{Database, Service, Site};
 
-use crate::on_every_database;
+use crate::on_every_site;
 
-on_every_database![
+on_every_site![
     payment_is_created_and_found_where_it_says,
     payment_without_a_tenant_is_unauthorized,
     payments_that_cannot_be_made_are_refused_for_good,
@@ -16,8 +16,8 @@ on_every_database![
 
 const PAYMENT: &str = r#"{"from":"alice","to":"bob","amount":500}"#;
 
-async fn payment_is_created_and_found_where_it_says<D: Database>(database: &D) {
-    let service = Service::start(database).await;
+async fn payment_is_created_and_found_where_it_says<D: Database>(site: &Site<D>) {
+    let service = Service::start(site).await;
     let request = service.post("/payments").key("k").json(PAYMENT);
     let first = request.send().await;
     first.assert_executed(201);
@@ -37,8 +37,8 @@ async fn payment_is_created_and_found_where_it_says<D: Database>(database: &D) {
     assert_eq!(accounts[0]["balance"], 99_500);
 }
 
-async fn payment_without_a_tenant_is_unauthorized<D: Database>(database: &D) {
-    let service = Service::start(database).await;
+async fn payment_without_a_tenant_is_unauthorized<D: Database>(site: &Site<D>) {
+    let service = Service::start(site).await;
     let request = service.post("/payments").key("k").json(PAYMENT);
     let anonymous = request.clone().without("authorization");
     for request in [
@@ -59,8 +59,8 @@ async fn payment_without_a_tenant_is_unauthorized<D: Database>(database: &D) {
     assert_eq!(stranger.status, 401, "no replay without a tenant");
 }
 
-async fn payments_that_cannot_be_made_are_refused_for_good<D: Database>(database: &D) {
-    let service = Service::start(database).await;
+async fn payments_that_cannot_be_made_are_refused_for_good<D: Database>(site: &Site<D>) {
+    let service = Service::start(site).await;
     let cases = [
         (
             "too-much",
@@ -86,8 +86,8 @@ async fn payments_that_cannot_be_made_are_refused_for_good<D: Database>(database
     fixed.assert_executed(201);
 }
 
-async fn key_is_required_and_bound<D: Database>(database: &D) {
-    let service = Service::start(database).await;
+async fn key_is_required_and_bound<D: Database>(site: &Site<D>) {
+    let service = Service::start(site).await;
     let request = service.post("/payments").json(PAYMENT);
     request.send().await.assert_problem("key-missing");
     let request = request.key("k");
@@ -100,8 +100,8 @@ async fn key_is_required_and_bound<D: Database>(database: &D) {
     );
 }
 
-async fn tenants_have_their_own_keys_and_accounts<D: Database>(database: &D) {
-    let service = Service::start(database).await;
+async fn tenants_have_their_own_keys_and_accounts<D: Database>(site: &Site<D>) {
+    let service = Service::start(site).await;
     let request = service.post("/payments").key("k").json(PAYMENT);
     let acme = request.send().await;
     let request = request
@@ -115,8 +115,8 @@ async fn tenants_have_their_own_keys_and_accounts<D: Database>(database: &D) {
     assert_eq!(answer.status, 404);
 }
 
-async fn refunds_are_bounded_by_their_payment<D: Database>(database: &D) {
-    let service = Service::start(database).await;
+async fn refunds_are_bounded_by_their_payment<D: Database>(site: &Site<D>) {
+    let service = Service::start(site).await;
     let payment = service.post("/payments").key("k").json(PAYMENT);
     let payment = payment.send().await.json();
     let refunds = format!("/payments/{}/refunds", payment["id"]);
@@ -140,8 +140,8 @@ async fn refunds_are_bounded_by_their_payment<D: Database>(database: &D) {
     assert_eq!(accounts[0]["balance"], 100_000);
 }
 
-async fn charges_are_taken_from_forms_and_listed<D: Database>(database: &D) {
-    let service = Service::start(database).await;
+async fn charges_are_taken_from_forms_and_listed<D: Database>(site: &Site<D>) {
+    let service = Service::start(site).await;
     let form = "application/x-www-form-urlencoded";
     let request = service.post("/v1/charges").key("k");
     let charge = request

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use idem_tests::{Database, Request, Service, answers, assert_one_executed, until_working};
+use idem_tests::{Database, Request, Service, Site, answers, assert_one_executed, until_working};
 
-use crate::{observer, on_every_database};
+use crate::{observer, on_every_site};
 
-on_every_database![
+on_every_site![
     r6_replay_works_after_a_restart,
     i3_killed_in_the_middle_of_the_handler_pays_once_on_the_retry,
     i3_killed_after_the_answer_replays,
@@ -30,27 +30,29 @@ async fn payments(service: &Service) -> usize {
     payments.as_array().expect("a list").len()
 }
 
-async fn r6_replay_works_after_a_restart<D: Database>(database: &D) {
-    let before = Service::start(database).await;
+async fn r6_replay_works_after_a_restart<D: Database>(site: &Site<D>) {
+    let before = Service::start(site).await;
     let request = payment(&before);
     let first = request.send().await;
     first.assert_executed(201);
     before.terminate();
     assert_eq!(before.ended().await.code(), Some(0));
-    let after = Service::start(database).await;
+    let after = Service::start(site).await;
     payment(&after).send().await.assert_replays(&first);
     assert_eq!(payments(&after).await, 1);
 }
 
-async fn i3_killed_in_the_middle_of_the_handler_pays_once_on_the_retry<D: Database>(database: &D) {
-    let before = Service::working(database, FOREVER).await;
-    let pool = observer(database).await;
+async fn i3_killed_in_the_middle_of_the_handler_pays_once_on_the_retry<D: Database>(
+    site: &Site<D>,
+) {
+    let before = Service::working(site, FOREVER).await;
+    let pool = observer(site).await;
     let mut connection = pool.acquire().await.expect("a connection");
     let client = payment(&before).open().await;
     until_working::<D>(&mut connection).await;
     before.kill().await;
     drop(client);
-    let after = Service::start(database).await;
+    let after = Service::start(site).await;
     assert_eq!(payments(&after).await, 0);
     let retry = payment(&after).send().await;
     retry.assert_executed(201);
@@ -61,21 +63,21 @@ async fn i3_killed_in_the_middle_of_the_handler_pays_once_on_the_retry<D: Databa
     assert_eq!(accounts[1]["balance"], 100_500);
 }
 
-async fn i3_killed_after_the_answer_replays<D: Database>(database: &D) {
-    let before = Service::start(database).await;
+async fn i3_killed_after_the_answer_replays<D: Database>(site: &Site<D>) {
+    let before = Service::start(site).await;
     let first = payment(&before).send().await;
     before.kill().await;
     first.assert_executed(201);
-    let after = Service::start(database).await;
+    let after = Service::start(site).await;
     payment(&after).send().await.assert_replays(&first);
     assert_eq!(payments(&after).await, 1);
 }
 
 async fn o10_terminated_in_the_middle_of_the_handler_answers_and_ends_well<D: Database>(
-    database: &D,
+    site: &Site<D>,
 ) {
-    let before = Service::working(database, Duration::from_millis(500)).await;
-    let pool = observer(database).await;
+    let before = Service::working(site, Duration::from_millis(500)).await;
+    let pool = observer(site).await;
     let mut connection = pool.acquire().await.expect("a connection");
     let pending = payment(&before).start();
     until_working::<D>(&mut connection).await;
@@ -83,21 +85,21 @@ async fn o10_terminated_in_the_middle_of_the_handler_answers_and_ends_well<D: Da
     let first = pending.answer().await;
     first.assert_executed(201);
     assert_eq!(before.ended().await.code(), Some(0));
-    let after = Service::start(database).await;
+    let after = Service::start(site).await;
     payment(&after).send().await.assert_replays(&first);
     assert_eq!(payments(&after).await, 1);
 }
 
-async fn o10_terminated_when_the_client_has_gone_ends_the_attempt<D: Database>(database: &D) {
-    let before = Service::working(database, Duration::from_millis(500)).await;
-    let pool = observer(database).await;
+async fn o10_terminated_when_the_client_has_gone_ends_the_attempt<D: Database>(site: &Site<D>) {
+    let before = Service::working(site, Duration::from_millis(500)).await;
+    let pool = observer(site).await;
     let mut connection = pool.acquire().await.expect("a connection");
     let client = payment(&before).open().await;
     until_working::<D>(&mut connection).await;
     drop(client);
     before.terminate();
     assert_eq!(before.ended().await.code(), Some(0));
-    let after = Service::start(database).await;
+    let after = Service::start(site).await;
     assert_eq!(payments(&after).await, 1);
     let retry = payment(&after).send().await;
     assert!(retry.is_replay());
@@ -105,10 +107,10 @@ async fn o10_terminated_when_the_client_has_gone_ends_the_attempt<D: Database>(d
     assert_eq!(payments(&after).await, 1);
 }
 
-async fn c1_two_processes_on_one_database_pay_once<D: Database>(database: &D) {
+async fn c1_two_processes_on_one_database_pay_once<D: Database>(site: &Site<D>) {
     let work = Duration::from_millis(100);
-    let one = Service::working(database, work).await;
-    let other = Service::working(database, work).await;
+    let one = Service::working(site, work).await;
+    let other = Service::working(site, work).await;
     let requests = [payment(&one), payment(&other)];
     let duplicates = requests.iter().cycle().take(32);
     let pending: Vec<_> = duplicates.map(Request::start).collect();
@@ -117,11 +119,8 @@ async fn c1_two_processes_on_one_database_pay_once<D: Database>(database: &D) {
     assert_eq!(payments(&other).await, 1);
 }
 
-async fn c1_two_processes_on_one_database_serve_different_keys<D: Database>(database: &D) {
-    let (one, other) = (
-        Service::start(database).await,
-        Service::start(database).await,
-    );
+async fn c1_two_processes_on_one_database_serve_different_keys<D: Database>(site: &Site<D>) {
+    let (one, other) = (Service::start(site).await, Service::start(site).await);
     let requests = [payment(&one), payment(&other)];
     let different = requests.iter().cloned().cycle().take(20).enumerate();
     let pending: Vec<_> = different

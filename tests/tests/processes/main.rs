@@ -5,31 +5,34 @@ mod lives;
 
 use std::time::Duration;
 
-use idem_tests::{Database, Driver, Wires};
+use idem_tests::{Database, Driver, Site, Wires};
 use sqlx::Pool;
 use tokio::runtime::Builder;
 
-/// Instantiates tests for every database. A test is an `async fn` that takes a `&D`.
-macro_rules! on_every_database {
+/// Instantiates tests for every example service. A test is an `async fn` that takes a `&Site<D>`.
+macro_rules! on_every_site {
     ($($test:ident,)*) => {
-        crate::on_every_database!(sqlite Sqlite [$($test)*]);
-        crate::on_every_database!(postgres Postgres [$($test)*]);
+        crate::on_every_site!(sqlite Sqlite "payments" [$($test)*]);
+        crate::on_every_site!(postgres Postgres "payments-postgres" [$($test)*]);
+        crate::on_every_site!(actix_sqlite Sqlite "payments-actix" [$($test)*]);
+        crate::on_every_site!(actix_postgres Postgres "payments-actix" [$($test)*]);
     };
-    ($name:ident $database:ident [$($test:ident)*]) => {
+    ($name:ident $database:ident $program:literal [$($test:ident)*]) => {
         mod $name {
             $(
                 #[test]
                 fn $test() {
-                    crate::run(async |database: &idem_tests::$database| super::$test(database).await);
+                    type Site = idem_tests::Site<idem_tests::$database>;
+                    crate::run($program, async |site: &Site| super::$test(site).await);
                 }
             )*
         }
     };
 }
 
-pub(crate) use on_every_database;
+pub(crate) use on_every_site;
 
-fn run<D: Database>(test: impl AsyncFnOnce(&D)) {
+fn run<D: Database>(program: &'static str, test: impl AsyncFnOnce(&Site<D>)) {
     use futures_util::FutureExt as _;
     use std::panic::{AssertUnwindSafe, resume_unwind};
 
@@ -40,8 +43,9 @@ fn run<D: Database>(test: impl AsyncFnOnce(&D)) {
         .expect("a runtime");
     runtime.block_on(async {
         let database = D::create().await;
-        let tested = AssertUnwindSafe(test(&database)).catch_unwind().await;
-        database.remove().await;
+        let site = Site { database, program };
+        let tested = AssertUnwindSafe(test(&site)).catch_unwind().await;
+        site.database.remove().await;
         if let Err(panic) = tested {
             resume_unwind(panic);
         }
@@ -50,10 +54,10 @@ fn run<D: Database>(test: impl AsyncFnOnce(&D)) {
 }
 
 /// A connection beside the service's own.
-async fn observer<D: Database>(database: &D) -> Pool<Driver<D>> {
+async fn observer<D: Database>(site: &Site<D>) -> Pool<Driver<D>> {
     let wires = Wires {
         connections: 1,
         ..Wires::default()
     };
-    database.connect(wires).await
+    site.database.connect(wires).await
 }
