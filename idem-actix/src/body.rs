@@ -2,7 +2,7 @@
 
 use actix_web::dev::{ConnectionInfo, PeerAddr};
 use actix_web::http::{Method, Uri};
-use actix_web::web::{Bytes, Data, Form, Header, Json, Path, Query, ReqData, ThinData};
+use actix_web::web::{Bytes, Data, Form, Header, Json, Path, Payload, Query, ReqData, ThinData};
 use actix_web::{Either, HttpRequest};
 use idem_core::Content;
 use idem_core::canonical::EncodeError;
@@ -13,8 +13,10 @@ pub(crate) mod probe;
 
 /// The argument of a handler that is bound to the idempotency key.
 ///
-/// Implemented for `Json` and `Form` of whatever is `Serialize`, for `Bytes` and `String`, and for
-/// `Option`, `Result` and `Either` of these. An extractor of your own says what it has read:
+/// Implemented for `Json` and `Form` of whatever is `Serialize`, for `Bytes`, `String` and `Payload`,
+/// and for `Option`, `Result` and `Either` of these. A `Payload` is read within the application's
+/// `PayloadConfig` first, and can then be read by the handler. An extractor of your own says what
+/// it has read:
 ///
 /// ```
 /// use idem_actix::{Content, EncodeError, RequestBody};
@@ -73,7 +75,7 @@ macro_rules! bytes {
     )*};
 }
 
-bytes!(Bytes, String);
+bytes!(Bytes, String, Payload);
 
 #[diagnostic::do_not_recommend]
 impl<B: RequestBody> RequestBody for Option<B> {

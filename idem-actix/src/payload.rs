@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use actix_web::dev;
 use actix_web::error::PayloadError;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::Stream;
 
 /// A payload of which any number of readers read the whole.
@@ -19,12 +19,20 @@ pub(crate) struct Shared(Rc<RefCell<State>>);
 
 struct State {
     payload: dev::Payload,
-    read: BytesMut,
-    has_ended: bool,
+    chunks: Vec<Bytes>,
+    end: Option<End>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    Whole,
+    /// Whoever reads on is told again, as the payload itself would then seem to be whole.
+    Broken,
 }
 
 struct Reader {
     shared: Shared,
+    /// How many chunks it has read.
     position: usize,
 }
 
@@ -32,8 +40,8 @@ impl Shared {
     pub(crate) fn new(payload: dev::Payload) -> Self {
         Self(Rc::new(RefCell::new(State {
             payload,
-            read: BytesMut::new(),
-            has_ended: false,
+            chunks: Vec::new(),
+            end: None,
         })))
     }
 
@@ -48,14 +56,17 @@ impl Shared {
         }
     }
 
-    /// Whether somebody has read it to its end.
-    pub(crate) fn has_ended(&self) -> bool {
-        self.0.borrow().has_ended
+    /// Whether somebody has read the whole of it.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.0.borrow().end == Some(End::Whole)
     }
 
     /// What was read.
     pub(crate) fn bytes(&self) -> Bytes {
-        self.0.borrow().read.clone().freeze()
+        match &self.0.borrow().chunks[..] {
+            [all] => all.clone(),
+            chunks => chunks.concat().into(),
+        }
     }
 }
 
@@ -65,22 +76,24 @@ impl Stream for Reader {
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let shared = self.shared.clone();
         let mut state = shared.0.borrow_mut();
-        if self.position < state.read.len() {
-            let bytes = Bytes::copy_from_slice(&state.read[self.position..]);
-            self.position = state.read.len();
-            return Poll::Ready(Some(Ok(bytes)));
+        if let Some(chunk) = state.chunks.get(self.position) {
+            self.position += 1;
+            return Poll::Ready(Some(Ok(chunk.clone())));
         }
-        if state.has_ended {
-            return Poll::Ready(None);
+        match state.end {
+            Some(End::Whole) => return Poll::Ready(None),
+            Some(End::Broken) => return Poll::Ready(Some(Err(PayloadError::Incomplete(None)))),
+            None => {}
         }
         let polled = Pin::new(&mut state.payload).poll_next(context);
         match &polled {
-            Poll::Ready(Some(Ok(bytes))) => {
-                state.read.extend_from_slice(bytes);
-                self.position = state.read.len();
+            Poll::Ready(Some(Ok(chunk))) => {
+                state.chunks.push(chunk.clone());
+                self.position = state.chunks.len();
             }
-            Poll::Ready(None) => state.has_ended = true,
-            Poll::Ready(Some(Err(_))) | Poll::Pending => {}
+            Poll::Ready(Some(Err(_))) => state.end = Some(End::Broken),
+            Poll::Ready(None) => state.end = Some(End::Whole),
+            Poll::Pending => {}
         }
         polled
     }

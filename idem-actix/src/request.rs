@@ -75,7 +75,7 @@ where
             let request = preflight?;
             let arguments = A::from_request(&http, &mut payload.reader()).await;
             let arguments = arguments.map_err(Into::into)?;
-            if !payload.has_ended() {
+            if !payload.is_whole() {
                 // Reads the rest, within the limit that the application sets for payloads.
                 Bytes::from_request(&http, &mut payload.reader()).await?;
             }

@@ -1,16 +1,15 @@
 //! Responses, both ways.
 
-use actix_web::body::{self, BodySize, MessageBody as _};
+use std::cell::Cell;
+use std::rc::Rc;
+
+use actix_web::body::{self, BodySize, BoxBody, MessageBody as _};
 use actix_web::http::StatusCode;
-use actix_web::http::header::CONTENT_TYPE;
+use actix_web::http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, Responder};
-use http::{HeaderName, HeaderValue};
-use idem_core::adapter::Handled;
+use idem_core::adapter::{Handled, is_endless};
 use idem_core::store::BoxError;
 use idem_core::{Ran, Settle};
-
-/// A body of this type has no end.
-const EVENT_STREAM: &[u8] = b"text/event-stream";
 
 /// What a handler may return.
 #[diagnostic::on_unimplemented(
@@ -29,30 +28,47 @@ impl<R: Responder> HandlerResponse for R {
     }
 }
 
+/// Where a handler's response is kept, but for what is recorded of it: its error and its extensions
+/// are for the middlewares around the handler.
+pub(crate) type Kept = Rc<Cell<Option<HttpResponse<()>>>>;
+
+/// Tells the handler's own response from the answers of the library.
+#[derive(Clone)]
+struct Own;
+
 /// A complete response on its way out.
 pub(crate) fn respond(response: idem_core::Response) -> HttpResponse {
+    respond_with(response, &Kept::default())
+}
+
+/// The same, with what was kept of the handler's response if it is that one.
+pub(crate) fn respond_with(response: idem_core::Response, kept: &Kept) -> HttpResponse {
+    let own = response.extensions().get::<Own>().and(kept.take());
+    let mut sent = own.unwrap_or_else(|| HttpResponse::Ok().finish().drop_body());
     let (head, body) = response.into_parts();
     let status = StatusCode::from_u16(head.status.as_u16());
-    let mut response = HttpResponse::build(status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR));
-    for (name, value) in &head.headers {
-        response.append_header((name.as_str(), value.as_bytes()));
+    *sent.status_mut() = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    sent.headers_mut().clear();
+    for line in &head.headers {
+        let name = HeaderName::from_bytes(line.0.as_ref());
+        let value = HeaderValue::from_bytes(line.1.as_bytes());
+        if let (Ok(name), Ok(value)) = (name, value) {
+            sent.headers_mut().append(name, value);
+        }
     }
-    response.body(body)
+    sent.set_body(BoxBody::new(body))
 }
 
 /// Completes a handler's response: a body is read up to `limit` bytes, one that has no end is not
 /// read at all.
-pub(crate) async fn complete(handled: Handled<HttpResponse>, limit: usize) -> Ran {
+pub(crate) async fn complete(handled: Handled<HttpResponse>, limit: usize, kept: &Kept) -> Ran {
     let (closed, response) = match handled {
         Ok(handled) => handled,
         Err(error) => return Ran::Broken(error),
     };
     let (head, body) = response.into_parts();
     let content_type = head.headers().get(CONTENT_TYPE);
-    let endless = content_type.is_some_and(|value| {
-        let kind = value.as_bytes().get(..EVENT_STREAM.len());
-        kind.is_some_and(|kind| kind.eq_ignore_ascii_case(EVENT_STREAM))
-    });
+    let endless = content_type.is_some_and(|value| is_endless(value.as_bytes()));
     let is_too_large = |size| matches!(size, BodySize::Sized(size) if usize::try_from(size).is_ok_and(|size| size > limit));
     if endless || is_too_large(body.size()) {
         return Ran::TooLarge;
@@ -62,7 +78,9 @@ pub(crate) async fn complete(handled: Handled<HttpResponse>, limit: usize) -> Ra
         Ok(Err(error)) => return Ran::Broken(error.to_string().into()),
         Err(_limit) => return Ran::TooLarge,
     };
-    match neutral(&head, body) {
+    let response = neutral(&head, body);
+    kept.set(Some(head));
+    match response {
         Ok(response) => Ran::Answered { closed, response },
         Err(error) => Ran::Broken(error),
     }
@@ -73,10 +91,11 @@ fn neutral(head: &HttpResponse<()>, body: bytes::Bytes) -> Result<idem_core::Res
     let mut response = http::Response::new(body);
     *response.status_mut() = http::StatusCode::from_u16(head.status().as_u16())?;
     for (name, value) in head.headers() {
-        let name = HeaderName::from_bytes(name.as_str().as_bytes())?;
-        let value = HeaderValue::from_bytes(value.as_bytes())?;
+        let name = http::HeaderName::from_bytes(name.as_str().as_bytes())?;
+        let value = http::HeaderValue::from_bytes(value.as_bytes())?;
         response.headers_mut().append(name, value);
     }
+    response.extensions_mut().insert(Own);
     if let Some(settle) = head.extensions().get::<Settle>() {
         response.extensions_mut().insert(*settle);
     }

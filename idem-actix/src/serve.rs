@@ -9,7 +9,7 @@ use idem_core::canonical::EncodeError;
 use idem_core::{Attempt, Content, Lent, Policy, Problem, Store};
 
 use crate::request::Preflight;
-use crate::response::{complete, respond};
+use crate::response::{Kept, complete, respond, respond_with};
 
 /// Answers a request whose arguments are all extracted.
 ///
@@ -33,12 +33,14 @@ where
         Err(response) => return respond(response),
     };
     let limit = engine.config().response_limit();
+    let kept = Kept::default();
+    let keeps = Kept::clone(&kept);
     let attempt = turn.run(move |lent, attempt| {
         let handled = work(lent, attempt);
-        async move { complete(handled.await, limit).await }
+        async move { complete(handled.await, limit, &keeps).await }
     });
     match rt::spawn(attempt).await {
-        Ok(response) => respond(response),
+        Ok(response) => respond_with(response, &kept),
         // The worker is stopping, and has dropped the attempt wherever it was.
         Err(_cancelled) => respond(engine.refuse(Problem::OutcomeUnknown)),
     }

@@ -5,10 +5,7 @@ use axum::response::{IntoResponse, Response};
 use http::header::CONTENT_TYPE;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use idem_core::Ran;
-use idem_core::adapter::Handled;
-
-/// A body of this type has no end.
-const EVENT_STREAM: &[u8] = b"text/event-stream";
+use idem_core::adapter::{Handled, is_endless};
 
 /// What a handler may return.
 #[diagnostic::on_unimplemented(
@@ -41,10 +38,7 @@ pub(crate) async fn complete(handled: Handled<Response>, limit: usize) -> Ran {
     };
     let (parts, body) = response.into_parts();
     let content_type = parts.headers.get(CONTENT_TYPE);
-    let endless = content_type.is_some_and(|value| {
-        let kind = value.as_bytes().get(..EVENT_STREAM.len());
-        kind.is_some_and(|kind| kind.eq_ignore_ascii_case(EVENT_STREAM))
-    });
+    let endless = content_type.is_some_and(|value| is_endless(value.as_bytes()));
     let least = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     if endless || least > limit {
         return Ran::TooLarge;

@@ -257,6 +257,13 @@ pub fn not_opened<R>(error: BoxError) -> Handled<R> {
     Err(error)
 }
 
+/// Whether a body of this type has no end.
+pub fn is_endless(content_type: &[u8]) -> bool {
+    const EVENT_STREAM: &[u8] = b"text/event-stream";
+    let kind = content_type.get(..EVENT_STREAM.len());
+    kind.is_some_and(|kind| kind.eq_ignore_ascii_case(EVENT_STREAM))
+}
+
 #[allow(clippy::unused_async)]
 pub async fn ran<C, R>(_: Lent<C>, closed: Result<(), BoxError>, response: R) -> Handled<R> {
     Ok((closed, response))

@@ -15,6 +15,7 @@ use crate::world::World;
 /// front of the tests there can be
 ///
 /// - `on Postgres:` for one database alone
+/// - `by Actix:` for one framework alone
 /// - `traced:` for everything on one thread, where [`Traces`](crate::Traces) sees it
 /// - `traced on Postgres:` for both
 ///
@@ -30,6 +31,9 @@ macro_rules! conformance {
     };
     (on $database:ident: $($test:ident,)*) => {
         $crate::__frameworks!([$database] Many [$($test)*]);
+    };
+    (by $framework:ident: $($test:ident,)*) => {
+        $crate::__databases!($framework [] Many [$($test)*]);
     };
     ($($test:ident,)*) => {
         $crate::__frameworks!([] Many [$($test)*]);

@@ -73,7 +73,10 @@ async fn serve<S: idem_core::Store>(
         trace(&traces);
         Application::new().configure(configure.clone())
     });
-    let server = server.workers(WORKERS).disable_signals().listen(listener);
+    let server = server
+        .workers(WORKERS)
+        .disable_signals()
+        .listen_auto_h2c(listener);
     let server = server.expect("a listener").run();
     let handle = server.handle();
     let stopped = async {

@@ -5,6 +5,7 @@
 // What is generated has to stand up to these as well.
 #![warn(unused_lifetimes, unused_qualifications)]
 
+mod actix;
 mod arguments;
 mod attributes;
 mod bodies;

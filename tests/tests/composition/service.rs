@@ -188,11 +188,11 @@ impl Answer {
 /// A database in memory.
 pub(crate) struct Database {
     pool: SqlitePool,
-    store: SqliteStore,
+    pub(crate) store: SqliteStore,
 }
 
 impl Database {
-    async fn create() -> Self {
+    pub(crate) async fn create() -> Self {
         let options = SqlitePoolOptions::new().max_connections(1);
         let pool = options.connect("sqlite::memory:").await.expect("SQLite");
         let table = sqlx::query("CREATE TABLE effects (label TEXT)");

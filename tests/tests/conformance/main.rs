@@ -1,5 +1,6 @@
 //! The contract, rule by rule, on every pair of framework and database.
 
+mod actix;
 mod c;
 mod c_waiting;
 mod cache;

@@ -1,0 +1,196 @@
+//! Other attributes beside `#[idempotent]`, in either order.
+
+use actix_web::http::StatusCode;
+use actix_web::web::{Json, Path, ServiceConfig};
+use actix_web::{HttpRequest, HttpResponse, Responder, patch, post, put, route, routes};
+use idem_actix::{Attempt, idempotent};
+use serde::{Deserialize, Serialize};
+use sqlx::SqliteConnection;
+use utoipa::{OpenApi, ToSchema};
+
+use super::service::{request, start};
+use crate::service::Order;
+
+#[post("/post_above/{id}")]
+#[idempotent(ttl = "24h", unscoped)]
+async fn post_above(_: &mut SqliteConnection, id: Path<u32>, order: Json<Order>) -> String {
+    format!("{id} {}", order.item)
+}
+
+#[idempotent(ttl = "24h", unscoped)]
+#[post("/post_below/{id}")]
+async fn post_below(_: &mut SqliteConnection, id: Path<u32>, order: Json<Order>) -> String {
+    format!("{id} {}", order.item)
+}
+
+#[put("/put")]
+#[idempotent(ttl = "24h", unscoped)]
+async fn put_above(_: &mut SqliteConnection, order: Json<Order>) -> HttpResponse {
+    HttpResponse::Ok().body(order.into_inner().item)
+}
+
+#[idempotent(ttl = "24h", unscoped)]
+#[patch("/patch", name = "patched", guard = "is_tenant")]
+async fn patch_below(_: &mut SqliteConnection, order: Json<Order>) -> impl Responder + use<> {
+    order.into_inner().item
+}
+
+fn is_tenant(context: &actix_web::guard::GuardContext<'_>) -> bool {
+    context.head().headers().contains_key("x-tenant")
+}
+
+#[route("/route", method = "POST", method = "PUT")]
+#[idempotent(ttl = "24h", unscoped)]
+async fn route_above(_: &mut SqliteConnection, request: HttpRequest) -> String {
+    request.method().to_string()
+}
+
+#[idempotent(ttl = "24h", unscoped)]
+#[routes]
+#[post("/one")]
+#[post("/other")]
+async fn routes_below(_: &mut SqliteConnection, order: Json<Order>) -> String {
+    order.into_inner().item
+}
+
+#[idempotent(ttl = "24h", unscoped)]
+#[tracing::instrument(name = "below", skip(tx, order), fields(item = order.item))]
+#[post("/instrumented_below")]
+async fn instrumented_below(
+    tx: &mut SqliteConnection,
+    attempt: &Attempt,
+    order: Json<Order>,
+) -> &'static str {
+    let _ = (tx, attempt, order);
+    span()
+}
+
+#[post("/instrumented_above")]
+#[tracing::instrument(name = "above", skip_all, fields(number = attempt.number()))]
+#[idempotent(ttl = "24h", unscoped)]
+async fn instrumented_above(
+    tx: &mut SqliteConnection,
+    attempt: &Attempt,
+    order: Json<Order>,
+) -> &'static str {
+    let _ = (tx, attempt, order);
+    span()
+}
+
+/// The span that the handler runs in.
+fn span() -> &'static str {
+    let metadata = tracing::Span::current().metadata();
+    metadata.map_or("none", tracing::Metadata::name)
+}
+
+#[derive(Serialize, Deserialize, ToSchema)]
+struct Refund {
+    cents: u32,
+}
+
+/// Refunds.
+#[utoipa::path(
+    post,
+    path = "/{id}/described",
+    params(("id" = u32, Path)),
+    responses((status = 201, body = Refund)),
+)]
+#[post("/{id}/described")]
+#[idempotent(ttl = "24h", unscoped)]
+async fn described(
+    _: &mut SqliteConnection,
+    id: Path<u32>,
+    refund: Json<Refund>,
+) -> (Json<Refund>, StatusCode) {
+    let cents = refund.cents + *id;
+    (Json(Refund { cents }), StatusCode::CREATED)
+}
+
+#[derive(OpenApi)]
+#[openapi(paths(described))]
+struct Api;
+
+fn services(config: &mut ServiceConfig) {
+    config
+        .service(post_above)
+        .service(post_below)
+        .service(put_above)
+        .service(patch_below)
+        .service(route_above)
+        .service(routes_below)
+        .service(instrumented_below)
+        .service(instrumented_above)
+        .service(described);
+}
+
+const ORDER: &str = r#"{"item": "book"}"#;
+
+#[actix_web::test]
+async fn routes_above_and_below() {
+    let service = start(services).await;
+    for (path, text) in [
+        ("/post_above/7", "7 book"),
+        ("/post_below/7", "7 book"),
+        ("/route", "POST"),
+        ("/one", "book"),
+        ("/other", "book"),
+    ] {
+        let first = service.post(path, "1", ORDER).await;
+        first.ran(text);
+        service.post(path, "1", ORDER).await.replays(&first);
+    }
+    for (path, method) in [("/put", "PUT"), ("/patch", "PATCH"), ("/route", "PUT")] {
+        let send = async || {
+            let request = request(path, "1").insert_header(("x-tenant", "acme"));
+            let request = request.method(method.parse().expect("a method"));
+            service.send(request.set_payload(ORDER)).await
+        };
+        let first = send().await;
+        assert!(first.status.is_success() && !first.replayed, "{first:?}");
+        send().await.replays(&first);
+    }
+    let mut operations = service.orders.operations().await;
+    operations.sort();
+    assert_eq!(
+        operations,
+        [
+            "PATCH /patch",
+            "POST /one",
+            "POST /other",
+            "POST /post_above/{}",
+            "POST /post_below/{}",
+            "POST /route",
+            "PUT /put",
+            "PUT /route",
+        ]
+    );
+}
+
+#[actix_web::test]
+async fn instrument_below_and_above() {
+    let _guard = tracing::subscriber::set_default(
+        tracing_subscriber::fmt()
+            .with_writer(std::io::sink)
+            .finish(),
+    );
+    let service = start(services).await;
+    for (path, span) in [
+        ("/instrumented_below", "below"),
+        ("/instrumented_above", "above"),
+    ] {
+        service.post(path, "1", ORDER).await.ran(span);
+    }
+}
+
+#[actix_web::test]
+async fn utoipa_above_reads_the_extractors() {
+    let document = Api::openapi();
+    let operation = &document.paths.paths["/{id}/described"].post;
+    let operation = operation.as_ref().expect("a POST");
+    assert_eq!(operation.summary.as_deref(), Some("Refunds."));
+    let body = operation.request_body.as_ref().expect("a body");
+    assert!(body.content.contains_key("application/json"));
+    let service = start(services).await;
+    let answer = service.post("/1/described", "1", r#"{"cents": 2}"#).await;
+    answer.ran(r#"{"cents":3}"#);
+}
