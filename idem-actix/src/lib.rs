@@ -76,10 +76,21 @@
 //! - It runs on a task of its own, on the worker's thread, so it ends also when the client goes
 //!   away. It need not be `Send`.
 //!
+//! `#[post("…")]` and its siblings stand above or below `#[idempotent]`, `#[utoipa::path]` above it, where
+//! it sees the extractors; `#[tracing::instrument]` anywhere.
+//!
+//! Limits and error handlers of the extractors stay in force. What none of them reads of a body is
+//! read as `Bytes` are, within the application's `PayloadConfig`, as it is bound to the key too.
+//!
+//! The operation is the pattern that matched, with the scopes around it. Routes that differ in their
+//! guards alone are one operation, unless `operation` names them.
+//!
 //! # The engine
 //!
 //! [`engine`] puts it into the application's data. Clones share their memory of what is in flight,
-//! so make one engine, outside of the factory that every worker calls.
+//! so make one engine, outside of the factory that every worker calls: duplicates then meet
+//! whichever workers they come to. An application without one answers 500 `misconfigured`, and logs
+//! what is missing.
 //!
 //! # Shutdown
 //!

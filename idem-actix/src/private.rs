@@ -15,7 +15,7 @@ pub use idem_core::{
     Store, Transaction,
 };
 
-pub use crate::body::probe::{NotBody, NotPart, Nothing, Probe, body, choose};
+pub use crate::body::probe::{NotBody, NotPart, Nothing, Probe, Role, check, choose, roles};
 pub use crate::body::{RequestBody, RequestPart};
 pub use crate::request::{Extracted, Preflight};
 use crate::response::HandlerResponse;

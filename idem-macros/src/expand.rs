@@ -15,6 +15,7 @@ mod place;
 mod policy;
 
 use lifetimes::{inferred_type, owned_generics, owned_type};
+use place::move_to;
 pub(crate) use place::{Place, Private};
 
 /// The one item that takes the handler's place.
@@ -186,6 +187,7 @@ fn content<F: Framework>(handler: &Handler, private: &Private) -> TokenStream {
         Content::Function(function) => {
             let place = Place::of(function);
             let private = private.at(place.first);
+            let value = move_to(place.last, value);
             let content = quote_spanned!(place.last=> (#value));
             quote_spanned!(place.first=> #private::content_of(&#function #content))
         }

@@ -3,8 +3,9 @@
 use proc_macro2::{TokenStream, TokenTree};
 use syn::spanned::Spanned;
 
-use crate::framework::Axum;
+use crate::framework::{Axum, Framework};
 
+mod actix;
 mod arguments;
 mod expansions;
 mod handlers;
@@ -25,15 +26,23 @@ fn split(source: &str) -> (TokenStream, TokenStream) {
 
 /// Everything that the compiler is handed for `source`.
 fn expand(source: &str) -> TokenStream {
+    expand_for::<Axum>(source)
+}
+
+fn expand_for<F: Framework>(source: &str) -> TokenStream {
     let (arguments, item) = split(source);
-    crate::idempotent::<Axum>(arguments, &item)
+    crate::idempotent::<F>(arguments, &item)
 }
 
 /// The mistakes in `source`: the text that is underlined, and the message. A mistake of the whole attribute underlines
 /// nothing.
 fn mistakes(source: &str) -> Vec<(String, String)> {
+    mistakes_for::<Axum>(source)
+}
+
+fn mistakes_for<F: Framework>(source: &str) -> Vec<(String, String)> {
     let (arguments, item) = split(source);
-    let (.., handler) = crate::read::<Axum>(arguments, &item);
+    let (.., handler) = crate::read::<F>(arguments, &item);
     let Err(error) = handler else {
         return Vec::new();
     };

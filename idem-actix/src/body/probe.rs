@@ -5,6 +5,7 @@
 
 use std::marker::PhantomData;
 
+use actix_web::FromRequest;
 use idem_core::Content;
 use idem_core::canonical::EncodeError;
 
@@ -36,29 +37,83 @@ pub trait NotPart {
 
 impl<T> NotPart for Probe<T> {}
 
-/// Checks what the arguments say, `(IS_BODY, IS_PART)` for each, and tells which is the body.
-///
-/// # Panics
-///
-/// When the handler is compiled, if two are, or if none is and one may be.
-pub const fn body<const COUNT: usize>(arguments: [(bool, bool); COUNT]) -> [bool; COUNT] {
-    let mut is_body = [false; COUNT];
-    let (mut bodies, mut parts, mut index) = (0, 0, 0);
+/// What an argument is, as far as its type and its neighbours tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Role {
+    /// It reads no body, or stands beside the one that does.
+    Part,
+    Body,
+    /// There was one before.
+    SecondBody,
+    /// It may be the body, and says nothing of itself.
+    Unknown,
+}
+
+impl Role {
+    pub const fn is_body(self) -> bool {
+        matches!(self, Self::Body)
+    }
+}
+
+/// Tells which argument is the body, from what each of them says: `(IS_BODY, IS_PART)`.
+pub const fn roles<const COUNT: usize>(arguments: [(bool, bool); COUNT]) -> [Role; COUNT] {
+    let mut roles = [Role::Part; COUNT];
+    let (mut found, mut index) = (false, 0);
     while index < COUNT {
-        let (body, part) = arguments[index];
-        is_body[index] = body;
-        bodies += body as usize;
-        parts += part as usize;
+        if arguments[index].0 {
+            roles[index] = if found { Role::SecondBody } else { Role::Body };
+            found = true;
+        }
         index += 1;
     }
-    assert!(bodies < 2, "two arguments read the body; a request has one");
-    assert!(
-        bodies == 1 || parts == COUNT,
-        "no argument can be fingerprinted; derive `Serialize` for the payload, implement `RequestBody` for an extractor \
-         of your own, or say what is bound: `fingerprint = \"raw\"` for the bytes, `body = \"none\"` if nothing reads a body"
-    );
-    is_body
+    let mut index = 0;
+    while index < COUNT && !found {
+        if !arguments[index].1 {
+            roles[index] = Role::Unknown;
+        }
+        index += 1;
+    }
+    roles
 }
+
+/// Compiles if an argument of the type `T` can have the role.
+pub const fn check<const ROLE: u8, T: Extractor>()
+where
+    As<ROLE>: Fits<T>,
+{
+}
+
+/// What a handler can take by value.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no extractor",
+    label = "actix-web can't make this argument out of a request",
+    note = "implement `actix_web::FromRequest` for it, or take it by an extractor such as `Json`, `Path` or `Data`"
+)]
+pub trait Extractor {}
+
+#[diagnostic::do_not_recommend]
+impl<T: FromRequest> Extractor for T {}
+
+/// A role as a type.
+#[derive(Debug)]
+pub struct As<const ROLE: u8>;
+
+/// Implemented but for a second body.
+#[diagnostic::on_unimplemented(
+    message = "two arguments read the body; a request has one",
+    label = "another argument before this one reads it",
+    note = "`body = \"…\"` names the one that is bound to the key, if this one reads none"
+)]
+pub trait Fits<T> {}
+
+#[diagnostic::do_not_recommend]
+impl<T> Fits<T> for As<{ Role::Part as u8 }> {}
+
+#[diagnostic::do_not_recommend]
+impl<T> Fits<T> for As<{ Role::Body as u8 }> {}
+
+impl<T: RequestBody> Fits<T> for As<{ Role::Unknown as u8 }> {}
 
 /// The body where there is none.
 #[derive(Debug)]

@@ -35,7 +35,7 @@ pub(crate) fn check<F: Framework>(
                 let name = function.to_token_stream().to_string().replace(' ', "");
                 errors.spanned(
                     function,
-                    format!("`{name}` has no body to read; take one as the last argument"),
+                    format!("`{name}` has no body to read; take one, such as `order: Json<Order>`"),
                 );
             }
             Content::Function(function.clone())

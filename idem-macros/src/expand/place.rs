@@ -47,12 +47,17 @@ impl Private {
 
     /// The path, standing at `place` and resolving as before.
     pub(crate) fn at(&self, place: Span) -> TokenStream {
-        let moved = self.path.clone().into_iter().map(|mut token| {
-            token.set_span(token.span().located_at(place));
-            token
-        });
-        moved.collect()
+        move_to(place, self.path.clone())
     }
+}
+
+/// Tokens without groups, standing at `place` and resolving as before.
+pub(crate) fn move_to(place: Span, tokens: TokenStream) -> TokenStream {
+    let moved = tokens.into_iter().map(|mut token| {
+        token.set_span(token.span().located_at(place));
+        token
+    });
+    moved.collect()
 }
 
 impl ToTokens for Private {

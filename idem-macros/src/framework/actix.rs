@@ -82,22 +82,28 @@ fn probed(frame: &Frame, handler: &Handler) -> Option<TokenStream> {
         extractors,
         ..
     } = frame;
-    let place = Place::of(&handler.function.sig.inputs).first;
-    let private = private.at(place);
-    let nothing = quote_spanned!(place=> &#private::Nothing);
+    let nothing = quote!(&#private::Nothing);
     let value = (0..extractors.len()).rev().fold(nothing, |rest, index| {
         let name = name(index);
-        quote_spanned!(place=> #private::choose::<{ __IDEM_BODY[#index] }, _, _>(&#name, #rest))
+        quote!(#private::choose::<{ __IDEM_ROLES[#index].is_body() }, _, _>(&#name, #rest))
+    });
+    let checks = extractors.iter().enumerate().map(|(index, extractor)| {
+        // The message stands at the argument's type.
+        let place = Place::of(extractor).first;
+        let private = private.at(place);
+        let role = quote_spanned!(place=> { __IDEM_ROLES[#index] as u8 });
+        quote_spanned!(place=> #private::check::<#role, #extractor>();)
     });
     let count = extractors.len();
-    Some(quote_spanned! {place=>
-        const __IDEM_BODY: [bool; #count] = {
+    Some(quote! {
+        const __IDEM_ROLES: [#private::Role; #count] = {
             use #private::{NotBody as _, NotPart as _};
-            #private::body([#((
+            #private::roles([#((
                 #private::Probe::<#extractors>::IS_BODY,
                 #private::Probe::<#extractors>::IS_PART,
             )),*])
         };
+        #(#checks)*
         let __idem_value = #value;
     })
 }

@@ -311,7 +311,7 @@ fn the_body_is_the_last_argument_and_is_there() {
         r#"#[idempotent(ttl = "24h", unscoped, fingerprint = Order::intent)] async fn pay(tx: &mut PgConnection) {}"#,
         &[(
             "Order::intent",
-            "`Order::intent` has no body to read; take one as the last argument",
+            "`Order::intent` has no body to read; take one, such as `order: Json<Order>`",
         )],
     );
 }

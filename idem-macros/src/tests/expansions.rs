@@ -4,18 +4,23 @@ use proc_macro2::TokenStream;
 use quote::{ToTokens, quote};
 use syn::ItemFn;
 
-use super::{expand, function, mistakes};
+use super::{expand, expand_for, function, mistakes_for};
+use crate::framework::{Axum, Framework};
 
 fn expanded(source: &str) -> ItemFn {
-    assert_eq!(mistakes(source), [], "{source}");
-    let emitted = expand(source);
+    expanded_for::<Axum>(source)
+}
+
+pub(super) fn expanded_for<F: Framework>(source: &str) -> ItemFn {
+    assert_eq!(mistakes_for::<F>(source), [], "{source}");
+    let emitted = expand_for::<F>(source);
     let file: syn::File = syn::parse2(emitted.clone()).unwrap();
     assert_eq!(file.items.len(), 1, "one item comes out");
     function(emitted)
 }
 
 #[track_caller]
-fn contains(function: &ItemFn, expected: &TokenStream) {
+pub(super) fn contains(function: &ItemFn, expected: &TokenStream) {
     let compact = |tokens: TokenStream| tokens.to_string().replace(' ', "");
     let (text, expected) = (
         compact(function.to_token_stream()),

@@ -83,8 +83,8 @@ async fn serve<S: idem_core::Store>(
         drop(stop.await);
         idem_actix::shut_down(&handle, &engine).await;
     };
-    let (served, ()) = join(server, stopped).await;
-    served.expect("the server runs");
+    let (end, ()) = join(server, stopped).await;
+    end.expect("the server runs");
 }
 
 /// What is traced on a worker's thread goes where the test's own traces go, until the thread ends.

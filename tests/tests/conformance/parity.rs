@@ -82,7 +82,7 @@ impl<F: Framework<D>, D: Database> Script<'_, F, D> {
 
     async fn send(&mut self, request: &Request) {
         let answer = request.send().await;
-        self.see(answer);
+        self.see(&answer);
     }
 
     async fn send_twice(&mut self, request: &Request) {
@@ -100,7 +100,7 @@ impl<F: Framework<D>, D: Database> Script<'_, F, D> {
         self.send(&request).await;
     }
 
-    fn see(&mut self, answer: Answer) {
+    fn see(&mut self, answer: &Answer) {
         let asked = format!("{} {}", self.rule, self.seen.len());
         let lines = answer.headers.iter().filter(|(name, _)| name != "date");
         let lines = lines.map(|(name, value)| {
@@ -254,8 +254,8 @@ impl<F: Framework<D>, D: Database> Script<'_, F, D> {
                 self.world.control.open(1);
                 duplicate
             };
-            self.see(first.await);
-            self.see(duplicate);
+            self.see(&first.await);
+            self.see(&duplicate);
         }
     }
 

@@ -51,6 +51,8 @@ const PUBLISHED: &[&[&str]] = &[
     &["-p", "idem-axum", "--features", "sqlite"],
     &["-p", "idem-axum", "--features", "postgres"],
     &["-p", "idem-actix"],
+    &["-p", "idem-actix", "--features", "sqlite"],
+    &["-p", "idem-actix", "--features", "postgres"],
 ];
 
 fn steps() -> Vec<Step> {

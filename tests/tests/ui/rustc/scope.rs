@@ -1,6 +1,5 @@
 //! What `scope` names says whose keys these are.
 
-use axum::extract::Path;
 use axum::routing::post;
 use axum::{Extension, Router};
 use idem_axum::{Engine, SqliteStore, idempotent};
@@ -32,12 +31,6 @@ async fn no_such_field(tx: &mut SqliteConnection, Extension(tenant): Extension<T
     tenant.id.to_string()
 }
 
-#[idempotent(ttl = "24h", scope = "path")]
-async fn the_extractor_itself(tx: &mut SqliteConnection, path: Path<String>) -> String {
-    let _ = tx;
-    path.0
-}
-
 #[idempotent(ttl = "24h", scope = "tenant")]
 async fn nobodys(
     tx: &mut SqliteConnection,
@@ -53,7 +46,6 @@ fn main() {
             .route("/no_scope", post(no_scope))
             .route("/a_field_that_is_none", post(a_field_that_is_none))
             .route("/no_such_field", post(no_such_field))
-            .route("/the_extractor_itself/{tenant}", post(the_extractor_itself))
             .route("/nobodys", post(nobodys))
             .with_state(app)
     };

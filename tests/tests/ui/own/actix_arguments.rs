@@ -1,0 +1,41 @@
+//! What of an actix-web handler is wrong whatever its types.
+
+use actix_web::web::{self, Json, ServiceConfig};
+use idem_actix::{Attempt, idempotent};
+use serde::{Deserialize, Serialize};
+use sqlx::SqliteConnection;
+
+#[derive(Serialize, Deserialize)]
+struct Order {
+    item: String,
+}
+
+#[idempotent(scop = "tenant")]
+async fn unknown_and_missing(_: &mut SqliteConnection, order: Json<Order>) -> String {
+    order.into_inner().item
+}
+
+#[idempotent(ttl = "24h", scope = "tennant")]
+async fn no_such_argument(_: &mut SqliteConnection, tenant: web::Path<String>) -> String {
+    tenant.into_inner()
+}
+
+#[idempotent(ttl = "24h", unscoped)]
+async fn no_transaction(_: &Attempt, order: Json<Order>) -> String {
+    order.into_inner().item
+}
+
+#[idempotent(ttl = "24h", unscoped)]
+fn not_async(_: &mut SqliteConnection, order: Json<Order>) -> String {
+    order.into_inner().item
+}
+
+fn main() {
+    let _ = |config: &mut ServiceConfig| {
+        config
+            .route("/unknown_and_missing", web::post().to(unknown_and_missing))
+            .route("/no_such_argument", web::post().to(no_such_argument))
+            .route("/no_transaction", web::post().to(no_transaction))
+            .route("/not_async", web::post().to(not_async));
+    };
+}
