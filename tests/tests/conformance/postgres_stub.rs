@@ -15,7 +15,7 @@ async fn setup_with_a_lock_that_locks_nothing_is_warned_of_and_works<F: Framewor
 ) {
     drop(world.instance().await);
     world.run(ALWAYS).await;
-    let (traces, _guard) = Traces::capture();
+    let traces = Traces::capture();
     let (one, other) = (world.instance().await, world.instance().await);
     let warned = |event: &idem_tests::Traced| {
         event.level == Level::WARN && event.fields["message"].contains("idem.try_lock")
