@@ -18,7 +18,25 @@ BEGIN
     IF NOT idem.try_lock(lock_id) THEN
         RAISE EXCEPTION 'idem: in flight' USING ERRCODE = 'ID001';
     END IF;
-    IF seen_attempts IS NULL THEN
+    IF seen_attempts IS NULL
+        AND pg_catalog.current_setting('transaction_isolation') OPERATOR(pg_catalog.<>) 'read committed'
+    THEN
+        -- Here all statements share a snapshot, which may be older than the lock, and under SERIALIZABLE a read of what
+        -- is not there would conflict with every other key's record on the same page of the index. So it is tried to
+        -- write: a record that the snapshot misses makes that a serialization failure.
+        BEGIN
+            INSERT INTO idem.records
+                (identity, operation, state, attempts, status, fingerprint, settled_at, expires_at)
+            VALUES (claimed, '', 3, 0, 0, '', pg_catalog.clock_timestamp(), pg_catalog.clock_timestamp())
+            ON CONFLICT DO NOTHING;
+            IF FOUND THEN
+                RAISE EXCEPTION 'idem: free' USING ERRCODE = 'ID000';
+            END IF;
+            RAISE EXCEPTION 'idem: recorded' USING ERRCODE = 'ID002';
+        EXCEPTION WHEN SQLSTATE 'ID000' THEN
+            NULL;
+        END;
+    ELSIF seen_attempts IS NULL THEN
         PERFORM FROM idem.records AS record WHERE record.identity OPERATOR(pg_catalog.=) claimed;
         IF FOUND THEN
             RAISE EXCEPTION 'idem: recorded' USING ERRCODE = 'ID002';

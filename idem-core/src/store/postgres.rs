@@ -444,6 +444,8 @@ fn write_error(
     let records = database.is_some_and(|error| error.schema() == Some("idem"));
     match code(&error).as_deref() {
         Some("23505") if records => SettleError::Superseded,
+        // Under the stricter isolations a record that the snapshot misses says it so.
+        Some("40001") => SettleError::Superseded,
         // The state is null: the setting that the claim made is gone, and its transaction with it.
         Some("23502") if records => SettleError::Ended,
         // So does a guarded session say it: the transaction is none that writes.
