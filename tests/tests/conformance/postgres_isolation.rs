@@ -65,7 +65,7 @@ async fn o8_keys_on_a_serializable_endpoint_are_not_in_each_others_way<F: Framew
     let instance = world.instance_of(8).await;
     world.control.play(vec![Scene::gated(); 8]);
     let request = instance.post("/serializable").effect("a");
-    let keys = (0..8).map(|key| request.clone().key(&format!("k{key}")).start());
+    let keys = (0..8).map(|key| request.clone().key(format!("k{key}")).start());
     let pending: Vec<_> = keys.collect();
     world.control.at_gate(8).await;
     world.control.open(8);
