@@ -1,8 +1,9 @@
 //! Many at once: attempts that are aborted anywhere, and duplicates of one key.
 
 use std::convert::identity;
+use std::future::ready;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::future::{join_all, try_join_all};
@@ -94,8 +95,9 @@ fn random(number: u64) -> u64 {
     mixed ^ (mixed >> 29)
 }
 
+const ABORTS: usize = 10_000;
 /// Every second one is aborted, unless it is answered before.
-const REQUESTS: u64 = 24_000;
+const MOST_REQUESTS: u64 = 100_000;
 const KEYS: u64 = 64;
 /// How many requests a key gets, before others take its place.
 const TRIES: u64 = 5;
@@ -137,8 +139,15 @@ async fn stress_of_aborts_leaves_nothing_behind<F: Framework<Postgres>>(
         }
     };
     let start = Instant::now();
-    stream::iter(0..REQUESTS).for_each_concurrent(8, one).await;
-    let (aborted, took) = (aborted.into_inner(), start.elapsed());
+    let requests = AtomicU64::new(0);
+    let more = |number: &u64| {
+        requests.store(*number, Ordering::Relaxed);
+        ready(aborted.load(Ordering::Relaxed) < ABORTS)
+    };
+    let numbers = stream::iter(0..MOST_REQUESTS).take_while(more);
+    numbers.for_each_concurrent(8, one).await;
+    let (aborted, requests) = (aborted.load(Ordering::Relaxed), requests.into_inner());
+    let took = start.elapsed();
 
     // The server may still be busy with connections that nobody wants any more.
     for instance in &instances {
@@ -148,14 +157,14 @@ async fn stress_of_aborts_leaves_nothing_behind<F: Framework<Postgres>>(
     }
     let ledger = "SELECT count(*) FROM idem.records WHERE state = 1";
     let (effects, successes) = (world.effects("acme").await, world.number(ledger).await);
-    println!("{aborted} of {REQUESTS} aborted, {successes} succeeded, in {took:?}");
-    assert!(aborted >= 10_000, "too few were aborted");
+    println!("{aborted} of {requests} aborted, {successes} succeeded, in {took:?}");
+    assert!(aborted >= ABORTS, "too few were aborted");
     assert!(successes >= 1000, "hardly any succeeded");
     assert_eq!(effects, successes);
     let twice = "SELECT count(*) - count(DISTINCT label) FROM effects";
     assert_eq!(world.number(twice).await, 0);
 
-    let last = (0..KEYS).map(|key| callers[0].clone().call(&PATIENT, label(REQUESTS - 1 - key)));
+    let last = (0..KEYS).map(|key| callers[0].clone().call(&PATIENT, label(requests - 1 - key)));
     let answers = timeout(Duration::from_secs(5), join_all(last)).await;
     for answer in answers.expect("every key is answerable again") {
         assert_eq!(answer.status(), 200);
