@@ -111,7 +111,12 @@ pub async fn a_success_keeps_everything<S: Subject>(subject: &S) {
     assert_eq!(found.record.fingerprint, case.fingerprint);
     assert_eq!(found.record.settled_at, times.settled_at);
     assert_eq!(found.record.expires_at, times.expires_at);
-    assert_eq!(times.settled_at.until(times.expires_at), DAY);
+    let life = times.settled_at.until(times.expires_at);
+    // A store may read its clock twice.
+    assert!(
+        (DAY..DAY + Duration::from_secs(1)).contains(&life),
+        "{life:?}"
+    );
 }
 
 /// Settling as failed undoes the writes and commits the record.
