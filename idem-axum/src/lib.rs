@@ -97,6 +97,7 @@
 //! |---|---|
 //! | `sqlite` | [`SqliteStore`], on the SQLite that sqlx bundles |
 //! | `postgres` | [`PostgresStore`] |
+//! | `mysql` | [`MySqlStore`], for MariaDB and MySQL |
 //! | `uuid` | [`Scope`] for `uuid::Uuid` |
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -105,6 +106,8 @@ mod request;
 mod response;
 mod serve;
 
+#[cfg(feature = "mysql")]
+pub use idem_core::MySqlStore;
 #[cfg(feature = "sqlite")]
 pub use idem_core::SqliteStore;
 pub use idem_core::canonical::EncodeError;

@@ -277,13 +277,11 @@ impl<S: Store> Turn<S> {
         let mut likely_taken = self.engine.shared.lately.mark(&identity) || self.call.likely_retry;
         let mut pauses = pauses();
         loop {
-            let request = ClaimRequest {
-                identity: &identity,
-                opening: self.opening(),
-                seen: won.replaces,
-                likely_taken,
-            };
             self.asked = self.engine.shared.cache.moment();
+            let request = ClaimRequest {
+                likely_taken,
+                ..self.request(&identity, won, self.opening())
+            };
             match self.bounded(self.store().claim(request)).await {
                 Ok(Claimed::Won(claim)) => return Ok((claim, won)),
                 taken @ (Ok(Claimed::InFlight) | Err(StoreError::Conflict(_))) => {
@@ -328,6 +326,11 @@ impl<S: Store> Turn<S> {
             Decision::Replay => {
                 let answer = Answer::replay(&record, now, waited);
                 self.publish(record, now);
+                Err(answer)
+            }
+            Decision::Ended => {
+                let mut answer = self.problem(Problem::TransactionEnded);
+                response::mark_expiry(answer.response.headers_mut(), record.expires_at);
                 Err(answer)
             }
         }
@@ -465,6 +468,24 @@ impl<S: Store> Turn<S> {
         Opening {
             isolation: self.policy.isolation,
             deadline: self.policy.deadline,
+        }
+    }
+
+    fn request<'a>(
+        &'a self,
+        identity: &'a Identity,
+        won: Won,
+        opening: Opening,
+    ) -> ClaimRequest<'a> {
+        ClaimRequest {
+            identity,
+            operation: &self.call.operation,
+            fingerprint: &self.call.fingerprint,
+            attempt: won.attempt,
+            ttl: self.policy.ttl,
+            opening,
+            seen: won.replaces,
+            likely_taken: false,
         }
     }
 

@@ -60,6 +60,8 @@ pub use self::record::{
 };
 pub use self::response::{EXPIRES, REPLAYED, Recorded, Response};
 pub use self::scope::Scope;
+#[cfg(feature = "mysql")]
+pub use self::store::MySqlStore;
 #[cfg(feature = "sqlite")]
 pub use self::store::SqliteStore;
 #[cfg(feature = "postgres")]

@@ -44,7 +44,7 @@ impl From<State> for Outcome {
     fn from(state: State) -> Self {
         match state {
             State::Succeeded => Self::Executed,
-            State::FailedFinal => Self::FailedFinal,
+            State::FailedFinal | State::Ended => Self::FailedFinal,
             State::FailedRetriable => Self::FailedRetriable,
         }
     }

@@ -51,6 +51,9 @@ pub enum State {
     FailedFinal,
     /// Its writes were undone and it may run again.
     FailedRetriable,
+    /// Its handler ended the transaction itself, and nobody has written down how it went on: what
+    /// it wrote may stand. Only a store that writes when it claims can leave this behind.
+    Ended,
 }
 
 impl State {
@@ -60,6 +63,7 @@ impl State {
             Self::Succeeded => 1,
             Self::FailedFinal => 2,
             Self::FailedRetriable => 3,
+            Self::Ended => 4,
         }
     }
 
@@ -68,13 +72,14 @@ impl State {
             1 => Some(Self::Succeeded),
             2 => Some(Self::FailedFinal),
             3 => Some(Self::FailedRetriable),
+            4 => Some(Self::Ended),
             _ => None,
         }
     }
 
     /// Whether the record has a response to replay.
     pub const fn is_replayed(self) -> bool {
-        !matches!(self, Self::FailedRetriable)
+        matches!(self, Self::Succeeded | Self::FailedFinal)
     }
 }
 
@@ -195,6 +200,8 @@ pub enum Decision {
     Replay,
     /// The key was used for something else.
     Mismatch,
+    /// It is never run again, though there is no response: see [`State::Ended`].
+    Ended,
 }
 
 /// Decides what a record that was read at `now` means for a call with this fingerprint.
@@ -205,12 +212,12 @@ pub fn decide(record: &Record, fingerprint: &Fingerprint, now: Timestamp) -> Dec
     if !record.fingerprint.matches(fingerprint) {
         return Decision::Mismatch;
     }
-    if record.state.is_replayed() {
-        Decision::Replay
-    } else {
-        Decision::Execute {
+    match record.state {
+        State::Succeeded | State::FailedFinal => Decision::Replay,
+        State::FailedRetriable => Decision::Execute {
             attempt: record.attempts.saturating_add(1),
-        }
+        },
+        State::Ended => Decision::Ended,
     }
 }
 
@@ -232,7 +239,7 @@ mod tests {
     }
 
     prop_compose! {
-        fn record()(state in 1..=3_i16, attempts in 1..100, body in 0..3_u8, settled_at in 0..50_i64, ttl in 1..50_i64)
+        fn record()(state in 1..=4_i16, attempts in 1..100, body in 0..3_u8, settled_at in 0..50_i64, ttl in 1..50_i64)
             -> Record
         {
             Record {
@@ -261,6 +268,7 @@ mod tests {
             let expected = match (record.fingerprint == asked, record.state) {
                 (false, _) => Decision::Mismatch,
                 (true, State::FailedRetriable) => Decision::Execute { attempt: record.attempts + 1 },
+                (true, State::Ended) => Decision::Ended,
                 (true, _) => Decision::Replay,
             };
             prop_assert_eq!(decide(&record, &asked, now), expected);

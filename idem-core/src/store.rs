@@ -12,7 +12,7 @@ use crate::policy::Isolation;
 use crate::record::{Found, State, Timestamp, Unreadable, Version};
 
 /// Reads a record out of a row of any database; sqlx's traits would need a page of bounds for it.
-#[cfg(any(feature = "sqlite", feature = "postgres"))]
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 macro_rules! found {
     ($row:expr, $identity:expr) => {{
         let row = $row;
@@ -38,13 +38,17 @@ macro_rules! found {
 
 #[cfg(feature = "store-contract")]
 pub mod contract;
-#[cfg(any(feature = "sqlite", feature = "postgres"))]
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 mod lease;
+#[cfg(feature = "mysql")]
+mod mysql;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
+#[cfg(feature = "mysql")]
+pub use self::mysql::{MySqlClaim, MySqlStore};
 #[cfg(feature = "postgres")]
 pub use self::postgres::{PostgresClaim, PostgresStore, TimeLimit};
 #[cfg(feature = "sqlite")]
@@ -208,6 +212,14 @@ pub struct Opening {
 pub struct ClaimRequest<'a> {
     /// The record's primary key.
     pub identity: &'a Identity,
+    /// For operators.
+    pub operation: &'a Operation,
+    /// What the key is bound to.
+    pub fingerprint: &'a Fingerprint,
+    /// The attempt's number, if the claim is won.
+    pub attempt: i32,
+    /// For how long the endpoint's records answer.
+    pub ttl: Duration,
     /// How to open the transaction.
     pub opening: Opening,
     /// The record that was found and may be replaced: expired, or retriable.

@@ -6,15 +6,15 @@ use crate::store::{BoxError, Store};
 
 /// A type that a handler may take by `&mut` as its transaction; it says which store is meant.
 ///
-/// Implemented for sqlx's `PgConnection` and `SqliteConnection`, and for `sqlx::Transaction` of
-/// either database. The connection is the cheaper one: it is the claim's own transaction, and a
+/// Implemented for sqlx's `PgConnection`, `MySqlConnection` and `SqliteConnection`, and for
+/// `sqlx::Transaction` of each database. The connection is the cheaper one: it is the claim's own transaction, and a
 /// nested `begin()` on it is a savepoint. A `sqlx::Transaction` is such a savepoint from the start
 /// and costs two more round trips.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no transaction that a store can open",
     label = "not a transaction",
-    note = "take `&mut PgConnection`, `&mut SqliteConnection`, or `&mut Transaction<'_, _>` of one of them",
-    note = "each database is a feature of the adapter crate: `postgres`, `sqlite`"
+    note = "take `&mut PgConnection`, `&mut MySqlConnection`, `&mut SqliteConnection`, or `&mut Transaction<'_, _>` of one of them",
+    note = "each database is a feature of the adapter crate: `postgres`, `mysql`, `sqlite`"
 )]
 pub trait Transaction {
     /// The connection below it.
@@ -34,8 +34,8 @@ pub trait Transaction {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no transaction that a store can open",
     label = "not a transaction",
-    note = "take `&mut PgConnection`, `&mut SqliteConnection`, or `&mut Transaction<'_, _>` of one of them",
-    note = "each database is a feature of the adapter crate: `postgres`, `sqlite`"
+    note = "take `&mut PgConnection`, `&mut MySqlConnection`, `&mut SqliteConnection`, or `&mut Transaction<'_, _>` of one of them",
+    note = "each database is a feature of the adapter crate: `postgres`, `mysql`, `sqlite`"
 )]
 pub trait Open<'c>: Transaction {
     /// What lives while the handler runs.
@@ -63,7 +63,7 @@ pub trait Open<'c>: Transaction {
     fn close(opened: Self::Opened) -> impl Future<Output = Result<(), BoxError>> + Send;
 }
 
-#[cfg(any(feature = "postgres", feature = "sqlite"))]
+#[cfg(any(feature = "postgres", feature = "mysql", feature = "sqlite"))]
 macro_rules! transactions {
     ($database:ty, $connection:ty, $store:ty) => {
         #[diagnostic::do_not_recommend]
@@ -126,6 +126,9 @@ transactions!(
     sqlx::PgConnection,
     crate::store::PostgresStore
 );
+
+#[cfg(feature = "mysql")]
+transactions!(sqlx::MySql, sqlx::MySqlConnection, crate::store::MySqlStore);
 
 #[cfg(feature = "sqlite")]
 transactions!(

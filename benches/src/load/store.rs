@@ -113,6 +113,10 @@ async fn attempt<C: Bank>(
     };
     let request = ClaimRequest {
         identity: &identity,
+        operation: &operation,
+        fingerprint: &fingerprint,
+        attempt: 1,
+        ttl: Duration::from_hours(24),
         opening,
         seen: None,
         likely_taken: false,

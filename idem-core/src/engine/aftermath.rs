@@ -60,14 +60,20 @@ impl<S: Store> Turn<S> {
                     (Err(error), _) => Err(error.to_string()),
                 }
             }
+            // The claim had written it down beforehand.
+            Ok(Claimed::Changed(Some(found))) if found.record.state == State::Ended => {
+                Ok(Some(found.record))
+            }
             Ok(_) => Err("the identity is taken".to_owned()),
             Err(error) => Err(error.to_string()),
         };
         match written {
             Ok(Some(record)) if state.is_replayed() => {
                 response::mark_expiry(answer.response.headers_mut(), record.expires_at);
-                let now = record.settled_at;
-                self.publish(record, now);
+                if record.state.is_replayed() {
+                    let now = record.settled_at;
+                    self.publish(record, now);
+                }
             }
             Ok(_) => {}
             Err(reason) if state.is_replayed() => {
@@ -142,10 +148,8 @@ impl<S: Store> Turn<S> {
         let mut pauses = pauses();
         loop {
             let request = ClaimRequest {
-                identity,
-                opening,
-                seen: won.replaces,
                 likely_taken: true,
+                ..self.request(identity, won, opening)
             };
             let claimed = match timeout(patience, self.store().claim(request)).await {
                 Ok(claimed) => claimed,

@@ -404,6 +404,10 @@ impl<'a, S: Subject> Case<'a, S> {
     ) -> Result<Claimed<<S::Store as Store>::Claim>, super::StoreError> {
         let request = ClaimRequest {
             identity: &self.identity,
+            operation: &self.operation,
+            fingerprint: &self.fingerprint,
+            attempt: seen.map_or(1, |seen| seen.attempts + 1),
+            ttl: DAY,
             opening: OPENING,
             seen,
             likely_taken,

@@ -2,12 +2,17 @@
 
 use std::ops::{Deref, DerefMut};
 
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+use sqlx::SqlSafeStr as _;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 use sqlx::migrate::{Migrate, MigrateError, Migrator};
 use sqlx::pool::PoolConnection;
-use sqlx::{Database, Pool, SqlSafeStr as _, SqlStr};
+use sqlx::{Database, Pool, SqlStr};
 use sqlx_core::transaction::TransactionManager as _;
 
-use super::{SettleError, StoreError};
+use super::SettleError;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+use super::StoreError;
 
 /// A connection out of a pool. Dropping it closes it; [`release`](Self::release) returns it.
 ///
@@ -31,6 +36,7 @@ impl<DB: Database> Lease<DB> {
         DB::TransactionManager::begin(&mut **self, Some(statement)).await
     }
 
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
     /// Commits the transaction that [`begin`](Self::begin) began.
     pub(super) async fn commit(&mut self) -> sqlx::Result<()> {
         DB::TransactionManager::commit(&mut **self).await
@@ -43,7 +49,7 @@ impl<DB: Database> Lease<DB> {
     }
 
     /// Has the transaction undone before the connection is used again.
-    #[cfg(feature = "postgres")]
+    #[cfg(any(feature = "postgres", feature = "mysql"))]
     pub(super) fn rollback_soon(&mut self) {
         DB::TransactionManager::start_rollback(&mut **self);
     }
@@ -58,6 +64,7 @@ impl<DB: Database> Lease<DB> {
         }
     }
 
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
     /// Commits at the end of a settlement. `is_answer` tells an error that the database answered
     /// with from one that leaves the outcome open.
     pub(super) async fn settle(
@@ -70,7 +77,7 @@ impl<DB: Database> Lease<DB> {
     }
 
     /// Waits for what a dropped future has left to be answered, and says how that went.
-    #[cfg(feature = "postgres")]
+    #[cfg(any(feature = "postgres", feature = "mysql"))]
     pub(super) async fn drain(&mut self) -> sqlx::Result<()> {
         sqlx::Connection::flush(&mut **self).await
     }
@@ -81,6 +88,7 @@ impl<DB: Database> Lease<DB> {
     }
 }
 
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub(super) fn commit_error(
     error: sqlx::Error,
     is_answer: impl FnOnce(&sqlx::Error) -> bool,
@@ -92,6 +100,7 @@ pub(super) fn commit_error(
     }
 }
 
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 /// Runs migrations in one transaction, whose `opening` takes a lock: sqlx's own belongs to the
 /// session, or is missing. `may_stop` tells an error after which what is done already will do.
 pub(super) async fn migrate<DB>(

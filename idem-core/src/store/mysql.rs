@@ -1,0 +1,359 @@
+//! MariaDB and MySQL.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::TryStreamExt as _;
+use sqlx::mysql::{MySqlDatabaseError, MySqlRow};
+use sqlx::{AssertSqlSafe, Either, MySql, MySqlConnection, MySqlPool, Row as _, SqlSafeStr as _};
+use tokio::sync::OnceCell;
+
+use self::sql::Sql;
+use super::lease::Lease;
+use super::{
+    Claim, ClaimRequest, Claimed, Draft, Opening, SettleError, Settlement, Store, StoreError, Times,
+};
+use crate::call::{Identity, ScopeDigest};
+use crate::record::{Found, Timestamp, Version};
+
+mod server;
+mod setup;
+mod sql;
+
+/// Records in the table `idem_records` of a MariaDB (from 10.6) or MySQL (from 8.0) database.
+///
+/// The claim is a row, inserted in BEGIN's message without waiting for others; the record is
+/// written in its place before COMMIT. Should a handler commit by itself, the row becomes visible,
+/// and says that the key's effect may stand.
+///
+/// The pool's connections have to name the database. While an attempt runs, its session has
+/// `autocommit` off and a `wait_timeout` of the endpoint's deadline and a second; both are restored
+/// to what they were when the store first connected.
+#[derive(Debug, Clone)]
+pub struct MySqlStore {
+    pool: MySqlPool,
+    sql: Arc<OnceCell<Sql>>,
+}
+
+impl MySqlStore {
+    /// Keeps records where `pool` connects to: the database of the application's own tables.
+    pub fn new(pool: MySqlPool) -> Self {
+        Self {
+            pool,
+            sql: Arc::default(),
+        }
+    }
+
+    /// Creates the table `idem_records`, or brings it up to date; then [checks](Self::check) it.
+    ///
+    /// The bookkeeping is in `idem_migrations`, apart from the application's own migrations. Many
+    /// instances may call it at once, on one server: the nodes of a cluster do not see each other's
+    /// locks, so there it is one instance's turn.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the database reports, such as a missing privilege.
+    pub async fn migrate(&self) -> Result<(), StoreError> {
+        setup::set_up(&self.pool).await?;
+        self.check().await
+    }
+
+    /// Checks that the table is there in a version that this release knows, and that this user has
+    /// the rights to it. The first request does too; at the start of a service the error comes
+    /// earlier.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Misconfigured`], which says what is wrong.
+    pub async fn check(&self) -> Result<(), StoreError> {
+        self.sql().await.map(drop)
+    }
+
+    async fn sql(&self) -> Result<&Sql, StoreError> {
+        self.sql.get_or_try_init(|| setup::learn(&self.pool)).await
+    }
+
+    async fn lease(&self) -> Result<Lease<MySql>, StoreError> {
+        Lease::acquire(&self.pool).await.map_err(store_error)
+    }
+
+    /// Runs what stands for itself, and says how many rows it changed.
+    async fn run(&self, sql: String) -> Result<u64, StoreError> {
+        let mut lease = self.lease().await?;
+        let done = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut *lease).await;
+        let done = done.map_err(store_error)?;
+        lease.release();
+        Ok(done.rows_affected())
+    }
+
+    /// Runs what stands for itself, and gives its one row, if there is one.
+    async fn fetch(&self, sql: String) -> Result<Option<MySqlRow>, StoreError> {
+        let mut lease = self.lease().await?;
+        let rows = fetch_with(&mut lease, sql).await.map_err(store_error)?;
+        lease.release();
+        Ok(rows.into_iter().next())
+    }
+}
+
+/// An open MariaDB or MySQL transaction that holds an identity.
+#[derive(Debug)]
+pub struct MySqlClaim {
+    lease: Lease<MySql>,
+    /// The writing that the claim's row stands in place of.
+    replaces: Option<Version>,
+}
+
+impl Claim for MySqlClaim {
+    type Connection = MySqlConnection;
+
+    fn connection(&mut self) -> &mut MySqlConnection {
+        &mut self.lease
+    }
+}
+
+/// How often a claim is tried that failed although the identity is free: next to a duplicate that
+/// collides with a record, for a moment nobody else can insert.
+const TRIES: usize = 10;
+
+/// Pauses between looks at a scope whose records are held: a duplicate that reads one does, for a
+/// moment.
+const ERASURES: [Duration; 5] = [
+    Duration::ZERO,
+    Duration::from_millis(2),
+    Duration::from_millis(10),
+    Duration::from_millis(50),
+    Duration::from_millis(250),
+];
+
+impl Store for MySqlStore {
+    type Connection = MySqlConnection;
+    type Claim = MySqlClaim;
+
+    async fn begin(&self, opening: Opening) -> Result<MySqlClaim, StoreError> {
+        let sql = self.sql().await?;
+        let mut lease = self.lease().await?;
+        let begin = AssertSqlSafe(sql.begin(opening)).into_sql_str();
+        lease.begin(begin).await.map_err(store_error)?;
+        Ok(MySqlClaim {
+            lease,
+            replaces: None,
+        })
+    }
+
+    async fn claim(&self, request: ClaimRequest<'_>) -> Result<Claimed<MySqlClaim>, StoreError> {
+        let sql = self.sql().await?;
+        let mut lease = self.lease().await?;
+        if request.likely_taken {
+            let look = sql.look(request.identity);
+            if let Some(taken) = look_with(&mut lease, look, request).await? {
+                lease.release();
+                return Ok(taken);
+            }
+        }
+        let mut tries = 1..=TRIES;
+        loop {
+            let claim = AssertSqlSafe(sql.claim(request)).into_sql_str();
+            let Err(error) = lease.begin(claim).await else {
+                return Ok(Claimed::Won(MySqlClaim {
+                    lease,
+                    replaces: request.seen,
+                }));
+            };
+            let taken = is_conflict(&error) || number(&error) == Some(DUPLICATE);
+            if !taken || tries.next().is_none() {
+                return Err(store_error(error));
+            }
+            let look = sql.restore_and_look(request.identity);
+            if let Some(taken) = look_with(&mut lease, look, request).await? {
+                lease.release();
+                return Ok(taken);
+            }
+        }
+    }
+
+    async fn settle(
+        &self,
+        claim: MySqlClaim,
+        settlement: Settlement<'_>,
+    ) -> Result<(), SettleError> {
+        let sql = self
+            .sql()
+            .await
+            .map_err(|error| SettleError::Refused(error.into()))?;
+        let MySqlClaim {
+            mut lease,
+            replaces,
+        } = claim;
+        // A statement whose future the handler has dropped may have failed: that undoes nothing
+        // else, or the savepoint is gone.
+        let _ = lease.drain().await;
+        if !settlement.keep_writes {
+            undo(&mut lease).await?;
+        }
+        if let Some(draft) = settlement.record {
+            if draft.replaces != replaces {
+                return Err(SettleError::Superseded);
+            }
+            let times = write(&mut lease, sql, draft).await?;
+            let _ = settlement.written.set(times);
+        }
+        commit(&mut lease, sql).await?;
+        lease.release();
+        Ok(())
+    }
+
+    async fn find(&self, identity: &Identity) -> Result<Option<Found>, StoreError> {
+        let row = self.fetch(self.sql().await?.find(identity)).await?;
+        row.map(|row| found(&row, identity)).transpose()
+    }
+
+    async fn purge_expired(&self, limit: u32) -> Result<u64, StoreError> {
+        self.run(self.sql().await?.purge(limit)).await
+    }
+
+    async fn erase(&self, scope: &ScopeDigest) -> Result<u64, StoreError> {
+        let sql = self.sql().await?;
+        let mut erased = 0;
+        for pause in ERASURES {
+            tokio::time::sleep(pause).await;
+            erased += self.run(sql.erase(scope)).await?;
+            let left = self.fetch(sql.count(scope)).await?;
+            let left = left.map_or(Ok(0), |row| row.try_get::<i64, _>(0));
+            if left.map_err(store_error)? == 0 {
+                break;
+            }
+        }
+        Ok(erased)
+    }
+}
+
+async fn fetch_with(lease: &mut Lease<MySql>, sql: String) -> sqlx::Result<Vec<MySqlRow>> {
+    sqlx::raw_sql(AssertSqlSafe(sql))
+        .fetch_all(&mut **lease)
+        .await
+}
+
+/// The answer for an identity that is in flight or recorded; `None` for one that can be claimed.
+async fn look_with(
+    lease: &mut Lease<MySql>,
+    look: String,
+    request: ClaimRequest<'_>,
+) -> Result<Option<Claimed<MySqlClaim>>, StoreError> {
+    let rows = match fetch_with(lease, look).await {
+        Err(error) if is_conflict(&error) => return Ok(Some(Claimed::InFlight)),
+        rows => rows.map_err(store_error)?,
+    };
+    let found = rows.first().map(|row| found(row, request.identity));
+    let found = found.transpose()?;
+    let version = found.as_ref().map(|found| found.record.version());
+    Ok((version != request.seen).then_some(Claimed::Changed(found)))
+}
+
+/// Undoes what the handler wrote.
+async fn undo(lease: &mut Lease<MySql>) -> Result<(), SettleError> {
+    let mut last_failed = false;
+    let mut answers = sqlx::raw_sql(sql::UNDO).fetch(&mut **lease);
+    loop {
+        match answers.try_next().await {
+            Ok(Some(_error)) => last_failed = true,
+            Ok(None) => return Ok(()),
+            // The server undoes a whole transaction itself, such as the victim of a deadlock. Then
+            // the handler has seen its last statement fail. Otherwise it has ended it on purpose.
+            Err(error) if number(&error) == Some(NO_SAVEPOINT) && last_failed => {
+                return Err(SettleError::Superseded);
+            }
+            Err(error) => return Err(settle_error(error)),
+        }
+    }
+}
+
+/// Writes the record in the place of the claim's row.
+async fn write(
+    lease: &mut Lease<MySql>,
+    sql: &Sql,
+    draft: Draft<'_>,
+) -> Result<Times, SettleError> {
+    let ttl = i64::try_from(draft.ttl.as_micros()).unwrap_or(i64::MAX);
+    let query = sqlx::query(AssertSqlSafe(Arc::clone(&sql.update)))
+        .bind(draft.state.code())
+        .bind(draft.attempts)
+        .bind(i16::try_from(draft.status.as_u16()).unwrap_or(i16::MAX))
+        .bind(draft.response)
+        .bind(ttl)
+        .bind(draft.identity.as_bytes().as_slice());
+    let written = query.execute(&mut **lease).await.map_err(settle_error)?;
+    if written.rows_affected() == 0 {
+        // The claim's row is gone, and its transaction with it.
+        return Err(SettleError::Ended);
+    }
+    let settled_at = i64::try_from(written.last_insert_id()).unwrap_or(i64::MAX);
+    Ok(Times {
+        settled_at: Timestamp(settled_at),
+        expires_at: Timestamp(settled_at.saturating_add(ttl)),
+    })
+}
+
+/// Commits, if this is still the claim's own transaction.
+async fn commit(lease: &mut Lease<MySql>, sql: &Sql) -> Result<(), SettleError> {
+    lease.is_whole()?;
+    let commit = sqlx::raw_sql(AssertSqlSafe(Arc::clone(&sql.commit)));
+    let answers = commit.fetch_many(&mut **lease);
+    let answers = answers.try_fold(0, async |count, answer| {
+        Ok(count + usize::from(matches!(answer, Either::Left(_))))
+    });
+    match answers.await {
+        Ok(Sql::COMMIT_ANSWERS) => {}
+        // Half a statement of the handler is still on the wire.
+        Ok(_) => {
+            return Err(SettleError::Unknown(
+                "an answer is not to this commit".into(),
+            ));
+        }
+        Err(error) if number(&error) == Some(NO_SAVEPOINT) => return Err(SettleError::Ended),
+        Err(error) if is_conflict(&error) => return Err(SettleError::Superseded),
+        Err(error) => return Err(SettleError::Unknown(error.into())),
+    }
+    // sqlx believes that the transaction goes on. The ROLLBACK of nothing travels with what comes
+    // next.
+    lease.rollback_soon();
+    Ok(())
+}
+
+fn found(row: &MySqlRow, identity: &Identity) -> Result<Found, StoreError> {
+    found!(row, identity)
+}
+
+const DUPLICATE: u16 = 1062;
+const NO_SUCH_TABLE: u16 = 1146;
+const NO_SAVEPOINT: u16 = 1305;
+
+/// The number of an error that the server reported.
+fn number(error: &sqlx::Error) -> Option<u16> {
+    let error = error.as_database_error()?;
+    Some(error.try_downcast_ref::<MySqlDatabaseError>()?.number())
+}
+
+/// Whether another transaction was in the way: a lock that is held (1205, 3572), a deadlock or a
+/// cluster's other node (1213), a snapshot that is too old (1020), a group that refused (3101).
+fn is_conflict(error: &sqlx::Error) -> bool {
+    matches!(number(error), Some(1020 | 1205 | 1213 | 3101 | 3572))
+}
+
+fn store_error(error: sqlx::Error) -> StoreError {
+    match number(&error) {
+        // No such database, table or column; or no right to use it.
+        Some(1044 | 1049 | 1054 | 1142 | 1143 | NO_SUCH_TABLE) => {
+            StoreError::Misconfigured(error.into())
+        }
+        _ if is_conflict(&error) => StoreError::Conflict(error.into()),
+        _ => StoreError::Unavailable(error.into()),
+    }
+}
+
+fn settle_error(error: sqlx::Error) -> SettleError {
+    match number(&error) {
+        Some(NO_SAVEPOINT) => SettleError::Ended,
+        _ if is_conflict(&error) => SettleError::Superseded,
+        _ => SettleError::Refused(error.into()),
+    }
+}
