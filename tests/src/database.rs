@@ -11,15 +11,24 @@ use sqlx::Pool;
 use sqlx::postgres::PgConnectOptions;
 
 use crate::domain::Domain;
+use crate::scene::Act;
 
+mod mysql;
 mod postgres;
 mod sqlite;
 
+pub use self::mysql::Mysql;
 pub use self::postgres::{Postgres, RecordInCommit};
 pub use self::sqlite::Sqlite;
 
 /// sqlx's type for the database of a [`Database`].
 pub type Driver<D> = <<D as Database>::Connection as sqlx::Connection>::Database;
+
+const SCHEMA: &str = "
+    CREATE TABLE effects (tenant TEXT NOT NULL, label TEXT NOT NULL);
+    CREATE TABLE names (name TEXT NOT NULL PRIMARY KEY);
+    CREATE TABLE children (name TEXT NOT NULL REFERENCES names (name) DEFERRABLE INITIALLY DEFERRED);
+";
 
 /// A fresh database, for one test alone.
 pub trait Database: Sized + Send + Sync + 'static {
@@ -28,6 +37,9 @@ pub trait Database: Sized + Send + Sync + 'static {
 
     /// What keeps the records.
     type Store: Store<Connection = Self::Connection> + Debug;
+
+    /// The service's tables.
+    const SCHEMA: &'static str = SCHEMA;
 
     /// The table of the records.
     const RECORDS: &'static str;
@@ -47,6 +59,9 @@ pub trait Database: Sized + Send + Sync + 'static {
     /// Whether a statement that fails ends the transaction around it.
     const ERRORS_ABORT: bool;
 
+    /// Whether what is written after the end of a transaction stands by itself.
+    const AUTOCOMMITS: bool = true;
+
     /// Whether a second transaction that writes has to wait for the first.
     const ONE_WRITER: bool;
 
@@ -55,6 +70,11 @@ pub trait Database: Sized + Send + Sync + 'static {
 
     /// SQL that copies the one record there is so many times, under other identities.
     fn copies(count: usize) -> String;
+
+    /// What makes the database refuse to commit.
+    fn doom() -> Act {
+        Act::run("INSERT INTO children (name) VALUES ('orphan')")
+    }
 
     /// Creates it, with the tables of the service.
     fn create() -> impl Future<Output = Self> + Send;

@@ -11,15 +11,6 @@ use sqlx::{AssertSqlSafe, Pool};
 use crate::control::{Control, Visit};
 use crate::scene::{Act, Body, Reply};
 
-/// The service's tables, in SQL that every database understands.
-pub(crate) const SCHEMA: &str = "
-    CREATE TABLE effects (tenant TEXT NOT NULL, label TEXT NOT NULL);
-    CREATE TABLE names (name TEXT NOT NULL PRIMARY KEY);
-    CREATE TABLE children (name TEXT NOT NULL REFERENCES names (name) DEFERRABLE INITIALLY DEFERRED);
-";
-
-const INSERT: &str = "INSERT INTO effects (tenant, label) VALUES ($1, $2)";
-
 /// A connection that the service can run on.
 pub trait Domain:
     Transaction<Connection = Self> + for<'c> Open<'c> + sqlx::Connection + 'static
@@ -42,10 +33,11 @@ pub trait Domain:
 }
 
 macro_rules! domain {
-    ($connection:ty) => {
+    ($connection:ty, $places:literal) => {
         impl Domain for $connection {
             async fn insert(&mut self, tenant: &str, label: &str) -> sqlx::Result<()> {
-                let insert = sqlx::query(INSERT).bind(tenant).bind(label);
+                let insert = concat!("INSERT INTO effects (tenant, label) VALUES ", $places);
+                let insert = sqlx::query(insert).bind(tenant).bind(label);
                 insert.execute(self).await.map(|_| ())
             }
 
@@ -65,8 +57,9 @@ macro_rules! domain {
     };
 }
 
-domain!(sqlx::PgConnection);
-domain!(sqlx::SqliteConnection);
+domain!(sqlx::PgConnection, "($1, $2)");
+domain!(sqlx::MySqlConnection, "(?, ?)");
+domain!(sqlx::SqliteConnection, "($1, $2)");
 
 /// What the handlers of one instance share.
 #[derive(Debug)]

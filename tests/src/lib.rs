@@ -25,7 +25,9 @@ mod world;
 
 pub use self::client::{Answer, Connection, Pending, Request};
 pub use self::control::{Control, Visit};
-pub use self::database::{Choices, Database, Driver, Postgres, RecordInCommit, Sqlite, Wires};
+pub use self::database::{
+    Choices, Database, Driver, Mysql, Postgres, RecordInCommit, Sqlite, Wires,
+};
 pub use self::domain::{App, Domain};
 pub use self::framework::{Actix, Axum, Deploy, Framework};
 pub use self::process::{Service, Site, until_working};

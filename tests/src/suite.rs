@@ -14,7 +14,7 @@ use crate::world::World;
 /// Instantiates tests, such as `axum_postgres::r3_replay_is_byte_identical`, for every pair. In
 /// front of the tests there can be
 ///
-/// - `on Postgres:` for one database alone
+/// - `on Postgres:` for one database alone, `on [Sqlite Postgres]:` for some
 /// - `by Actix:` for one framework alone
 /// - `traced:` for everything on one thread, where [`Traces`](crate::Traces) sees it
 /// - `traced on Postgres:` for both
@@ -31,6 +31,9 @@ macro_rules! conformance {
     };
     (on $database:ident: $($test:ident,)*) => {
         $crate::__frameworks!([$database] Many [$($test)*]);
+    };
+    (on [$($database:ident)*]: $($tests:tt)*) => {
+        $crate::__some!([$($database)*] $($tests)*);
     };
     (by $framework:ident: $($test:ident,)*) => {
         $crate::__databases!($framework [] Many [$($test)*]);
@@ -50,6 +53,16 @@ macro_rules! __frameworks {
     };
 }
 
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __some {
+    ([] $($tests:tt)*) => {};
+    ([$database:ident $($more:ident)*] $($tests:tt)*) => {
+        $crate::conformance!(on $database: $($tests)*);
+        $crate::__some!([$($more)*] $($tests)*);
+    };
+}
+
 /// The databases, a line for each.
 #[doc(hidden)]
 #[macro_export]
@@ -58,6 +71,7 @@ macro_rules! __databases {
         $crate::__pair!($framework Sqlite $($rest)*);
         $crate::__pair!($framework Postgres $($rest)*);
         $crate::__pair!($framework RecordInCommit $($rest)*);
+        $crate::__pair!($framework Mysql $($rest)*);
     };
     ($framework:ident [$database:ident] $($rest:tt)*) => {
         $crate::__pair!($framework $database $($rest)*);

@@ -17,6 +17,10 @@ mod record_in_commit {
     idem_core::store_contract!(super::Fresh::<idem_tests::RecordInCommit>::create().await);
 }
 
+mod mysql {
+    idem_core::store_contract!(super::Fresh::<idem_tests::Mysql>::create().await);
+}
+
 /// On a database that does not allow functions.
 mod plain {
     idem_core::store_contract!(super::Fresh::<idem_tests::Postgres>::plain().await);

@@ -7,7 +7,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection, PgPool};
 
 use super::{Choices, Database, Wires};
-use crate::domain::{Domain as _, SCHEMA};
+use crate::domain::Domain as _;
 
 /// The server on which every test creates a database of its own.
 const SERVER: &str = "IDEM_TEST_POSTGRES_URL";
@@ -86,7 +86,10 @@ impl<const RECORD_IN_COMMIT: bool> Database for Postgres<RECORD_IN_COMMIT> {
             .await;
         let pool = this.connect(Wires::default()).await;
         let mut connection = pool.acquire().await.expect("a connection");
-        connection.run(SCHEMA).await.expect("the schema is valid");
+        connection
+            .run(Self::SCHEMA)
+            .await
+            .expect("the schema is valid");
         drop(connection);
         pool.close().await;
         this

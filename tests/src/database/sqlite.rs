@@ -7,7 +7,7 @@ use sqlx::{SqliteConnection, SqlitePool};
 use tempfile::TempDir;
 
 use super::{Choices, Database, Wires};
-use crate::domain::{Domain as _, SCHEMA};
+use crate::domain::Domain as _;
 
 /// A temporary file in WAL mode.
 #[derive(Debug)]
@@ -51,7 +51,10 @@ impl Database for Sqlite {
         let this = Self { folder };
         let pool = this.connect(Wires::default()).await;
         let mut connection = pool.acquire().await.expect("a connection");
-        connection.run(SCHEMA).await.expect("the schema is valid");
+        connection
+            .run(Self::SCHEMA)
+            .await
+            .expect("the schema is valid");
         drop(connection);
         pool.close().await;
         this

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use idem_core::Attempt;
 use serde_json::Value;
-use sqlx::{PgConnection, Postgres, Sqlite, SqliteConnection, Transaction};
+use sqlx::{MySql, MySqlConnection, PgConnection, Postgres, Sqlite, SqliteConnection, Transaction};
 
 use super::{Form, Json, State, idempotent};
 use crate::domain::{App, Domain};
@@ -116,6 +116,18 @@ pub(super) async fn postgres(
     attempt: &Attempt,
     tenant: Tenant,
     State(app): State<App<PgConnection>>,
+    Json(effect): Json<NewEffect>,
+) -> Reply {
+    app.play(&mut **tx, attempt, &tenant.0, &effect.label).await
+}
+
+/// See [`sqlite`].
+#[idempotent(ttl = "24h", scope = "tenant")]
+pub(super) async fn mysql(
+    tx: &mut Transaction<'_, MySql>,
+    attempt: &Attempt,
+    tenant: Tenant,
+    State(app): State<App<MySqlConnection>>,
     Json(effect): Json<NewEffect>,
 ) -> Reply {
     app.play(&mut **tx, attempt, &tenant.0, &effect.label).await

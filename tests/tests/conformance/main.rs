@@ -12,6 +12,7 @@ mod k;
 mod l;
 mod m;
 mod o_commit;
+mod o_deferred;
 mod o_faults;
 mod o_misuse;
 mod o_misuse_endings;

@@ -89,7 +89,9 @@ async fn o14_own_commit_is_found_out_at_every_end<F: Framework<D>, D: Database>(
 async fn o14_write_behind_the_own_commit_is_found_out_at_every_end<F: Framework<D>, D: Database>(
     world: &World<F, D>,
 ) {
-    is_final(world, &[Act::Insert, Act::run("COMMIT"), Act::Insert], 2).await;
+    let effects = 1 + i64::from(D::AUTOCOMMITS);
+    let acts = [Act::Insert, Act::run("COMMIT"), Act::Insert];
+    is_final(world, &acts, effects).await;
 }
 
 async fn o14_own_rollback_is_found_out_at_every_end<F: Framework<D>, D: Database>(
@@ -104,7 +106,8 @@ async fn o14_write_behind_the_own_rollback_is_found_out_at_every_end<
 >(
     world: &World<F, D>,
 ) {
-    is_final(world, &[Act::Insert, Act::run("ROLLBACK"), Act::Insert], 1).await;
+    let acts = [Act::Insert, Act::run("ROLLBACK"), Act::Insert];
+    is_final(world, &acts, i64::from(D::AUTOCOMMITS)).await;
 }
 
 async fn o14_second_transaction_behind_a_commit_keeps_nothing_at_every_end<
@@ -154,7 +157,8 @@ async fn o14_transaction_chained_to_a_rollback_keeps_nothing_at_every_end<
 async fn o14_failed_nested_begin_is_found_out_at_every_end<F: Framework<D>, D: Database>(
     world: &World<F, D>,
 ) {
-    is_final(world, &[Act::Insert, Act::FailedBegin, Act::Insert], 1).await;
+    let acts = [Act::Insert, Act::FailedBegin, Act::Insert];
+    is_final(world, &acts, i64::from(D::AUTOCOMMITS)).await;
 }
 
 const WRONG: &str = "INSERT INTO no_such_table VALUES (1)";

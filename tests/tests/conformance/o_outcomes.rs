@@ -165,11 +165,10 @@ async fn o5_replay_all_records_no_panic_and_no_library_error<F: Framework<D>, D:
         .configured(Config::new().with_response_limit(100))
         .await;
     let request = instance.post("/replays-all").key("k").effect("a");
-    let orphan = "INSERT INTO children (name) VALUES ('orphan')";
     world.control.play([
         Scene::new([Act::Insert, Act::Panic]),
         Scene::answering(Reply::bytes(200, [b'x'; 101])),
-        Scene::new([Act::Insert, Act::run(orphan)]),
+        Scene::new([Act::Insert, D::doom()]),
     ]);
     request.send().await.assert_problem("handler-panicked");
     request.send().await.assert_problem("response-too-large");

@@ -5,7 +5,6 @@ use idem_tests::{Act, Database, Framework, Reply, Scene, World, conformance};
 conformance![
     r3_transaction_handler_is_replayed,
     o3_transaction_handler_that_fails_is_undone,
-    o8_transaction_handler_whose_commit_fails_is_retriable,
     o12_transaction_handler_that_panics_is_retriable,
     o14_transaction_handler_that_swallows_an_sql_error,
     o14_transaction_handler_that_commits_is_never_run_again,
@@ -34,19 +33,6 @@ async fn o3_transaction_handler_that_fails_is_undone<F: Framework<D>, D: Databas
     first.assert_executed(422);
     request.send().await.assert_replays(&first);
     assert_eq!(world.effects("acme").await, 0);
-}
-
-async fn o8_transaction_handler_whose_commit_fails_is_retriable<F: Framework<D>, D: Database>(
-    world: &World<F, D>,
-) {
-    let request = world.instance().await.post("/transaction").key("k");
-    let request = request.effect("a");
-    let orphan = Act::run("INSERT INTO children (name) VALUES ('orphan')");
-    world.control.play([Scene::new([Act::Insert, orphan])]);
-    request.send().await.assert_problem("try-again");
-    assert_eq!(world.effects("acme").await, 0);
-    request.send().await.assert_executed(201);
-    assert_eq!(world.effects("acme").await, 1);
 }
 
 async fn o12_transaction_handler_that_panics_is_retriable<F: Framework<D>, D: Database>(

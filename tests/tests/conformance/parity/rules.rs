@@ -179,10 +179,9 @@ impl<F: Framework<D>, D: Database> Script<'_, F, D> {
 
     pub(super) async fn outcomes(&mut self) {
         self.rule = "O";
-        let orphan = "INSERT INTO children (name) VALUES ('orphan')";
         for acts in [
             vec![Act::Insert, Act::Panic],
-            vec![Act::Insert, Act::run(orphan)],
+            vec![Act::Insert, D::doom()],
             vec![Act::Insert, Act::run("COMMIT")],
             vec![Act::Insert, Act::run("ROLLBACK")],
             vec![

@@ -1,0 +1,141 @@
+use std::str::FromStr as _;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use idem_core::{MySqlStore, StoreError};
+use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions};
+use sqlx::{ConnectOptions as _, Connection as _, MySqlConnection, MySqlPool};
+
+use super::{Choices, Database, Wires};
+use crate::domain::Domain as _;
+use crate::scene::Act;
+
+/// The server on which every test creates a database of its own: MariaDB or MySQL.
+const SERVER: &str = "IDEM_TEST_MYSQL_URL";
+
+/// A database on a server that is given.
+#[derive(Debug)]
+pub struct Mysql {
+    server: MySqlConnectOptions,
+    name: String,
+}
+
+impl Mysql {
+    /// The address of the server.
+    pub fn address(&self) -> (String, u16) {
+        (self.server.get_host().to_owned(), self.server.get_port())
+    }
+
+    async fn administrate(&self, sql: &str) {
+        let connected = MySqlConnection::connect_with(&self.server).await;
+        let mut connection = connected.expect("the server can be reached");
+        connection.run(sql).await.expect("the server obeys");
+        connection.close().await.expect("the connection closes");
+    }
+}
+
+impl Database for Mysql {
+    type Connection = MySqlConnection;
+    type Store = MySqlStore;
+
+    const SCHEMA: &'static str = "
+        CREATE TABLE effects (tenant VARCHAR(255) NOT NULL, label TEXT NOT NULL);
+        CREATE TABLE names (name VARCHAR(255) NOT NULL PRIMARY KEY);
+    ";
+    const RECORDS: &'static str = "idem_records";
+    const NOW: &'static str = "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))";
+    const SECOND: &'static str = "1000000";
+    const EXPIRY_SECONDS: &'static str = "expires_at DIV 1000000";
+    const WRITES: &'static str = "SELECT CAST(CONCAT( \
+         (SELECT COALESCE(GROUP_CONCAT(HEX(identity), attempts, settled_at), '') FROM idem_records), \
+         (SELECT COUNT(*) FROM effects)) AS CHAR)";
+    const ERRORS_ABORT: bool = false;
+    const AUTOCOMMITS: bool = false;
+    const ONE_WRITER: bool = false;
+
+    fn bytes(hex: &str) -> String {
+        format!("x'{hex}'")
+    }
+
+    fn copies(count: usize) -> String {
+        let digits = "(SELECT 0 AS n UNION ALL SELECT 1 UNION ALL SELECT 2 UNION ALL SELECT 3 \
+             UNION ALL SELECT 4 UNION ALL SELECT 5 UNION ALL SELECT 6 UNION ALL SELECT 7 \
+             UNION ALL SELECT 8 UNION ALL SELECT 9)";
+        format!(
+            "INSERT INTO idem_records SELECT UNHEX(SHA2(numbers.number, 256)), operation, state, \
+             attempts, status, fingerprint, response, settled_at, expires_at FROM idem_records, \
+             (SELECT a.n + 10 * b.n + 100 * c.n + 1000 * d.n AS number \
+             FROM {digits} AS a, {digits} AS b, {digits} AS c, {digits} AS d) AS numbers \
+             WHERE numbers.number < {count}"
+        )
+    }
+
+    /// No constraint is deferred; but a session can be killed.
+    fn doom() -> Act {
+        Act::swallow("KILL CONNECTION_ID()")
+    }
+
+    async fn create() -> Self {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let url = std::env::var(SERVER)
+            .unwrap_or_else(|_| panic!("set {SERVER} or run `cargo xtask test`"));
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let this = Self {
+            server: MySqlConnectOptions::from_str(&url).expect("a URL of MariaDB or MySQL"),
+            name: format!(
+                "idem_test_{}_{}_{}",
+                std::process::id(),
+                now.map_or(0, |now| now.as_micros()),
+                NEXT.fetch_add(1, Ordering::Relaxed)
+            ),
+        };
+        this.administrate(&format!("CREATE DATABASE {}", this.name))
+            .await;
+        let pool = this.connect(Wires::default()).await;
+        let mut connection = pool.acquire().await.expect("a connection");
+        connection
+            .run(Self::SCHEMA)
+            .await
+            .expect("the schema is valid");
+        drop(connection);
+        pool.close().await;
+        this
+    }
+
+    fn url(&self) -> String {
+        let options = self.server.clone().database(&self.name);
+        options.to_url_lossy().to_string()
+    }
+
+    async fn connect(&self, wires: Wires) -> MySqlPool {
+        let mut options = self.server.clone().database(&self.name);
+        if let Some(address) = wires.through {
+            options = options.host(&address.ip().to_string()).port(address.port());
+        }
+        MySqlPoolOptions::new()
+            .max_connections(wires.connections)
+            .acquire_timeout(wires.patience)
+            .connect_with(options)
+            .await
+            .expect("the database can be reached")
+    }
+
+    async fn store(pool: MySqlPool, _: Choices) -> Result<MySqlStore, StoreError> {
+        let store = MySqlStore::new(pool);
+        store.migrate().await?;
+        Ok(store)
+    }
+
+    async fn unfinished(connection: &mut MySqlConnection) -> i64 {
+        let sessions = "SELECT COUNT(*) FROM information_schema.innodb_trx \
+             JOIN information_schema.processlist ON id = trx_mysql_thread_id \
+             WHERE db = DATABASE() AND id <> CONNECTION_ID()";
+        // MySQL can't always show the bytes of a statement that is running.
+        connection.number(sessions).await.unwrap_or(1)
+    }
+
+    async fn remove(self) {
+        self.administrate(&format!("DROP DATABASE {}", self.name))
+            .await;
+    }
+}
