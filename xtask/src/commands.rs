@@ -123,6 +123,10 @@ mod tests {
     #[test]
     fn kinds_are_named_by_their_keys() {
         assert_eq!(kind("postgres").unwrap().name(), "PostgreSQL");
-        assert_eq!(kind("other").unwrap_err(), "the kinds are: postgres");
+        assert_eq!(kind("mariadb").unwrap().name(), "MariaDB");
+        assert_eq!(
+            kind("other").unwrap_err(),
+            "the kinds are: postgres, mariadb"
+        );
     }
 }

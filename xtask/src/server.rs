@@ -5,6 +5,7 @@ mod folder;
 mod install;
 mod kind;
 mod local;
+mod mariadb;
 mod port;
 mod postgres;
 mod programs;
@@ -17,6 +18,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 
 pub use kind::{Image, KINDS, Kind, Package, Signals, by_key};
+pub use mariadb::MARIADB;
 pub use postgres::POSTGRES;
 pub use programs::Programs;
 

@@ -1,4 +1,4 @@
-//! Installs a kind's package, where that is allowed.
+//! Installs a kind's packages, where that is allowed.
 
 use std::process::{Command, Stdio};
 
@@ -54,14 +54,14 @@ impl Right {
     }
 }
 
-/// Installs the kind's package. An interrupt waits for the end of it, since half an installation
+/// Installs the kind's packages. An interrupt waits for the end of it, since half an installation
 /// would leave the machine in a state that somebody has to repair.
 pub(super) fn install(kind: &dyn Kind, right: Right) -> Result<()> {
     let package = kind.package();
     let mut command = right.command("sh");
     pass(&mut command, POLICY, package);
     process::capture(
-        &format!("installing {}", package.name),
+        &format!("installing {}", package.names.join(" and ")),
         &mut command,
         Patience::Unconditional,
     )?;
@@ -71,7 +71,8 @@ pub(super) fn install(kind: &dyn Kind, right: Right) -> Result<()> {
 
 fn pass(command: &mut Command, policy: &str, package: Package) {
     let (settings, content) = package.settings.unwrap_or_default();
-    command.args(["-c", SCRIPT, "sh", policy, settings, content, package.name]);
+    command.args(["-c", SCRIPT, "sh", policy, settings, content]);
+    command.args(package.names);
 }
 
 fn succeeds(command: &[&str]) -> bool {
@@ -100,7 +101,7 @@ mod tests {
         fs::write(&program, format!("{script}{status}\n")).unwrap();
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
         let package = Package {
-            name: "server",
+            names: &["server", "client"],
             settings: Some(("common/settings.d/x.conf", "create = false")),
         };
         let mut command = Command::new("sh");
@@ -126,7 +127,7 @@ mod tests {
             assert_eq!(succeeded, status == 0);
             assert!(
                 seen.contains(
-                    "--no-install-recommends server\n#!/bin/sh\nexit 101\ncreate = false\n"
+                    "--no-install-recommends --no-remove server client\n#!/bin/sh\nexit 101\ncreate = false\n"
                 ),
                 "{seen}"
             );

@@ -1,9 +1,10 @@
-# Installs a server's package without letting it start, or create data for, a server of its own.
+# Installs a server's packages without letting them start, or create data for, a server of their own.
 # What keeps it from that is removed again, however this ends.
 #
 # $1: the file that forbids services to start; $2: the settings file or nothing; $3: its content;
-# $4: the package.
-policy=$1 settings=$2 content=$3 package=$4
+# the rest: the packages.
+policy=$1 settings=$2 content=$3
+shift 3
 made_policy= made_settings= made_folder=
 
 clean_up() {
@@ -29,4 +30,5 @@ fi
 export DEBIAN_FRONTEND=noninteractive
 # One unreachable mirror of several need not matter; if it does, the installation says so.
 apt-get -q update || echo "apt-get update failed with $?" >&2
-apt-get -q -y -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=120 install --no-install-recommends "$package"
+# One database's packages may exclude another's, which is not ours to remove.
+apt-get -q -y -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=120 install --no-install-recommends --no-remove "$@"

@@ -4,10 +4,10 @@ use std::fmt::Debug;
 use std::path::Path;
 use std::process::Command;
 
-use super::{POSTGRES, Programs};
+use super::{MARIADB, POSTGRES, Programs};
 
 /// Every kind which the tests need.
-pub const KINDS: &[&dyn Kind] = &[&POSTGRES];
+pub const KINDS: &[&dyn Kind] = &[&POSTGRES, &MARIADB];
 
 /// The kind with this [`Kind::key`].
 pub fn by_key(key: &str) -> Option<&'static dyn Kind> {
@@ -34,7 +34,7 @@ pub trait Kind: Debug + Send + Sync {
 
     /// How the names of the environment variables begin which the programs obey; they do not get
     /// them, so that a developer's settings change nothing.
-    fn environment_prefix(&self) -> &'static str;
+    fn environment_prefixes(&self) -> &'static [&'static str];
 
     /// The distribution's package.
     fn package(&self) -> Package;
@@ -61,12 +61,12 @@ pub trait Kind: Debug + Send + Sync {
     fn is_ready(&self, port: u16) -> bool;
 }
 
-/// A package of a distribution with `apt-get`.
+/// What to install on a distribution with `apt-get`.
 #[derive(Debug, Clone, Copy)]
 pub struct Package {
-    /// The package's name.
-    pub name: &'static str,
-    /// A settings file, present only during the installation, which keeps the package from
+    /// The names of the packages.
+    pub names: &'static [&'static str],
+    /// A settings file, present only during the installation, which keeps them from
     /// creating data of its own; and its content.
     pub settings: Option<(&'static str, &'static str)>,
 }

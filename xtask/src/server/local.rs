@@ -19,7 +19,7 @@ const ATTEMPTS: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(20);
 const ENDS_WITHIN: Duration = Duration::from_secs(10);
 
-/// Ends `$target`, which is a signal and a process, and removes the folder `$1`.
+/// Ends `$target`, which is a signal and a process or a group, and removes the folder `$1`.
 const CLEAN_UP: &str = r#"
 signal=${target%% *} process=${target##* }
 if [ -n "$process" ]; then
@@ -124,7 +124,8 @@ impl Local {
         );
         let (patience, watchdog) = (Patience::AtMost(READY_WITHIN), &mut self.watchdog);
         process::capture_announced(&what, &mut command, patience, |process| {
-            watchdog.guard(&format!("TERM {process}"));
+            // The group, since a script may have children.
+            watchdog.guard(&format!("TERM -{process}"));
         })?;
         self.watchdog.guard("");
         Ok(())
@@ -194,9 +195,10 @@ impl Local {
     }
 
     fn prepare(&self, command: &mut Command) {
-        let prefix = self.kind.environment_prefix();
+        let prefixes = self.kind.environment_prefixes();
         for (name, _) in env::vars_os() {
-            if name.to_string_lossy().starts_with(prefix) {
+            let text = name.to_string_lossy();
+            if prefixes.iter().any(|prefix| text.starts_with(prefix)) {
                 command.env_remove(name);
             }
         }

@@ -52,13 +52,13 @@ impl Kind for Postgres {
         ]
     }
 
-    fn environment_prefix(&self) -> &'static str {
-        "PG"
+    fn environment_prefixes(&self) -> &'static [&'static str] {
+        &["PG"]
     }
 
     fn package(&self) -> Package {
         Package {
-            name: "postgresql",
+            names: &["postgresql"],
             settings: Some((
                 "/etc/postgresql-common/createcluster.d/zz-idem-xtask.conf",
                 "create_main_cluster = false",

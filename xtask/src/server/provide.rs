@@ -60,18 +60,17 @@ fn container(kind: &'static dyn Kind, reasons: &[String]) -> Result<(Host, u16)>
 
 fn installed(kind: &dyn Kind) -> Result<Programs> {
     let right = Right::find()?;
-    let package = kind.package().name;
+    let packages = packages(kind);
     report(
         kind,
         &format!(
-            "{}, so installing the package {package} {}",
+            "{}, so installing {packages} {}",
             missing(kind),
             right.description()
         ),
     );
     install::install(kind, right)?;
-    programs::find(kind)
-        .ok_or_else(|| Error::msg(format!("the package {package} did not bring it")))
+    programs::find(kind).ok_or_else(|| Error::msg(format!("{packages} did not bring it")))
 }
 
 /// One line, however much each of the reasons explains.
@@ -91,13 +90,24 @@ fn missing(kind: &dyn Kind) -> String {
     )
 }
 
+/// In the words of a message.
+fn packages(kind: &dyn Kind) -> String {
+    let names = kind.package().names;
+    let noun = if names.len() == 1 {
+        "package"
+    } else {
+        "packages"
+    };
+    format!("the {noun} {}", names.join(" and "))
+}
+
 fn advice(kind: &dyn Kind, tried: &[String]) -> String {
     format!(
-        "there is no {name} for the tests. Do one of these: install {name} (the package {package} of \
-         Debian and Ubuntu), start Docker, or set {variable} to the URL of a server whose data may \
+        "there is no {name} for the tests. Do one of these: install {name} ({packages} of Debian \
+         and Ubuntu), start Docker, or set {variable} to the URL of a server whose data may \
          be changed.\nWhat was tried:\n- {tried}",
         name = kind.name(),
-        package = kind.package().name,
+        packages = packages(kind),
         variable = kind.variable(),
         tried = tried.join("\n- "),
     )
