@@ -17,7 +17,7 @@ mod mysql;
 mod postgres;
 mod sqlite;
 
-pub use self::mysql::Mysql;
+pub use self::mysql::{Galera, Mysql};
 pub use self::postgres::{Postgres, RecordInCommit};
 pub use self::sqlite::Sqlite;
 

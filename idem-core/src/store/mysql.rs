@@ -47,13 +47,22 @@ impl MySqlStore {
     /// Creates the table `idem_records`, or brings it up to date; then [checks](Self::check) it.
     ///
     /// The bookkeeping is in `idem_migrations`, apart from the application's own migrations. Many
-    /// instances may call it at once, on one server: the nodes of a cluster do not see each other's
-    /// locks, so there it is one instance's turn.
+    /// instances may call it at once.
     ///
     /// # Errors
     ///
     /// Whatever the database reports, such as a missing privilege.
     pub async fn migrate(&self) -> Result<(), StoreError> {
+        for pause in MIGRATIONS {
+            if self.migrate_once().await.is_ok() {
+                return Ok(());
+            }
+            tokio::time::sleep(pause).await;
+        }
+        self.migrate_once().await
+    }
+
+    async fn migrate_once(&self) -> Result<(), StoreError> {
         setup::set_up(&self.pool).await?;
         self.check().await
     }
@@ -114,6 +123,10 @@ impl Claim for MySqlClaim {
 /// How often a claim is tried that failed although the identity is free: next to a duplicate that
 /// collides with a record, for a moment nobody else can insert.
 const TRIES: usize = 10;
+
+/// Pauses between tries to migrate: the nodes of a cluster do not see each other's locks, and what
+/// one of them lost to another it finds done a moment later.
+const MIGRATIONS: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(400)];
 
 /// Pauses between looks at a scope whose records are held: a duplicate that reads one does, for a
 /// moment.

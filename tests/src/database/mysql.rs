@@ -1,6 +1,6 @@
 use std::str::FromStr as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use idem_core::{MySqlStore, StoreError};
 use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions};
@@ -13,28 +13,37 @@ use crate::scene::Act;
 /// The server on which every test creates a database of its own: MariaDB or MySQL.
 const SERVER: &str = "IDEM_TEST_MYSQL_URL";
 
-/// A database on a server that is given.
+/// The nodes of a cluster, with spaces between them.
+const NODES: &str = "IDEM_TEST_GALERA_URLS";
+
+/// A database on a server that is given, or on a cluster of them.
 #[derive(Debug)]
-pub struct Mysql {
-    server: MySqlConnectOptions,
+pub struct Mysql<const CLUSTER: bool = false> {
+    servers: Vec<MySqlConnectOptions>,
+    /// How many pools there were: each connects to the next server.
+    pools: AtomicUsize,
     name: String,
 }
 
-impl Mysql {
-    /// The address of the server.
+/// On a cluster of which every instance has another node.
+pub type Galera = Mysql<true>;
+
+impl<const CLUSTER: bool> Mysql<CLUSTER> {
+    /// The address of the first server.
     pub fn address(&self) -> (String, u16) {
-        (self.server.get_host().to_owned(), self.server.get_port())
+        let server = &self.servers[0];
+        (server.get_host().to_owned(), server.get_port())
     }
 
     async fn administrate(&self, sql: &str) {
-        let connected = MySqlConnection::connect_with(&self.server).await;
+        let connected = MySqlConnection::connect_with(&self.servers[0]).await;
         let mut connection = connected.expect("the server can be reached");
         connection.run(sql).await.expect("the server obeys");
         connection.close().await.expect("the connection closes");
     }
 }
 
-impl Database for Mysql {
+impl<const CLUSTER: bool> Database for Mysql<CLUSTER> {
     type Connection = MySqlConnection;
     type Store = MySqlStore;
 
@@ -77,11 +86,18 @@ impl Database for Mysql {
 
     async fn create() -> Self {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
-        let url = std::env::var(SERVER)
-            .unwrap_or_else(|_| panic!("set {SERVER} or run `cargo xtask test`"));
+        let (variable, task) = if CLUSTER {
+            (NODES, "cargo xtask test --galera")
+        } else {
+            (SERVER, "cargo xtask test")
+        };
+        let urls =
+            std::env::var(variable).unwrap_or_else(|_| panic!("set {variable} or run `{task}`"));
+        let server = |url| MySqlConnectOptions::from_str(url).expect("a URL of MariaDB or MySQL");
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let this = Self {
-            server: MySqlConnectOptions::from_str(&url).expect("a URL of MariaDB or MySQL"),
+            servers: urls.split_whitespace().map(server).collect(),
+            pools: AtomicUsize::new(0),
             name: format!(
                 "idem_test_{}_{}_{}",
                 std::process::id(),
@@ -89,35 +105,40 @@ impl Database for Mysql {
                 NEXT.fetch_add(1, Ordering::Relaxed)
             ),
         };
-        this.administrate(&format!("CREATE DATABASE {}", this.name))
+        let (name, tables) = (&this.name, Self::SCHEMA);
+        this.administrate(&format!("CREATE DATABASE {name}; USE {name}; {tables}"))
             .await;
-        let pool = this.connect(Wires::default()).await;
-        let mut connection = pool.acquire().await.expect("a connection");
-        connection
-            .run(Self::SCHEMA)
-            .await
-            .expect("the schema is valid");
-        drop(connection);
-        pool.close().await;
         this
     }
 
     fn url(&self) -> String {
-        let options = self.server.clone().database(&self.name);
+        let options = self.servers[0].clone().database(&self.name);
         options.to_url_lossy().to_string()
     }
 
     async fn connect(&self, wires: Wires) -> MySqlPool {
-        let mut options = self.server.clone().database(&self.name);
+        let server = self.pools.fetch_add(1, Ordering::Relaxed) % self.servers.len();
+        let mut options = self.servers[server].clone().database(&self.name);
         if let Some(address) = wires.through {
             options = options.host(&address.ip().to_string()).port(address.port());
         }
-        MySqlPoolOptions::new()
+        let pool = MySqlPoolOptions::new()
             .max_connections(wires.connections)
             .acquire_timeout(wires.patience)
-            .connect_with(options)
-            .await
-            .expect("the database can be reached")
+            .connect_lazy_with(options);
+        // A node of a cluster learns a little later of what was created on another.
+        let mut connection = pool.acquire().await;
+        for _ in 0..100 {
+            if let Ok(connection) = &mut connection
+                && connection.run("SELECT 1 FROM names").await.is_ok()
+            {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            connection = pool.acquire().await;
+        }
+        drop(connection.expect("the database can be reached"));
+        pool
     }
 
     async fn store(pool: MySqlPool, _: Choices) -> Result<MySqlStore, StoreError> {

@@ -20,7 +20,7 @@ use tracing::dispatcher::{get_default, set_default};
 use super::tenant::Tenant;
 use super::{Deploy, Framework, LIMIT};
 use crate::control::Control;
-use crate::database::{Database, Mysql, Postgres, RecordInCommit, Sqlite};
+use crate::database::{Database, Galera, Mysql, Postgres, RecordInCommit, Sqlite};
 use crate::domain::{App, Domain};
 
 #[allow(clippy::duplicate_mod, reason = "each framework compiles its own")]
@@ -62,6 +62,7 @@ serves!(Sqlite, handlers::sqlite);
 serves!(Postgres, handlers::postgres);
 serves!(RecordInCommit, handlers::postgres);
 serves!(Mysql, handlers::mysql);
+serves!(Galera, handlers::mysql);
 
 async fn serve<S: idem_core::Store>(
     configure: impl Fn(&mut ServiceConfig) + Clone + Send + 'static,

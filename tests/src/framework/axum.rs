@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 
 use super::tenant::Tenant;
 use super::{Deploy, Framework, LIMIT};
-use crate::database::{Database, Mysql, Postgres, RecordInCommit, Sqlite};
+use crate::database::{Database, Galera, Mysql, Postgres, RecordInCommit, Sqlite};
 use crate::domain::{App, Domain};
 
 #[allow(clippy::duplicate_mod, reason = "each framework compiles its own")]
@@ -49,6 +49,7 @@ serves!(Sqlite, handlers::sqlite);
 serves!(Postgres, handlers::postgres);
 serves!(RecordInCommit, handlers::postgres);
 serves!(Mysql, handlers::mysql);
+serves!(Galera, handlers::mysql);
 
 async fn serve(router: Router, listener: TcpListener, stop: oneshot::Receiver<()>) {
     let nonblocking = listener.set_nonblocking(true);
