@@ -12,11 +12,14 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+use serve::Choice;
 use xtask::interrupt::{self, Interrupted};
 use xtask::server::{self, Kind, POSTGRES};
 
 /// What a shell reports of a program that SIGINT has ended.
 const INTERRUPTED: u8 = 130;
+
+const GALERA: &str = "galera";
 
 pub(crate) fn main() -> ExitCode {
     let cli = Cli::parse_from(keep_first_double_dash(std::env::args_os()));
@@ -42,6 +45,9 @@ struct Cli {
 enum Task {
     /// Runs every test, with throw-away servers where the environment names none.
     Test {
+        /// Runs the tests of a Galera cluster instead, with a throw-away cluster.
+        #[arg(long)]
+        galera: bool,
         /// Arguments for `cargo test`, for instance `--test postgres -- --nocapture`.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
@@ -56,34 +62,44 @@ enum Task {
     },
     /// Starts a throw-away server, prints its URL, and keeps it until Ctrl-C.
     Serve {
-        /// Which server.
-        #[arg(default_value = POSTGRES.key(), value_parser = kind)]
-        kind: &'static dyn Kind,
+        /// Which server; `galera` is a cluster, whose URLs come on one line.
+        #[arg(default_value = POSTGRES.key(), value_parser = choice)]
+        choice: Choice,
     },
 }
 
 fn run(task: &Task) -> Result<ExitCode> {
     interrupt::install()?;
     match task {
-        Task::Test { arguments } => test::run(arguments),
+        Task::Test { galera, arguments } => test::run(*galera, arguments),
         Task::Ci => ci::run(),
         Task::Bench { arguments } => bench::run(arguments),
-        Task::Serve { kind } => serve::run(*kind),
+        Task::Serve { choice } => serve::run(*choice),
     }
 }
 
-fn kind(key: &str) -> Result<&'static dyn Kind, String> {
-    let keys: Vec<&str> = server::KINDS.iter().map(|kind| kind.key()).collect();
-    server::by_key(key).ok_or_else(|| format!("the kinds are: {}", keys.join(", ")))
+fn choice(key: &str) -> Result<Choice, String> {
+    if key == GALERA {
+        return Ok(Choice::Galera);
+    }
+    let keys = server::KINDS.iter().map(|kind| kind.key());
+    let keys: Vec<&str> = keys.chain([GALERA]).collect();
+    server::by_key(key)
+        .map(Choice::One)
+        .ok_or_else(|| format!("the kinds are: {}", keys.join(", ")))
 }
 
 /// A parser of arguments swallows a `--` in front of them, which `cargo test` needs to see.
 fn keep_first_double_dash(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
     let mut arguments: Vec<OsString> = arguments.collect();
-    if arguments.get(1).is_some_and(|task| task == "test")
-        && arguments.get(2).is_some_and(|first| first == "--")
-    {
-        arguments.insert(2, "--".into());
+    let is = |place: usize, text| {
+        arguments
+            .get(place)
+            .is_some_and(|argument| argument == text)
+    };
+    let first = if is(2, "--galera") { 3 } else { 2 };
+    if is(1, "test") && is(first, "--") {
+        arguments.insert(first, "--".into());
     }
     arguments
 }
@@ -94,10 +110,10 @@ mod tests {
 
     use super::*;
 
-    fn test_arguments(line: &[&str]) -> Vec<OsString> {
+    fn test_arguments(line: &[&str]) -> (bool, Vec<OsString>) {
         let line = ["xtask", "test"].iter().chain(line).map(OsString::from);
         match Cli::parse_from(keep_first_double_dash(line)).task {
-            Task::Test { arguments } => arguments,
+            Task::Test { galera, arguments } => (galera, arguments),
             Task::Ci | Task::Bench { .. } | Task::Serve { .. } => panic!("another task"),
         }
     }
@@ -116,17 +132,22 @@ mod tests {
             &["--test", "a", "--", "-q"],
             &["-p", "idem-core"],
         ] {
-            assert_eq!(test_arguments(line), line);
+            let arguments: Vec<OsString> = line.iter().map(OsString::from).collect();
+            assert_eq!(test_arguments(line), (false, arguments.clone()));
+            let line = [&["--galera"], line].concat();
+            assert_eq!(test_arguments(&line), (true, arguments));
         }
     }
 
     #[test]
     fn kinds_are_named_by_their_keys() {
-        assert_eq!(kind("postgres").unwrap().name(), "PostgreSQL");
-        assert_eq!(kind("mariadb").unwrap().name(), "MariaDB");
+        for (key, name) in [("postgres", "PostgreSQL"), ("mariadb", "MariaDB")] {
+            assert!(matches!(choice(key), Ok(Choice::One(kind)) if kind.name() == name));
+        }
+        assert!(matches!(choice("galera"), Ok(Choice::Galera)));
         assert_eq!(
-            kind("other").unwrap_err(),
-            "the kinds are: postgres, mariadb"
+            choice("other").unwrap_err(),
+            "the kinds are: postgres, mariadb, galera"
         );
     }
 }

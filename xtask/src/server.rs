@@ -2,6 +2,7 @@
 
 mod docker;
 mod folder;
+mod galera;
 mod install;
 mod kind;
 mod local;
@@ -17,6 +18,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
+pub use galera::Cluster;
 pub use kind::{Image, KINDS, Kind, Package, Signals, by_key};
 pub use mariadb::MARIADB;
 pub use postgres::POSTGRES;

@@ -7,20 +7,39 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 
 use xtask::interrupt;
-use xtask::server::{Kind, Server};
+use xtask::server::{Cluster, Kind, Server};
 
-/// Keeps a server until an interrupt, which is the usual end and therefore a success.
-pub(crate) fn run(kind: &'static dyn Kind) -> Result<ExitCode> {
-    let mut server = Server::start(kind)?;
-    println!("{}", server.url());
-    eprintln!("xtask: Ctrl-C ends the server and removes its data");
+/// What can be started.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Choice {
+    One(&'static dyn Kind),
+    Galera,
+}
+
+pub(crate) fn run(choice: Choice) -> Result<ExitCode> {
+    match choice {
+        Choice::One(kind) => {
+            let mut server = Server::start(kind)?;
+            println!("{}", server.url());
+            keep(|| {
+                let log = (!server.is_running()).then(|| server.log())?;
+                Some(format!("{}:\n{log}", kind.name()))
+            })
+        }
+        Choice::Galera => {
+            let mut cluster = Cluster::start()?;
+            println!("{}", cluster.urls().join(" "));
+            keep(|| cluster.log_of_ended())
+        }
+    }
+}
+
+/// Waits for an interrupt, which is the usual end and therefore a success.
+fn keep(mut log_of_ended: impl FnMut() -> Option<String>) -> Result<ExitCode> {
+    eprintln!("xtask: Ctrl-C ends what was started and removes its data");
     while interrupt::check().is_ok() {
-        if !server.is_running() {
-            bail!(
-                "{} has ended by itself; the end of its log:\n{}",
-                kind.name(),
-                server.log()
-            );
+        if let Some(log) = log_of_ended() {
+            bail!("a server has ended by itself; the end of the log of {log}");
         }
         thread::sleep(Duration::from_millis(200));
     }

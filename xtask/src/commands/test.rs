@@ -7,10 +7,11 @@ use anyhow::Result;
 
 use super::cargo;
 use xtask::process;
-use xtask::server::{KINDS, Server};
+use xtask::server::{Cluster, KINDS, Server};
 
-pub(crate) fn run(arguments: &[OsString]) -> Result<ExitCode> {
-    status(arguments).map(cargo::exit_code)
+pub(crate) fn run(galera: bool, arguments: &[OsString]) -> Result<ExitCode> {
+    let run = if galera { galera_status } else { status };
+    run(arguments).map(cargo::exit_code)
 }
 
 /// Provides every kind of server, and runs the tests with all of them.
@@ -33,6 +34,22 @@ pub(crate) fn status(arguments: &[OsString]) -> Result<ExitStatus> {
     );
     let status = process::run(&mut command)?;
     servers.iter_mut().for_each(report_if_ended);
+    Ok(status)
+}
+
+/// Provides a Galera cluster, and runs what is tested with nothing else.
+pub(crate) fn galera_status(arguments: &[OsString]) -> Result<ExitStatus> {
+    let mut cluster = Cluster::find_or_start()?;
+    let mut command = cargo::command();
+    command
+        .args(["test", "-p", "idem-tests", "--all-features"])
+        .args(["--test", "galera"])
+        .args(arguments)
+        .env(Cluster::VARIABLE, cluster.urls().join(" "));
+    let status = process::run(&mut command)?;
+    if let Some(log) = cluster.log_of_ended() {
+        eprintln!("xtask: a node has ended during the tests; the end of the log of {log}");
+    }
     Ok(status)
 }
 

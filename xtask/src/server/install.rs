@@ -1,11 +1,11 @@
-//! Installs a kind's packages, where that is allowed.
+//! Installs packages, where that is allowed.
 
 use std::process::{Command, Stdio};
 
 use anyhow::{Result, bail};
 
+use super::Package;
 use super::folder::id;
-use super::{Kind, Package};
 use crate::interrupt;
 use crate::process::{self, Patience};
 
@@ -54,10 +54,9 @@ impl Right {
     }
 }
 
-/// Installs the kind's packages. An interrupt waits for the end of it, since half an installation
+/// Installs packages. An interrupt waits for the end of it, since half an installation
 /// would leave the machine in a state that somebody has to repair.
-pub(super) fn install(kind: &dyn Kind, right: Right) -> Result<()> {
-    let package = kind.package();
+pub(super) fn install(package: Package, right: Right) -> Result<()> {
     let mut command = right.command("sh");
     pass(&mut command, POLICY, package);
     process::capture(

@@ -1,8 +1,10 @@
 //! A server from programs on this machine, as a child process.
 
 use std::env;
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -37,29 +39,52 @@ pub(super) struct Local {
     port: u16,
     child: Option<Child>,
     watchdog: Watchdog,
+    pub(super) extras: Extras,
     // The last field, because it is dropped last: the folder outlives whatever uses it.
     folder: Folder,
 }
 
+/// What a server gets beyond what its kind says.
+#[derive(Debug, Default)]
+pub(super) struct Extras {
+    pub(super) arguments: Vec<String>,
+    /// Where it looks for other programs, if not where this process does.
+    pub(super) path: Option<OsString>,
+}
+
 impl Local {
     pub(super) fn start(kind: &'static dyn Kind, programs: Programs) -> Result<Self> {
-        let folder = Folder::create(kind)?;
-        let watchdog = Watchdog::start(CLEAN_UP, &[folder.path().as_os_str()])?;
-        let mut local = Self {
-            kind,
-            programs,
-            port: 0,
-            child: None,
-            watchdog,
-            folder,
-        };
+        let mut local = Self::create(kind, programs)?;
         local.initialise()?;
         local.launch_on_a_free_port()?;
         Ok(local)
     }
 
+    /// A server without data, which does not run.
+    pub(super) fn create(kind: &'static dyn Kind, programs: Programs) -> Result<Self> {
+        let folder = Folder::create(kind)?;
+        let watchdog = Watchdog::start(CLEAN_UP, &[folder.path().as_os_str()])?;
+        Ok(Self {
+            kind,
+            programs,
+            port: 0,
+            child: None,
+            watchdog,
+            extras: Extras::default(),
+            folder,
+        })
+    }
+
     pub(super) fn port(&self) -> u16 {
         self.port
+    }
+
+    pub(super) fn url(&self) -> String {
+        self.kind.url(self.port)
+    }
+
+    pub(super) fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// What runs where, in the words of a message.
@@ -102,7 +127,17 @@ impl Local {
     }
 
     pub(super) fn restart(&mut self) -> Result<()> {
+        self.stop();
+        self.relaunch()
+    }
+
+    /// Ends the server in good order, if it runs.
+    pub(super) fn stop(&mut self) {
         self.end(self.kind.signals().orderly);
+    }
+
+    /// Starts the server, which does not run, on the port that it had.
+    pub(super) fn relaunch(&mut self) -> Result<()> {
         let deadline = Instant::now() + READY_WITHIN;
         // A killed server's other processes hold its shared memory until each of them has noticed.
         while let Err(status) = self.launch()? {
@@ -114,14 +149,16 @@ impl Local {
         Ok(())
     }
 
-    fn initialise(&mut self) -> Result<()> {
-        let mut command = self.kind.initialise(&self.programs, self.folder.path());
+    pub(super) fn initialise(&mut self) -> Result<()> {
+        let command = self.kind.initialise(&self.programs, self.folder.path());
+        let what = format!("creating data for {}", self.kind.name());
+        self.run(&what, command)
+    }
+
+    /// Runs another program to its end, in the folder and as the user of the server.
+    pub(super) fn run(&mut self, what: &str, mut command: Command) -> Result<()> {
         self.prepare(&mut command);
-        let what = format!(
-            "creating data for {} as {}",
-            self.kind.name(),
-            self.folder.user()
-        );
+        let what = format!("{what} as {}", self.folder.user());
         let (patience, watchdog) = (Patience::AtMost(READY_WITHIN), &mut self.watchdog);
         process::capture_announced(&what, &mut command, patience, |process| {
             // The group, since a script may have children.
@@ -131,7 +168,7 @@ impl Local {
         Ok(())
     }
 
-    fn launch_on_a_free_port(&mut self) -> Result<()> {
+    pub(super) fn launch_on_a_free_port(&mut self) -> Result<()> {
         for attempt in 1.. {
             self.port = port::free()?;
             match self.launch()? {
@@ -149,9 +186,7 @@ impl Local {
     /// Starts the server and waits until it is ready; the inner error says that it ended instead.
     fn launch(&mut self) -> Result<Result<(), ExitStatus>> {
         interrupt::check()?;
-        let mut command = self
-            .kind
-            .start(&self.programs, self.folder.path(), self.port);
+        let mut command = self.server();
         self.prepare(&mut command);
         let log = File::options()
             .create(true)
@@ -192,6 +227,17 @@ impl Local {
             thread::sleep(PAUSE);
         }
         Ok(Ok(()))
+    }
+
+    /// The command that is the server.
+    pub(super) fn server(&self) -> Command {
+        let folder = self.folder.path();
+        let mut command = self.kind.start(&self.programs, folder, self.port);
+        command.args(&self.extras.arguments);
+        if let Some(path) = &self.extras.path {
+            command.env("PATH", path);
+        }
+        command
     }
 
     fn prepare(&self, command: &mut Command) {

@@ -69,7 +69,7 @@ fn installed(kind: &dyn Kind) -> Result<Programs> {
             right.description()
         ),
     );
-    install::install(kind, right)?;
+    install::install(kind.package(), right)?;
     programs::find(kind).ok_or_else(|| Error::msg(format!("{packages} did not bring it")))
 }
 
