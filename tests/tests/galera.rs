@@ -122,10 +122,9 @@ async fn meet_at_commit<F: Framework<Galera>>(
     requests: &[Request],
     scenes: Vec<Scene>,
 ) -> Vec<Answer> {
-    let entries = world.control.entries();
     world.control.play(scenes);
     let pending: Vec<_> = requests.iter().map(Request::start).collect();
-    world.control.at_gate(entries + requests.len()).await;
+    world.control.at_gate(requests.len()).await;
     world.control.open(requests.len());
     answers(pending).await
 }
