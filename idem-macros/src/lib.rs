@@ -39,7 +39,7 @@ mod value;
 /// The attribute goes on a free `async fn`. What its arguments are follows from how they are taken:
 ///
 /// - **By `&mut`**: the transaction. There is one, and its type picks the store: the connection type of a supported
-///   database, such as `&mut PgConnection`, or `sqlx`'s transaction of it, such as `&mut Transaction<'_, Postgres>`,
+///   database, such as `&mut PgConnection` or `&mut MySqlConnection`, or `sqlx`'s transaction of it, such as `&mut Transaction<'_, Postgres>`,
 ///   which is a savepoint.
 /// - **By `&`**: the attempt, as `&Attempt`. It can be left out.
 /// - **By value**: axum's extractors, in their usual order; the last of them reads the body. All of them run before a
@@ -73,7 +73,7 @@ pub fn idempotent_axum(
 /// The attribute goes on a free `async fn`. What its arguments are follows from how they are taken:
 ///
 /// - **By `&mut`**: the transaction. There is one, and its type picks the store: the connection type of a supported
-///   database, such as `&mut PgConnection`, or `sqlx`'s transaction of it, such as `&mut Transaction<'_, Postgres>`,
+///   database, such as `&mut PgConnection` or `&mut MySqlConnection`, or `sqlx`'s transaction of it, such as `&mut Transaction<'_, Postgres>`,
 ///   which is a savepoint.
 /// - **By `&`**: the attempt, as `&Attempt`. It can be left out.
 /// - **By value**: actix-web's extractors, in any order. The one that implements `RequestBody` is the body; `body` names

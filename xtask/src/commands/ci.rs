@@ -47,13 +47,16 @@ const PUBLISHED: &[&[&str]] = &[
     &["-p", "idem-core"],
     &["-p", "idem-core", "--features", "sqlite"],
     &["-p", "idem-core", "--features", "postgres"],
+    &["-p", "idem-core", "--features", "mysql"],
     &["-p", "idem-macros"],
     &["-p", "idem-axum"],
     &["-p", "idem-axum", "--features", "sqlite"],
     &["-p", "idem-axum", "--features", "postgres"],
+    &["-p", "idem-axum", "--features", "mysql"],
     &["-p", "idem-actix"],
     &["-p", "idem-actix", "--features", "sqlite"],
     &["-p", "idem-actix", "--features", "postgres"],
+    &["-p", "idem-actix", "--features", "mysql"],
 ];
 
 fn steps() -> Vec<Step> {
