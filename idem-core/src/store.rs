@@ -102,7 +102,7 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// Two claims of one identity that are both won and both settled do not both commit. A claim
     /// is won only if, while it is held, the record is the one that was seen: none for `None`, else
-    /// the writing that [`ClaimRequest::seen`] names. Otherwise the answer is
+    /// the writing that [`ClaimRequest::seen`] names, or none if that was deleted meanwhile. Otherwise the answer is
     /// [`Claimed::Changed`], and the transaction has ended.
     ///
     /// # Cancellation
@@ -312,8 +312,8 @@ pub enum SettleError {
     /// The handler ended the transaction itself: what it wrote may stand.
     #[error("the handler ended the transaction itself; its effect may stand")]
     Ended,
-    /// Someone else settled the identity: nothing is kept.
-    #[error("another attempt has settled the identity")]
+    /// Someone else has settled the identity or was in the way otherwise: nothing is kept.
+    #[error("another attempt has settled the identity, or another transaction was in the way")]
     Superseded,
     /// The database refused: nothing is kept.
     #[error("the database refused to commit")]

@@ -172,7 +172,8 @@ impl Store for MySqlStore {
                     replaces: request.seen,
                 }));
             };
-            let taken = is_conflict(&error) || number(&error) == Some(DUPLICATE);
+            let taken =
+                number(&error).is_some_and(|number| is_conflict(number) || number == DUPLICATE);
             if !taken || tries.next().is_none() {
                 return Err(store_error(error));
             }
@@ -253,7 +254,9 @@ async fn look_with(
     request: ClaimRequest<'_>,
 ) -> Result<Option<Claimed<MySqlClaim>>, StoreError> {
     let rows = match fetch_with(lease, look).await {
-        Err(error) if is_conflict(&error) => return Ok(Some(Claimed::InFlight)),
+        Err(error) if number(&error).is_some_and(is_conflict) => {
+            return Ok(Some(Claimed::InFlight));
+        }
         rows => rows.map_err(store_error)?,
     };
     let found = rows.first().map(|row| found(row, request.identity));
@@ -264,15 +267,19 @@ async fn look_with(
 
 /// Undoes what the handler wrote.
 async fn undo(lease: &mut Lease<MySql>) -> Result<(), SettleError> {
-    let mut last_failed = false;
+    let mut gone_before = false;
     let mut answers = sqlx::raw_sql(sql::UNDO).fetch(&mut **lease);
     loop {
         match answers.try_next().await {
-            Ok(Some(_error)) => last_failed = true,
-            Ok(None) => return Ok(()),
             // The server undoes a whole transaction itself, such as the victim of a deadlock. Then
-            // the handler has seen its last statement fail. Otherwise it has ended it on purpose.
-            Err(error) if number(&error) == Some(NO_SAVEPOINT) && last_failed => {
+            // this was the session's last statement, or its rollback of a nested transaction was.
+            // Otherwise the handler has ended it on purpose.
+            Ok(Some(error)) => {
+                let number = error.try_get::<u32, _>(1).map_err(settle_error)?;
+                gone_before |= is_conflict(number) || number == NO_SAVEPOINT;
+            }
+            Ok(None) => return Ok(()),
+            Err(error) if number(&error) == Some(NO_SAVEPOINT) && gone_before => {
                 return Err(SettleError::Superseded);
             }
             Err(error) => return Err(settle_error(error)),
@@ -323,7 +330,9 @@ async fn commit(lease: &mut Lease<MySql>, sql: &Sql) -> Result<(), SettleError> 
             ));
         }
         Err(error) if number(&error) == Some(NO_SAVEPOINT) => return Err(SettleError::Ended),
-        Err(error) if is_conflict(&error) => return Err(SettleError::Superseded),
+        Err(error) if number(&error).is_some_and(is_conflict) => {
+            return Err(SettleError::Superseded);
+        }
         Err(error) => return Err(SettleError::Unknown(error.into())),
     }
     // sqlx believes that the transaction goes on. The ROLLBACK of nothing travels with what comes
@@ -336,20 +345,21 @@ fn found(row: &MySqlRow, identity: &Identity) -> Result<Found, StoreError> {
     found!(row, identity)
 }
 
-const DUPLICATE: u16 = 1062;
-const NO_SUCH_TABLE: u16 = 1146;
-const NO_SAVEPOINT: u16 = 1305;
+const DUPLICATE: u32 = 1062;
+const NO_SUCH_TABLE: u32 = 1146;
+const NO_SAVEPOINT: u32 = 1305;
 
 /// The number of an error that the server reported.
-fn number(error: &sqlx::Error) -> Option<u16> {
+fn number(error: &sqlx::Error) -> Option<u32> {
     let error = error.as_database_error()?;
-    Some(error.try_downcast_ref::<MySqlDatabaseError>()?.number())
+    let error = error.try_downcast_ref::<MySqlDatabaseError>()?;
+    Some(error.number().into())
 }
 
 /// Whether another transaction was in the way: a lock that is held (1205, 3572), a deadlock or a
 /// cluster's other node (1213), a snapshot that is too old (1020), a group that refused (3101).
-fn is_conflict(error: &sqlx::Error) -> bool {
-    matches!(number(error), Some(1020 | 1205 | 1213 | 3101 | 3572))
+fn is_conflict(number: u32) -> bool {
+    matches!(number, 1020 | 1205 | 1213 | 3101 | 3572)
 }
 
 fn store_error(error: sqlx::Error) -> StoreError {
@@ -358,7 +368,7 @@ fn store_error(error: sqlx::Error) -> StoreError {
         Some(1044 | 1049 | 1054 | 1142 | 1143 | NO_SUCH_TABLE) => {
             StoreError::Misconfigured(error.into())
         }
-        _ if is_conflict(&error) => StoreError::Conflict(error.into()),
+        Some(number) if is_conflict(number) => StoreError::Conflict(error.into()),
         _ => StoreError::Unavailable(error.into()),
     }
 }
@@ -366,7 +376,7 @@ fn store_error(error: sqlx::Error) -> StoreError {
 fn settle_error(error: sqlx::Error) -> SettleError {
     match number(&error) {
         Some(NO_SAVEPOINT) => SettleError::Ended,
-        _ if is_conflict(&error) => SettleError::Superseded,
+        Some(number) if is_conflict(number) => SettleError::Superseded,
         _ => SettleError::Refused(error.into()),
     }
 }

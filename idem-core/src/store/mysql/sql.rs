@@ -14,7 +14,7 @@ use crate::store::{ClaimRequest, Opening};
 /// it ends with the transaction: that is how a handler that ended it is found out.
 const SAVEPOINT: &str = "SAVEPOINT idem_attempt";
 
-/// With a row before the savepoint's answer if the session's last statement has failed.
+/// With a row for each error of the session's last statement before the savepoint's answer.
 pub(super) const UNDO: &str = "SHOW ERRORS; ROLLBACK TO SAVEPOINT idem_attempt";
 
 /// Says nothing of the session: it is for the next transaction alone.
@@ -99,8 +99,12 @@ impl Sql {
         let impatiently = format!(", SESSION innodb_lock_wait_timeout = {least}");
         let mut statements = vec![self.open(request.opening, &impatiently)];
         if self.server.inserts_wait() {
-            let look = self.look(request.identity);
-            statements.extend([look, "COMMIT".to_owned()]);
+            statements.push(READ_COMMITTED.to_owned());
+            statements.push(format!(
+                "SELECT 1 FROM {records} WHERE identity = {identity} {}",
+                self.server.shared_lock()
+            ));
+            statements.push("COMMIT".to_owned());
         }
         statements.extend(begin(request.opening));
         if let Some(seen) = request.seen {
