@@ -260,9 +260,9 @@ fn find_or_install() -> Result<(Programs, PathBuf)> {
     }
     let advice = || {
         format!(
-            "there is no Galera cluster for the tests: there is no MariaDB, or no {} or in similar \
-             folders. Install the packages {}, or what they are called here, or set {} to the URLs \
-             of the nodes of a cluster whose data may be changed",
+            "there is no Galera cluster for the tests, since there is no MariaDB, or no library {} \
+             or the same in a similar folder. Install the packages {}, or what they are called \
+             here, or set {} to the URLs of the nodes of a cluster whose data may be changed",
             PROVIDERS[0],
             PACKAGE.names.join(", "),
             Cluster::VARIABLE
