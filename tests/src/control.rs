@@ -63,6 +63,11 @@ impl Control {
         lock(&self.scenes).extend(scenes);
     }
 
+    /// What was to be played and has not been is not played any more.
+    pub fn forget(&self) {
+        lock(&self.scenes).clear();
+    }
+
     /// Lets so many handlers through the gate, now or when they come to it.
     pub fn open(&self, handlers: usize) {
         self.gate.add_permits(handlers);

@@ -98,6 +98,12 @@ pub trait Database: Sized + Send + Sync + 'static {
     fn remove(self) -> impl Future<Output = ()> + Send;
 }
 
+/// A database on a server.
+pub trait Served: Database {
+    /// The address of the server.
+    fn address(&self) -> (String, u16);
+}
+
 /// What an instance chooses where its database leaves it a choice.
 #[derive(Debug, Clone, Copy)]
 pub struct Choices {

@@ -26,7 +26,7 @@ mod world;
 pub use self::client::{Answer, Connection, Pending, Request};
 pub use self::control::{Control, Visit};
 pub use self::database::{
-    Choices, Database, Driver, Galera, Mysql, Postgres, RecordInCommit, Sqlite, Wires,
+    Choices, Database, Driver, Galera, Mysql, Postgres, RecordInCommit, Served, Sqlite, Wires,
 };
 pub use self::domain::{App, Domain};
 pub use self::framework::{Actix, Axum, Deploy, Framework};

@@ -74,7 +74,8 @@ pub struct Instance<D: Database> {
 }
 
 impl<F: Framework<D>, D: Database> World<F, D> {
-    pub(crate) async fn create() -> Self {
+    /// A fresh one.
+    pub async fn create() -> Self {
         let database = D::create().await;
         let wires = Wires {
             connections: 2,
@@ -197,7 +198,7 @@ impl<F: Framework<D>, D: Database> World<F, D> {
     }
 
     /// Ends all instances; after a test that succeeded, everything has to be whole.
-    pub(crate) async fn end(self, check: bool) {
+    pub async fn end(self, check: bool) {
         if !check {
             self.control.tear_down();
         }

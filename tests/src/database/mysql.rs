@@ -6,7 +6,7 @@ use idem_core::{MySqlStore, StoreError};
 use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions};
 use sqlx::{ConnectOptions as _, Connection as _, MySqlConnection, MySqlPool};
 
-use super::{Choices, Database, Wires};
+use super::{Choices, Database, Served, Wires};
 use crate::domain::Domain as _;
 use crate::scene::Act;
 
@@ -29,17 +29,18 @@ pub struct Mysql<const CLUSTER: bool = false> {
 pub type Galera = Mysql<true>;
 
 impl<const CLUSTER: bool> Mysql<CLUSTER> {
-    /// The address of the first server.
-    pub fn address(&self) -> (String, u16) {
-        let server = &self.servers[0];
-        (server.get_host().to_owned(), server.get_port())
-    }
-
     async fn administrate(&self, sql: &str) {
         let connected = MySqlConnection::connect_with(&self.servers[0]).await;
         let mut connection = connected.expect("the server can be reached");
         connection.run(sql).await.expect("the server obeys");
         connection.close().await.expect("the connection closes");
+    }
+}
+
+impl<const CLUSTER: bool> Served for Mysql<CLUSTER> {
+    fn address(&self) -> (String, u16) {
+        let server = &self.servers[0];
+        (server.get_host().to_owned(), server.get_port())
     }
 }
 

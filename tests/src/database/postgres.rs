@@ -6,7 +6,7 @@ use idem_core::{PostgresStore, StoreError};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection, PgPool};
 
-use super::{Choices, Database, Wires};
+use super::{Choices, Database, Served, Wires};
 use crate::domain::Domain as _;
 
 /// The server on which every test creates a database of its own.
@@ -23,11 +23,6 @@ pub struct Postgres<const RECORD_IN_COMMIT: bool = false> {
 pub type RecordInCommit = Postgres<true>;
 
 impl<const RECORD_IN_COMMIT: bool> Postgres<RECORD_IN_COMMIT> {
-    /// The address of the server.
-    pub fn address(&self) -> (String, u16) {
-        (self.server.get_host().to_owned(), self.server.get_port())
-    }
-
     /// Gives a setting to the sessions that begin from now on.
     pub async fn set(&self, setting: &str) {
         self.administrate(&format!("ALTER DATABASE {} SET {setting}", self.name))
@@ -39,6 +34,12 @@ impl<const RECORD_IN_COMMIT: bool> Postgres<RECORD_IN_COMMIT> {
         let mut connection = connected.expect("the server can be reached");
         connection.run(sql).await.expect("the server obeys");
         connection.close().await.expect("the connection closes");
+    }
+}
+
+impl<const RECORD_IN_COMMIT: bool> Served for Postgres<RECORD_IN_COMMIT> {
+    fn address(&self) -> (String, u16) {
+        (self.server.get_host().to_owned(), self.server.get_port())
     }
 }
 

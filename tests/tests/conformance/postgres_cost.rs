@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use idem_core::PostgresStore;
+use idem_tests::Served as _;
 use idem_tests::{
     Domain as _, Exchange, Framework, Instance, Postgres, Recorder, Reply, Scene, Settings, World,
     conformance,

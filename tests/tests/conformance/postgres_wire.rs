@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use idem_core::{Config, ReplayCache};
+use idem_tests::Served as _;
 use idem_tests::{
     Act, Cut, Framework, Instance, Postgres, Reply, Scene, Settings, Wire, Wires, World,
     conformance,

@@ -1,0 +1,206 @@
+//! What must hold, decided from what clients were told and from what is in the database alone.
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Display};
+
+use idem_core::State;
+use idem_tests::Answer;
+
+/// What one request of a client ended with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Told {
+    /// It was answered.
+    Answer(Answer),
+    /// Nothing came back, or not all of it.
+    Nothing,
+}
+
+/// All that can be seen of one identity, once everything is quiet.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Evidence {
+    /// What the requests with it ended with, in the order in which they were sent.
+    pub told: Vec<Told>,
+    /// How many of its effects are committed.
+    pub effects: u64,
+    /// The record's state, if there is a record.
+    pub record: Option<State>,
+    /// What its answers must name, so that another's are recognised.
+    pub label: String,
+}
+
+/// Something that must never happen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Violation {
+    /// I1: more than one effect.
+    SecondEffect,
+    /// I2: an effect without a record of a success, or the record without the effect.
+    HalfDone,
+    /// I3: a client was told of a success that is not there.
+    Lost,
+    /// I4: two answers that succeeded differ.
+    Differs,
+    /// I7: an answer that is not this identity's.
+    Foreign,
+    /// I8: a client was told that nothing was done, and something was.
+    Denied,
+}
+
+impl Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::SecondEffect => "I1: a second effect",
+            Self::HalfDone => "I2: effect and record differ",
+            Self::Lost => "I3: a success that a client was told of is lost",
+            Self::Differs => "I4: a replay differs",
+            Self::Foreign => "I7: another identity's answer",
+            Self::Denied => "I8: an effect of a request that was refused",
+        })
+    }
+}
+
+/// What is wrong with an identity. The handlers succeed with 201 and a body that names the label.
+pub fn check(evidence: &Evidence) -> Vec<Violation> {
+    let Evidence {
+        told,
+        effects,
+        record,
+        label,
+    } = evidence;
+    let answers = told.iter().filter_map(|told| match told {
+        Told::Answer(answer) => Some(answer),
+        Told::Nothing => None,
+    });
+    let answers: Vec<&Answer> = answers.collect();
+    let successes: Vec<&Answer> = answers
+        .iter()
+        .copied()
+        .filter(|answer| answer.status == 201)
+        .collect();
+    let succeeded = *record == Some(State::Succeeded);
+    let wrong = [
+        (Violation::SecondEffect, *effects > 1),
+        (Violation::HalfDone, (*effects > 0) != succeeded),
+        (
+            Violation::Lost,
+            !successes.is_empty() && (*effects == 0 || !succeeded),
+        ),
+        (
+            Violation::Differs,
+            successes
+                .iter()
+                .any(|answer| answer.body != successes[0].body),
+        ),
+        (
+            Violation::Foreign,
+            successes
+                .iter()
+                .any(|answer| answer.json()["label"] != label.as_str()),
+        ),
+        (
+            Violation::Denied,
+            *effects > 0
+                && answers.len() == told.len()
+                && answers.iter().all(|answer| denies(answer)),
+        ),
+    ];
+    let wrong = wrong.into_iter().filter(|(_, wrong)| *wrong);
+    wrong.map(|(violation, _)| violation).collect()
+}
+
+/// Whether an answer says that its request did nothing. One that says it doesn't know, does not.
+fn denies(answer: &Answer) -> bool {
+    let kind = || answer.json()["type"].as_str().unwrap_or("").to_owned();
+    matches!(answer.status, 400..=499)
+        || answer.status == 503 && !kind().ends_with("outcome-unknown")
+}
+
+/// How often each violation was found.
+pub fn tally(found: impl IntoIterator<Item = Violation>) -> BTreeMap<Violation, usize> {
+    let mut tally = BTreeMap::new();
+    for violation in found {
+        *tally.entry(violation).or_default() += 1;
+    }
+    tally
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(status: u16, body: &str) -> Told {
+        Told::Answer(Answer {
+            status,
+            headers: Vec::new(),
+            body: body.to_owned().into(),
+        })
+    }
+
+    fn success() -> Told {
+        answer(201, r#"{"label":"k","attempt":1}"#)
+    }
+
+    fn refused(kind: &str) -> Told {
+        answer(503, &format!(r#"{{"type":"https://example.com/#{kind}"}}"#))
+    }
+
+    fn evidence(told: &[Told], effects: u64, record: Option<State>) -> Evidence {
+        Evidence {
+            told: told.to_vec(),
+            effects,
+            record,
+            label: "k".to_owned(),
+        }
+    }
+
+    #[test]
+    fn what_is_right_is_right() {
+        let (nothing, retriable) = (None, Some(State::FailedRetriable));
+        for right in [
+            evidence(&[], 0, nothing),
+            evidence(&[Told::Nothing], 0, nothing),
+            evidence(&[Told::Nothing], 1, Some(State::Succeeded)),
+            evidence(&[success(), success()], 1, Some(State::Succeeded)),
+            evidence(
+                &[refused("try-again"), success()],
+                1,
+                Some(State::Succeeded),
+            ),
+            evidence(&[refused("outcome-unknown")], 1, Some(State::Succeeded)),
+            evidence(&[refused("outcome-unknown")], 0, nothing),
+            evidence(&[answer(500, "")], 0, retriable),
+            evidence(&[answer(422, "")], 0, Some(State::FailedFinal)),
+        ] {
+            assert_eq!(check(&right), [], "{right:?}");
+        }
+    }
+
+    #[test]
+    fn every_violation_is_found() {
+        let succeeded = Some(State::Succeeded);
+        let other = answer(201, r#"{"label":"k","attempt":2}"#);
+        let foreign = answer(201, r#"{"label":"other"}"#);
+        for (wrong, expected) in [
+            (
+                evidence(&[success()], 2, succeeded),
+                Violation::SecondEffect,
+            ),
+            (evidence(&[Told::Nothing], 1, None), Violation::HalfDone),
+            (
+                evidence(&[Told::Nothing], 0, succeeded),
+                Violation::HalfDone,
+            ),
+            (evidence(&[success()], 0, None), Violation::Lost),
+            (
+                evidence(&[success(), other], 1, succeeded),
+                Violation::Differs,
+            ),
+            (evidence(&[foreign], 1, succeeded), Violation::Foreign),
+            (
+                evidence(&[refused("try-again")], 1, succeeded),
+                Violation::Denied,
+            ),
+        ] {
+            assert!(check(&wrong).contains(&expected), "{wrong:?}");
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! One stream of faulted requests: an instance behind a proxy, one that is not, and a database of
+//! their own.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use idem_core::{IdempotencyKey, Identity, Operation, State};
+use idem_tests::{
+    Answer, Framework, Instance, Reply, Request, Scene, Served, Settings, Wires, World,
+};
+use tokio::time::sleep;
+
+use crate::checker::{Evidence, Told, Violation, check};
+use crate::proxy::{Fault, Proxy, Traffic};
+
+/// How a request ends without a fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// With an effect.
+    Success,
+    /// With a failure that is recorded for good.
+    FinalFailure,
+    /// With a failure that may be retried.
+    RetriableFailure,
+    /// With the answer to an earlier request.
+    Replay,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 4] = [
+        Self::Success,
+        Self::FinalFailure,
+        Self::RetriableFailure,
+        Self::Replay,
+    ];
+}
+
+/// What became of faulted requests.
+#[derive(Debug, Clone, Default)]
+pub struct Report {
+    /// How many faults were injected.
+    pub faults: usize,
+    /// What was violated, with what is known of it.
+    pub violations: Vec<(Violation, String)>,
+    /// The longest time from the end of a fault to an answer of the same key.
+    pub slowest: Duration,
+    /// How many requests were answered 201 although their fault was done.
+    pub resolved: usize,
+    /// How many of them were told that the outcome is unknown.
+    pub unknown: usize,
+}
+
+impl Report {
+    /// Both together.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.faults += other.faults;
+        self.violations.extend(other.violations);
+        self.slowest = self.slowest.max(other.slowest);
+        self.resolved += other.resolved;
+        self.unknown += other.unknown;
+        self
+    }
+}
+
+/// An endpoint whose attempts may take a second, and the tenant of all requests.
+const PATH: &str = "/bounded";
+const TENANT: &str = "acme";
+
+/// Longer than any retry may need.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// See the module.
+#[derive(Debug)]
+pub struct Lane<F: Framework<D>, D: Served> {
+    /// Where it runs.
+    pub world: World<F, D>,
+    /// The wire of the instance that is to suffer.
+    pub proxy: Proxy,
+    faulty: Arc<Instance<D>>,
+    clean: Arc<Instance<D>>,
+    keys: usize,
+}
+
+impl<F: Framework<D>, D: Served> Lane<F, D> {
+    /// Opens one.
+    pub async fn open() -> Self {
+        let world = World::<F, D>::create().await;
+        let proxy = Proxy::to(world.database.address()).await;
+        let clean = world.instance_of(2).await;
+        let wires = Wires {
+            connections: 1,
+            patience: Duration::from_secs(2),
+            through: Some(proxy.address),
+            ..Wires::default()
+        };
+        let settings = Settings {
+            wires,
+            ..Settings::default()
+        };
+        let faulty = world.instance_with(settings).await;
+        Self {
+            world,
+            proxy,
+            faulty,
+            clean,
+            keys: 0,
+        }
+    }
+
+    /// Closes it, and checks that both pools are whole and no session is left in a transaction (I6).
+    pub async fn close(self) {
+        self.proxy.heal();
+        self.world.end(true).await;
+    }
+
+    fn request(&mut self) -> (Request, String) {
+        self.keys += 1;
+        let label = format!("key-{}", self.keys);
+        let request = self.faulty.post(PATH).tenant(TENANT);
+        (request.key(&label).effect(&label), label)
+    }
+
+    /// Has a request's handler end as its kind says; an earlier answer if it is to be replayed.
+    async fn prepare(&self, kind: Kind, request: &Request) -> Option<Answer> {
+        let status = match kind {
+            Kind::Success => return None,
+            Kind::Replay => return Some(request.clone().to(self.clean.address).send().await),
+            Kind::FinalFailure => 422,
+            Kind::RetriableFailure => 500,
+        };
+        self.world
+            .control
+            .play([Scene::answering(Reply::new(status))]);
+        None
+    }
+
+    /// What a request of a kind sends and receives.
+    pub async fn traffic(&mut self, kind: Kind) -> Traffic {
+        self.warm_up().await;
+        let (request, _) = self.request();
+        self.prepare(kind, &request).await;
+        self.proxy.count();
+        request.send().await;
+        // The connection goes back to its pool a little later.
+        drop(self.faulty.whole_pool().await);
+        self.proxy.traffic()
+    }
+
+    /// So that the connection is open and its statements are prepared.
+    async fn warm_up(&mut self) {
+        let (request, _) = self.request();
+        let answer = request.send().await;
+        assert_eq!(answer.status, 201, "{}", answer.text());
+        drop(self.faulty.whole_pool().await);
+    }
+
+    /// Sends a request of a kind with a fault, then retries without it, and checks what is seen.
+    pub async fn suffer(&mut self, kind: Kind, fault: Fault) -> Report {
+        self.warm_up().await;
+        let (request, label) = self.request();
+        let earlier = self.prepare(kind, &request).await;
+        let harms = self.proxy.harms();
+        self.proxy.arm(fault);
+        let first = request.send().await;
+        let done = self.proxy.harms() > harms;
+        self.world.control.forget();
+        self.proxy.heal();
+
+        let healed = Instant::now();
+        let retry = self.persist(request.clone().to(self.clean.address)).await;
+        let slowest = healed.elapsed();
+        let again = request.clone().to(self.clean.address).send().await;
+        let told = earlier.into_iter().chain([first.clone(), retry, again]);
+        let told = told.map(Told::Answer).collect();
+        let evidence = self.evidence(told, label).await;
+        let violations = check(&evidence).into_iter();
+        let violations = violations
+            .map(|violation| (violation, format!("{kind:?} with {fault:?}: {evidence:?}")));
+        Report {
+            faults: usize::from(done),
+            violations: violations.collect(),
+            slowest,
+            resolved: usize::from(done && first.status == 201),
+            unknown: usize::from(first.text().contains("outcome-unknown")),
+        }
+    }
+
+    /// Retries as a client does, until there is an answer that stays.
+    async fn persist(&self, request: Request) -> Answer {
+        let start = Instant::now();
+        loop {
+            let answer = request.send().await;
+            if matches!(answer.status, 201 | 422) {
+                return answer;
+            }
+            let text = answer.text();
+            assert!(start.elapsed() < PATIENCE, "{}: {text}", answer.status);
+            sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// What is in the database, read behind idem's back.
+    async fn evidence(&self, told: Vec<Told>, label: String) -> Evidence {
+        let effects = format!("SELECT count(*) FROM effects WHERE label = '{label}'");
+        let key = IdempotencyKey::parse(label.as_bytes()).expect("a key");
+        let operation = Operation::of_route("POST", PATH);
+        let identity = Identity::new(Some(TENANT), &operation, &key);
+        let hex: String = identity
+            .as_bytes()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        let count = |state: i16| {
+            let (records, identity) = (D::RECORDS, D::bytes(&hex));
+            format!(
+                "(SELECT count(*) FROM {records} WHERE identity = {identity} AND state = {state})"
+            )
+        };
+        let [one, two, three, four] = [1, 2, 3, 4].map(count);
+        let state = format!("SELECT {one} + 2 * {two} + 3 * {three} + 4 * {four}");
+        let record = match self.world.number(state).await {
+            0 => None,
+            1 => Some(State::Succeeded),
+            2 => Some(State::FailedFinal),
+            3 => Some(State::FailedRetriable),
+            other => panic!("the state {other}"),
+        };
+        let effects = self.world.number(effects).await;
+        Evidence {
+            told,
+            effects: effects.try_into().expect("not negative"),
+            record,
+            label,
+        }
+    }
+}

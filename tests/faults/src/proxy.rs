@@ -1,0 +1,399 @@
+//! A wire to a database that breaks at a byte.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+/// Forwards every connection to a server, counts the bytes, and does the harm that it is told to.
+/// It knows of no protocol.
+#[derive(Debug)]
+pub struct Proxy {
+    /// Where it listens.
+    pub address: SocketAddr,
+    shared: Arc<Shared>,
+}
+
+/// Which way bytes go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// To the server.
+    Requests,
+    /// From the server.
+    Answers,
+}
+
+/// What happens to a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Harm {
+    /// It is closed on both sides.
+    Cut,
+    /// Nothing more is forwarded in this direction until it is healed, and then all of it.
+    HoldBack,
+    /// Nothing more is forwarded in this direction, ever.
+    Stall,
+    /// Nothing more is forwarded at all, and neither side is told.
+    BlackHole,
+}
+
+/// A harm, and where it is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Fault {
+    /// The direction whose bytes are counted.
+    pub direction: Direction,
+    /// How many bytes are forwarded before, counted since [`Proxy::arm`].
+    pub after: usize,
+    /// What happens then, to the connection of the next byte.
+    pub harm: Harm,
+}
+
+/// How many bytes were forwarded.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// To the server.
+    pub requests: usize,
+    /// From the server.
+    pub answers: usize,
+}
+
+impl Traffic {
+    /// In one direction.
+    pub fn of(&self, direction: Direction) -> usize {
+        match direction {
+            Direction::Requests => self.requests,
+            Direction::Answers => self.answers,
+        }
+    }
+
+    fn count(&mut self, direction: Direction) -> &mut usize {
+        match direction {
+            Direction::Requests => &mut self.requests,
+            Direction::Answers => &mut self.answers,
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    state: Mutex<State>,
+    /// How many times everything was healed: what was harmed before is closed.
+    healed: watch::Sender<usize>,
+    /// How many times it went down: what was open before is closed.
+    downs: watch::Sender<usize>,
+    /// How many harms were done.
+    harms: watch::Sender<usize>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    fault: Option<Fault>,
+    traffic: Traffic,
+    is_down: bool,
+}
+
+/// One forwarded connection.
+#[derive(Debug)]
+struct Link {
+    shared: Arc<Shared>,
+    /// Whether nothing goes either way any more.
+    is_dead: watch::Sender<bool>,
+}
+
+/// What becomes of bytes that were read.
+enum Verdict {
+    Forward,
+    /// The first so many are forwarded.
+    Harm(usize, Harm),
+}
+
+impl Proxy {
+    /// A wire to a server.
+    pub async fn to(server: (String, u16)) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await;
+        let listener = listener.expect("a free port");
+        let address = listener.local_addr().expect("a bound listener");
+        let shared = Arc::<Shared>::default();
+        tokio::spawn(accept(listener, server, Arc::clone(&shared)));
+        Self { address, shared }
+    }
+
+    /// Counts from zero, and does the harm when it is time.
+    pub fn arm(&self, fault: Fault) {
+        let mut state = lock(&self.shared.state);
+        state.traffic = Traffic::default();
+        state.fault = Some(fault);
+    }
+
+    /// Counts from zero, and does no harm.
+    pub fn count(&self) {
+        let mut state = lock(&self.shared.state);
+        state.traffic = Traffic::default();
+        state.fault = None;
+    }
+
+    /// What was forwarded since it was armed or told to count.
+    pub fn traffic(&self) -> Traffic {
+        lock(&self.shared.state).traffic
+    }
+
+    /// How many harms were done since the beginning.
+    pub fn harms(&self) -> usize {
+        *self.shared.harms.borrow()
+    }
+
+    /// Waits until so many harms were done since the beginning.
+    pub async fn harmed(&self, times: usize) {
+        let mut harms = self.shared.harms.subscribe();
+        let reached = harms.wait_for(|harms| *harms >= times).await;
+        drop(reached.expect("the proxy lives"));
+    }
+
+    /// Does no more harm; forwards what was held back, and closes every other connection to which harm
+    /// was done.
+    pub fn heal(&self) {
+        let mut state = lock(&self.shared.state);
+        state.fault = None;
+        state.is_down = false;
+        drop(state);
+        self.shared.healed.send_modify(|healed| *healed += 1);
+    }
+
+    /// Closes every connection, and accepts none until it is [healed](Self::heal).
+    pub fn down(&self) {
+        lock(&self.shared.state).is_down = true;
+        self.shared.downs.send_modify(|downs| *downs += 1);
+    }
+}
+
+impl Shared {
+    fn judge(&self, direction: Direction, length: usize) -> Verdict {
+        let mut state = lock(&self.state);
+        let before = state.traffic.of(direction);
+        let due = state
+            .fault
+            .filter(|fault| fault.direction == direction && fault.after < before + length);
+        let Some(fault) = due else {
+            *state.traffic.count(direction) += length;
+            return Verdict::Forward;
+        };
+        let passed = fault.after.saturating_sub(before);
+        *state.traffic.count(direction) += passed;
+        state.fault = None;
+        drop(state);
+        self.harms.send_modify(|harms| *harms += 1);
+        Verdict::Harm(passed, fault.harm)
+    }
+}
+
+async fn accept(listener: TcpListener, server: (String, u16), shared: Arc<Shared>) {
+    while let Ok((client, _)) = listener.accept().await {
+        if lock(&shared.state).is_down {
+            continue;
+        }
+        let Ok(server) = TcpStream::connect(server.clone()).await else {
+            continue;
+        };
+        let mut downs = shared.downs.subscribe();
+        let link = Arc::new(Link {
+            shared: Arc::clone(&shared),
+            is_dead: watch::Sender::new(false),
+        });
+        tokio::spawn(async move {
+            let nodelay = client.set_nodelay(true).and(server.set_nodelay(true));
+            nodelay.expect("an open connection");
+            let (client_reads, client_writes) = client.into_split();
+            let (server_reads, server_writes) = server.into_split();
+            tokio::select! {
+                () = link.forward(Direction::Requests, client_reads, server_writes) => {}
+                () = link.forward(Direction::Answers, server_reads, client_writes) => {}
+                _ = downs.changed() => {}
+            }
+        });
+    }
+}
+
+impl Link {
+    /// Ends when the connection is to be closed.
+    async fn forward(&self, direction: Direction, mut from: OwnedReadHalf, mut to: OwnedWriteHalf) {
+        let mut buffer = vec![0; 64 * 1024];
+        let mut dead = self.is_dead.subscribe();
+        loop {
+            let read = tokio::select! {
+                read = from.read(&mut buffer) => read.ok(),
+                () = is_true(&mut dead) => None,
+            };
+            if *self.is_dead.borrow() {
+                return self.healed().await;
+            }
+            let Some(length @ 1..) = read else { return };
+            let (passed, harm) = match self.shared.judge(direction, length) {
+                Verdict::Forward => (length, None),
+                Verdict::Harm(passed, harm) => (passed, Some(harm)),
+            };
+            if to.write_all(&buffer[..passed]).await.is_err() {
+                return;
+            }
+            match harm {
+                None => {}
+                Some(Harm::Cut) => return,
+                Some(Harm::HoldBack) => {
+                    self.healed().await;
+                    if to.write_all(&buffer[passed..length]).await.is_err() {
+                        return;
+                    }
+                }
+                Some(Harm::Stall) => return self.healed().await,
+                Some(Harm::BlackHole) => {
+                    self.is_dead.send_replace(true);
+                    return self.healed().await;
+                }
+            }
+        }
+    }
+
+    /// Neither reads nor closes, until all is healed.
+    async fn healed(&self) {
+        let mut healed = self.shared.healed.subscribe();
+        let now = *healed.borrow_and_update();
+        drop(healed.wait_for(|healed| *healed > now).await);
+    }
+}
+
+async fn is_true(flag: &mut watch::Receiver<bool>) {
+    drop(flag.wait_for(|flag| *flag).await);
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
+    use super::*;
+
+    /// A server that answers every byte with two.
+    async fn echo() -> (String, u16) {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    let mut byte = [0];
+                    while stream.read_exact(&mut byte).await.is_ok() {
+                        stream.write_all(&[byte[0], byte[0]]).await.unwrap();
+                    }
+                });
+            }
+        });
+        (address.ip().to_string(), address.port())
+    }
+
+    async fn client(proxy: &Proxy) -> TcpStream {
+        TcpStream::connect(proxy.address).await.unwrap()
+    }
+
+    /// What comes within a moment, and whether the connection has ended.
+    async fn read(stream: &mut TcpStream) -> (Vec<u8>, bool) {
+        let mut all = Vec::new();
+        let end = timeout(Duration::from_millis(200), stream.read_to_end(&mut all)).await;
+        (all, end.is_ok())
+    }
+
+    #[tokio::test]
+    async fn it_forwards_and_counts() {
+        let proxy = Proxy::to(echo().await).await;
+        proxy.count();
+        let mut client = client(&proxy).await;
+        client.write_all(b"abc").await.unwrap();
+        assert_eq!(read(&mut client).await, (b"aabbcc".to_vec(), false));
+        let traffic = proxy.traffic();
+        assert_eq!((traffic.requests, traffic.answers), (3, 6));
+    }
+
+    #[tokio::test]
+    async fn it_cuts_after_a_byte() {
+        for (direction, after, answered) in [
+            (Direction::Requests, 0, &b""[..]),
+            (Direction::Requests, 2, b"aabb"),
+            (Direction::Answers, 3, b"aab"),
+        ] {
+            let proxy = Proxy::to(echo().await).await;
+            let harm = Harm::Cut;
+            proxy.arm(Fault {
+                direction,
+                after,
+                harm,
+            });
+            let mut client = client(&proxy).await;
+            client.write_all(b"abc").await.unwrap();
+            let (bytes, ended) = read(&mut client).await;
+            // A server may not get to answer before it is cut off.
+            assert!(answered.starts_with(&bytes), "{bytes:?}");
+            assert!(ended);
+            assert_eq!(proxy.harms(), 1);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_stalled_stays_open_until_it_is_healed() {
+        for harm in [Harm::Stall, Harm::BlackHole] {
+            let proxy = Proxy::to(echo().await).await;
+            let direction = Direction::Requests;
+            proxy.arm(Fault {
+                direction,
+                after: 1,
+                harm,
+            });
+            let mut client = client(&proxy).await;
+            client.write_all(b"ab").await.unwrap();
+            proxy.harmed(1).await;
+            let (_, ended) = read(&mut client).await;
+            assert!(!ended, "{harm:?}");
+            proxy.heal();
+            assert!(read(&mut client).await.1, "{harm:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_held_back_arrives_in_the_end() {
+        let proxy = Proxy::to(echo().await).await;
+        let direction = Direction::Requests;
+        let harm = Harm::HoldBack;
+        proxy.arm(Fault {
+            direction,
+            after: 1,
+            harm,
+        });
+        let mut client = client(&proxy).await;
+        client.write_all(b"abc").await.unwrap();
+        proxy.harmed(1).await;
+        assert_eq!(read(&mut client).await, (b"aa".to_vec(), false));
+        proxy.heal();
+        assert_eq!(read(&mut client).await, (b"bbcc".to_vec(), false));
+    }
+
+    #[tokio::test]
+    async fn only_one_connection_is_harmed() {
+        let proxy = Proxy::to(echo().await).await;
+        let (direction, harm) = (Direction::Requests, Harm::Cut);
+        proxy.arm(Fault {
+            direction,
+            after: 0,
+            harm,
+        });
+        let (mut one, mut other) = (client(&proxy).await, client(&proxy).await);
+        one.write_all(b"a").await.unwrap();
+        assert!(read(&mut one).await.1);
+        other.write_all(b"b").await.unwrap();
+        assert_eq!(read(&mut other).await, (b"bb".to_vec(), false));
+        proxy.down();
+        assert!(read(&mut other).await.1);
+    }
+}
