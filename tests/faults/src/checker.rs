@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::{self, Display};
 
-use idem_core::State;
-use idem_tests::Answer;
+use idem_core::{Identity, State};
+use idem_tests::{Answer, Database, Framework, World};
 
 /// What one request of a client ended with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +26,43 @@ pub struct Evidence {
     pub record: Option<State>,
     /// What its answers must name, so that another's are recognised.
     pub label: String,
+}
+
+impl Evidence {
+    /// What is in the database, read behind idem's back, with what clients were told.
+    pub async fn read<F: Framework<D>, D: Database>(
+        world: &World<F, D>,
+        identity: &Identity,
+        told: Vec<Told>,
+        label: String,
+    ) -> Self {
+        let hex =
+            |bytes: &[u8]| -> String { bytes.iter().map(|byte| format!("{byte:02x}")).collect() };
+        let identity = D::bytes(&hex(identity.as_bytes()));
+        let count = |state: i16| {
+            let records = D::RECORDS;
+            format!(
+                "(SELECT count(*) FROM {records} WHERE identity = {identity} AND state = {state})"
+            )
+        };
+        let [one, two, three, four] = [1, 2, 3, 4].map(count);
+        let state = format!("SELECT {one} + 2 * {two} + 3 * {three} + 4 * {four}");
+        let record = match world.number(state).await {
+            0 => None,
+            1 => Some(State::Succeeded),
+            2 => Some(State::FailedFinal),
+            3 => Some(State::FailedRetriable),
+            _ => Some(State::Ended),
+        };
+        let effects = format!("SELECT count(*) FROM effects WHERE label = '{label}'");
+        let effects = world.number(effects).await;
+        Self {
+            told,
+            effects: effects.try_into().expect("not negative"),
+            record,
+            label,
+        }
+    }
 }
 
 /// Something that must never happen.

@@ -4,65 +4,16 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use idem_core::{IdempotencyKey, Identity, Operation, State};
+use idem_core::{IdempotencyKey, Identity, Operation};
 use idem_tests::{
     Answer, Framework, Instance, Reply, Request, Scene, Served, Settings, Wires, World,
 };
 use tokio::time::sleep;
 
-use crate::checker::{Evidence, Told, Violation, check};
+use crate::checker::{Evidence, Told, check};
+use crate::kind::Kind;
 use crate::proxy::{Fault, Proxy, Traffic};
-
-/// How a request ends without a fault.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Kind {
-    /// With an effect.
-    Success,
-    /// With a failure that is recorded for good.
-    FinalFailure,
-    /// With a failure that may be retried.
-    RetriableFailure,
-    /// With the answer to an earlier request.
-    Replay,
-}
-
-impl Kind {
-    /// All of them.
-    pub const ALL: [Self; 4] = [
-        Self::Success,
-        Self::FinalFailure,
-        Self::RetriableFailure,
-        Self::Replay,
-    ];
-}
-
-/// What became of faulted requests.
-#[derive(Debug, Clone, Default)]
-pub struct Report {
-    /// How many faults were injected.
-    pub faults: usize,
-    /// What was violated, with what is known of it.
-    pub violations: Vec<(Violation, String)>,
-    /// The longest time from the end of a fault to an answer of the same key.
-    pub slowest: Duration,
-    /// How many requests were answered 201 although their fault was done.
-    pub resolved: usize,
-    /// How many of them were told that the outcome is unknown.
-    pub unknown: usize,
-}
-
-impl Report {
-    /// Both together.
-    #[must_use]
-    pub fn and(mut self, other: Self) -> Self {
-        self.faults += other.faults;
-        self.violations.extend(other.violations);
-        self.slowest = self.slowest.max(other.slowest);
-        self.resolved += other.resolved;
-        self.unknown += other.unknown;
-        self
-    }
-}
+use crate::report::Report;
 
 /// An endpoint whose attempts may take a second, and the tenant of all requests.
 const PATH: &str = "/bounded";
@@ -174,7 +125,10 @@ impl<F: Framework<D>, D: Served> Lane<F, D> {
         let again = request.clone().to(self.clean.address).send().await;
         let told = earlier.into_iter().chain([first.clone(), retry, again]);
         let told = told.map(Told::Answer).collect();
-        let evidence = self.evidence(told, label).await;
+        let key = IdempotencyKey::parse(label.as_bytes()).expect("a key");
+        let operation = Operation::of_route("POST", PATH);
+        let identity = Identity::new(Some(TENANT), &operation, &key);
+        let evidence = Evidence::read(&self.world, &identity, told, label).await;
         let violations = check(&evidence).into_iter();
         let violations = violations
             .map(|violation| (violation, format!("{kind:?} with {fault:?}: {evidence:?}")));
@@ -198,41 +152,6 @@ impl<F: Framework<D>, D: Served> Lane<F, D> {
             let text = answer.text();
             assert!(start.elapsed() < PATIENCE, "{}: {text}", answer.status);
             sleep(Duration::from_millis(5)).await;
-        }
-    }
-
-    /// What is in the database, read behind idem's back.
-    async fn evidence(&self, told: Vec<Told>, label: String) -> Evidence {
-        let effects = format!("SELECT count(*) FROM effects WHERE label = '{label}'");
-        let key = IdempotencyKey::parse(label.as_bytes()).expect("a key");
-        let operation = Operation::of_route("POST", PATH);
-        let identity = Identity::new(Some(TENANT), &operation, &key);
-        let hex: String = identity
-            .as_bytes()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
-        let count = |state: i16| {
-            let (records, identity) = (D::RECORDS, D::bytes(&hex));
-            format!(
-                "(SELECT count(*) FROM {records} WHERE identity = {identity} AND state = {state})"
-            )
-        };
-        let [one, two, three, four] = [1, 2, 3, 4].map(count);
-        let state = format!("SELECT {one} + 2 * {two} + 3 * {three} + 4 * {four}");
-        let record = match self.world.number(state).await {
-            0 => None,
-            1 => Some(State::Succeeded),
-            2 => Some(State::FailedFinal),
-            3 => Some(State::FailedRetriable),
-            other => panic!("the state {other}"),
-        };
-        let effects = self.world.number(effects).await;
-        Evidence {
-            told,
-            effects: effects.try_into().expect("not negative"),
-            record,
-            label,
         }
     }
 }

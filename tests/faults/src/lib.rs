@@ -8,10 +8,18 @@
     reason = "a harness panics: that is how tests fail"
 )]
 
+mod caller;
 mod checker;
+mod decorator;
+mod kind;
 mod lane;
 mod proxy;
+mod report;
 
+pub use self::caller::Caller;
 pub use self::checker::{Evidence, Told, Violation, check, tally};
-pub use self::lane::{Kind, Lane, Report};
+pub use self::decorator::{Blow, Harmed, Point, Trigger};
+pub use self::kind::Kind;
+pub use self::lane::Lane;
 pub use self::proxy::{Direction, Fault, Harm, Proxy, Traffic};
+pub use self::report::Report;

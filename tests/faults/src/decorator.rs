@@ -1,0 +1,138 @@
+//! A store around a store, which does harm between the engine's steps.
+
+use std::fmt::Debug;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use idem_core::store::{ClaimRequest, Claimed, Opening, SettleError, Settlement};
+use idem_core::{Found, Identity, ScopeDigest, Store, StoreError};
+
+/// Where the harm is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Point {
+    /// P1: the claim does not reach the database.
+    BeforeClaim,
+    /// P2: it does, and its answer is lost.
+    BehindClaim,
+    /// P8: the settlement does not reach the database, and that is known.
+    BeforeSettle,
+    /// P8: it does not, and that is not known.
+    Unsettled,
+    /// P10: it does, and its answer is lost.
+    BehindSettle,
+}
+
+impl Point {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::BeforeClaim,
+        Self::BehindClaim,
+        Self::BeforeSettle,
+        Self::Unsettled,
+        Self::BehindSettle,
+    ];
+}
+
+/// What happens there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Blow {
+    /// An error.
+    Fails,
+    /// A panic.
+    Panics,
+    /// Nothing, for ever.
+    Hangs,
+}
+
+impl Blow {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Fails, Self::Panics, Self::Hangs];
+}
+
+/// A store that is harmed once where it is [told to](Self::harm).
+#[derive(Debug)]
+pub struct Harmed<S> {
+    store: S,
+    due: Arc<Mutex<Option<(Point, Blow)>>>,
+}
+
+/// Tells a [`Harmed`] store when.
+#[derive(Debug, Clone)]
+pub struct Trigger(Arc<Mutex<Option<(Point, Blow)>>>);
+
+impl Trigger {
+    /// The next time that the store comes to this point.
+    pub fn set(&self, point: Point, blow: Blow) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((point, blow));
+    }
+
+    /// Whether the harm has been done; it is not done any more.
+    pub fn has_struck(&self) -> bool {
+        let mut due = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        due.take().is_none()
+    }
+}
+
+impl<S> Harmed<S> {
+    /// This store, harmed.
+    pub fn new(store: S) -> (Self, Trigger) {
+        let due = Arc::default();
+        let trigger = Trigger(Arc::clone(&due));
+        (Self { store, due }, trigger)
+    }
+
+    /// Does the harm, if it is due here.
+    async fn harm<E>(&self, point: Point, error: impl FnOnce() -> E) -> Result<(), E> {
+        let due = {
+            let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
+            due.take_if(|(here, _)| *here == point)
+        };
+        match due {
+            None => Ok(()),
+            Some((_, Blow::Fails)) => Err(error()),
+            Some((_, Blow::Panics)) => panic!("harm at {point:?}"),
+            Some((_, Blow::Hangs)) => std::future::pending().await,
+        }
+    }
+}
+
+fn unavailable() -> StoreError {
+    StoreError::Unavailable("harm".into())
+}
+
+impl<S: Store + Debug> Store for Harmed<S> {
+    type Connection = S::Connection;
+    type Claim = S::Claim;
+
+    async fn begin(&self, opening: Opening) -> Result<S::Claim, StoreError> {
+        self.store.begin(opening).await
+    }
+
+    async fn claim(&self, request: ClaimRequest<'_>) -> Result<Claimed<S::Claim>, StoreError> {
+        self.harm(Point::BeforeClaim, unavailable).await?;
+        let claimed = self.store.claim(request).await;
+        self.harm(Point::BehindClaim, unavailable).await?;
+        claimed
+    }
+
+    async fn settle(&self, claim: S::Claim, settlement: Settlement<'_>) -> Result<(), SettleError> {
+        let refused = || SettleError::Refused("harm".into());
+        let unknown = || SettleError::Unknown("harm".into());
+        self.harm(Point::BeforeSettle, refused).await?;
+        self.harm(Point::Unsettled, unknown).await?;
+        let settled = self.store.settle(claim, settlement).await;
+        self.harm(Point::BehindSettle, unknown).await?;
+        settled
+    }
+
+    async fn find(&self, identity: &Identity) -> Result<Option<Found>, StoreError> {
+        self.store.find(identity).await
+    }
+
+    async fn purge_expired(&self, limit: u32) -> Result<u64, StoreError> {
+        self.store.purge_expired(limit).await
+    }
+
+    async fn erase(&self, scope: &ScopeDigest) -> Result<u64, StoreError> {
+        self.store.erase(scope).await
+    }
+}
