@@ -177,6 +177,13 @@ impl Pending {
         self.await
     }
 
+    /// Waits until it is there, without taking it.
+    pub async fn answered(&mut self) {
+        while !self.is_answered() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
     /// Whether it is already there.
     pub fn is_answered(&self) -> bool {
         self.0.is_finished()

@@ -102,6 +102,9 @@ pub trait Database: Sized + Send + Sync + 'static {
 pub trait Served: Database {
     /// The address of the server.
     fn address(&self) -> (String, u16);
+
+    /// Has the server end all sessions of this database that are inside a transaction.
+    fn terminate(connection: &mut Self::Connection) -> impl Future<Output = ()> + Send;
 }
 
 /// What an instance chooses where its database leaves it a choice.

@@ -21,7 +21,7 @@ use crate::domain::{App, Domain as _};
 use crate::framework::{Deploy, Framework};
 
 /// How soon everything has to be whole again once a test is over.
-const WHOLE: Duration = Duration::from_secs(1);
+const WHOLE: Duration = Duration::from_secs(5);
 
 /// How long an instance may take to end.
 const PATIENCE: Duration = Duration::from_secs(20);

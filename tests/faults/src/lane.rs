@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use idem_core::{IdempotencyKey, Identity, Operation};
 use idem_tests::{
-    Answer, Framework, Instance, Reply, Request, Scene, Served, Settings, Wires, World,
+    Answer, Framework, Instance, Reply, Request, Scene, Served, Settings, Wires, World, answers,
 };
 use tokio::time::sleep;
 
@@ -41,7 +41,7 @@ impl<F: Framework<D>, D: Served> Lane<F, D> {
         let proxy = Proxy::to(world.database.address()).await;
         let clean = world.instance_of(2).await;
         let wires = Wires {
-            connections: 1,
+            connections: 2,
             patience: Duration::from_secs(2),
             through: Some(proxy.address),
             ..Wires::default()
@@ -101,30 +101,49 @@ impl<F: Framework<D>, D: Served> Lane<F, D> {
 
     /// So that the connection is open and its statements are prepared.
     async fn warm_up(&mut self) {
-        let (request, _) = self.request();
-        let answer = request.send().await;
+        self.keys += 1;
+        let label = format!("warm-{}", self.keys);
+        let request = self.faulty.post("/effects").tenant(TENANT);
+        let answer = request.key(&label).effect(&label).send().await;
         assert_eq!(answer.status, 201, "{}", answer.text());
         drop(self.faulty.whole_pool().await);
     }
 
-    /// Sends a request of a kind with a fault, then retries without it, and checks what is seen.
-    pub async fn suffer(&mut self, kind: Kind, fault: Fault) -> Report {
+    /// Sends a request of a kind with a fault. Once the fault is done, does something else, and
+    /// then undoes the fault, and retries; and checks what is seen.
+    pub async fn suffer(
+        &mut self,
+        kind: Kind,
+        fault: Fault,
+        meanwhile: impl AsyncFnOnce(&Self, &Request) -> Vec<Answer>,
+    ) -> Report {
         self.warm_up().await;
         let (request, label) = self.request();
-        let earlier = self.prepare(kind, &request).await;
+        let mut told: Vec<Answer> = self.prepare(kind, &request).await.into_iter().collect();
         let harms = self.proxy.harms();
         self.proxy.arm(fault);
-        let first = request.send().await;
-        let done = self.proxy.harms() > harms;
-        self.world.control.forget();
+        let mut first = request.start();
+        let done = tokio::select! {
+            () = self.proxy.harmed(harms + 1) => true,
+            _ = first.answered() => self.proxy.harms() > harms,
+        };
+        if done {
+            told.extend(meanwhile(self, &request).await);
+        }
+        if fault.harm.is_lasting() {
+            first.answered().await;
+        }
         self.proxy.heal();
-
         let healed = Instant::now();
-        let retry = self.persist(request.clone().to(self.clean.address)).await;
+        let first = first.answer().await;
+        self.world.control.forget();
+        told.push(first.clone());
+
+        let clean = request.clone().to(self.clean.address);
+        told.push(self.persist(&clean).await);
         let slowest = healed.elapsed();
-        let again = request.clone().to(self.clean.address).send().await;
-        let told = earlier.into_iter().chain([first.clone(), retry, again]);
-        let told = told.map(Told::Answer).collect();
+        told.push(clean.send().await);
+        let told = told.into_iter().map(Told::Answer).collect();
         let key = IdempotencyKey::parse(label.as_bytes()).expect("a key");
         let operation = Operation::of_route("POST", PATH);
         let identity = Identity::new(Some(TENANT), &operation, &key);
@@ -141,8 +160,21 @@ impl<F: Framework<D>, D: Served> Lane<F, D> {
         }
     }
 
+    /// Duplicates on the other instance, which is not harmed.
+    pub async fn duplicates(&self, request: &Request, count: usize) -> Vec<Answer> {
+        let request = request.clone().to(self.clean.address);
+        let pending = (0..count).map(|_| request.start()).collect();
+        answers(pending).await
+    }
+
+    /// Has the server end every session that is inside a transaction.
+    pub async fn terminate(&self) {
+        let mut connection = self.world.observe().await;
+        D::terminate(&mut connection).await;
+    }
+
     /// Retries as a client does, until there is an answer that stays.
-    async fn persist(&self, request: Request) -> Answer {
+    async fn persist(&self, request: &Request) -> Answer {
         let start = Instant::now();
         loop {
             let answer = request.send().await;

@@ -39,6 +39,13 @@ pub enum Harm {
     BlackHole,
 }
 
+impl Harm {
+    /// Whether it lasts until it is healed, as far as the sender sees.
+    pub fn is_lasting(self) -> bool {
+        matches!(self, Self::Stall | Self::BlackHole)
+    }
+}
+
 /// A harm, and where it is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Fault {
@@ -99,14 +106,14 @@ struct State {
 struct Link {
     shared: Arc<Shared>,
     /// Whether nothing goes either way any more.
-    is_dead: watch::Sender<bool>,
+    is_dead: watch::Sender<Option<usize>>,
 }
 
 /// What becomes of bytes that were read.
 enum Verdict {
     Forward,
-    /// The first so many are forwarded.
-    Harm(usize, Harm),
+    /// The first so many are forwarded; and how many times everything had been healed by then.
+    Harm(usize, Harm, usize),
 }
 
 impl Proxy {
@@ -157,7 +164,6 @@ impl Proxy {
         let mut state = lock(&self.shared.state);
         state.fault = None;
         state.is_down = false;
-        drop(state);
         self.shared.healed.send_modify(|healed| *healed += 1);
     }
 
@@ -182,9 +188,10 @@ impl Shared {
         let passed = fault.after.saturating_sub(before);
         *state.traffic.count(direction) += passed;
         state.fault = None;
+        let healed = *self.healed.borrow();
         drop(state);
         self.harms.send_modify(|harms| *harms += 1);
-        Verdict::Harm(passed, fault.harm)
+        Verdict::Harm(passed, fault.harm, healed)
     }
 }
 
@@ -199,7 +206,7 @@ async fn accept(listener: TcpListener, server: (String, u16), shared: Arc<Shared
         let mut downs = shared.downs.subscribe();
         let link = Arc::new(Link {
             shared: Arc::clone(&shared),
-            is_dead: watch::Sender::new(false),
+            is_dead: watch::Sender::new(None),
         });
         tokio::spawn(async move {
             let nodelay = client.set_nodelay(true).and(server.set_nodelay(true));
@@ -223,47 +230,47 @@ impl Link {
         loop {
             let read = tokio::select! {
                 read = from.read(&mut buffer) => read.ok(),
-                () = is_true(&mut dead) => None,
+                () = is_some(&mut dead) => None,
             };
-            if *self.is_dead.borrow() {
-                return self.healed().await;
+            let dead_since = *self.is_dead.borrow();
+            if let Some(since) = dead_since {
+                return self.healed(since).await;
             }
             let Some(length @ 1..) = read else { return };
             let (passed, harm) = match self.shared.judge(direction, length) {
                 Verdict::Forward => (length, None),
-                Verdict::Harm(passed, harm) => (passed, Some(harm)),
+                Verdict::Harm(passed, harm, since) => (passed, Some((harm, since))),
             };
             if to.write_all(&buffer[..passed]).await.is_err() {
                 return;
             }
             match harm {
                 None => {}
-                Some(Harm::Cut) => return,
-                Some(Harm::HoldBack) => {
-                    self.healed().await;
+                Some((Harm::Cut, _)) => return,
+                Some((Harm::HoldBack, since)) => {
+                    self.healed(since).await;
                     if to.write_all(&buffer[passed..length]).await.is_err() {
                         return;
                     }
                 }
-                Some(Harm::Stall) => return self.healed().await,
-                Some(Harm::BlackHole) => {
-                    self.is_dead.send_replace(true);
-                    return self.healed().await;
+                Some((Harm::Stall, since)) => return self.healed(since).await,
+                Some((Harm::BlackHole, since)) => {
+                    self.is_dead.send_replace(Some(since));
+                    return self.healed(since).await;
                 }
             }
         }
     }
 
     /// Neither reads nor closes, until all is healed.
-    async fn healed(&self) {
+    async fn healed(&self, since: usize) {
         let mut healed = self.shared.healed.subscribe();
-        let now = *healed.borrow_and_update();
-        drop(healed.wait_for(|healed| *healed > now).await);
+        drop(healed.wait_for(|healed| *healed > since).await);
     }
 }
 
-async fn is_true(flag: &mut watch::Receiver<bool>) {
-    drop(flag.wait_for(|flag| *flag).await);
+async fn is_some(since: &mut watch::Receiver<Option<usize>>) {
+    drop(since.wait_for(Option::is_some).await);
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

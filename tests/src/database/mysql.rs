@@ -42,6 +42,17 @@ impl<const CLUSTER: bool> Served for Mysql<CLUSTER> {
         let server = &self.servers[0];
         (server.get_host().to_owned(), server.get_port())
     }
+
+    async fn terminate(connection: &mut MySqlConnection) {
+        let session = "SELECT CAST(COALESCE(MIN(id), 0) AS SIGNED) \
+             FROM information_schema.innodb_trx \
+             JOIN information_schema.processlist ON id = trx_mysql_thread_id \
+             WHERE db = DATABASE() AND id <> CONNECTION_ID() AND command <> 'Killed'";
+        while let Ok(id @ 1..) = connection.number(session).await {
+            // It may have ended by itself meanwhile.
+            let _ = connection.run(&format!("KILL {id}")).await;
+        }
+    }
 }
 
 impl<const CLUSTER: bool> Database for Mysql<CLUSTER> {

@@ -41,6 +41,13 @@ impl<const RECORD_IN_COMMIT: bool> Served for Postgres<RECORD_IN_COMMIT> {
     fn address(&self) -> (String, u16) {
         (self.server.get_host().to_owned(), self.server.get_port())
     }
+
+    async fn terminate(connection: &mut PgConnection) {
+        let sessions = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
+             WHERE datname = current_database() AND xact_start IS NOT NULL \
+             AND pid <> pg_backend_pid()";
+        connection.number(sessions).await.expect("a number");
+    }
 }
 
 impl<const RECORD_IN_COMMIT: bool> Database for Postgres<RECORD_IN_COMMIT> {
