@@ -100,8 +100,14 @@ pub trait Database: Sized + Send + Sync + 'static {
 
 /// A database on a server.
 pub trait Served: Database {
+    /// One on the server with this URL.
+    fn on(url: &str) -> impl Future<Output = Self> + Send;
+
     /// The address of the server.
     fn address(&self) -> (String, u16);
+
+    /// Has commits acknowledged before they are durable.
+    fn weaken(connection: &mut Self::Connection) -> impl Future<Output = ()> + Send;
 
     /// Has the server end all sessions of this database that are inside a transaction.
     fn terminate(connection: &mut Self::Connection) -> impl Future<Output = ()> + Send;

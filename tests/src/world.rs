@@ -76,7 +76,11 @@ pub struct Instance<D: Database> {
 impl<F: Framework<D>, D: Database> World<F, D> {
     /// A fresh one.
     pub async fn create() -> Self {
-        let database = D::create().await;
+        Self::on(D::create().await).await
+    }
+
+    /// One on this database.
+    pub async fn on(database: D) -> Self {
         let wires = Wires {
             connections: 2,
             ..Wires::default()
@@ -148,6 +152,11 @@ impl<F: Framework<D>, D: Database> World<F, D> {
     /// A connection of the test's own.
     pub async fn observe(&self) -> PoolConnection<Driver<D>> {
         self.observer.acquire().await.expect("a connection")
+    }
+
+    /// The same, where the server may be gone.
+    pub async fn try_observe(&self) -> sqlx::Result<PoolConnection<Driver<D>>> {
+        self.observer.acquire().await
     }
 
     /// How many effects a tenant has.

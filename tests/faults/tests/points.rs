@@ -176,5 +176,5 @@ async fn every_blow_at_every_point<F: Framework<D>, D: Database>(world: &World<F
     assert!(report.violations.is_empty());
     // A replay has no settlement.
     assert_eq!(report.faults, 3 * 15 + 6);
-    drop(pool.close().await);
+    pool.close().await;
 }

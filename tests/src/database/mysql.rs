@@ -38,9 +38,34 @@ impl<const CLUSTER: bool> Mysql<CLUSTER> {
 }
 
 impl<const CLUSTER: bool> Served for Mysql<CLUSTER> {
+    async fn on(urls: &str) -> Self {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let server = |url| MySqlConnectOptions::from_str(url).expect("a URL of MariaDB or MySQL");
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let this = Self {
+            servers: urls.split_whitespace().map(server).collect(),
+            pools: AtomicUsize::new(0),
+            name: format!(
+                "idem_test_{}_{}_{}",
+                std::process::id(),
+                now.map_or(0, |now| now.as_micros()),
+                NEXT.fetch_add(1, Ordering::Relaxed)
+            ),
+        };
+        let (name, tables) = (&this.name, Self::SCHEMA);
+        this.administrate(&format!("CREATE DATABASE {name}; USE {name}; {tables}"))
+            .await;
+        this
+    }
+
     fn address(&self) -> (String, u16) {
         let server = &self.servers[0];
         (server.get_host().to_owned(), server.get_port())
+    }
+
+    async fn weaken(connection: &mut MySqlConnection) {
+        let weakened = "SET GLOBAL innodb_flush_log_at_trx_commit = 0";
+        connection.run(weakened).await.expect("the server obeys");
     }
 
     async fn terminate(connection: &mut MySqlConnection) {
@@ -97,7 +122,6 @@ impl<const CLUSTER: bool> Database for Mysql<CLUSTER> {
     }
 
     async fn create() -> Self {
-        static NEXT: AtomicUsize = AtomicUsize::new(0);
         let (variable, task) = if CLUSTER {
             (NODES, "cargo xtask test --galera")
         } else {
@@ -105,22 +129,7 @@ impl<const CLUSTER: bool> Database for Mysql<CLUSTER> {
         };
         let urls =
             std::env::var(variable).unwrap_or_else(|_| panic!("set {variable} or run `{task}`"));
-        let server = |url| MySqlConnectOptions::from_str(url).expect("a URL of MariaDB or MySQL");
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        let this = Self {
-            servers: urls.split_whitespace().map(server).collect(),
-            pools: AtomicUsize::new(0),
-            name: format!(
-                "idem_test_{}_{}_{}",
-                std::process::id(),
-                now.map_or(0, |now| now.as_micros()),
-                NEXT.fetch_add(1, Ordering::Relaxed)
-            ),
-        };
-        let (name, tables) = (&this.name, Self::SCHEMA);
-        this.administrate(&format!("CREATE DATABASE {name}; USE {name}; {tables}"))
-            .await;
-        this
+        Self::on(&urls).await
     }
 
     fn url(&self) -> String {

@@ -38,8 +38,40 @@ impl<const RECORD_IN_COMMIT: bool> Postgres<RECORD_IN_COMMIT> {
 }
 
 impl<const RECORD_IN_COMMIT: bool> Served for Postgres<RECORD_IN_COMMIT> {
+    async fn on(url: &str) -> Self {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let this = Self {
+            server: PgConnectOptions::from_str(url).expect("a URL of PostgreSQL"),
+            name: format!(
+                "idem_test_{}_{}_{}",
+                std::process::id(),
+                now.map_or(0, |now| now.as_micros()),
+                NEXT.fetch_add(1, Ordering::Relaxed)
+            ),
+        };
+        this.administrate(&format!("CREATE DATABASE {}", this.name))
+            .await;
+        let pool = this.connect(Wires::default()).await;
+        let mut connection = pool.acquire().await.expect("a connection");
+        connection
+            .run(Self::SCHEMA)
+            .await
+            .expect("the schema is valid");
+        drop(connection);
+        pool.close().await;
+        this
+    }
+
     fn address(&self) -> (String, u16) {
         (self.server.get_host().to_owned(), self.server.get_port())
+    }
+
+    async fn weaken(connection: &mut PgConnection) {
+        let weakened = "ALTER SYSTEM SET synchronous_commit = off";
+        connection.run(weakened).await.expect("the server obeys");
+        let loaded = connection.run("SELECT pg_reload_conf()").await;
+        loaded.expect("the server obeys");
     }
 
     async fn terminate(connection: &mut PgConnection) {
@@ -77,30 +109,9 @@ impl<const RECORD_IN_COMMIT: bool> Database for Postgres<RECORD_IN_COMMIT> {
     }
 
     async fn create() -> Self {
-        static NEXT: AtomicUsize = AtomicUsize::new(0);
         let url = std::env::var(SERVER)
             .unwrap_or_else(|_| panic!("set {SERVER} or run `cargo xtask test`"));
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        let this = Self {
-            server: PgConnectOptions::from_str(&url).expect("a URL of PostgreSQL"),
-            name: format!(
-                "idem_test_{}_{}_{}",
-                std::process::id(),
-                now.map_or(0, |now| now.as_micros()),
-                NEXT.fetch_add(1, Ordering::Relaxed)
-            ),
-        };
-        this.administrate(&format!("CREATE DATABASE {}", this.name))
-            .await;
-        let pool = this.connect(Wires::default()).await;
-        let mut connection = pool.acquire().await.expect("a connection");
-        connection
-            .run(Self::SCHEMA)
-            .await
-            .expect("the schema is valid");
-        drop(connection);
-        pool.close().await;
-        this
+        Self::on(&url).await
     }
 
     fn url(&self) -> String {
