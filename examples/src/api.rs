@@ -17,6 +17,8 @@ pub trait Bank:
 
 impl Bank for sqlx::PgConnection {}
 
+impl Bank for sqlx::MySqlConnection {}
+
 impl Bank for sqlx::SqliteConnection {}
 
 /// What the handlers share.

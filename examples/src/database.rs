@@ -4,10 +4,11 @@ use std::str::FromStr as _;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use idem_core::{Engine, PostgresStore, SqliteStore};
+use idem_core::{Engine, MySqlStore, PostgresStore, SqliteStore};
+use sqlx::mysql::MySqlPoolOptions;
 use sqlx::postgres::PgPoolOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{PgConnection, SqliteConnection};
+use sqlx::{Executor as _, MySqlConnection, PgConnection, SqliteConnection};
 
 use crate::api::App;
 
@@ -54,6 +55,31 @@ pub async fn postgres(url: &str, work: Duration) -> anyhow::Result<App<PgConnect
     );
     sqlx::raw_sql(schema).execute(&pool).await?;
     let store = PostgresStore::new(pool.clone());
+    store.migrate().await?;
+    let engine = Engine::new(store);
+    Ok(App { engine, pool, work })
+}
+
+/// Connects to MariaDB or MySQL.
+///
+/// # Errors
+///
+/// If it can't be reached, or its tables can't be created.
+pub async fn mysql(url: &str, work: Duration) -> anyhow::Result<App<MySqlConnection>> {
+    // PostgreSQL's default, so that payments of one account wait for each other, and none fails
+    // because another was faster.
+    const SESSION: &str = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED";
+    let pool = MySqlPoolOptions::new()
+        .after_connect(|connection, _| {
+            Box::pin(async { connection.execute(SESSION).await.map(drop) })
+        })
+        .connect(url)
+        .await
+        .context("can't connect to the database")?;
+    sqlx::raw_sql(include_str!("../schema/mysql.sql"))
+        .execute(&pool)
+        .await?;
+    let store = MySqlStore::new(pool.clone());
     store.migrate().await?;
     let engine = Engine::new(store);
     Ok(App { engine, pool, work })

@@ -5,7 +5,12 @@
 use std::future::Future;
 
 use serde::{Deserialize, Serialize};
+use sqlx::error::DatabaseError;
 use sqlx::{ColumnIndex, Decode, FromRow, Row, Type};
+
+use self::dialect::Dialect;
+
+mod dialect;
 
 /// What an account of a new tenant holds.
 pub const STARTING_BALANCE: i64 = 100_000;
@@ -123,7 +128,7 @@ from_row! {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LedgerError {
-    /// An amount below 1, or a payment to oneself.
+    /// An amount below 1, or a text that is too long.
     #[error("{0}")]
     Invalid(&'static str),
     /// No such account or payment.
@@ -137,7 +142,19 @@ pub enum LedgerError {
     RefundTooLarge,
     /// The database failed.
     #[error("the database failed")]
-    Database(#[from] sqlx::Error),
+    Database(#[source] sqlx::Error),
+}
+
+impl From<sqlx::Error> for LedgerError {
+    fn from(error: sqlx::Error) -> Self {
+        // SQL's own number for it, wherever a column has a greatest length.
+        const TOO_LONG: &str = "22001";
+        let code = error.as_database_error().and_then(DatabaseError::code);
+        if code.as_deref() == Some(TOO_LONG) {
+            return Self::Invalid("a text is too long");
+        }
+        Self::Database(error)
+    }
 }
 
 /// The ledger's operations on a database connection, which may be inside a transaction.
@@ -190,33 +207,11 @@ pub trait Ledger: Send + Sized {
     ) -> impl Future<Output = Result<Vec<Charge>, LedgerError>> + Send;
 }
 
-const OPEN_ACCOUNTS: &str = "INSERT INTO accounts (tenant, name, balance) \
-     VALUES ($1, 'alice', $2), ($1, 'bob', $2) ON CONFLICT DO NOTHING";
-
-const MOVE: &str = "UPDATE accounts SET balance = balance + $3 \
-     WHERE tenant = $1 AND name = $2 AND balance + $3 >= 0";
-
-const PAYMENTS: &str = "SELECT id, debtor, creditor, amount, note, created_at \
-     FROM payments WHERE tenant = $1 ORDER BY id";
-
-const PAYMENT: &str = "SELECT id, debtor, creditor, amount, note, created_at \
-     FROM payments WHERE tenant = $1 AND id = $2";
-
-const PAY: &str = "INSERT INTO payments (tenant, debtor, creditor, amount, note) \
-     VALUES ($1, $2, $3, $4, $5) RETURNING id, debtor, creditor, amount, note, created_at";
-
-const TAKE_REFUND: &str = "UPDATE payments SET refunded = refunded + $3 \
-     WHERE tenant = $1 AND id = $2 AND refunded + $3 <= amount";
-
-const REFUND: &str = "INSERT INTO refunds (payment, amount) VALUES ($1, $2) \
-     RETURNING id, payment, amount, created_at";
-
-const CHARGE: &str = "INSERT INTO charges (tenant, amount, currency, source) \
-     VALUES ($1, $2, $3, $4) RETURNING id, amount, currency";
-
 macro_rules! open_accounts {
     ($connection:expr, $tenant:expr) => {
-        sqlx::query(OPEN_ACCOUNTS)
+        sqlx::query(Self::OPEN_ACCOUNTS)
+            .bind($tenant)
+            .bind(STARTING_BALANCE)
             .bind($tenant)
             .bind(STARTING_BALANCE)
             .execute(&mut *$connection)
@@ -231,15 +226,15 @@ macro_rules! move_money {
         let mut moves = [($from, -$amount), ($to, $amount)];
         moves.sort();
         for (name, change) in moves {
-            let moved = sqlx::query(MOVE)
+            let moved = sqlx::query(Self::MOVE)
+                .bind(change)
                 .bind($tenant)
                 .bind(name)
-                .bind(change)
+                .bind(-change)
                 .execute(&mut *$connection)
                 .await?;
             if moved.rows_affected() == 0 {
-                let known = "SELECT 1 FROM accounts WHERE tenant = $1 AND name = $2";
-                let known = sqlx::query(known)
+                let known = sqlx::query(Self::ACCOUNT)
                     .bind($tenant)
                     .bind(name)
                     .fetch_optional(&mut *$connection)
@@ -253,17 +248,19 @@ macro_rules! move_money {
     }};
 }
 
-/// PostgreSQL and SQLite understand the same statements, but sqlx has no bound that says so.
+/// The same code for every database, but sqlx has no bound that says so.
 macro_rules! ledger {
     ($connection:ty) => {
         impl Ledger for $connection {
             async fn accounts(&mut self, tenant: &str) -> Result<Vec<Account>, LedgerError> {
+                let accounts = sqlx::query_as(Self::ACCOUNTS).bind(tenant);
+                let accounts: Vec<Account> = accounts.fetch_all(&mut *self).await?;
+                if !accounts.is_empty() {
+                    return Ok(accounts);
+                }
                 open_accounts!(self, tenant);
-                let accounts = "SELECT name, balance FROM accounts WHERE tenant = $1 ORDER BY name";
-                Ok(sqlx::query_as(accounts)
-                    .bind(tenant)
-                    .fetch_all(self)
-                    .await?)
+                let accounts = sqlx::query_as(Self::ACCOUNTS).bind(tenant);
+                Ok(accounts.fetch_all(self).await?)
             }
 
             async fn pay(
@@ -274,25 +271,25 @@ macro_rules! ledger {
                 check_amount(payment.amount)?;
                 open_accounts!(self, tenant);
                 move_money!(self, tenant, &payment.from, &payment.to, payment.amount);
-                Ok(sqlx::query_as(PAY)
+                let statement = sqlx::query(Self::PAY)
                     .bind(tenant)
                     .bind(&payment.from)
                     .bind(&payment.to)
                     .bind(payment.amount)
-                    .bind(&payment.note)
-                    .fetch_one(self)
-                    .await?)
+                    .bind(&payment.note);
+                let id = self.insert(statement).await?;
+                self.payment(tenant, id).await
             }
 
             async fn payments(&mut self, tenant: &str) -> Result<Vec<Payment>, LedgerError> {
-                Ok(sqlx::query_as(PAYMENTS)
+                Ok(sqlx::query_as(Self::PAYMENTS)
                     .bind(tenant)
                     .fetch_all(self)
                     .await?)
             }
 
             async fn payment(&mut self, tenant: &str, id: i64) -> Result<Payment, LedgerError> {
-                sqlx::query_as(PAYMENT)
+                sqlx::query_as(Self::PAYMENT)
                     .bind(tenant)
                     .bind(id)
                     .fetch_optional(self)
@@ -308,7 +305,8 @@ macro_rules! ledger {
             ) -> Result<Refund, LedgerError> {
                 check_amount(refund.amount)?;
                 let original = self.payment(tenant, payment).await?;
-                let taken = sqlx::query(TAKE_REFUND)
+                let taken = sqlx::query(Self::TAKE_REFUND)
+                    .bind(refund.amount)
                     .bind(tenant)
                     .bind(payment)
                     .bind(refund.amount)
@@ -318,9 +316,10 @@ macro_rules! ledger {
                     return Err(LedgerError::RefundTooLarge);
                 }
                 move_money!(self, tenant, &original.to, &original.from, refund.amount);
-                Ok(sqlx::query_as(REFUND)
-                    .bind(payment)
-                    .bind(refund.amount)
+                let statement = sqlx::query(Self::REFUND).bind(payment).bind(refund.amount);
+                let id = self.insert(statement).await?;
+                Ok(sqlx::query_as(Self::REFUNDED)
+                    .bind(id)
                     .fetch_one(self)
                     .await?)
             }
@@ -331,25 +330,31 @@ macro_rules! ledger {
                 charge: &NewCharge,
             ) -> Result<Charge, LedgerError> {
                 check_amount(charge.amount)?;
-                Ok(sqlx::query_as(CHARGE)
+                let statement = sqlx::query(Self::CHARGE)
                     .bind(tenant)
                     .bind(charge.amount)
                     .bind(&charge.currency)
-                    .bind(&charge.source)
-                    .fetch_one(self)
-                    .await?)
+                    .bind(&charge.source);
+                let id = self.insert(statement).await?;
+                Ok(Charge {
+                    id,
+                    amount: charge.amount,
+                    currency: charge.currency.clone(),
+                })
             }
 
             async fn charges(&mut self, tenant: &str) -> Result<Vec<Charge>, LedgerError> {
-                let charges =
-                    "SELECT id, amount, currency FROM charges WHERE tenant = $1 ORDER BY id";
-                Ok(sqlx::query_as(charges).bind(tenant).fetch_all(self).await?)
+                Ok(sqlx::query_as(Self::CHARGES)
+                    .bind(tenant)
+                    .fetch_all(self)
+                    .await?)
             }
         }
     };
 }
 
 ledger!(sqlx::PgConnection);
+ledger!(sqlx::MySqlConnection);
 ledger!(sqlx::SqliteConnection);
 
 fn check_amount(amount: i64) -> Result<(), LedgerError> {

@@ -10,7 +10,7 @@ struct Command {
     #[command(flatten)]
     flags: Flags,
 
-    /// The database: an SQLite file, created if it is missing, or `postgres://…`.
+    /// The database: an SQLite file, created if it is missing, `postgres://…` or `mysql://…`.
     #[arg(long, default_value = "sqlite:payments.sqlite")]
     database_url: String,
 }
@@ -22,11 +22,18 @@ async fn main() -> anyhow::Result<()> {
         flags,
         database_url,
     } = Command::parse();
-    if database_url.starts_with("postgres") {
-        let app = database::postgres(&database_url, flags.work()).await?;
-        actix::serve(&flags, app).await
-    } else {
-        let app = database::sqlite(&database_url, flags.work()).await?;
-        actix::serve(&flags, app).await
+    match database_url.split(':').next() {
+        Some("postgres" | "postgresql") => {
+            let app = database::postgres(&database_url, flags.work()).await?;
+            actix::serve(&flags, app).await
+        }
+        Some("mysql" | "mariadb") => {
+            let app = database::mysql(&database_url, flags.work()).await?;
+            actix::serve(&flags, app).await
+        }
+        _ => {
+            let app = database::sqlite(&database_url, flags.work()).await?;
+            actix::serve(&flags, app).await
+        }
     }
 }
