@@ -14,8 +14,10 @@ macro_rules! on_every_site {
     ($($test:ident,)*) => {
         crate::on_every_site!(sqlite Sqlite "payments" [$($test)*]);
         crate::on_every_site!(postgres Postgres "payments-postgres" [$($test)*]);
+        crate::on_every_site!(mysql Mysql "payments-mysql" [$($test)*]);
         crate::on_every_site!(actix_sqlite Sqlite "payments-actix" [$($test)*]);
         crate::on_every_site!(actix_postgres Postgres "payments-actix" [$($test)*]);
+        crate::on_every_site!(actix_mysql Mysql "payments-actix" [$($test)*]);
     };
     ($name:ident $database:ident $program:literal [$($test:ident)*]) => {
         mod $name {
