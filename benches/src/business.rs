@@ -4,7 +4,7 @@ use std::future::Future;
 
 use serde::{Deserialize, Serialize};
 
-use crate::database::on_both;
+use crate::database::{Bank as _, on_all};
 
 /// How many customers there are: each is a tenant with two accounts and a session.
 pub(crate) const CUSTOMERS: i64 = 4096;
@@ -86,6 +86,17 @@ impl Receipt {
 
 /// The business on a connection, which is inside a transaction.
 pub(crate) trait Ledger {
+    const BALANCE: &'static str = "SELECT balance FROM accounts WHERE id = $1";
+
+    const MOVE: &'static str = "UPDATE accounts SET balance = balance + $1 WHERE id = $2";
+
+    const PAY: &'static str = "INSERT INTO payments \
+         (tenant, debtor, creditor, amount, currency, reference, description) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING id";
+
+    const ANNOUNCE: &'static str =
+        "INSERT INTO outbox (payment, event) VALUES ($1, 'payment.succeeded')";
+
     /// Pays, in as many statements as `business` says; gives the payment's number.
     fn pay(
         &mut self,
@@ -95,17 +106,7 @@ pub(crate) trait Ledger {
     ) -> impl Future<Output = sqlx::Result<i64>> + Send;
 }
 
-const BALANCE: &str = "SELECT balance FROM accounts WHERE id = $1";
-
-const MOVE: &str = "UPDATE accounts SET balance = balance + $2 WHERE id = $1";
-
-const PAY: &str = "INSERT INTO payments \
-     (tenant, debtor, creditor, amount, currency, reference, description) \
-     VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING id";
-
-const ANNOUNCE: &str = "INSERT INTO outbox (payment, event) VALUES ($1, 'payment.succeeded')";
-
-on_both! {
+on_all! {
     Ledger {
         async fn pay(
             &mut self,
@@ -114,7 +115,7 @@ on_both! {
             payment: &NewPayment,
         ) -> sqlx::Result<i64> {
             if business == Business::Five {
-                let balance: i64 = sqlx::query_scalar(BALANCE)
+                let balance: i64 = sqlx::query_scalar(Self::BALANCE)
                     .bind(payment.debtor)
                     .fetch_one(&mut *self)
                     .await?;
@@ -125,27 +126,39 @@ on_both! {
                     (payment.debtor, -payment.amount),
                     (payment.creditor, payment.amount),
                 ] {
-                    sqlx::query(MOVE)
-                        .bind(account)
+                    sqlx::query(Self::MOVE)
                         .bind(change)
+                        .bind(account)
                         .execute(&mut *self)
                         .await?;
                 }
             }
-            let id: i64 = sqlx::query_scalar(PAY)
+            let pay = sqlx::query(Self::PAY)
                 .bind(tenant)
                 .bind(payment.debtor)
                 .bind(payment.creditor)
                 .bind(payment.amount)
                 .bind(&payment.currency)
                 .bind(&payment.reference)
-                .bind(&payment.description)
-                .fetch_one(&mut *self)
-                .await?;
+                .bind(&payment.description);
+            let id = self.numbered(pay).await?;
             if business == Business::Five {
-                sqlx::query(ANNOUNCE).bind(id).execute(&mut *self).await?;
+                sqlx::query(Self::ANNOUNCE).bind(id).execute(&mut *self).await?;
             }
             Ok(id)
         }
+    }
+
+    mysql {
+        const BALANCE: &'static str = "SELECT balance FROM accounts WHERE id = ?";
+
+        const MOVE: &'static str = "UPDATE accounts SET balance = balance + ? WHERE id = ?";
+
+        const PAY: &'static str = "INSERT INTO payments \
+             (tenant, debtor, creditor, amount, currency, reference, description) \
+             VALUES (?, ?, ?, ?, ?, ?, ?)";
+
+        const ANNOUNCE: &'static str =
+            "INSERT INTO outbox (payment, event) VALUES (?, 'payment.succeeded')";
     }
 }

@@ -4,21 +4,27 @@ use std::future::Future;
 
 use anyhow::Result;
 use idem_axum::{Open, Transaction};
-use sqlx::{Pool, SqliteConnection};
+use sqlx::query::Query;
+use sqlx::{
+    AssertSqlSafe, Connection, Database, MySqlConnection, PgConnection, Pool, Row as _,
+    SqliteConnection,
+};
 
 use crate::business::Ledger;
 use crate::contestant::{Floor, Leases, Responses};
 
+mod mysql;
 mod postgres;
+mod server;
 mod sqlite;
 
-pub(crate) use self::postgres::Cluster;
+pub(crate) use self::server::{Cluster, Hosted};
 pub(crate) use self::sqlite::File;
 
-/// Implements a trait for both connections: PostgreSQL and SQLite understand the same statements,
-/// but sqlx has no bound that says so.
-macro_rules! on_both {
-    ($trait:ident { $($items:tt)* }) => {
+/// Implements a trait for the connections of all databases. PostgreSQL and SQLite understand the
+/// same statements, but sqlx has no bound that says so; what follows is MySQL's alone.
+macro_rules! on_all {
+    ($trait:ident { $($items:tt)* } $(mysql { $($own:tt)* })?) => {
         impl $trait for sqlx::PgConnection {
             $($items)*
         }
@@ -26,20 +32,29 @@ macro_rules! on_both {
         impl $trait for sqlx::SqliteConnection {
             $($items)*
         }
+
+        impl $trait for sqlx::MySqlConnection {
+            $($($own)*)?
+            $($items)*
+        }
     };
 }
 
-pub(crate) use on_both;
+pub(crate) use on_all;
 
 /// How many connections every pool has.
 pub(crate) const CONNECTIONS: u32 = 16;
 
 /// sqlx's type for the pool of a connection.
-pub(crate) type PoolOf<C> = Pool<<C as sqlx::Connection>::Database>;
+pub(crate) type PoolOf<C> = Pool<<C as Connection>::Database>;
+
+/// sqlx's type for a statement with bound values.
+pub(crate) type QueryOf<'q, C> =
+    Query<'q, <C as Connection>::Database, <<C as Connection>::Database as Database>::Arguments>;
 
 /// A connection that every contestant can work on.
 pub(crate) trait Bank:
-    sqlx::Connection
+    Connection
     + Transaction<Connection = Self>
     + for<'c> Open<'c>
     + Ledger
@@ -72,9 +87,15 @@ pub(crate) trait Bank:
 
     /// Creates idem's tables.
     fn migrate(store: &Self::Store) -> impl Future<Output = Result<()>> + Send;
+
+    /// Inserts a row, and gives its number.
+    fn numbered(
+        &mut self,
+        insert: QueryOf<'_, Self>,
+    ) -> impl Future<Output = sqlx::Result<i64>> + Send;
 }
 
-impl Bank for sqlx::PgConnection {
+impl Bank for PgConnection {
     const NAME: &'static str = "PostgreSQL";
     const BEGIN: &'static str = "BEGIN";
     const EMPTY: &'static str = "TRUNCATE payments, outbox, floor_records, idempotency, \
@@ -96,6 +117,10 @@ impl Bank for sqlx::PgConnection {
 
     async fn migrate(store: &Self::Store) -> Result<()> {
         Ok(store.migrate().await?)
+    }
+
+    async fn numbered(&mut self, insert: QueryOf<'_, Self>) -> sqlx::Result<i64> {
+        insert.fetch_one(self).await?.try_get(0)
     }
 }
 
@@ -123,12 +148,51 @@ impl Bank for SqliteConnection {
     async fn migrate(store: &Self::Store) -> Result<()> {
         Ok(store.migrate().await?)
     }
+
+    async fn numbered(&mut self, insert: QueryOf<'_, Self>) -> sqlx::Result<i64> {
+        insert.fetch_one(self).await?.try_get(0)
+    }
+}
+
+impl Bank for MySqlConnection {
+    const NAME: &'static str = "MariaDB/MySQL";
+    const BEGIN: &'static str = "START TRANSACTION";
+    const EMPTY: &'static str = "TRUNCATE payments; TRUNCATE outbox; TRUNCATE floor_records; \
+         TRUNCATE idempotency; TRUNCATE lease_records; TRUNCATE idem_records";
+    const COUNT_RECORDS: &'static str = "SELECT count(*) FROM idem_records";
+    const INSERT_EXPIRED: &'static str = "INSERT INTO idem_records \
+         WITH RECURSIVE digits (digit) AS \
+         (SELECT 0 UNION ALL SELECT digit + 1 FROM digits WHERE digit < 255), \
+         numbers (number) AS \
+         (SELECT 256 * high.digit + low.digit + 1 FROM digits AS high, digits AS low) \
+         SELECT UNHEX(SHA2(CONCAT(UUID(), number), 256)), operation, state, attempts, status, \
+         fingerprint, response, settled_at - 172800000000, settled_at - number * 1000 \
+         FROM (SELECT * FROM idem_records LIMIT 1) AS record, numbers WHERE number <= ?";
+
+    fn store(pool: PoolOf<Self>) -> Self::Store {
+        crate::contestant::idem::mysql_store(pool)
+    }
+
+    fn fused_store(_: PoolOf<Self>) -> Option<Self::Store> {
+        None
+    }
+
+    async fn migrate(store: &Self::Store) -> Result<()> {
+        Ok(store.migrate().await?)
+    }
+
+    async fn numbered(&mut self, insert: QueryOf<'_, Self>) -> sqlx::Result<i64> {
+        Ok(insert.execute(self).await?.last_insert_id().cast_signed())
+    }
 }
 
 /// Statements of the benchmark itself.
 pub(crate) trait Sql {
     /// Runs a script.
     fn run(&mut self, script: &'static str) -> impl Future<Output = sqlx::Result<()>> + Send;
+
+    /// Runs a statement that was made for this run.
+    fn administrate(&mut self, statement: String) -> impl Future<Output = sqlx::Result<()>> + Send;
 
     /// Runs a statement with a number in it.
     fn insert(
@@ -144,10 +208,15 @@ pub(crate) trait Sql {
     fn text(&mut self, query: &'static str) -> impl Future<Output = sqlx::Result<String>> + Send;
 }
 
-on_both! {
+on_all! {
     Sql {
         async fn run(&mut self, script: &'static str) -> sqlx::Result<()> {
             sqlx::raw_sql(script).execute(self).await?;
+            Ok(())
+        }
+
+        async fn administrate(&mut self, statement: String) -> sqlx::Result<()> {
+            sqlx::raw_sql(AssertSqlSafe(statement)).execute(self).await?;
             Ok(())
         }
 

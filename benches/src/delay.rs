@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::database::{Bank, PoolOf};
 use anyhow::Result;
-use sqlx::PgPool;
 
 /// What a round trip takes longer.
 const ROUND_TRIP: Duration = Duration::from_micros(500);
@@ -45,31 +45,35 @@ impl Delay {
     }
 
     /// Shortens the hold by what the proxy takes itself, and says what a round trip takes longer.
-    pub(crate) async fn calibrate(&self, direct: &PgPool, delayed: &PgPool) -> Result<Duration> {
-        let mut added = self.measure(direct, delayed).await?;
+    pub(crate) async fn calibrate<C: Bank>(
+        &self,
+        direct: &PoolOf<C>,
+        delayed: &PoolOf<C>,
+    ) -> Result<Duration> {
+        let mut added = self.measure::<C>(direct, delayed).await?;
         for _ in 0..2 {
             let hold = Duration::from_nanos(self.hold.load(Ordering::Relaxed));
             let hold = (hold + ROUND_TRIP).saturating_sub(added);
             self.hold.store(nanoseconds(hold), Ordering::Relaxed);
-            added = self.measure(direct, delayed).await?;
+            added = self.measure::<C>(direct, delayed).await?;
         }
         Ok(added)
     }
 
-    async fn measure(&self, direct: &PgPool, delayed: &PgPool) -> Result<Duration> {
-        let without = round_trip(direct).await?;
-        Ok(round_trip(delayed).await?.saturating_sub(without))
+    async fn measure<C: Bank>(&self, direct: &PoolOf<C>, delayed: &PoolOf<C>) -> Result<Duration> {
+        let without = round_trip::<C>(direct).await?;
+        Ok(round_trip::<C>(delayed).await?.saturating_sub(without))
     }
 }
 
 /// The median of many.
-async fn round_trip(pool: &PgPool) -> Result<Duration> {
+async fn round_trip<C: Bank>(pool: &PoolOf<C>) -> Result<Duration> {
     const COUNT: usize = 201;
     let mut connection = pool.acquire().await?;
     let mut times = Vec::with_capacity(COUNT);
     for _ in 0..COUNT {
         let start = Instant::now();
-        sqlx::query("SELECT 1").execute(&mut *connection).await?;
+        connection.run("SELECT 1").await?;
         times.push(start.elapsed());
     }
     times.sort_unstable();

@@ -30,7 +30,11 @@ struct Size {
 }
 
 /// Measures databases of all sizes by turns.
-pub(crate) async fn run(cluster: &Cluster, sizes: &[i64], pace: Pace) -> Result<Growth> {
+pub(crate) async fn run(
+    cluster: &Cluster<PgConnection>,
+    sizes: &[i64],
+    pace: Pace,
+) -> Result<Growth> {
     let mut grown = Vec::new();
     for &records in sizes {
         grown.push(Size::create(cluster, records).await?);
@@ -69,7 +73,7 @@ const INTRODUCTION: &str = "Over HTTP on loopback, one statement. The records ar
      the indexes, which were then built.\n";
 
 impl Size {
-    async fn create(cluster: &Cluster, records: i64) -> Result<Self> {
+    async fn create(cluster: &Cluster<PgConnection>, records: i64) -> Result<Self> {
         let database = cluster.create().await?;
         let pool = database.pool(None).await?;
         let direct = pool.clone();

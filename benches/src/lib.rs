@@ -20,12 +20,13 @@ mod report;
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
-use sqlx::PgConnection;
+use sqlx::{MySqlConnection, PgConnection, SqliteConnection};
 
-use crate::database::{Bank, Cluster, File};
+use crate::database::{Bank, Cluster, File, Hosted};
 use crate::delay::Delay;
 use crate::goals::{Goals, Source};
 use crate::plan::{Network, Pace, Scenario};
@@ -56,18 +57,19 @@ impl Options {
 
 /// Measures, and gives the report.
 ///
-/// It makes databases of its own on the server that `IDEM_TEST_POSTGRES_URL` names, and drops
-/// them, also if it fails or is interrupted.
+/// It makes databases of its own on the servers that `IDEM_TEST_POSTGRES_URL` and
+/// `IDEM_TEST_MYSQL_URL` name, and drops them, also if it fails or is interrupted.
 ///
 /// # Errors
 ///
-/// If the server can't be reached, or a contestant did anything but what was asked of it.
+/// If a server can't be reached, or a contestant did anything but what was asked of it.
 pub async fn run(options: Options) -> Result<String> {
-    let cluster = std::sync::Arc::new(Cluster::from_environment()?);
+    let postgres = Arc::new(Cluster::from_environment()?);
+    let mysql = Arc::new(Cluster::from_environment()?);
     let measuring = {
-        let cluster = std::sync::Arc::clone(&cluster);
+        let (postgres, mysql) = (Arc::clone(&postgres), Arc::clone(&mysql));
         // A task of its own, so that a panic leaves nothing behind either.
-        tokio::spawn(async move { Run::new(options).all(&cluster).await })
+        tokio::spawn(async move { Run::new(options).all(&postgres, &mysql).await })
     };
     let abort = measuring.abort_handle();
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
@@ -77,7 +79,8 @@ pub async fn run(options: Options) -> Result<String> {
         _ = terminate.recv() => Err(anyhow::anyhow!("interrupted")),
     };
     abort.abort();
-    cluster.remove().await?;
+    let removed = (postgres.remove().await, mysql.remove().await);
+    removed.0.and(removed.1)?;
     report
 }
 
@@ -101,41 +104,53 @@ impl Run {
         }
     }
 
-    async fn all(mut self, cluster: &Cluster) -> Result<String> {
-        self.postgres(cluster).await?;
+    async fn all(
+        mut self,
+        postgres: &Cluster<PgConnection>,
+        mysql: &Cluster<MySqlConnection>,
+    ) -> Result<String> {
+        let quick = self.options.quick;
+        self.hosted(postgres, plan::postgres(quick), plan::purge(quick))
+            .await?;
+        self.hosted(mysql, plan::mysql(quick), plan::small_purge(quick))
+            .await?;
         self.sqlite().await?;
-        self.growth(cluster).await?;
+        self.growth(postgres).await?;
         self.fingerprint()?;
         self.compile().await?;
         Ok(self.report())
     }
 
-    async fn postgres(&mut self, cluster: &Cluster) -> Result<()> {
+    async fn hosted<C: Hosted>(
+        &mut self,
+        cluster: &Cluster<C>,
+        scenarios: impl Iterator<Item = Scenario>,
+        purge: (i64, usize),
+    ) -> Result<()> {
         let database = cluster.create().await?;
         let delay = Delay::start(cluster.address().await?)?;
         let direct = database.pool(None).await?;
         let delayed = database.pool(Some(delay.address())).await?;
-        let facts = machine::postgres(&mut *direct.acquire().await?).await?;
+        let facts = direct.acquire().await?.facts().await?;
         self.facts.extend(facts);
-        let added = delay.calibrate(&direct, &delayed).await?;
+        let added = delay.calibrate::<C>(&direct, &delayed).await?;
         self.facts.push((
-            "network",
+            "its network",
             format!("{} ms more for `SELECT 1`, median", milliseconds(added)),
         ));
-        for scenario in plan::postgres(self.options.quick) {
+        for scenario in scenarios {
             let pool = match scenario.network {
                 Network::Loopback => direct.clone(),
                 Network::Delayed => delayed.clone(),
             };
-            let ground = Ground::<PgConnection> {
+            let ground = Ground::<C> {
                 pool,
                 direct: direct.clone(),
             };
             self.race(&ground, &scenario, self.options.pace()).await?;
         }
         let pool = direct.clone();
-        let ground = Ground::<PgConnection> { pool, direct };
-        let purge = plan::purge(self.options.quick);
+        let ground = Ground::<C> { pool, direct };
         self.purge(&ground, purge).await
     }
 
@@ -145,7 +160,7 @@ impl Run {
         let facts = machine::sqlite(&mut *pool.acquire().await?).await?;
         self.facts.extend(facts);
         let direct = pool.clone();
-        let ground = Ground::<sqlx::SqliteConnection> { pool, direct };
+        let ground = Ground::<SqliteConnection> { pool, direct };
         for scenario in plan::sqlite(self.options.quick) {
             self.race(&ground, &scenario, self.options.pace().of_sqlite())
                 .await?;
@@ -183,7 +198,7 @@ impl Run {
         Ok(())
     }
 
-    async fn growth(&mut self, cluster: &Cluster) -> Result<()> {
+    async fn growth(&mut self, cluster: &Cluster<PgConnection>) -> Result<()> {
         let title = "PostgreSQL, growth";
         if self.begins(title) {
             let sizes = plan::sizes(self.options.quick);

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::Result;
-use sqlx::{PgConnection, SqliteConnection};
+use sqlx::{MySqlConnection, PgConnection, SqliteConnection};
 
 use crate::database::Sql as _;
 
@@ -37,6 +37,19 @@ pub(crate) async fn postgres(connection: &mut PgConnection) -> Result<Vec<Fact>>
          ('fsync', 'synchronous_commit', 'shared_buffers', 'max_wal_size', 'full_page_writes')";
     Ok(vec![
         ("PostgreSQL", connection.text("SHOW server_version").await?),
+        ("its settings", connection.text(settings).await?),
+    ])
+}
+
+/// The facts of a MariaDB or MySQL server.
+pub(crate) async fn mysql(connection: &mut MySqlConnection) -> Result<Vec<Fact>> {
+    let settings = "SELECT CONCAT_WS(', ', \
+         CONCAT('innodb_flush_log_at_trx_commit = ', @@innodb_flush_log_at_trx_commit), \
+         CONCAT('innodb_buffer_pool_size = ', @@innodb_buffer_pool_size), \
+         CONCAT('innodb_doublewrite = ', @@innodb_doublewrite), \
+         CONCAT('log_bin = ', @@log_bin), CONCAT('sync_binlog = ', @@sync_binlog))";
+    Ok(vec![
+        ("MariaDB/MySQL", connection.text("SELECT VERSION()").await?),
         ("its settings", connection.text(settings).await?),
     ])
 }

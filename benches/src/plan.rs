@@ -134,6 +134,15 @@ const POSTGRES: &[Scenario] = &[
     scenario(Store, Delayed, 1, One, Fresh, false),
 ];
 
+const MYSQL: &[Scenario] = &[
+    scenario(Http, Loopback, 1, One, Fresh, false),
+    scenario(Http, Loopback, 64, One, Fresh, true),
+    scenario(Http, Loopback, 64, Five, Fresh, true),
+    scenario(Http, Delayed, 1, One, Fresh, true),
+    scenario(Http, Delayed, 1, Five, Fresh, true),
+    scenario(Http, Loopback, 64, One, Replay, true),
+];
+
 const SQLITE: &[Scenario] = &[
     scenario(Http, Loopback, 1, One, Fresh, true),
     scenario(Http, Loopback, 16, One, Fresh, true),
@@ -161,7 +170,7 @@ pub(crate) const fn purge(quick: bool) -> (i64, usize) {
     if quick { (20_000, 2) } else { (200_000, 3) }
 }
 
-/// The same on SQLite, where a purge is slower.
+/// The same where a purge is slower.
 pub(crate) const fn small_purge(quick: bool) -> (i64, usize) {
     if quick { (10_000, 2) } else { (50_000, 3) }
 }
@@ -174,6 +183,11 @@ pub(crate) const fn plain(clients: usize, keys: Keys) -> Scenario {
 /// The scenarios on PostgreSQL.
 pub(crate) fn postgres(quick: bool) -> impl Iterator<Item = Scenario> {
     of_run(POSTGRES, quick)
+}
+
+/// The scenarios on MariaDB or MySQL.
+pub(crate) fn mysql(quick: bool) -> impl Iterator<Item = Scenario> {
+    of_run(MYSQL, quick)
 }
 
 /// The scenarios on SQLite.

@@ -14,7 +14,7 @@ use axum::{Json, Router};
 
 use super::{App, Failure, Key, PATH, Tenant};
 use crate::business::{Business, NewPayment, Receipt};
-use crate::database::{Bank, PoolOf, on_both};
+use crate::database::{Bank, PoolOf, on_all};
 
 pub(super) fn router<C: Bank>(pool: PoolOf<C>, business: Business) -> Router {
     Router::new()
@@ -39,6 +39,9 @@ async fn pay<C: Bank>(
 
 /// The record of the floor.
 pub(crate) trait Floor {
+    const RECORD: &'static str =
+        "INSERT INTO floor_records (tenant, key, status, response) VALUES ($1, $2, 201, $3)";
+
     /// Writes it.
     fn record(
         &mut self,
@@ -48,13 +51,10 @@ pub(crate) trait Floor {
     ) -> impl Future<Output = sqlx::Result<()>> + Send;
 }
 
-const RECORD: &str =
-    "INSERT INTO floor_records (tenant, key, status, response) VALUES ($1, $2, 201, $3)";
-
-on_both! {
+on_all! {
     Floor {
         async fn record(&mut self, tenant: &str, key: &str, response: &[u8]) -> sqlx::Result<()> {
-            sqlx::query(RECORD)
+            sqlx::query(Self::RECORD)
                 .bind(tenant)
                 .bind(key)
                 .bind(response)
@@ -62,5 +62,9 @@ on_both! {
                 .await?;
             Ok(())
         }
+    }
+    mysql {
+        const RECORD: &'static str =
+            "INSERT INTO floor_records (tenant, `key`, status, response) VALUES (?, ?, 201, ?)";
     }
 }

@@ -7,8 +7,10 @@ use axum::extract::{FromRef, State};
 use axum::http::StatusCode;
 use axum::routing::post;
 use axum::{Json, Router};
-use idem_axum::{Config, Engine, PostgresStore, ReplayCache, Scope, SqliteStore, idempotent};
-use sqlx::{PgPool, SqlitePool};
+use idem_axum::{
+    Config, Engine, MySqlStore, PostgresStore, ReplayCache, Scope, SqliteStore, idempotent,
+};
+use sqlx::{MySqlPool, PgPool, SqlitePool};
 
 use super::{Failure, PATH, Tenant};
 use crate::business::{Business, NewPayment, Receipt};
@@ -27,6 +29,11 @@ pub(crate) fn fused_store(pool: PgPool) -> PostgresStore {
 /// The store on SQLite.
 pub(crate) fn sqlite_store(pool: SqlitePool) -> SqliteStore {
     SqliteStore::new(pool)
+}
+
+/// The store on MariaDB and MySQL.
+pub(crate) fn mysql_store(pool: MySqlPool) -> MySqlStore {
+    MySqlStore::new(pool)
 }
 
 /// The engine's settings by default.

@@ -18,7 +18,7 @@ use sqlx::Row as _;
 
 use super::{Failure, Key, REPLAYED, Tenant, bare};
 use crate::business::Business;
-use crate::database::{Bank, PoolOf, on_both};
+use crate::database::{Bank, PoolOf, on_all};
 
 /// How long a key may be in progress, in microseconds.
 const LEASE: i64 = 30_000_000;
@@ -102,6 +102,16 @@ impl Kept {
 
 /// The leases.
 pub(crate) trait Leases {
+    const LEASED: &'static str = "INSERT INTO lease_records \
+         (tenant, key, fingerprint, leased_until) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING";
+
+    const COMPLETED: &'static str = "SELECT fingerprint, status, headers, response \
+         FROM lease_records WHERE tenant = $1 AND key = $2";
+
+    const COMPLETE: &'static str = "UPDATE lease_records \
+         SET status = $1, headers = $2, response = $3, completed_at = $4 \
+         WHERE tenant = $5 AND key = $6";
+
     /// Whether the key is new, and now leased.
     fn lease(
         &mut self,
@@ -128,17 +138,7 @@ pub(crate) trait Leases {
     ) -> impl Future<Output = sqlx::Result<()>> + Send;
 }
 
-const LEASED: &str = "INSERT INTO lease_records (tenant, key, fingerprint, leased_until) \
-     VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING";
-
-const COMPLETED: &str = "SELECT fingerprint, status, headers, response FROM lease_records \
-     WHERE tenant = $1 AND key = $2";
-
-const COMPLETE: &str = "UPDATE lease_records \
-     SET status = $3, headers = $4, response = $5, completed_at = $6 \
-     WHERE tenant = $1 AND key = $2";
-
-on_both! {
+on_all! {
     Leases {
         async fn lease(
             &mut self,
@@ -147,7 +147,7 @@ on_both! {
             fingerprint: &[u8],
             now: i64,
         ) -> sqlx::Result<bool> {
-            let leased = sqlx::query(LEASED)
+            let leased = sqlx::query(Self::LEASED)
                 .bind(tenant)
                 .bind(key)
                 .bind(fingerprint)
@@ -158,7 +158,7 @@ on_both! {
         }
 
         async fn completed(&mut self, tenant: &str, key: &str) -> sqlx::Result<Kept> {
-            let row = sqlx::query(COMPLETED).bind(tenant).bind(key).fetch_one(self).await?;
+            let row = sqlx::query(Self::COMPLETED).bind(tenant).bind(key).fetch_one(self).await?;
             Ok(Kept {
                 fingerprint: row.try_get(0)?,
                 status: row.try_get(1)?,
@@ -174,16 +174,27 @@ on_both! {
             kept: Kept,
             now: i64,
         ) -> sqlx::Result<()> {
-            sqlx::query(COMPLETE)
-                .bind(tenant)
-                .bind(key)
+            sqlx::query(Self::COMPLETE)
                 .bind(kept.status)
                 .bind(kept.headers)
                 .bind(kept.body)
                 .bind(now)
+                .bind(tenant)
+                .bind(key)
                 .execute(self)
                 .await?;
             Ok(())
         }
+    }
+    mysql {
+        const LEASED: &'static str = "INSERT IGNORE INTO lease_records \
+             (tenant, `key`, fingerprint, leased_until) VALUES (?, ?, ?, ?)";
+
+        const COMPLETED: &'static str = "SELECT fingerprint, status, headers, response \
+             FROM lease_records WHERE tenant = ? AND `key` = ?";
+
+        const COMPLETE: &'static str = "UPDATE lease_records \
+             SET status = ?, headers = ?, response = ?, completed_at = ? \
+             WHERE tenant = ? AND `key` = ?";
     }
 }

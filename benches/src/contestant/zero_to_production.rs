@@ -16,11 +16,13 @@ use sqlx::encode::IsNull;
 use sqlx::error::BoxDynError;
 use sqlx::postgres::types::{PgRecordDecoder, PgRecordEncoder};
 use sqlx::postgres::{PgArgumentBuffer, PgHasArrayType, PgTypeInfo, PgValueRef};
-use sqlx::{Decode, Encode, PgConnection, Postgres, Row as _, SqliteConnection, Type};
+use sqlx::{
+    Decode, Encode, MySqlConnection, PgConnection, Postgres, Row as _, SqliteConnection, Type,
+};
 
 use super::{App, Failure, Key, PATH, REPLAYED, Tenant};
 use crate::business::{Business, NewPayment, Receipt};
-use crate::database::{Bank, PoolOf, on_both};
+use crate::database::{Bank, PoolOf, on_all};
 
 pub(super) fn router<C: Bank>(pool: PoolOf<C>, business: Business) -> Router {
     Router::new()
@@ -85,6 +87,16 @@ impl Saved {
 
 /// The saved responses.
 pub(crate) trait Responses {
+    const START: &'static str = "INSERT INTO idempotency (user_id, idempotency_key) \
+         VALUES ($1, $2) ON CONFLICT DO NOTHING";
+
+    const SAVED: &'static str = "SELECT response_status_code, response_headers, response_body \
+         FROM idempotency WHERE user_id = $1 AND idempotency_key = $2";
+
+    const SAVE: &'static str = "UPDATE idempotency \
+         SET response_status_code = $1, response_headers = $2, response_body = $3 \
+         WHERE user_id = $4 AND idempotency_key = $5";
+
     /// Whether the key is new; a duplicate waits here for the first request's end.
     fn start(&mut self, tenant: &str, key: &str)
     -> impl Future<Output = sqlx::Result<bool>> + Send;
@@ -105,77 +117,88 @@ pub(crate) trait Responses {
     ) -> impl Future<Output = sqlx::Result<()>> + Send;
 }
 
-const START: &str =
-    "INSERT INTO idempotency (user_id, idempotency_key) VALUES ($1, $2) ON CONFLICT DO NOTHING";
-
-const SAVED: &str = "SELECT response_status_code, response_headers, response_body \
-     FROM idempotency WHERE user_id = $1 AND idempotency_key = $2";
-
-const SAVE: &str = "UPDATE idempotency \
-     SET response_status_code = $3, response_headers = $4, response_body = $5 \
-     WHERE user_id = $1 AND idempotency_key = $2";
-
-on_both! {
+on_all! {
     Responses {
         async fn start(&mut self, tenant: &str, key: &str) -> sqlx::Result<bool> {
-            let inserted = sqlx::query(START).bind(tenant).bind(key).execute(self).await?;
+            let inserted = sqlx::query(Self::START).bind(tenant).bind(key).execute(self).await?;
             Ok(inserted.rows_affected() > 0)
         }
 
         async fn saved(&mut self, tenant: &str, key: &str) -> sqlx::Result<Saved> {
-            let row = sqlx::query(SAVED).bind(tenant).bind(key).fetch_one(self).await?;
+            let row = sqlx::query(Self::SAVED).bind(tenant).bind(key).fetch_one(self).await?;
             Ok(Saved {
                 status: row.try_get(0)?,
-                headers: <Self as Headers>::pairs(row.try_get(1)?)?,
+                headers: row.try_get::<<Self as Headers>::Column, _>(1)?.pairs()?,
                 body: row.try_get(2)?,
             })
         }
 
         async fn save(&mut self, tenant: &str, key: &str, saved: Saved) -> sqlx::Result<()> {
-            sqlx::query(SAVE)
+            sqlx::query(Self::SAVE)
+                .bind(saved.status)
+                .bind(<Self as Headers>::Column::of(saved.headers)?)
+                .bind(saved.body)
                 .bind(tenant)
                 .bind(key)
-                .bind(saved.status)
-                .bind(<Self as Headers>::column(saved.headers)?)
-                .bind(saved.body)
                 .execute(self)
                 .await?;
             Ok(())
         }
     }
+    mysql {
+        const START: &'static str =
+            "INSERT IGNORE INTO idempotency (user_id, idempotency_key) VALUES (?, ?)";
+
+        const SAVED: &'static str = "SELECT response_status_code, response_headers, \
+             response_body FROM idempotency WHERE user_id = ? AND idempotency_key = ?";
+
+        const SAVE: &'static str = "UPDATE idempotency \
+             SET response_status_code = ?, response_headers = ?, response_body = ? \
+             WHERE user_id = ? AND idempotency_key = ?";
+    }
 }
 
 /// How a database keeps headers.
 trait Headers {
-    type Column;
-
-    fn column(pairs: Vec<HeaderPair>) -> sqlx::Result<Self::Column>;
-
-    fn pairs(column: Self::Column) -> sqlx::Result<Vec<HeaderPair>>;
+    type Column: Column;
 }
 
 impl Headers for PgConnection {
     type Column = Vec<HeaderPair>;
-
-    fn column(pairs: Vec<HeaderPair>) -> sqlx::Result<Vec<HeaderPair>> {
-        Ok(pairs)
-    }
-
-    fn pairs(column: Vec<HeaderPair>) -> sqlx::Result<Vec<HeaderPair>> {
-        Ok(column)
-    }
 }
 
 impl Headers for SqliteConnection {
     type Column = String;
+}
 
-    fn column(pairs: Vec<HeaderPair>) -> sqlx::Result<String> {
+impl Headers for MySqlConnection {
+    type Column = String;
+}
+
+trait Column: Sized {
+    fn of(pairs: Vec<HeaderPair>) -> sqlx::Result<Self>;
+
+    fn pairs(self) -> sqlx::Result<Vec<HeaderPair>>;
+}
+
+impl Column for Vec<HeaderPair> {
+    fn of(pairs: Vec<HeaderPair>) -> sqlx::Result<Self> {
+        Ok(pairs)
+    }
+
+    fn pairs(self) -> sqlx::Result<Vec<HeaderPair>> {
+        Ok(self)
+    }
+}
+
+impl Column for String {
+    fn of(pairs: Vec<HeaderPair>) -> sqlx::Result<Self> {
         let pairs: Vec<_> = pairs.iter().map(|pair| (&pair.name, &pair.value)).collect();
         serde_json::to_string(&pairs).map_err(|error| sqlx::Error::Encode(error.into()))
     }
 
-    fn pairs(column: String) -> sqlx::Result<Vec<HeaderPair>> {
-        let pairs: Result<Vec<(String, Vec<u8>)>, _> = serde_json::from_str(&column);
+    fn pairs(self) -> sqlx::Result<Vec<HeaderPair>> {
+        let pairs: Result<Vec<(String, Vec<u8>)>, _> = serde_json::from_str(&self);
         let pairs = pairs.map_err(|error| sqlx::Error::Decode(error.into()))?;
         let pair = |(name, value)| HeaderPair { name, value };
         Ok(pairs.into_iter().map(pair).collect())

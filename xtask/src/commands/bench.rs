@@ -7,9 +7,9 @@ use anyhow::Result;
 
 use super::cargo;
 use xtask::process;
-use xtask::server::{POSTGRES, Server};
+use xtask::server::{Kind, MARIADB, POSTGRES, Server};
 
-/// Builds the benchmark, and runs it with a PostgreSQL server; it writes its report itself.
+/// Builds the benchmark, and runs it with a server of each kind; it writes its report itself.
 pub(crate) fn run(arguments: &[OsString]) -> Result<ExitCode> {
     let mut build = cargo::command();
     build.args(["build", "--release", "--package", "idem-benches"]);
@@ -17,12 +17,18 @@ pub(crate) fn run(arguments: &[OsString]) -> Result<ExitCode> {
     if !status.success() {
         return Ok(cargo::exit_code(status));
     }
-    let server = Server::find_or_start(&POSTGRES)?;
+    let kinds: [&dyn Kind; 2] = [&POSTGRES, &MARIADB];
+    let servers: Result<Vec<Server>> = kinds.into_iter().map(Server::find_or_start).collect();
+    let servers = servers?;
     let mut command = cargo::command();
     command
         .args(["run", "--quiet", "--release", "--package", "idem-benches"])
         .arg("--")
         .args(arguments)
-        .env(server.kind().variable(), server.url());
+        .envs(
+            servers
+                .iter()
+                .map(|server| (server.kind().variable(), server.url())),
+        );
     Ok(cargo::exit_code(process::run(&mut command)?))
 }
