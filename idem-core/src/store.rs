@@ -102,7 +102,7 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// Two claims of one identity that are both won and both settled do not both commit. A claim
     /// is won only if, while it is held, the record is the one that was seen: none for `None`, else
-    /// the writing that [`ClaimRequest::seen`] names, or none if that was deleted meanwhile. Otherwise the answer is
+    /// the writing that [`ClaimRequest::seen`] names. Otherwise the answer is
     /// [`Claimed::Changed`], and the transaction has ended.
     ///
     /// # Cancellation

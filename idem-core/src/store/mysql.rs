@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
 use sqlx::mysql::{MySqlDatabaseError, MySqlRow};
-use sqlx::{AssertSqlSafe, Either, MySql, MySqlConnection, MySqlPool, Row as _, SqlSafeStr as _};
+use sqlx::{
+    AssertSqlSafe, Either, Executor as _, MySql, MySqlConnection, MySqlPool, Row as _,
+    SqlSafeStr as _,
+};
 use tokio::sync::OnceCell;
 
 use self::sql::Sql;
@@ -173,7 +176,7 @@ impl Store for MySqlStore {
                 }));
             };
             let taken =
-                number(&error).is_some_and(|number| is_conflict(number) || number == DUPLICATE);
+                number(&error).is_some_and(|number| is_conflict(number) || is_collision(number));
             if !taken || tries.next().is_none() {
                 return Err(store_error(error));
             }
@@ -301,7 +304,14 @@ async fn write(
         .bind(draft.response)
         .bind(ttl)
         .bind(draft.identity.as_bytes().as_slice());
-    let written = query.execute(&mut **lease).await.map_err(settle_error)?;
+    let written = match query.execute(&mut **lease).await {
+        Ok(written) => written,
+        // It may have been none of the claim's transaction: a read-only one, or one with locked tables.
+        Err(error) if number(&error).is_some() && has_ended(lease).await => {
+            return Err(SettleError::Ended);
+        }
+        Err(error) => return Err(settle_error(error)),
+    };
     if written.rows_affected() == 0 {
         // The claim's row is gone, and its transaction with it.
         return Err(SettleError::Ended);
@@ -311,6 +321,12 @@ async fn write(
         settled_at: Timestamp(settled_at),
         expires_at: Timestamp(settled_at.saturating_add(ttl)),
     })
+}
+
+/// Whether the claim's own transaction is not there any more, although nothing undid it.
+async fn has_ended(lease: &mut Lease<MySql>) -> bool {
+    let released = lease.execute(sql::RELEASE).await;
+    released.is_err_and(|error| number(&error) == Some(NO_SAVEPOINT))
 }
 
 /// Commits, if this is still the claim's own transaction.
@@ -345,7 +361,6 @@ fn found(row: &MySqlRow, identity: &Identity) -> Result<Found, StoreError> {
     found!(row, identity)
 }
 
-const DUPLICATE: u32 = 1062;
 const NO_SUCH_TABLE: u32 = 1146;
 const NO_SAVEPOINT: u32 = 1305;
 
@@ -354,6 +369,11 @@ fn number(error: &sqlx::Error) -> Option<u32> {
     let error = error.as_database_error()?;
     let error = error.try_downcast_ref::<MySqlDatabaseError>()?;
     Some(error.number().into())
+}
+
+/// Whether an INSERT collided with a record (1062), or with the absence of the one that was seen (1048).
+fn is_collision(number: u32) -> bool {
+    matches!(number, 1048 | 1062)
 }
 
 /// Whether another transaction was in the way: a lock that is held (1205, 3572), a deadlock or a

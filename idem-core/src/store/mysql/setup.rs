@@ -23,6 +23,7 @@ const LOCK: &str = "DO GET_LOCK(CONCAT('idem ', SHA2(DATABASE(), 224)), 60)";
 const FORGET_FAILURES: &str = "DELETE FROM idem_migrations WHERE success = FALSE";
 
 pub(super) async fn set_up(pool: &MySqlPool) -> Result<(), StoreError> {
+    database(pool)?;
     let mut migrator = Migrator::with_migrations(vec![Migration::new(
         VERSION,
         Cow::Borrowed("records"),
@@ -45,15 +46,13 @@ pub(super) async fn set_up(pool: &MySqlPool) -> Result<(), StoreError> {
 }
 
 const LEARN: &str = "SELECT VERSION(), @@SESSION.wait_timeout, @@SESSION.innodb_lock_wait_timeout, \
-     (SELECT MAX(version) FROM idem_migrations WHERE success)";
+     (SELECT MAX(version) FROM idem_migrations WHERE success), \
+     @@SESSION.autocommit = 1 AND @@SESSION.completion_type = 'NO_CHAIN'";
 
 /// Looks whether the table is there, in a version that this release knows, on a server that it
 /// knows; and makes the statements for it.
 pub(super) async fn learn(pool: &MySqlPool) -> Result<Sql, StoreError> {
-    let options = pool.connect_options();
-    let database = options.get_database().ok_or_else(|| {
-        misconfigured("the pool's connections name no database to keep records in")
-    })?;
+    let database = database(pool)?;
     let mut lease: Lease<MySql> = Lease::acquire(pool).await.map_err(store_error)?;
     let row = lease.fetch_one(LEARN).await.map_err(store_error)?;
     let version: String = row.try_get(0).map_err(store_error)?;
@@ -76,11 +75,24 @@ pub(super) async fn learn(pool: &MySqlPool) -> Result<Sql, StoreError> {
             )));
         }
     }
-    let sql = Sql::new(server, session, database);
+    if !row.try_get::<bool, _>(4).map_err(store_error)? {
+        return Err(misconfigured(
+            "the pool's sessions begin with `autocommit` off, or with a `completion_type` other than NO_CHAIN",
+        ));
+    }
+    let sql = Sql::new(server, session, &database);
     let test = sqlx::raw_sql(AssertSqlSafe(sql.test()));
     test.execute(&mut *lease).await.map_err(store_error)?;
     lease.release();
     Ok(sql)
+}
+
+/// The database that the pool's connections name.
+fn database(pool: &MySqlPool) -> Result<String, StoreError> {
+    let options = pool.connect_options();
+    let database = options.get_database().map(ToOwned::to_owned);
+    database
+        .ok_or_else(|| misconfigured("the pool's connections name no database to keep records in"))
 }
 
 fn misconfigured(text: impl Into<BoxError>) -> StoreError {

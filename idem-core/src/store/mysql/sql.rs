@@ -14,6 +14,8 @@ use crate::store::{ClaimRequest, Opening};
 /// it ends with the transaction: that is how a handler that ended it is found out.
 const SAVEPOINT: &str = "SAVEPOINT idem_attempt";
 
+pub(super) const RELEASE: &str = "RELEASE SAVEPOINT idem_attempt";
+
 /// With a row for each error of the session's last statement before the savepoint's answer.
 pub(super) const UNDO: &str = "SHOW ERRORS; ROLLBACK TO SAVEPOINT idem_attempt";
 
@@ -42,8 +44,8 @@ pub(super) struct Sql {
     session: Session,
     /// The table, with the name of its database: a handler may `USE` another.
     records: String,
-    /// Writes a record in the place of the claim's row, with places for bound values. The time of
-    /// the settling is the answer's insert id.
+    /// Writes a record in the place of the claim's row, with places for bound values, where it can
+    /// still be undone. The time of the settling is the answer's insert id.
     pub(super) update: Arc<str>,
     /// Commits if this is still the claim's own transaction.
     pub(super) commit: Arc<str>,
@@ -62,12 +64,10 @@ impl Sql {
         let update = format!(
             "UPDATE {records} SET state = ?, attempts = ?, status = ?, response = ?, \
              settled_at = LAST_INSERT_ID({NOW}), expires_at = {NOW} + ? \
-             WHERE identity = ? AND state = {claimed}"
+             WHERE identity = ? AND state = {claimed} AND @@SESSION.autocommit = 0"
         );
-        let commit = format!(
-            "RELEASE SAVEPOINT idem_attempt; COMMIT; \
-             SET autocommit = 1, SESSION wait_timeout = {idle}"
-        );
+        let commit =
+            format!("{RELEASE}; COMMIT; SET autocommit = 1, SESSION wait_timeout = {idle}");
         let restore = format!(
             "ROLLBACK; SET autocommit = 1, SESSION wait_timeout = {idle}, \
              SESSION innodb_lock_wait_timeout = {lock_wait}"
@@ -107,18 +107,20 @@ impl Sql {
             statements.push("COMMIT".to_owned());
         }
         statements.extend(begin(request.opening));
+        let mut inserted = identity.clone();
         if let Some(seen) = request.seen {
-            // If this is not what is there, the INSERT collides with what is.
             statements.push(format!(
                 "DELETE FROM {records} WHERE identity = {identity} \
                  AND attempts = {} AND settled_at = {}",
                 seen.attempts, seen.settled_at.0
             ));
+            // The table refuses null, if what was seen is not what was there.
+            inserted = format!("IF(ROW_COUNT() = 1, {identity}, NULL)");
         }
         statements.push(format!(
             "INSERT INTO {records} \
              (identity, operation, state, attempts, status, fingerprint, settled_at, expires_at) \
-             VALUES ({identity}, CONVERT({} USING utf8mb4), {}, {}, 500, {}, {NOW}, {NOW} + {})",
+             VALUES ({inserted}, CONVERT({} USING utf8mb4), {}, {}, 500, {}, {NOW}, {NOW} + {})",
             bytes(request.operation.as_str().as_bytes()),
             State::Ended.code(),
             request.attempt,
@@ -184,9 +186,9 @@ impl Sql {
     fn delete(&self, condition: &str) -> String {
         let records = &self.records;
         format!(
-            "{READ_COMMITTED}; DELETE record FROM \
+            "{READ_COMMITTED}; DELETE {records} FROM \
              (SELECT identity FROM {records} WHERE {condition} FOR UPDATE SKIP LOCKED) AS chosen \
-             STRAIGHT_JOIN {records} AS record USING (identity)"
+             STRAIGHT_JOIN {records} USING (identity)"
         )
     }
 
