@@ -63,7 +63,7 @@ impl Control {
         lock(&self.scenes).extend(scenes);
     }
 
-    /// What was to be played and has not been is not played any more.
+    /// Forgets the scenes that nobody has played yet.
     pub fn forget(&self) {
         lock(&self.scenes).clear();
     }
@@ -81,6 +81,11 @@ impl Control {
     /// Waits until handlers came to the gate so many times in all.
     pub async fn at_gate(&self, times: usize) {
         reach(&self.at_gate, times, "handlers came to the gate").await;
+    }
+
+    /// How many times handlers came to the gate.
+    pub fn gated(&self) -> usize {
+        *self.at_gate.borrow()
     }
 
     /// How many times handlers were entered.

@@ -137,6 +137,8 @@ pub struct Wires {
     pub through: Option<SocketAddr>,
     /// What else is said at the start of a session of PostgreSQL.
     pub session: fn(PgConnectOptions) -> PgConnectOptions,
+    /// What a session of MySQL runs first.
+    pub opening: &'static str,
 }
 
 impl Default for Wires {
@@ -146,6 +148,7 @@ impl Default for Wires {
             patience: Duration::from_secs(10),
             through: None,
             session: identity,
+            opening: "DO 0",
         }
     }
 }

@@ -1,16 +1,31 @@
-//! A wire between an instance and PostgreSQL that breaks where the test says.
+//! A wire between an instance and a database server that breaks where the test says.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use tokio::time::timeout;
 
-/// COMMIT as sqlx sends it, and as a message with a record ends.
-const COMMITS: [&[u8]; 2] = [b"COMMIT\0", b"COMMIT AND CHAIN\0"];
+/// How long a test waits for something that has to happen.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// COMMIT as sqlx sends it, as a message with a record ends, and as MySQL gets it.
+const COMMITS: [&[u8]; 3] = [
+    b"COMMIT\0",
+    b"COMMIT AND CHAIN\0",
+    b"; COMMIT; SET autocommit = 1",
+];
+
+/// How the transaction of an attempt begins.
+const BEGINS: [&[u8]; 2] = [b"BEGIN READ WRITE", b"START TRANSACTION READ WRITE"];
+
+/// How many answers MySQL gives to a COMMIT's message.
+const COMMIT_ANSWERS: usize = 3;
 
 /// What PostgreSQL reports when a claim fails because there is a record.
 const RECORDED: &[u8] = b"CID002\0";
@@ -23,13 +38,26 @@ pub struct Wire {
     state: Arc<State>,
 }
 
-/// What the wire does with the next COMMIT.
+/// Where the wire breaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cut {
-    /// It does not reach the server.
+    /// The next COMMIT does not reach the server.
     Before,
-    /// It reaches the server, and the answer does not come back.
+    /// The next COMMIT reaches the server, and the answer does not come back.
     Behind,
+    /// So many bytes reach the server, from the BEGIN of the next attempt on.
+    Sent(usize),
+    /// So many bytes come back, from the BEGIN of the next attempt on.
+    Received(usize),
+}
+
+/// What a connection does, once it is the one that breaks.
+#[derive(Debug, Default)]
+struct Doom {
+    /// How many more bytes of the answers come back.
+    received: Option<usize>,
+    /// What has come of the answer to a COMMIT that is cut behind.
+    answer: Option<Vec<u8>>,
 }
 
 #[derive(Debug, Default)]
@@ -38,6 +66,9 @@ struct State {
     down: watch::Sender<bool>,
     cuts: watch::Sender<usize>,
     recorded: AtomicUsize,
+    sent: Mutex<Vec<Vec<u8>>>,
+    hold: Mutex<Option<&'static [u8]>>,
+    held: watch::Sender<bool>,
     /// Whether the wire goes down with the cut.
     stay_down: Mutex<bool>,
 }
@@ -54,9 +85,31 @@ impl Wire {
         Self { address, state }
     }
 
-    /// Breaks the connection at its next COMMIT.
+    /// Breaks one connection.
     pub fn cut(&self, cut: Cut) {
         *lock(&self.state.cut) = Some(cut);
+    }
+
+    /// Whether nothing was cut; then nothing will be.
+    pub fn spare(&self) -> bool {
+        lock(&self.state.cut).take().is_some()
+    }
+
+    /// Keeps the next message with this text, and whatever follows on its connection.
+    pub fn hold(&self, text: &'static str) {
+        *lock(&self.state.hold) = Some(text.as_bytes());
+    }
+
+    /// Waits until a message is held.
+    pub async fn held(&self) {
+        let mut held = self.state.held.subscribe();
+        let held = timeout(PATIENCE, held.wait_for(|held| *held)).await;
+        drop(held.expect("a message is held").expect("the wire is there"));
+    }
+
+    /// Lets go of what is held.
+    pub fn release(&self) {
+        self.state.held.send_replace(false);
     }
 
     /// Breaks the connection at its next COMMIT, and all others with it until [`up`](Self::up).
@@ -74,6 +127,12 @@ impl Wire {
     pub fn up(&self) {
         *lock(&self.state.stay_down) = false;
         self.state.down.send_replace(false);
+    }
+
+    /// What instances have sent since the last time, one entry for each time that they waited for
+    /// an answer. For one connection at a time.
+    pub fn sent(&self) -> Vec<Vec<u8>> {
+        std::mem::take(&mut *lock(&self.state.sent))
     }
 
     /// How many COMMITs were cut.
@@ -96,12 +155,16 @@ async fn accept(listener: TcpListener, server: (String, u16), state: Arc<State>)
         tokio::spawn(async move {
             let server = TcpStream::connect(server).await;
             let server = server.expect("the server can be reached");
+            for stream in [&client, &server] {
+                stream.set_nodelay(true).expect("a stream without delay");
+            }
             let (client_reads, client_writes) = client.into_split();
             let (server_reads, server_writes) = server.into_split();
             let mut down = state.down.subscribe();
+            let doom = Mutex::default();
             tokio::select! {
-                () = requests(client_reads, server_writes, &state) => {}
-                () = answers(server_reads, client_writes, &state) => {}
+                () = requests(client_reads, server_writes, &state, &doom) => {}
+                () = answers(server_reads, client_writes, &state, &doom) => {}
                 _ = down.wait_for(|down| *down) => {}
             }
         });
@@ -109,42 +172,107 @@ async fn accept(listener: TcpListener, server: (String, u16), state: Arc<State>)
 }
 
 /// From the instance to the server.
-async fn requests(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, state: &State) {
+async fn requests(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    state: &State,
+    doom: &Mutex<Doom>,
+) {
     let mut buffer = vec![0; 64 * 1024];
+    let mut sent = None;
     while let Ok(length @ 1..) = from.read(&mut buffer).await {
         let bytes = &buffer[..length];
-        let has = |text: &&[u8]| bytes.windows(text.len()).any(|window| window == *text);
-        let commits = COMMITS.iter().any(has);
-        if commits && lock(&state.cut).is_some_and(|cut| cut == Cut::Before) {
+        lock(&state.sent).push(bytes.to_vec());
+        let (begins, commits) = (has(bytes, &BEGINS), has(bytes, &COMMITS));
+        let cut = *lock(&state.cut);
+        match cut {
+            Some(Cut::Before) if commits => {
+                broken(state);
+                return;
+            }
+            Some(Cut::Behind) if commits => {
+                lock(doom).answer = Some(Vec::new());
+            }
+            Some(Cut::Sent(bytes)) if begins && sent.is_none() => sent = Some(bytes),
+            Some(Cut::Received(bytes)) if begins => {
+                lock(doom).received.get_or_insert(bytes);
+            }
+            _ => {}
+        }
+        let holds = lock(&state.hold).take_if(|text| has(bytes, &[text]));
+        if holds.is_some() {
+            state.held.send_replace(true);
+            let mut held = state.held.subscribe();
+            if held.wait_for(|held| !held).await.is_err() {
+                return;
+            }
+        }
+        let pass = sent.map_or(length, |left| left.min(length));
+        if to.write_all(&bytes[..pass]).await.is_err() {
+            return;
+        }
+        if pass < length {
             broken(state);
             return;
         }
-        if to.write_all(bytes).await.is_err() {
-            return;
-        }
+        sent = sent.map(|left| left - pass);
     }
 }
 
 /// From the server to the instance.
-async fn answers(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, state: &State) {
-    // What PostgreSQL says when a COMMIT is done.
-    const COMMITTED: &[u8] = b"COMMIT\0Z";
+async fn answers(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    state: &State,
+    doom: &Mutex<Doom>,
+) {
     let mut buffer = vec![0; 64 * 1024];
     while let Ok(length @ 1..) = from.read(&mut buffer).await {
         let bytes = &buffer[..length];
         let recorded = bytes.windows(RECORDED.len()).filter(|w| *w == RECORDED);
         state.recorded.fetch_add(recorded.count(), Ordering::SeqCst);
-        let committed = bytes
-            .windows(COMMITTED.len())
-            .any(|window| window == COMMITTED);
-        if committed && lock(&state.cut).is_some_and(|cut| cut == Cut::Behind) {
+        if let Some(answer) = &mut lock(doom).answer {
+            answer.extend_from_slice(bytes);
+            if !is_committed(answer) {
+                continue;
+            }
             broken(state);
             return;
         }
-        if to.write_all(bytes).await.is_err() {
+        let left = lock(doom).received;
+        let pass = left.map_or(length, |left| left.min(length));
+        if to.write_all(&bytes[..pass]).await.is_err() {
             return;
         }
+        if pass < length {
+            broken(state);
+            return;
+        }
+        lock(doom).received = left.map(|left| left - pass);
     }
+}
+
+/// Whether this is the whole answer to a COMMIT.
+fn is_committed(answer: &[u8]) -> bool {
+    // What PostgreSQL says when a COMMIT is done.
+    const COMMITTED: &[u8] = b"COMMIT\0Z";
+    if has(answer, &[COMMITTED]) {
+        return true;
+    }
+    let (mut rest, mut packets) = (answer, 0);
+    while let [low, middle, high, _, after @ ..] = rest {
+        let length = u32::from_le_bytes([*low, *middle, *high, 0]) as usize;
+        let Some((_, behind)) = after.split_at_checked(length) else {
+            break;
+        };
+        (rest, packets) = (behind, packets + 1);
+    }
+    packets == COMMIT_ANSWERS
+}
+
+fn has(bytes: &[u8], texts: &[&[u8]]) -> bool {
+    let stands = |text: &&[u8]| bytes.windows(text.len()).any(|window| window == *text);
+    texts.iter().any(stands)
 }
 
 fn broken(state: &State) {

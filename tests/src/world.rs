@@ -155,6 +155,10 @@ impl<F: Framework<D>, D: Database> World<F, D> {
     }
 
     /// The same, where the server may be gone.
+    ///
+    /// # Errors
+    ///
+    /// If it is.
     pub async fn try_observe(&self) -> sqlx::Result<PoolConnection<Driver<D>>> {
         self.observer.acquire().await
     }

@@ -36,9 +36,7 @@ impl Evidence {
         told: Vec<Told>,
         label: String,
     ) -> Self {
-        let hex =
-            |bytes: &[u8]| -> String { bytes.iter().map(|byte| format!("{byte:02x}")).collect() };
-        let identity = D::bytes(&hex(identity.as_bytes()));
+        let identity = D::bytes(&format!("{identity:?}"));
         let count = |state: i16| {
             let records = D::RECORDS;
             format!(

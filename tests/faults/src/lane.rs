@@ -125,7 +125,7 @@ impl<F: Framework<D>, D: Served> Lane<F, D> {
         let mut first = request.start();
         let done = tokio::select! {
             () = self.proxy.harmed(harms + 1) => true,
-            _ = first.answered() => self.proxy.harms() > harms,
+            () = first.answered() => self.proxy.harms() > harms,
         };
         if done {
             told.extend(meanwhile(self, &request).await);

@@ -2,6 +2,7 @@ use std::str::FromStr as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use futures_util::{FutureExt as _, TryFutureExt as _};
 use idem_core::{MySqlStore, StoreError};
 use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions};
 use sqlx::{ConnectOptions as _, Connection as _, MySqlConnection, MySqlPool, Row as _};
@@ -29,6 +30,11 @@ pub struct Mysql<const CLUSTER: bool = false> {
 pub type Galera = Mysql<true>;
 
 impl<const CLUSTER: bool> Mysql<CLUSTER> {
+    /// Its name on the server.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     async fn administrate(&self, sql: &str) {
         let connected = MySqlConnection::connect_with(&self.servers[0]).await;
         let mut connection = connected.expect("the server can be reached");
@@ -69,13 +75,9 @@ impl<const CLUSTER: bool> Served for Mysql<CLUSTER> {
     }
 
     async fn terminate(connection: &mut MySqlConnection) {
-        let session = "SELECT CAST(COALESCE(MIN(id), 0) AS SIGNED) \
-             FROM information_schema.innodb_trx \
-             JOIN information_schema.processlist ON id = trx_mysql_thread_id \
-             WHERE db = DATABASE() AND id <> CONNECTION_ID() AND command <> 'Killed'";
-        while let Ok(id @ 1..) = connection.number(session).await {
+        for session in unfinished(connection).await {
             // It may have ended by itself meanwhile.
-            let _ = connection.run(&format!("KILL {id}")).await;
+            let _ = connection.run(&format!("KILL {session}")).await;
         }
     }
 }
@@ -146,6 +148,7 @@ impl<const CLUSTER: bool> Database for Mysql<CLUSTER> {
         let pool = MySqlPoolOptions::new()
             .max_connections(wires.connections)
             .acquire_timeout(wires.patience)
+            .after_connect(move |connection, _| connection.run(wires.opening).map_ok(drop).boxed())
             .connect_lazy_with(options);
         // A node of a cluster learns a little later of what was created on another.
         let mut connection = pool.acquire().await;
@@ -168,33 +171,40 @@ impl<const CLUSTER: bool> Database for Mysql<CLUSTER> {
         Ok(store)
     }
 
-    /// Not by `information_schema.innodb_trx`, which is as old as the last look after which nobody
-    /// looked for 100 ms, on the whole server.
     async fn unfinished(connection: &mut MySqlConnection) -> i64 {
-        let status = sqlx::raw_sql("SHOW ENGINE INNODB STATUS");
-        let status = status.fetch_one(&mut *connection).await;
-        let status: Vec<u8> = status
-            .and_then(|row| row.try_get_unchecked("Status"))
-            .expect("the server says what it does");
-        let others = "SELECT CAST(id AS SIGNED) FROM information_schema.processlist \
-             WHERE db = DATABASE() AND id <> CONNECTION_ID()";
-        let others: Vec<i64> = sqlx::query_scalar(others)
-            .fetch_all(connection)
-            .await
-            .expect("numbers");
-        let status = String::from_utf8_lossy(&status);
-        let transactions = status.split("---TRANSACTION ").skip(1);
-        let sessions = transactions.filter_map(|transaction| {
-            let (_, active) = transaction.split_once(", ACTIVE ")?;
-            let (_, session) = active.split_once("thread id ")?;
-            session.split(',').next()?.parse().ok()
-        });
-        let unfinished = sessions.filter(|session| others.contains(session));
-        i64::try_from(unfinished.count()).unwrap_or(i64::MAX)
+        i64::try_from(unfinished(connection).await.len()).unwrap_or(i64::MAX)
     }
 
     async fn remove(self) {
         self.administrate(&format!("DROP DATABASE {}", self.name))
             .await;
     }
+}
+
+/// The other sessions of this database that are inside a transaction.
+///
+/// Not by `information_schema.innodb_trx`, which is as old as the last look after which nobody
+/// looked for 100 ms, on the whole server.
+async fn unfinished(connection: &mut MySqlConnection) -> Vec<i64> {
+    let status = sqlx::raw_sql("SHOW ENGINE INNODB STATUS");
+    let status = status.fetch_one(&mut *connection).await;
+    let status: Vec<u8> = status
+        .and_then(|row| row.try_get_unchecked("Status"))
+        .expect("the server says what it does");
+    let others = "SELECT CAST(id AS SIGNED) FROM information_schema.processlist \
+         WHERE db = DATABASE() AND id <> CONNECTION_ID()";
+    let others: Vec<i64> = sqlx::query_scalar(others)
+        .fetch_all(connection)
+        .await
+        .expect("numbers");
+    let status = String::from_utf8_lossy(&status);
+    let transactions = status.split("---TRANSACTION ").skip(1);
+    let sessions = transactions.filter_map(|transaction| {
+        let (_, active) = transaction.split_once(", ACTIVE ")?;
+        let (_, session) = active.split_once("thread id ")?;
+        session.split(',').next()?.parse().ok()
+    });
+    sessions
+        .filter(|session| others.contains(session))
+        .collect()
 }

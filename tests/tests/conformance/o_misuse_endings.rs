@@ -60,7 +60,11 @@ async fn at_every_end<F: Framework<D>, D: Database>(
 }
 
 /// What stands is told as a failure that is the last word on the key.
-async fn is_final<F: Framework<D>, D: Database>(world: &World<F, D>, acts: &[Act], effects: i64) {
+pub(crate) async fn is_final<F: Framework<D>, D: Database>(
+    world: &World<F, D>,
+    acts: &[Act],
+    effects: i64,
+) {
     let check = async |instance: &Instance<D>, _, tenant: &str| {
         let request = instance
             .post("/bounded")

@@ -12,14 +12,14 @@ use idem_core::store::Claim as _;
 use idem_core::{
     Asked, Call, Content, Fingerprint, IdempotencyKey, Operation, Policy, Ran, Response,
 };
-use idem_core::{Engine, PostgresStore};
-use idem_tests::{Domain as _, Framework, Postgres, Settings, World, conformance};
+use idem_core::{Engine, PostgresStore, Store};
+use idem_tests::{Database, Domain, Framework, Settings, World, conformance};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::yield_now;
 use tokio::time::{sleep, timeout};
 
 conformance![
-    on Postgres:
+    on [Postgres Mysql]:
     stress_of_aborts_leaves_nothing_behind,
     c1_512_duplicates_in_one_instance_are_executed_once,
     c1_512_duplicates_over_two_instances_are_executed_once,
@@ -32,15 +32,24 @@ static PATIENT: Policy = Policy::new(DAY).with_wait(Duration::from_secs(20));
 static HASTY: Policy = Policy::new(DAY).with_wait(Duration::ZERO);
 
 /// One request without HTTP, so that the test can abort it: an effect, and a wait at the gate.
-#[derive(Clone)]
-struct Caller {
-    engine: Engine<PostgresStore>,
+struct Caller<S> {
+    engine: Engine<S>,
     gate: Arc<Semaphore>,
     entered: watch::Sender<usize>,
 }
 
-impl Caller {
-    fn of(engine: &Engine<PostgresStore>) -> Self {
+impl<S> Clone for Caller<S> {
+    fn clone(&self) -> Self {
+        Self {
+            engine: self.engine.clone(),
+            gate: Arc::clone(&self.gate),
+            entered: self.entered.clone(),
+        }
+    }
+}
+
+impl<S: Store<Connection: Domain>> Caller<S> {
+    fn of(engine: &Engine<S>) -> Self {
         Self {
             engine: engine.clone(),
             gate: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)),
@@ -103,10 +112,8 @@ const KEYS: u64 = 64;
 const TRIES: u64 = 5;
 const CONNECTIONS: u32 = 8;
 
-/// Over two instances, of which one sends records in COMMIT's message.
-async fn stress_of_aborts_leaves_nothing_behind<F: Framework<Postgres>>(
-    world: &World<F, Postgres>,
-) {
+/// Over two instances; of PostgreSQL's one sends records in COMMIT's message.
+async fn stress_of_aborts_leaves_nothing_behind<F: Framework<D>, D: Database>(world: &World<F, D>) {
     let stores = [identity as fn(_) -> _, PostgresStore::with_record_in_commit];
     let instances = stores.map(async |postgres| {
         let mut settings = Settings::of_store(postgres);
@@ -155,8 +162,8 @@ async fn stress_of_aborts_leaves_nothing_behind<F: Framework<Postgres>>(
         let all = timeout(Duration::from_secs(10), try_join_all(all)).await;
         drop(all.expect("no connection is lost").expect("connections"));
     }
-    let ledger = "SELECT count(*) FROM idem.records WHERE state = 1";
-    let (effects, successes) = (world.effects("acme").await, world.number(ledger).await);
+    let ledger = format!("SELECT count(*) FROM {} WHERE state = 1", D::RECORDS);
+    let (effects, successes) = (world.effects("acme").await, world.number(&ledger).await);
     println!("{aborted} of {requests} aborted, {successes} succeeded, in {took:?}");
     assert!(aborted >= ABORTS, "too few were aborted");
     assert!(successes >= 1000, "hardly any succeeded");
@@ -169,17 +176,17 @@ async fn stress_of_aborts_leaves_nothing_behind<F: Framework<Postgres>>(
     for answer in answers.expect("every key is answerable again") {
         assert_eq!(answer.status(), 200);
     }
-    assert_eq!(world.effects("acme").await, world.number(ledger).await);
+    assert_eq!(world.effects("acme").await, world.number(&ledger).await);
     assert_eq!(world.number(twice).await, 0);
 }
 
 const DUPLICATES: usize = 512;
 
 /// Callers on instances with two connections each, whose gate is closed.
-async fn callers<F: Framework<Postgres>>(
-    world: &World<F, Postgres>,
+async fn callers<F: Framework<D>, D: Database>(
+    world: &World<F, D>,
     instances: usize,
-) -> Vec<Caller> {
+) -> Vec<Caller<D::Store>> {
     let (gate, entered) = (Arc::new(Semaphore::new(0)), watch::Sender::new(0));
     let mut callers = Vec::new();
     for _ in 0..instances {
@@ -193,7 +200,7 @@ async fn callers<F: Framework<Postgres>>(
     callers
 }
 
-async fn are_executed_once<F: Framework<Postgres>>(world: &World<F, Postgres>, instances: usize) {
+async fn are_executed_once<F: Framework<D>, D: Database>(world: &World<F, D>, instances: usize) {
     let callers = callers(world, instances).await;
     let calls: Vec<_> = callers
         .iter()
@@ -218,21 +225,21 @@ async fn are_executed_once<F: Framework<Postgres>>(world: &World<F, Postgres>, i
     assert_eq!(world.records().await, 1);
 }
 
-async fn c1_512_duplicates_in_one_instance_are_executed_once<F: Framework<Postgres>>(
-    world: &World<F, Postgres>,
+async fn c1_512_duplicates_in_one_instance_are_executed_once<F: Framework<D>, D: Database>(
+    world: &World<F, D>,
 ) {
     are_executed_once(world, 1).await;
 }
 
-async fn c1_512_duplicates_over_two_instances_are_executed_once<F: Framework<Postgres>>(
-    world: &World<F, Postgres>,
+async fn c1_512_duplicates_over_two_instances_are_executed_once<F: Framework<D>, D: Database>(
+    world: &World<F, D>,
 ) {
     are_executed_once(world, 2).await;
 }
 
 /// The owner has one of the two connections, and requests with other keys run on the other.
-async fn c4_512_waiting_duplicates_hold_no_connection<F: Framework<Postgres>>(
-    world: &World<F, Postgres>,
+async fn c4_512_waiting_duplicates_hold_no_connection<F: Framework<D>, D: Database>(
+    world: &World<F, D>,
 ) {
     let caller = callers(world, 1).await.remove(0);
     let calls: Vec<_> = (0..DUPLICATES)
@@ -252,8 +259,8 @@ async fn c4_512_waiting_duplicates_hold_no_connection<F: Framework<Postgres>>(
     assert_eq!(world.effects("acme").await, 9);
 }
 
-async fn c2_512_duplicates_that_do_not_wait_are_told_at_once<F: Framework<Postgres>>(
-    world: &World<F, Postgres>,
+async fn c2_512_duplicates_that_do_not_wait_are_told_at_once<F: Framework<D>, D: Database>(
+    world: &World<F, D>,
 ) {
     let caller = callers(world, 1).await.remove(0);
     let owner = tokio::spawn(caller.clone().call(&HASTY, "k".to_owned()));

@@ -1,0 +1,329 @@
+//! A wire to MariaDB or MySQL that is cut or held.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use idem_core::Config;
+use idem_tests::Served as _;
+use idem_tests::{
+    Act, Cut, Database, Framework, Instance, Mysql, Reply, Scene, Settings, Wire, Wires, World,
+    conformance,
+};
+
+conformance![
+    on Mysql:
+    i1_wire_cut_after_any_byte_has_one_effect,
+    i1_wire_cut_anywhere_in_a_replacement_has_one_effect,
+    i1_wire_cut_anywhere_in_a_failure_has_no_effect,
+    o9_commit_whose_answer_is_lost_is_resolved_in_the_request,
+    o9_commit_that_did_not_arrive_is_resolved_in_the_request,
+    o9_commit_is_unknown_while_the_database_is_away,
+    o9_commit_that_did_not_arrive_is_unknown_while_the_database_is_away,
+    o11_database_that_is_down_is_unavailable,
+    o14_session_that_is_killed_keeps_nothing,
+    o14_own_commit_before_the_wire_breaks_is_never_run_again,
+    o14_own_commit_before_the_wire_breaks_is_remembered_as_long_as_a_record,
+    c2_frozen_attempt_frees_its_key,
+    c2_attempt_on_a_record_that_was_purged_blocks_no_other_key,
+];
+
+/// An instance whose connections go through a wire that can be cut.
+async fn wired<F: Framework<Mysql>>(world: &World<F, Mysql>) -> (Wire, Arc<Instance<Mysql>>) {
+    let wire = Wire::to(world.database.address()).await;
+    let settings = Settings {
+        wires: Wires {
+            through: Some(wire.address),
+            patience: Duration::from_secs(1),
+            ..Wires::default()
+        },
+        config: Config::new(),
+        ..Settings::default()
+    };
+    let instance = world.instance_with(settings).await;
+    (wire, instance)
+}
+
+/// Cuts a step later each time, until a request comes through whole; both ways.
+async fn cut_everywhere<F: Framework<Mysql>>(
+    world: &World<F, Mysql>,
+    first: Option<u16>,
+    status: u16,
+    step: usize,
+) {
+    let (wire, instance) = wired(world).await;
+    let mut cuts = 0;
+    for cut in [Cut::Sent as fn(usize) -> Cut, Cut::Received] {
+        for bytes in (0..).step_by(step) {
+            let label = format!("{:?}", cut(bytes)).replace(['(', ')'], "-");
+            let request = instance.post("/effects").key(&label).effect(&label);
+            let mut attempts = 0;
+            if let Some(first) = first {
+                let fails = Scene::answering(Reply::new(first));
+                world.control.play([fails]);
+                request.send().await.assert_executed(first);
+                attempts = 1;
+            }
+            let scene = Scene::answering(Reply::new(status));
+            world.control.play([scene.clone()]);
+            let entries = world.control.entries();
+            wire.cut(cut(bytes));
+            let answer = request.send().await;
+            if wire.spare() {
+                assert_eq!(answer.status, status, "{label}: {}", answer.text());
+                break;
+            }
+            cuts += 1;
+            let entered = world.control.entries() - entries;
+            if entered == 0 {
+                answer.assert_retryable(true);
+            } else {
+                world.control.play([scene]);
+            }
+            let retry = request.send().await;
+            assert_eq!(retry.status, status, "{label}: {}", retry.text());
+            if answer.status == status {
+                retry.assert_replays(&answer);
+            } else if !retry.is_replay() {
+                assert!(retry.json()["attempt"].as_u64() > Some(attempts), "{label}");
+            }
+            request.send().await.assert_replays(&retry);
+            world.control.forget();
+        }
+    }
+    println!("{cuts} cuts");
+    let doubled = "SELECT COUNT(*) - COUNT(DISTINCT label) FROM effects";
+    assert_eq!(world.number(doubled).await, 0);
+    let expected = if status < 400 { "state = 1" } else { "FALSE" };
+    let successes = format!("SELECT COUNT(*) FROM idem_records WHERE {expected}");
+    assert_eq!(world.effects("acme").await, world.number(successes).await);
+}
+
+async fn i1_wire_cut_after_any_byte_has_one_effect<F: Framework<Mysql>>(world: &World<F, Mysql>) {
+    cut_everywhere(world, None, 201, 1).await;
+}
+
+async fn i1_wire_cut_anywhere_in_a_replacement_has_one_effect<F: Framework<Mysql>>(
+    world: &World<F, Mysql>,
+) {
+    cut_everywhere(world, Some(500), 201, 5).await;
+}
+
+async fn i1_wire_cut_anywhere_in_a_failure_has_no_effect<F: Framework<Mysql>>(
+    world: &World<F, Mysql>,
+) {
+    cut_everywhere(world, None, 422, 5).await;
+}
+
+async fn o9_commit_whose_answer_is_lost_is_resolved_in_the_request<F: Framework<Mysql>>(
+    world: &World<F, Mysql>,
+) {
+    let (wire, instance) = wired(world).await;
+    let request = instance.post("/effects").key("k").effect("a");
+    world
+        .control
+        .play([Scene::new([Act::Insert, Act::AfterCommit])]);
+    wire.cut(Cut::Behind);
+    let first = request.send().await;
+    assert_eq!(wire.cuts(), 1);
+    first.assert_executed(201);
+    request.send().await.assert_replays(&first);
+    assert_eq!(world.effects("acme").await, 1);
+    world.control.committed(1).await;
+}
+
+async fn o9_commit_that_did_not_arrive_is_resolved_in_the_request<F: Framework<Mysql>>(
+    world: &World<F, Mysql>,
+) {
+    let (wire, instance) = wired(world).await;
+    let request = instance.post("/effects").key("k").effect("a");
+    wire.cut(Cut::Before);
+    request.send().await.assert_problem("try-again");
+    assert_eq!(wire.cuts(), 1);
+    assert_eq!(world.effects("acme").await, 0);
+    let retry = request.send().await;
+    retry.assert_executed(201);
+    assert_eq!(
+        retry.json()["attempt"],
+        2,
+        "the failure was recorded under the key's lock"
+    );
+    request.send().await.assert_replays(&retry);
+    assert_eq!(world.effects("acme").await, 1);
+}
+
+async fn o9_commit_is_unknown_while_the_database_is_away<F: Framework<Mysql>>(
+    world: &World<F, Mysql>,
+) {
+    let (wire, instance) = wired(world).await;
+    let request = instance.post("/effects").key("k").effect("a");
+    wire.cut_and_go_down(Cut::Behind);
+    request.send().await.assert_problem("outcome-unknown");
+    wire.up();
+    let retry = request.send().await;
+    assert!(retry.is_replay(), "{}", retry.text());
+    assert_eq!(retry.status, 201);
+    assert_eq!(world.effects("acme").await, 1);
+    assert_eq!(world.control.entries(), 1);
+}
+
+async fn o9_commit_that_did_not_arrive_is_unknown_while_the_database_is_away<
+    F: Framework<Mysql>,
+>(
+    world: &World<F, Mysql>,
+) {
+    let (wire, instance) = wired(world).await;
+    let request = instance.post("/effects").key("k").effect("a");
+    wire.cut_and_go_down(Cut::Before);
+    request.send().await.assert_problem("outcome-unknown");
+    wire.up();
+    request.send().await.assert_executed(201);
+    assert_eq!(world.effects("acme").await, 1);
+    assert_eq!(world.control.entries(), 2);
+}
+
+async fn o11_database_that_is_down_is_unavailable<F: Framework<Mysql>>(world: &World<F, Mysql>) {
+    let (wire, instance) = wired(world).await;
+    let request = instance.post("/effects").key("k").effect("a");
+    wire.down();
+    let start = Instant::now();
+    request.send().await.assert_problem("unavailable");
+    assert!(start.elapsed() < Duration::from_secs(5));
+    assert_eq!(world.control.entries(), 0);
+    wire.up();
+    request.send().await.assert_executed(201);
+}
+
+async fn o14_session_that_is_killed_keeps_nothing<F: Framework<Mysql>>(world: &World<F, Mysql>) {
+    let request = world.instance().await.post("/effects").effect("a");
+    let kill = Act::swallow("KILL CONNECTION_ID()");
+    for (effects, status) in (1..).zip([201, 422, 500]) {
+        let scene = Scene::new([Act::Insert, kill.clone(), Act::swallow("DO 0")]);
+        world.control.play([scene.answer(Reply::new(status))]);
+        let request = request.clone().key(format!("key-{status}"));
+        let first = request.send().await;
+        assert!(
+            first.status >= 500 || first.status == status,
+            "{}",
+            first.text()
+        );
+        assert!(first.status != 201, "{}", first.text());
+        assert_eq!(world.effects("acme").await, effects - 1);
+        request.send().await.assert_executed(201);
+        assert_eq!(world.effects("acme").await, effects);
+    }
+}
+
+/// As if the process had died there: nothing more comes from it on this connection.
+async fn o14_own_commit_before_the_wire_breaks_is_never_run_again<F: Framework<Mysql>>(
+    world: &World<F, Mysql>,
+) {
+    for status in [201, 422, 500] {
+        let (wire, instance) = wired(world).await;
+        let tenant = format!("tenant-{status}");
+        let request = instance
+            .post("/effects")
+            .key("k")
+            .effect("a")
+            .tenant(&tenant);
+        let scene = Scene::new([Act::Insert, Act::run("COMMIT"), Act::Wait]);
+        world.control.play([scene.answer(Reply::new(status))]);
+        let entries = world.control.entries();
+        let first = request.start();
+        world.control.at_gate(entries + 1).await;
+        wire.down();
+        let other = world.instance().await;
+        let elsewhere = request.to(other.address).send().await;
+        elsewhere.assert_problem("transaction-lost");
+        elsewhere.assert_retryable(false);
+        assert!(elsewhere.expires().is_some());
+        world.control.open(1);
+        let first = first.answer().await;
+        assert!(first.status >= 500, "{} {}", first.status, first.text());
+        wire.up();
+        assert_eq!(world.control.entries(), entries + 1, "it ran again");
+        assert_eq!(world.effects(&tenant).await, 1);
+    }
+}
+
+async fn o14_own_commit_before_the_wire_breaks_is_remembered_as_long_as_a_record<
+    F: Framework<Mysql>,
+>(
+    world: &World<F, Mysql>,
+) {
+    let (wire, instance) = wired(world).await;
+    let request = instance.post("/effects").key("k").effect("a");
+    let scene = Scene::new([Act::Insert, Act::run("COMMIT"), Act::Wait]);
+    world.control.play([scene]);
+    let first = request.start();
+    world.control.at_gate(1).await;
+    wire.down();
+    world.control.open(1);
+    drop(first.answer().await);
+    wire.up();
+    let day = format!(
+        "SELECT expires_at - {} FROM idem_records",
+        <Mysql as Database>::NOW
+    );
+    let left = world.number(day).await / 1_000_000;
+    assert!((86_300..=86_400).contains(&left), "{left}");
+    request.send().await.assert_problem("transaction-lost");
+    world.expire().await;
+    request.send().await.assert_executed(201);
+    assert_eq!(world.control.entries(), 2);
+}
+
+/// The server ends what it hears nothing from; the process can't.
+async fn c2_frozen_attempt_frees_its_key<F: Framework<Mysql>>(world: &World<F, Mysql>) {
+    let (wire, frozen) = wired(world).await;
+    let other = world.instance().await;
+    let request = frozen.post("/bounded").key("k").effect("a");
+    world.control.play([Scene::new([Act::Insert, Act::Hang])]);
+    wire.hold("ROLLBACK TO SAVEPOINT");
+    let start = Instant::now();
+    let first = request.start();
+    wire.held().await;
+    let elsewhere = request.to(other.address);
+    let mut retry = elsewhere.send().await;
+    while retry.status == 409 && start.elapsed() < Duration::from_secs(8) {
+        retry = elsewhere.send().await;
+    }
+    retry.assert_executed(201);
+    let freed = start.elapsed();
+    assert!(freed < Duration::from_secs(5), "{freed:?}");
+    wire.release();
+    first.answer().await.assert_problem("try-again");
+    elsewhere.send().await.assert_replays(&retry);
+    assert_eq!(world.effects("acme").await, 1);
+}
+
+/// The claim finds nothing where it has seen an expired record: that must lock nothing around it.
+async fn c2_attempt_on_a_record_that_was_purged_blocks_no_other_key<F: Framework<Mysql>>(
+    world: &World<F, Mysql>,
+) {
+    let (wire, instance) = wired(world).await;
+    let other = world.instance().await;
+    let request = instance.post("/effects").key("k").effect("a");
+    request
+        .clone()
+        .to(other.address)
+        .send()
+        .await
+        .assert_executed(201);
+    world.expire().await;
+    wire.hold("DELETE FROM");
+    world.control.play([Scene::gated()]);
+    let held = request.start();
+    wire.held().await;
+    // As a purge does, and the server's own cleaning up behind it, which nobody can wait for.
+    world.run("TRUNCATE TABLE idem_records").await;
+    wire.release();
+    world.control.at_gate(1).await;
+    let keys = (0..16).map(|number| format!("other-{number}"));
+    let others = keys.map(|key| other.post("/hasty").key(key).effect("a").start());
+    for answer in idem_tests::answers(others.collect()).await {
+        answer.assert_executed(201);
+    }
+    world.control.open(1);
+    held.answer().await.assert_executed(201);
+    assert_eq!(world.effects("acme").await, 18);
+}
