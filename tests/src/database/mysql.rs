@@ -193,10 +193,14 @@ async fn unfinished(connection: &mut MySqlConnection) -> Vec<i64> {
         .expect("the server says what it does");
     let others = "SELECT CAST(id AS SIGNED) FROM information_schema.processlist \
          WHERE db = DATABASE() AND id <> CONNECTION_ID()";
-    let others: Vec<i64> = sqlx::query_scalar(others)
-        .fetch_all(connection)
-        .await
-        .expect("numbers");
+    // MySQL can't always show the bytes of a statement that is running.
+    let others: Vec<i64> = loop {
+        let shown = sqlx::query_scalar(others).fetch_all(&mut *connection).await;
+        match shown {
+            Err(sqlx::Error::Database(_)) => tokio::time::sleep(Duration::from_millis(20)).await,
+            shown => break shown.expect("numbers"),
+        }
+    };
     let status = String::from_utf8_lossy(&status);
     let transactions = status.split("---TRANSACTION ").skip(1);
     let sessions = transactions.filter_map(|transaction| {
