@@ -48,7 +48,7 @@ impl Blow {
     pub const ALL: [Self; 3] = [Self::Fails, Self::Panics, Self::Hangs];
 }
 
-/// A store that is harmed once where it is [told to](Self::harm).
+/// A store that is harmed once where its [`Trigger`] says.
 #[derive(Debug)]
 pub struct Harmed<S> {
     store: S,
