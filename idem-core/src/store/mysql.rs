@@ -175,10 +175,12 @@ impl Store for MySqlStore {
                     replaces: request.seen,
                 }));
             };
-            let taken =
-                number(&error).is_some_and(|number| is_conflict(number) || is_collision(number));
-            if !taken || tries.next().is_none() {
+            let taken = |number| is_conflict(number) || is_collision(number);
+            if !number(&error).is_some_and(taken) {
                 return Err(store_error(error));
+            }
+            if tries.next().is_none() {
+                return Err(StoreError::Conflict(error.into()));
             }
             let look = sql.restore_and_look(request.identity);
             if let Some(taken) = look_with(&mut lease, look, request).await? {
@@ -306,11 +308,13 @@ async fn write(
         .bind(draft.identity.as_bytes().as_slice());
     let written = match query.execute(&mut **lease).await {
         Ok(written) => written,
-        // It may have been none of the claim's transaction: a read-only one, or one with locked tables.
-        Err(error) if number(&error).is_some() && has_ended(lease).await => {
-            return Err(SettleError::Ended);
+        // It may be another transaction than the claim's: a read-only one, or one with locked tables.
+        Err(error) => {
+            return Err(match settle_error(error) {
+                SettleError::Refused(_) if has_ended(lease).await => SettleError::Ended,
+                refused => refused,
+            });
         }
-        Err(error) => return Err(settle_error(error)),
     };
     if written.rows_affected() == 0 {
         // The claim's row is gone, and its transaction with it.
