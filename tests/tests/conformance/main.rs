@@ -43,3 +43,4 @@ mod sqlite;
 mod stress;
 mod transaction;
 mod v;
+mod wire;

@@ -1,47 +1,22 @@
 //! A wire to MariaDB or MySQL that is cut or held.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use idem_core::Config;
-use idem_tests::Served as _;
-use idem_tests::{
-    Act, Cut, Database, Framework, Instance, Mysql, Reply, Scene, Settings, Wire, Wires, World,
-    conformance,
-};
+use idem_tests::{Act, Cut, Database, Framework, Mysql, Reply, Scene, World, conformance};
+
+use crate::wire::wired;
 
 conformance![
     on Mysql:
     i1_wire_cut_after_any_byte_has_one_effect,
     i1_wire_cut_anywhere_in_a_replacement_has_one_effect,
     i1_wire_cut_anywhere_in_a_failure_has_no_effect,
-    o9_commit_whose_answer_is_lost_is_resolved_in_the_request,
-    o9_commit_that_did_not_arrive_is_resolved_in_the_request,
-    o9_commit_is_unknown_while_the_database_is_away,
-    o9_commit_that_did_not_arrive_is_unknown_while_the_database_is_away,
-    o11_database_that_is_down_is_unavailable,
     o14_session_that_is_killed_keeps_nothing,
     o14_own_commit_before_the_wire_breaks_is_never_run_again,
     o14_own_commit_before_the_wire_breaks_is_remembered_as_long_as_a_record,
     c2_frozen_attempt_frees_its_key,
     c2_attempt_on_a_record_that_was_purged_blocks_no_other_key,
 ];
-
-/// An instance whose connections go through a wire that can be cut.
-async fn wired<F: Framework<Mysql>>(world: &World<F, Mysql>) -> (Wire, Arc<Instance<Mysql>>) {
-    let wire = Wire::to(world.database.address()).await;
-    let settings = Settings {
-        wires: Wires {
-            through: Some(wire.address),
-            patience: Duration::from_secs(1),
-            ..Wires::default()
-        },
-        config: Config::new(),
-        ..Settings::default()
-    };
-    let instance = world.instance_with(settings).await;
-    (wire, instance)
-}
 
 /// Cuts a step later each time, until a request comes through whole; both ways.
 async fn cut_everywhere<F: Framework<Mysql>>(
@@ -112,85 +87,6 @@ async fn i1_wire_cut_anywhere_in_a_failure_has_no_effect<F: Framework<Mysql>>(
     world: &World<F, Mysql>,
 ) {
     cut_everywhere(world, None, 422, 5).await;
-}
-
-async fn o9_commit_whose_answer_is_lost_is_resolved_in_the_request<F: Framework<Mysql>>(
-    world: &World<F, Mysql>,
-) {
-    let (wire, instance) = wired(world).await;
-    let request = instance.post("/effects").key("k").effect("a");
-    world
-        .control
-        .play([Scene::new([Act::Insert, Act::AfterCommit])]);
-    wire.cut(Cut::Behind);
-    let first = request.send().await;
-    assert_eq!(wire.cuts(), 1);
-    first.assert_executed(201);
-    request.send().await.assert_replays(&first);
-    assert_eq!(world.effects("acme").await, 1);
-    world.control.committed(1).await;
-}
-
-async fn o9_commit_that_did_not_arrive_is_resolved_in_the_request<F: Framework<Mysql>>(
-    world: &World<F, Mysql>,
-) {
-    let (wire, instance) = wired(world).await;
-    let request = instance.post("/effects").key("k").effect("a");
-    wire.cut(Cut::Before);
-    request.send().await.assert_problem("try-again");
-    assert_eq!(wire.cuts(), 1);
-    assert_eq!(world.effects("acme").await, 0);
-    let retry = request.send().await;
-    retry.assert_executed(201);
-    assert_eq!(
-        retry.json()["attempt"],
-        2,
-        "the failure was recorded under the key's lock"
-    );
-    request.send().await.assert_replays(&retry);
-    assert_eq!(world.effects("acme").await, 1);
-}
-
-async fn o9_commit_is_unknown_while_the_database_is_away<F: Framework<Mysql>>(
-    world: &World<F, Mysql>,
-) {
-    let (wire, instance) = wired(world).await;
-    let request = instance.post("/effects").key("k").effect("a");
-    wire.cut_and_go_down(Cut::Behind);
-    request.send().await.assert_problem("outcome-unknown");
-    wire.up();
-    let retry = request.send().await;
-    assert!(retry.is_replay(), "{}", retry.text());
-    assert_eq!(retry.status, 201);
-    assert_eq!(world.effects("acme").await, 1);
-    assert_eq!(world.control.entries(), 1);
-}
-
-async fn o9_commit_that_did_not_arrive_is_unknown_while_the_database_is_away<
-    F: Framework<Mysql>,
->(
-    world: &World<F, Mysql>,
-) {
-    let (wire, instance) = wired(world).await;
-    let request = instance.post("/effects").key("k").effect("a");
-    wire.cut_and_go_down(Cut::Before);
-    request.send().await.assert_problem("outcome-unknown");
-    wire.up();
-    request.send().await.assert_executed(201);
-    assert_eq!(world.effects("acme").await, 1);
-    assert_eq!(world.control.entries(), 2);
-}
-
-async fn o11_database_that_is_down_is_unavailable<F: Framework<Mysql>>(world: &World<F, Mysql>) {
-    let (wire, instance) = wired(world).await;
-    let request = instance.post("/effects").key("k").effect("a");
-    wire.down();
-    let start = Instant::now();
-    request.send().await.assert_problem("unavailable");
-    assert!(start.elapsed() < Duration::from_secs(5));
-    assert_eq!(world.control.entries(), 0);
-    wire.up();
-    request.send().await.assert_executed(201);
 }
 
 async fn o14_session_that_is_killed_keeps_nothing<F: Framework<Mysql>>(world: &World<F, Mysql>) {

@@ -3,16 +3,12 @@
 use idem_tests::{Act, Cut, Framework, RecordInCommit, Reply, Scene, World, conformance};
 
 use crate::o_misuse::is_final;
-use crate::postgres_wire::wired;
+use crate::wire::wired;
 
 conformance![
     on RecordInCommit:
     o8_commit_that_fails_keeps_no_record,
     o9_commit_whose_answer_is_lost_is_a_replay,
-    o9_commit_that_did_not_arrive_is_resolved_in_the_request,
-    o9_commit_is_unknown_while_the_database_is_away,
-    o9_commit_that_did_not_arrive_is_unknown_while_the_database_is_away,
-    o9_failure_whose_answer_is_lost_is_told_as_it_is,
     o14_own_commit_and_chain_is_final,
     r3_body_of_any_bytes_is_replayed,
 ];
@@ -51,77 +47,6 @@ async fn o9_commit_whose_answer_is_lost_is_a_replay<F: Framework<RecordInCommit>
     assert_eq!(world.effects("acme").await, 1);
     assert_eq!(world.control.entries(), 1);
     assert_eq!(world.control.commits(), 0);
-}
-
-async fn o9_commit_that_did_not_arrive_is_resolved_in_the_request<F: Framework<RecordInCommit>>(
-    world: &World<F, RecordInCommit>,
-) {
-    let (wire, instance) = wired(world).await;
-    let request = instance.post("/effects").key("k").effect("a");
-    wire.cut(Cut::Before);
-    request.send().await.assert_problem("try-again");
-    assert_eq!(wire.cuts(), 1);
-    assert_eq!(world.effects("acme").await, 0);
-    let retry = request.send().await;
-    retry.assert_executed(201);
-    assert_eq!(retry.json()["attempt"], 2);
-    request.send().await.assert_replays(&retry);
-    assert_eq!(world.effects("acme").await, 1);
-}
-
-async fn o9_commit_is_unknown_while_the_database_is_away<F: Framework<RecordInCommit>>(
-    world: &World<F, RecordInCommit>,
-) {
-    let (wire, instance) = wired(world).await;
-    let request = instance.post("/effects").key("k").effect("a");
-    wire.cut_and_go_down(Cut::Behind);
-    request.send().await.assert_problem("outcome-unknown");
-    wire.up();
-    let retry = request.send().await;
-    assert!(retry.is_replay(), "{}", retry.text());
-    assert_eq!(retry.status, 201);
-    assert_eq!(world.effects("acme").await, 1);
-    assert_eq!(world.control.entries(), 1);
-}
-
-async fn o9_commit_that_did_not_arrive_is_unknown_while_the_database_is_away<
-    F: Framework<RecordInCommit>,
->(
-    world: &World<F, RecordInCommit>,
-) {
-    let (wire, instance) = wired(world).await;
-    let request = instance.post("/effects").key("k").effect("a");
-    wire.cut_and_go_down(Cut::Before);
-    request.send().await.assert_problem("outcome-unknown");
-    wire.up();
-    request.send().await.assert_executed(201);
-    assert_eq!(world.effects("acme").await, 1);
-    assert_eq!(world.control.entries(), 2);
-}
-
-async fn o9_failure_whose_answer_is_lost_is_told_as_it_is<F: Framework<RecordInCommit>>(
-    world: &World<F, RecordInCommit>,
-) {
-    let (wire, instance) = wired(world).await;
-    let request = instance.post("/effects").effect("a");
-    for status in [422, 500] {
-        world
-            .control
-            .play([Scene::effect().answer(Reply::new(status))]);
-        wire.cut(Cut::Behind);
-        let request = request.clone().key(format!("key-{status}"));
-        let first = request.send().await;
-        assert_eq!(first.status, status, "{}", first.text());
-        if status == 422 {
-            request.send().await.assert_replays(&first);
-        } else {
-            let retry = request.send().await;
-            retry.assert_executed(201);
-            assert_eq!(retry.json()["attempt"], 2);
-        }
-    }
-    assert_eq!(wire.cuts(), 2);
-    assert_eq!(world.effects("acme").await, 1);
 }
 
 async fn o14_own_commit_and_chain_is_final<F: Framework<RecordInCommit>>(

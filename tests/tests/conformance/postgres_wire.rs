@@ -1,22 +1,14 @@
 //! What needs PostgreSQL's own means: a wire to the server that can be cut, and sessions that die.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use idem_core::{Config, ReplayCache};
-use idem_tests::Served as _;
-use idem_tests::{
-    Act, Cut, Framework, Instance, Postgres, Reply, Scene, Settings, Wire, Wires, World,
-    conformance,
-};
+use idem_tests::{Act, Cut, Framework, Postgres, Reply, Scene, World, conformance};
+
+use crate::wire::{wired, wired_with};
 
 conformance![
     on Postgres:
-    o9_commit_whose_answer_is_lost_is_resolved_in_the_request,
-    o9_commit_that_did_not_arrive_is_resolved_in_the_request,
-    o9_commit_is_unknown_while_the_database_is_away,
-    o9_commit_that_did_not_arrive_is_unknown_while_the_database_is_away,
-    o11_database_that_is_down_is_unavailable,
     o14_session_that_is_terminated_keeps_nothing,
     o13_statement_past_the_deadline_is_undone_and_retriable,
     c2_wait_is_not_cut_by_a_shorter_deadline,
@@ -25,113 +17,6 @@ conformance![
     waiter_that_becomes_the_attempt_raises_no_error,
     retry_that_says_so_raises_no_error,
 ];
-
-/// An instance whose connections go through a wire that can be cut.
-pub(crate) async fn wired<F: Framework<Postgres<FUSED>>, const FUSED: bool>(
-    world: &World<F, Postgres<FUSED>>,
-) -> (Wire, Arc<Instance<Postgres<FUSED>>>) {
-    wired_with(world, Config::new()).await
-}
-
-async fn wired_with<F: Framework<Postgres<FUSED>>, const FUSED: bool>(
-    world: &World<F, Postgres<FUSED>>,
-    config: Config,
-) -> (Wire, Arc<Instance<Postgres<FUSED>>>) {
-    let wire = Wire::to(world.database.address()).await;
-    let settings = Settings {
-        wires: Wires {
-            through: Some(wire.address),
-            patience: Duration::from_secs(1),
-            ..Wires::default()
-        },
-        config,
-        ..Settings::default()
-    };
-    let instance = world.instance_with(settings).await;
-    (wire, instance)
-}
-
-async fn o9_commit_whose_answer_is_lost_is_resolved_in_the_request<F: Framework<Postgres>>(
-    world: &World<F, Postgres>,
-) {
-    let (wire, instance) = wired(world).await;
-    let request = instance.post("/effects").key("k").effect("a");
-    world
-        .control
-        .play([Scene::new([Act::Insert, Act::AfterCommit])]);
-    wire.cut(Cut::Behind);
-    let first = request.send().await;
-    assert_eq!(wire.cuts(), 1);
-    first.assert_executed(201);
-    assert!(first.expires().is_some());
-    request.send().await.assert_replays(&first);
-    assert_eq!(world.effects("acme").await, 1);
-    world.control.committed(1).await;
-}
-
-async fn o9_commit_that_did_not_arrive_is_resolved_in_the_request<F: Framework<Postgres>>(
-    world: &World<F, Postgres>,
-) {
-    let (wire, instance) = wired(world).await;
-    let request = instance.post("/effects").key("k").effect("a");
-    world
-        .control
-        .play([Scene::new([Act::Insert, Act::AfterCommit])]);
-    wire.cut(Cut::Before);
-    request.send().await.assert_problem("try-again");
-    assert_eq!(wire.cuts(), 1);
-    assert_eq!(world.effects("acme").await, 0);
-    assert_eq!(world.control.commits(), 0);
-    let retry = request.send().await;
-    retry.assert_executed(201);
-    request.send().await.assert_replays(&retry);
-    assert_eq!(world.effects("acme").await, 1);
-}
-
-async fn o9_commit_is_unknown_while_the_database_is_away<F: Framework<Postgres>>(
-    world: &World<F, Postgres>,
-) {
-    let (wire, instance) = wired(world).await;
-    let request = instance.post("/effects").key("k").effect("a");
-    wire.cut_and_go_down(Cut::Behind);
-    request.send().await.assert_problem("outcome-unknown");
-    assert_eq!(wire.cuts(), 1);
-    wire.up();
-    let retry = request.send().await;
-    assert!(retry.is_replay(), "{}", retry.text());
-    assert_eq!(retry.status, 201);
-    assert_eq!(world.effects("acme").await, 1);
-    assert_eq!(world.control.entries(), 1);
-}
-
-async fn o9_commit_that_did_not_arrive_is_unknown_while_the_database_is_away<
-    F: Framework<Postgres>,
->(
-    world: &World<F, Postgres>,
-) {
-    let (wire, instance) = wired(world).await;
-    let request = instance.post("/effects").key("k").effect("a");
-    wire.cut_and_go_down(Cut::Before);
-    request.send().await.assert_problem("outcome-unknown");
-    wire.up();
-    request.send().await.assert_executed(201);
-    assert_eq!(world.effects("acme").await, 1);
-    assert_eq!(world.control.entries(), 2);
-}
-
-async fn o11_database_that_is_down_is_unavailable<F: Framework<Postgres>>(
-    world: &World<F, Postgres>,
-) {
-    let (wire, instance) = wired(world).await;
-    let request = instance.post("/effects").key("k").effect("a");
-    wire.down();
-    let start = Instant::now();
-    request.send().await.assert_problem("unavailable");
-    assert!(start.elapsed() < Duration::from_secs(5));
-    assert_eq!(world.control.entries(), 0);
-    wire.up();
-    request.send().await.assert_executed(201);
-}
 
 async fn o14_session_that_is_terminated_keeps_nothing<F: Framework<Postgres>>(
     world: &World<F, Postgres>,
