@@ -73,6 +73,15 @@ impl Server {
         }
     }
 
+    /// One of every kind.
+    ///
+    /// # Errors
+    ///
+    /// As [`Server::start`].
+    pub fn find_or_start_all() -> Result<Vec<Self>> {
+        KINDS.iter().copied().map(Self::find_or_start).collect()
+    }
+
     /// Starts a server of its own with empty data: from programs on this machine, else from the
     /// distribution's package, else from a container image. It is ready when this returns.
     ///
@@ -95,6 +104,11 @@ impl Server {
     /// The kind of the server.
     pub fn kind(&self) -> &'static dyn Kind {
         self.kind
+    }
+
+    /// The environment variable in which tests look for the server, and its value.
+    pub fn variable(&self) -> (&'static str, &str) {
+        (self.kind.variable(), &self.url)
     }
 
     /// Where clients connect; a restart does not change it.

@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use super::cargo;
 use xtask::process;
-use xtask::server::{Kind, MARIADB, POSTGRES, Server};
+use xtask::server::Server;
 
 /// Builds the benchmark, and runs it with a server of each kind; it writes its report itself.
 pub(crate) fn run(arguments: &[OsString]) -> Result<ExitCode> {
@@ -17,18 +17,12 @@ pub(crate) fn run(arguments: &[OsString]) -> Result<ExitCode> {
     if !status.success() {
         return Ok(cargo::exit_code(status));
     }
-    let kinds: [&dyn Kind; 2] = [&POSTGRES, &MARIADB];
-    let servers: Result<Vec<Server>> = kinds.into_iter().map(Server::find_or_start).collect();
-    let servers = servers?;
+    let servers = Server::find_or_start_all()?;
     let mut command = cargo::command();
     command
         .args(["run", "--quiet", "--release", "--package", "idem-benches"])
         .arg("--")
         .args(arguments)
-        .envs(
-            servers
-                .iter()
-                .map(|server| (server.kind().variable(), server.url())),
-        );
+        .envs(servers.iter().map(Server::variable));
     Ok(cargo::exit_code(process::run(&mut command)?))
 }

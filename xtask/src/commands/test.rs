@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use super::cargo;
 use xtask::process;
-use xtask::server::{Cluster, KINDS, Server};
+use xtask::server::{Cluster, Server};
 
 pub(crate) fn run(galera: bool, arguments: &[OsString]) -> Result<ExitCode> {
     let run = if galera { galera_status } else { status };
@@ -16,22 +16,14 @@ pub(crate) fn run(galera: bool, arguments: &[OsString]) -> Result<ExitCode> {
 
 /// Provides every kind of server, and runs the tests with all of them.
 pub(crate) fn status(arguments: &[OsString]) -> Result<ExitStatus> {
-    let servers: Result<Vec<Server>> = KINDS
-        .iter()
-        .map(|kind| Server::find_or_start(*kind))
-        .collect();
-    let mut servers = servers?;
+    let mut servers = Server::find_or_start_all()?;
     let mut command = cargo::command();
     command
         .arg("test")
         .args(selection(arguments))
         .arg("--all-features")
         .args(arguments);
-    command.envs(
-        servers
-            .iter()
-            .map(|server| (server.kind().variable(), server.url())),
-    );
+    command.envs(servers.iter().map(Server::variable));
     let status = process::run(&mut command)?;
     servers.iter_mut().for_each(report_if_ended);
     Ok(status)
