@@ -4,7 +4,8 @@ use std::convert::identity;
 use std::fmt::Debug;
 use std::future::Future;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use idem_core::{PostgresStore, Store, StoreError};
 use sqlx::Pool;
@@ -111,6 +112,15 @@ pub trait Served: Database {
 
     /// Has the server end all sessions of this database that are inside a transaction.
     fn terminate(connection: &mut Self::Connection) -> impl Future<Output = ()> + Send;
+}
+
+/// A name that no other database of a server has.
+fn fresh_name() -> String {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let now = now.map_or(0, |now| now.as_micros());
+    let next = NEXT.fetch_add(1, Ordering::Relaxed);
+    format!("idem_test_{}_{now}_{next}", std::process::id())
 }
 
 /// What an instance chooses where its database leaves it a choice.

@@ -1,13 +1,13 @@
 use std::str::FromStr as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use futures_util::{FutureExt as _, TryFutureExt as _};
 use idem_core::{MySqlStore, StoreError};
 use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions};
 use sqlx::{ConnectOptions as _, Connection as _, MySqlConnection, MySqlPool, Row as _};
 
-use super::{Choices, Database, Served, Wires};
+use super::{Choices, Database, Served, Wires, fresh_name};
 use crate::domain::Domain as _;
 use crate::scene::Act;
 
@@ -45,18 +45,11 @@ impl<const CLUSTER: bool> Mysql<CLUSTER> {
 
 impl<const CLUSTER: bool> Served for Mysql<CLUSTER> {
     async fn on(urls: &str) -> Self {
-        static NEXT: AtomicUsize = AtomicUsize::new(0);
         let server = |url| MySqlConnectOptions::from_str(url).expect("a URL of MariaDB or MySQL");
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let this = Self {
             servers: urls.split_whitespace().map(server).collect(),
             pools: AtomicUsize::new(0),
-            name: format!(
-                "idem_test_{}_{}_{}",
-                std::process::id(),
-                now.map_or(0, |now| now.as_micros()),
-                NEXT.fetch_add(1, Ordering::Relaxed)
-            ),
+            name: fresh_name(),
         };
         let (name, tables) = (&this.name, Self::SCHEMA);
         this.administrate(&format!("CREATE DATABASE {name}; USE {name}; {tables}"))

@@ -1,12 +1,10 @@
 use std::str::FromStr as _;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use idem_core::{PostgresStore, StoreError};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection, PgPool};
 
-use super::{Choices, Database, Served, Wires};
+use super::{Choices, Database, Served, Wires, fresh_name};
 use crate::domain::Domain as _;
 
 /// The server on which every test creates a database of its own.
@@ -39,16 +37,9 @@ impl<const RECORD_IN_COMMIT: bool> Postgres<RECORD_IN_COMMIT> {
 
 impl<const RECORD_IN_COMMIT: bool> Served for Postgres<RECORD_IN_COMMIT> {
     async fn on(url: &str) -> Self {
-        static NEXT: AtomicUsize = AtomicUsize::new(0);
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let this = Self {
             server: PgConnectOptions::from_str(url).expect("a URL of PostgreSQL"),
-            name: format!(
-                "idem_test_{}_{}_{}",
-                std::process::id(),
-                now.map_or(0, |now| now.as_micros()),
-                NEXT.fetch_add(1, Ordering::Relaxed)
-            ),
+            name: fresh_name(),
         };
         this.administrate(&format!("CREATE DATABASE {}", this.name))
             .await;

@@ -148,14 +148,14 @@ async fn o14_own_commit_before_a_panic_is_never_run_again<F: Framework<D>, D: Da
     world: &World<F, D>,
 ) {
     let scene = Scene::new([Act::Insert, Act::run("COMMIT"), Act::Panic]);
-    is_never_run_again(world, "/effects", scene).await;
+    is_never_run_again(world, "/effects", scene, 1).await;
 }
 
 async fn o14_own_commit_before_the_deadline_is_never_run_again<F: Framework<D>, D: Database>(
     world: &World<F, D>,
 ) {
     let scene = Scene::new([Act::Insert, Act::run("COMMIT"), Act::Hang]);
-    is_never_run_again(world, "/bounded", scene).await;
+    is_never_run_again(world, "/bounded", scene, 1).await;
 }
 
 async fn o14_own_commit_before_a_broken_body_is_never_run_again<F: Framework<D>, D: Database>(
@@ -163,7 +163,7 @@ async fn o14_own_commit_before_a_broken_body_is_never_run_again<F: Framework<D>,
 ) {
     let reply = Reply::bytes(200, "").body(Body::Broken);
     let scene = Scene::new([Act::Insert, Act::run("COMMIT")]).answer(reply);
-    is_never_run_again(world, "/effects", scene).await;
+    is_never_run_again(world, "/effects", scene, 1).await;
 }
 
 async fn o14_own_commit_before_too_large_a_response_is_never_run_again<
@@ -174,14 +174,14 @@ async fn o14_own_commit_before_too_large_a_response_is_never_run_again<
 ) {
     let reply = Reply::bytes(200, vec![b'x'; Config::new().response_limit() + 1]);
     let scene = Scene::new([Act::Insert, Act::run("COMMIT")]).answer(reply);
-    is_never_run_again(world, "/effects", scene).await;
+    is_never_run_again(world, "/effects", scene, 1).await;
 }
 
 async fn o14_failed_nested_begin_is_never_run_again<F: Framework<D>, D: Database>(
     world: &World<F, D>,
 ) {
     let scene = Scene::new([Act::FailedBegin, Act::Insert]);
-    never_runs_again(world, "/effects", scene, i64::from(D::AUTOCOMMITS)).await;
+    is_never_run_again(world, "/effects", scene, i64::from(D::AUTOCOMMITS)).await;
 }
 
 async fn o14_failed_nested_begin_behind_a_swallowed_error_is_never_run_again<
@@ -192,7 +192,7 @@ async fn o14_failed_nested_begin_behind_a_swallowed_error_is_never_run_again<
 ) {
     let scene = Scene::new([Act::swallow(WRONG), Act::Begin, Act::Insert]);
     if D::ERRORS_ABORT {
-        is_never_run_again(world, "/effects", scene).await;
+        is_never_run_again(world, "/effects", scene, 1).await;
     } else {
         world.control.play([scene]);
         let request = world.instance().await.post("/effects").key("k").effect("a");
@@ -203,14 +203,6 @@ async fn o14_failed_nested_begin_behind_a_swallowed_error_is_never_run_again<
 
 /// The effect may stand, so the first answer is a failure and the last one.
 async fn is_never_run_again<F: Framework<D>, D: Database>(
-    world: &World<F, D>,
-    path: &str,
-    scene: Scene,
-) {
-    never_runs_again(world, path, scene, 1).await;
-}
-
-async fn never_runs_again<F: Framework<D>, D: Database>(
     world: &World<F, D>,
     path: &str,
     scene: Scene,
