@@ -22,6 +22,8 @@ mod o_commit;
 mod o_deferred;
 mod o_faults;
 mod o_misuse;
+mod o_misuse_aborted;
+mod o_misuse_chained;
 mod o_misuse_endings;
 mod o_outcomes;
 mod p;

@@ -9,18 +9,14 @@ conformance![
     o14_write_behind_the_own_rollback_is_found_out_at_every_end,
     o14_second_transaction_behind_a_commit_keeps_nothing_at_every_end,
     o14_second_transaction_behind_a_rollback_keeps_nothing_at_every_end,
-    o14_transaction_chained_to_a_commit_keeps_nothing_at_every_end,
-    o14_transaction_chained_to_a_rollback_keeps_nothing_at_every_end,
     o14_failed_nested_begin_is_found_out_at_every_end,
-    o14_nested_begin_behind_a_swallowed_error_is_found_out_at_every_end,
     o14_cancelled_nested_begin_is_found_out_at_every_end,
-    o14_swallowed_error_keeps_nothing_at_any_end,
     k6_own_commit_is_found_out_without_a_key,
 ];
 
 /// How a handler ends behind its misuse, and what the first answer would be without it.
 #[derive(Debug, Clone, Copy)]
-enum End {
+pub(crate) enum End {
     Answers(u16),
     Panics,
     PassesItsDeadline,
@@ -46,7 +42,7 @@ impl End {
 }
 
 /// Plays the misuse with every end, each with a tenant of its own.
-async fn at_every_end<F: Framework<D>, D: Database>(
+pub(crate) async fn at_every_end<F: Framework<D>, D: Database>(
     world: &World<F, D>,
     acts: &[Act],
     check: impl AsyncFn(&Instance<D>, End, &str),
@@ -134,49 +130,11 @@ async fn o14_second_transaction_behind_a_rollback_keeps_nothing_at_every_end<
     is_final(world, &[Act::Insert, rollback, begin, Act::Insert], 0).await;
 }
 
-async fn o14_transaction_chained_to_a_commit_keeps_nothing_at_every_end<
-    F: Framework<D>,
-    D: Database,
->(
-    world: &World<F, D>,
-) {
-    if D::ERRORS_ABORT {
-        let commit = Act::run("COMMIT AND CHAIN");
-        is_final(world, &[Act::Insert, commit, Act::Insert], 1).await;
-    }
-}
-
-async fn o14_transaction_chained_to_a_rollback_keeps_nothing_at_every_end<
-    F: Framework<D>,
-    D: Database,
->(
-    world: &World<F, D>,
-) {
-    if D::ERRORS_ABORT {
-        let rollback = Act::run("ROLLBACK AND CHAIN");
-        is_final(world, &[Act::Insert, rollback, Act::Insert], 0).await;
-    }
-}
-
 async fn o14_failed_nested_begin_is_found_out_at_every_end<F: Framework<D>, D: Database>(
     world: &World<F, D>,
 ) {
     let acts = [Act::Insert, Act::FailedBegin, Act::Insert];
     is_final(world, &acts, i64::from(D::AUTOCOMMITS)).await;
-}
-
-const WRONG: &str = "INSERT INTO no_such_table VALUES (1)";
-
-async fn o14_nested_begin_behind_a_swallowed_error_is_found_out_at_every_end<
-    F: Framework<D>,
-    D: Database,
->(
-    world: &World<F, D>,
-) {
-    if D::ERRORS_ABORT {
-        let acts = [Act::Insert, Act::swallow(WRONG), Act::Begin, Act::Insert];
-        is_final(world, &acts, 1).await;
-    }
 }
 
 /// Where the database has already begun when the handler gives up, nothing is lost.
@@ -213,39 +171,6 @@ async fn o14_cancelled_nested_begin_is_found_out_at_every_end<F: Framework<D>, D
         }
     };
     at_every_end(world, &acts, check).await;
-}
-
-async fn o14_swallowed_error_keeps_nothing_at_any_end<F: Framework<D>, D: Database>(
-    world: &World<F, D>,
-) {
-    if !D::ERRORS_ABORT {
-        return;
-    }
-    let check = async |instance: &Instance<D>, end, tenant: &str| {
-        let request = instance
-            .post("/bounded")
-            .key("k")
-            .effect("a")
-            .tenant(tenant);
-        let first = request.send().await;
-        assert_eq!(world.effects(tenant).await, 0);
-        let retry = request.send().await;
-        match end {
-            End::Answers(422) => {
-                first.assert_executed(422);
-                retry.assert_replays(&first);
-                return;
-            }
-            End::Answers(500) => first.assert_executed(500),
-            End::Answers(_) => first.assert_problem("transaction-lost"),
-            End::Panics => first.assert_problem("handler-panicked"),
-            End::PassesItsDeadline => first.assert_problem("try-again"),
-        }
-        retry.assert_executed(201);
-        assert_eq!(retry.json()["attempt"], 2);
-        assert_eq!(world.effects(tenant).await, 1);
-    };
-    at_every_end(world, &[Act::Insert, Act::swallow(WRONG)], check).await;
 }
 
 async fn k6_own_commit_is_found_out_without_a_key<F: Framework<D>, D: Database>(
