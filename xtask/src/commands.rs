@@ -3,6 +3,7 @@
 mod bench;
 mod cargo;
 mod ci;
+mod faults;
 mod serve;
 mod test;
 
@@ -60,6 +61,12 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
+    /// Seeds bugs into a scratch copy of the tree, and runs the test that has to find each.
+    Faults {
+        /// The names of bugs in `tests/faults/seeded`; all of them if there is none.
+        #[arg(long = "seeded", required = true, num_args = 0..)]
+        seeded: Vec<String>,
+    },
     /// Starts a throw-away server, prints its URL, and keeps it until Ctrl-C.
     Serve {
         /// Which server; `galera` is a cluster, whose URLs come on one line.
@@ -74,6 +81,7 @@ fn run(task: &Task) -> Result<ExitCode> {
         Task::Test { galera, arguments } => test::run(*galera, arguments),
         Task::Ci => ci::run(),
         Task::Bench { arguments } => bench::run(arguments),
+        Task::Faults { seeded } => faults::seeded(seeded),
         Task::Serve { choice } => serve::run(*choice),
     }
 }
@@ -114,7 +122,9 @@ mod tests {
         let line = ["xtask", "test"].iter().chain(line).map(OsString::from);
         match Cli::parse_from(keep_first_double_dash(line)).task {
             Task::Test { galera, arguments } => (galera, arguments),
-            Task::Ci | Task::Bench { .. } | Task::Serve { .. } => panic!("another task"),
+            Task::Ci | Task::Bench { .. } | Task::Faults { .. } | Task::Serve { .. } => {
+                panic!("another task")
+            }
         }
     }
 

@@ -10,7 +10,7 @@ use idem_tests::{
 };
 use tokio::time::sleep;
 
-use crate::checker::{Evidence, Told, check};
+use crate::checker::{Evidence, Ledger, Told, check};
 use crate::kind::Kind;
 use crate::proxy::{Fault, Proxy, Traffic};
 use crate::report::Report;
@@ -18,6 +18,12 @@ use crate::report::Report;
 /// An endpoint whose attempts may take a second, and the tenant of all requests.
 const PATH: &str = "/bounded";
 const TENANT: &str = "acme";
+
+/// Where the test service's handlers write.
+pub const EFFECTS: Ledger = Ledger {
+    table: "effects",
+    label: "label",
+};
 
 /// Longer than any retry may need.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -147,7 +153,9 @@ impl<F: Framework<D>, D: Served> Lane<F, D> {
         let key = IdempotencyKey::parse(label.as_bytes()).expect("a key");
         let operation = Operation::of_route("POST", PATH);
         let identity = Identity::new(Some(TENANT), &operation, &key);
-        let evidence = Evidence::read(&self.world, &identity, told, label).await;
+        let mut connection = self.world.observe().await;
+        let read = Evidence::read::<D>(&mut connection, EFFECTS, &identity, told, label);
+        let evidence = read.await;
         let violations = check(&evidence).into_iter();
         let violations = violations
             .map(|violation| (violation, format!("{kind:?} with {fault:?}: {evidence:?}")));

@@ -7,7 +7,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use idem_core::Engine;
-use idem_faults::{Blow, Caller, Evidence, Harmed, Kind, Point, Report, Told, check};
+use idem_faults::{Blow, Caller, EFFECTS, Evidence, Harmed, Kind, Point, Report, Told, check};
 use idem_tests::{
     Answer, Axum, Choices, Database, Framework, Mysql, Postgres, RecordInCommit, Sqlite, Threads,
     Wires, World,
@@ -134,7 +134,9 @@ impl Look for Report {
         label: String,
     ) {
         let identity = Caller::<D::Store>::identity(&label);
-        let evidence = Evidence::read(world, &identity, told, label).await;
+        let mut connection = world.observe().await;
+        let read = Evidence::read::<D>(&mut connection, EFFECTS, &identity, told, label);
+        let evidence = read.await;
         let violations = check(&evidence).into_iter();
         let violations = violations.map(|violation| (violation, format!("{evidence:?}")));
         self.violations.extend(violations);
