@@ -45,6 +45,9 @@ pub trait Database: Sized + Send + Sync + 'static {
     /// The table of the records.
     const RECORDS: &'static str;
 
+    /// A query for the state of every record, under its identity in hexadecimal digits.
+    const STATES: &'static str;
+
     /// The time in microseconds since 1970, as the columns `settled_at` and `expires_at` have it.
     const NOW: &'static str;
 

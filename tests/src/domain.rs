@@ -1,12 +1,13 @@
 //! The domain of the test service: effects. Without HTTP and without idempotency.
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use idem_core::{Attempt, Engine, Open, Transaction};
-use sqlx::{AssertSqlSafe, Pool};
+use sqlx::{AssertSqlSafe, Pool, Row as _};
 
 use crate::control::{Control, Visit};
 use crate::scene::{Act, Body, Reply};
@@ -30,6 +31,12 @@ pub trait Domain:
 
     /// The one text that a query results in.
     fn text(&mut self, sql: &str) -> impl Future<Output = sqlx::Result<String>> + Send;
+
+    /// The rows of a query for a text and an integer.
+    fn numbers(
+        &mut self,
+        sql: &str,
+    ) -> impl Future<Output = sqlx::Result<HashMap<String, i64>>> + Send;
 }
 
 macro_rules! domain {
@@ -47,11 +54,21 @@ macro_rules! domain {
             }
 
             async fn number(&mut self, sql: &str) -> sqlx::Result<i64> {
-                sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(self).await
+                let row = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_one(self).await?;
+                row.try_get(0)
             }
 
             async fn text(&mut self, sql: &str) -> sqlx::Result<String> {
-                sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(self).await
+                let row = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_one(self).await?;
+                row.try_get(0)
+            }
+
+            async fn numbers(&mut self, sql: &str) -> sqlx::Result<HashMap<String, i64>> {
+                let rows = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(self).await?;
+                let rows = rows
+                    .iter()
+                    .map(|row| Ok((row.try_get(0)?, row.try_get(1)?)));
+                rows.collect()
             }
         }
     };

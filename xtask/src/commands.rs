@@ -61,11 +61,16 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
-    /// Seeds bugs into a scratch copy of the tree, and runs the test that has to find each.
+    /// Does random faults to requests, applications and servers, and checks that nothing is lost.
     Faults {
-        /// The names of bugs in `tests/faults/seeded`; all of them if there is none.
-        #[arg(long = "seeded", required = true, num_args = 0..)]
-        seeded: Vec<String>,
+        /// Seeds bugs into a scratch copy of the tree instead, and runs the test that has to find
+        /// each; without names all that are in `tests/faults/seeded`.
+        #[arg(long, num_args = 0.., value_name = "NAME")]
+        seeded: Option<Vec<String>>,
+        /// Arguments for the faults: `--minutes`, `--seed`, `--round`, and `--only` with a part of a
+        /// round's name.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
     },
     /// Starts a throw-away server, prints its URL, and keeps it until Ctrl-C.
     Serve {
@@ -81,7 +86,10 @@ fn run(task: &Task) -> Result<ExitCode> {
         Task::Test { galera, arguments } => test::run(*galera, arguments),
         Task::Ci => ci::run(),
         Task::Bench { arguments } => bench::run(arguments),
-        Task::Faults { seeded } => faults::seeded(seeded),
+        Task::Faults { seeded, arguments } => match seeded {
+            Some(names) => faults::seeded(names),
+            None => faults::storm(arguments),
+        },
         Task::Serve { choice } => serve::run(*choice),
     }
 }

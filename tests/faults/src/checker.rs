@@ -1,6 +1,6 @@
 //! What must hold, decided from what clients were told and from what is in the database alone.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::fmt::{self, Display};
 
 use idem_core::{Identity, State};
@@ -13,6 +13,18 @@ pub enum Told {
     Answer(Answer),
     /// Nothing came back, or not all of it.
     Nothing,
+}
+
+impl From<Answer> for Told {
+    fn from(answer: Answer) -> Self {
+        Self::Answer(answer)
+    }
+}
+
+impl From<Option<Answer>> for Told {
+    fn from(answer: Option<Answer>) -> Self {
+        answer.map_or(Self::Nothing, Self::Answer)
+    }
 }
 
 /// All that can be seen of one identity, once everything is quiet.
@@ -28,7 +40,7 @@ pub struct Evidence {
     pub label: String,
 }
 
-/// Where the effect of an identity is found.
+/// Where the effects of a service are found.
 #[derive(Debug, Clone, Copy)]
 pub struct Ledger {
     /// The table of the effects.
@@ -37,43 +49,47 @@ pub struct Ledger {
     pub label: &'static str,
 }
 
-impl Evidence {
-    /// What is in the database, read behind idem's back, with what clients were told.
-    pub async fn read<D: Database>(
-        connection: &mut D::Connection,
-        ledger: Ledger,
-        identity: &Identity,
-        told: Vec<Told>,
-        label: String,
-    ) -> Self {
-        let identity = D::bytes(&format!("{identity:?}"));
-        let count = |state: i16| {
-            let records = D::RECORDS;
-            format!(
-                "(SELECT count(*) FROM {records} WHERE identity = {identity} AND state = {state})"
-            )
-        };
-        let [one, two, three, four] = [1, 2, 3, 4].map(count);
-        let state = format!("SELECT {one} + 2 * {two} + 3 * {three} + 4 * {four}");
-        let record = match connection.number(&state).await.expect("a number") {
-            0 => None,
-            1 => Some(State::Succeeded),
-            2 => Some(State::FailedFinal),
-            3 => Some(State::FailedRetriable),
-            _ => Some(State::Ended),
-        };
-        let Ledger {
-            table,
-            label: column,
-        } = ledger;
-        let effects = format!("SELECT count(*) FROM {table} WHERE {column} = '{label}'");
-        let effects = connection.number(&effects).await.expect("a number");
+/// All effects and records of a database, read behind idem's back once everything is quiet.
+#[derive(Debug)]
+pub struct Facts {
+    effects: HashMap<String, i64>,
+    states: HashMap<String, i64>,
+}
+
+impl Facts {
+    /// Reads them.
+    pub async fn read<D: Database>(connection: &mut D::Connection, ledger: Ledger) -> Self {
+        let Ledger { table, label } = ledger;
+        let effects = format!("SELECT {label}, count(*) FROM {table} GROUP BY {label}");
         Self {
+            effects: connection.numbers(&effects).await.expect("a ledger"),
+            states: connection.numbers(D::STATES).await.expect("records"),
+        }
+    }
+
+    /// What there is of one identity, with what its clients were told.
+    pub fn evidence(&self, identity: &Identity, label: String, told: Vec<Told>) -> Evidence {
+        let effects = self.effects.get(&label).copied().unwrap_or_default();
+        let state = self.states.get(&format!("{identity:?}"));
+        Evidence {
             told,
             effects: effects.try_into().expect("not negative"),
-            record,
+            record: state.map(|state| match state {
+                1 => State::Succeeded,
+                2 => State::FailedFinal,
+                3 => State::FailedRetriable,
+                _ => State::Ended,
+            }),
             label,
         }
+    }
+}
+
+impl Evidence {
+    /// Whether a client was told of a success.
+    pub fn is_acknowledged(&self) -> bool {
+        let succeeded = |told: &Told| matches!(told, Told::Answer(answer) if answer.status == 201);
+        self.told.iter().any(succeeded)
     }
 }
 
@@ -86,7 +102,7 @@ pub enum Violation {
     HalfDone,
     /// I3: a client was told of a success that is not there.
     Lost,
-    /// I4: two answers that succeeded differ.
+    /// I4: two answers that are there to stay differ.
     Differs,
     /// I7: an answer that is not this identity's.
     Foreign,
@@ -108,7 +124,7 @@ impl Display for Violation {
 }
 
 /// What is wrong with an identity. The handlers succeed with 201 and a body that has the label as a
-/// string.
+/// string, and fail for good with 422.
 pub fn check(evidence: &Evidence) -> Vec<Violation> {
     let Evidence {
         told,
@@ -121,11 +137,10 @@ pub fn check(evidence: &Evidence) -> Vec<Violation> {
         Told::Nothing => None,
     });
     let answers: Vec<&Answer> = answers.collect();
-    let successes: Vec<&Answer> = answers
-        .iter()
-        .copied()
-        .filter(|answer| answer.status == 201)
-        .collect();
+    let lasting = answers.iter().filter(|answer| is_lasting(answer));
+    let lasting: Vec<_> = lasting.collect();
+    let successes = lasting.iter().filter(|answer| answer.status == 201);
+    let successes: Vec<_> = successes.collect();
     let succeeded = *record == Some(State::Succeeded);
     let wrong = [
         (Violation::SecondEffect, *effects > 1),
@@ -136,9 +151,9 @@ pub fn check(evidence: &Evidence) -> Vec<Violation> {
         ),
         (
             Violation::Differs,
-            successes
-                .iter()
-                .any(|answer| answer.body != successes[0].body),
+            lasting.iter().any(|answer| {
+                (answer.status, &answer.body) != (lasting[0].status, &lasting[0].body)
+            }),
         ),
         (
             Violation::Foreign,
@@ -157,20 +172,16 @@ pub fn check(evidence: &Evidence) -> Vec<Violation> {
     wrong.map(|(violation, _)| violation).collect()
 }
 
+/// Whether an answer is recorded, and every later one is its replay.
+pub fn is_lasting(answer: &Answer) -> bool {
+    matches!(answer.status, 201 | 422)
+}
+
 /// Whether an answer says that its request did nothing. One that says it doesn't know, does not.
 fn denies(answer: &Answer) -> bool {
     let kind = || answer.json()["type"].as_str().unwrap_or("").to_owned();
     matches!(answer.status, 400..=499)
         || answer.status == 503 && !kind().ends_with("outcome-unknown")
-}
-
-/// How often each violation was found.
-pub fn tally(found: impl IntoIterator<Item = Violation>) -> BTreeMap<Violation, usize> {
-    let mut tally = BTreeMap::new();
-    for violation in found {
-        *tally.entry(violation).or_default() += 1;
-    }
-    tally
 }
 
 #[cfg(test)]

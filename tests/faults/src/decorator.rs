@@ -1,6 +1,7 @@
 //! A store around a store, which does harm between the engine's steps.
 
 use std::fmt::Debug;
+use std::panic::resume_unwind;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use idem_core::store::{ClaimRequest, Claimed, Opening, SettleError, Settlement};
@@ -89,7 +90,7 @@ impl<S> Harmed<S> {
         match due {
             None => Ok(()),
             Some((_, Blow::Fails)) => Err(error()),
-            Some((_, Blow::Panics)) => panic!("harm at {point:?}"),
+            Some((_, Blow::Panics)) => resume_unwind(Box::new("harm")),
             Some((_, Blow::Hangs)) => std::future::pending().await,
         }
     }

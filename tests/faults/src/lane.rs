@@ -4,20 +4,21 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use fastrand::Rng;
 use idem_core::{IdempotencyKey, Identity, Operation};
 use idem_tests::{
     Answer, Framework, Instance, Reply, Request, Scene, Served, Settings, Wires, World, answers,
 };
-use tokio::time::sleep;
 
-use crate::checker::{Evidence, Ledger, Told, check};
+use crate::checker::Ledger;
+use crate::history::History;
 use crate::kind::Kind;
-use crate::proxy::{Fault, Proxy, Traffic};
+use crate::proxy::{Direction, Fault, Harm, Proxy, Traffic};
 use crate::report::Report;
 
 /// An endpoint whose attempts may take a second, and the tenant of all requests.
 const PATH: &str = "/bounded";
-const TENANT: &str = "acme";
+pub(crate) const TENANT: &str = "acme";
 
 /// Where the test service's handlers write.
 pub const EFFECTS: Ledger = Ledger {
@@ -25,8 +26,16 @@ pub const EFFECTS: Ledger = Ledger {
     label: "label",
 };
 
-/// Longer than any retry may need.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// What else happens while a fault lasts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Meanwhile {
+    /// Nothing.
+    Nothing,
+    /// The client sends the request twice more, to an instance that has no fault.
+    Duplicates,
+    /// The server ends every session that is inside a transaction.
+    Terminated,
+}
 
 /// See the module.
 #[derive(Debug)]
@@ -38,6 +47,9 @@ pub struct Lane<F: Framework<D>, D: Served> {
     faulty: Arc<Instance<D>>,
     clean: Arc<Instance<D>>,
     keys: usize,
+    history: History,
+    /// What cannot be told from the history.
+    report: Report,
 }
 
 impl<F: Framework<D>, D: Served> Lane<F, D> {
@@ -63,13 +75,24 @@ impl<F: Framework<D>, D: Served> Lane<F, D> {
             faulty,
             clean,
             keys: 0,
+            history: History::default(),
+            report: Report::default(),
         }
     }
 
-    /// Closes it, and checks that both pools are whole and no session is left in a transaction (I6).
-    pub async fn close(self) {
+    /// Checks everything that happened in it; also that both pools are whole and no session is left
+    /// in a transaction (I6).
+    pub async fn close(self) -> Report {
         self.proxy.heal();
+        let mut connection = self.world.observe().await;
+        let identity = |label: &str| identity(PATH, label);
+        let checked = self
+            .history
+            .check::<D>(&mut connection, EFFECTS, identity)
+            .await;
+        drop(connection);
         self.world.end(true).await;
+        self.report.and(checked)
     }
 
     fn request(&mut self) -> (Request, String) {
@@ -106,7 +129,7 @@ impl<F: Framework<D>, D: Served> Lane<F, D> {
     }
 
     /// So that the connection is open and its statements are prepared.
-    async fn warm_up(&mut self) {
+    pub async fn warm_up(&mut self) {
         self.keys += 1;
         let label = format!("warm-{}", self.keys);
         let request = self.faulty.post("/effects").tenant(TENANT);
@@ -115,17 +138,30 @@ impl<F: Framework<D>, D: Served> Lane<F, D> {
         drop(self.faulty.whole_pool().await);
     }
 
-    /// Sends a request of a kind with a fault. Once the fault is done, does something else, and
-    /// then undoes the fault, and retries; and checks what is seen.
-    pub async fn suffer(
-        &mut self,
-        kind: Kind,
-        fault: Fault,
-        meanwhile: impl AsyncFnOnce(&Self, &Request) -> Vec<Answer>,
-    ) -> Report {
-        self.warm_up().await;
+    /// Sends a request of a kind again and again, each time with the next fault, and in the end
+    /// without one.
+    pub async fn suffer(&mut self, kind: Kind, faults: &[(Fault, Meanwhile)]) {
         let (request, label) = self.request();
-        let mut told: Vec<Answer> = self.prepare(kind, &request).await.into_iter().collect();
+        if let Some(earlier) = self.prepare(kind, &request).await {
+            self.history.add(&label, earlier);
+        }
+        for (fault, meanwhile) in faults {
+            let harm = format!("[{kind:?}, {fault:?}, {meanwhile:?}]");
+            self.history.harmed(&label, &harm);
+            self.strike(&request, &label, *fault, *meanwhile).await;
+        }
+        let clean = request.to(self.clean.address);
+        let recovery = self
+            .history
+            .persist(&label, async || clean.send().await)
+            .await;
+        self.report.recoveries.push(recovery);
+        self.history.add(&label, clean.send().await);
+    }
+
+    /// Sends a request with a fault. Once the fault is done, does something else, and then undoes
+    /// the fault.
+    async fn strike(&mut self, request: &Request, label: &str, fault: Fault, meanwhile: Meanwhile) {
         let harms = self.proxy.harms();
         self.proxy.arm(fault);
         let mut first = request.start();
@@ -134,64 +170,76 @@ impl<F: Framework<D>, D: Served> Lane<F, D> {
             () = first.answered() => self.proxy.harms() > harms,
         };
         if done {
-            told.extend(meanwhile(self, &request).await);
+            self.happen(meanwhile, request, label).await;
         }
         if fault.harm.is_lasting() {
             first.answered().await;
         }
         self.proxy.heal();
-        let healed = Instant::now();
         let first = first.answer().await;
         self.world.control.forget();
-        told.push(first.clone());
-
-        let clean = request.clone().to(self.clean.address);
-        told.push(self.persist(&clean).await);
-        let slowest = healed.elapsed();
-        told.push(clean.send().await);
-        let told = told.into_iter().map(Told::Answer).collect();
-        let key = IdempotencyKey::parse(label.as_bytes()).expect("a key");
-        let operation = Operation::of_route("POST", PATH);
-        let identity = Identity::new(Some(TENANT), &operation, &key);
-        let mut connection = self.world.observe().await;
-        let read = Evidence::read::<D>(&mut connection, EFFECTS, &identity, told, label);
-        let evidence = read.await;
-        let violations = check(&evidence).into_iter();
-        let violations = violations
-            .map(|violation| (violation, format!("{kind:?} with {fault:?}: {evidence:?}")));
-        Report {
-            faults: usize::from(done),
-            violations: violations.collect(),
-            slowest,
-            resolved: usize::from(done && first.status == 201),
-            unknown: usize::from(first.text().contains("outcome-unknown")),
-        }
+        self.report.faults += usize::from(done);
+        self.report.resolved += usize::from(done && first.status == 201);
+        self.report.unknown += usize::from(first.text().contains("outcome-unknown"));
+        self.history.add(label, first);
     }
 
-    /// Duplicates on the other instance, which is not harmed.
-    pub async fn duplicates(&self, request: &Request, count: usize) -> Vec<Answer> {
-        let request = request.clone().to(self.clean.address);
-        let pending = (0..count).map(|_| request.start()).collect();
-        answers(pending).await
-    }
-
-    /// Has the server end every session that is inside a transaction.
-    pub async fn terminate(&self) {
-        let mut connection = self.world.observe().await;
-        D::terminate(&mut connection).await;
-    }
-
-    /// Retries as a client does, until there is an answer that stays.
-    async fn persist(&self, request: &Request) -> Answer {
-        let start = Instant::now();
-        loop {
-            let answer = request.send().await;
-            if matches!(answer.status, 201 | 422) {
-                return answer;
+    async fn happen(&self, meanwhile: Meanwhile, request: &Request, label: &str) {
+        match meanwhile {
+            Meanwhile::Nothing => {}
+            Meanwhile::Duplicates => {
+                let request = request.clone().to(self.clean.address);
+                let pending = (0..2).map(|_| request.start()).collect();
+                for answer in answers(pending).await {
+                    self.history.add(label, answer);
+                }
             }
-            let text = answer.text();
-            assert!(start.elapsed() < PATIENCE, "{}: {text}", answer.status);
-            sleep(Duration::from_millis(5)).await;
+            Meanwhile::Terminated => {
+                let mut connection = self.world.observe().await;
+                D::terminate(&mut connection).await;
+            }
         }
     }
+
+    /// Goes on with random faults for a while.
+    pub async fn storm(mut self, rng: &mut Rng, duration: Duration) -> Report {
+        let end = Instant::now() + duration;
+        let span = self.traffic(Kind::FinalFailure).await;
+        while Instant::now() < end {
+            // Without it a connection may have to be opened, and its bytes count.
+            if rng.u8(..4) == 0 {
+                self.warm_up().await;
+            }
+            let kind = Kind::ALL[rng.usize(..Kind::ALL.len())];
+            let times = if rng.u8(..4) == 0 { 2 } else { 1 };
+            let faults: Vec<_> = (0..times).map(|_| random(rng, span)).collect();
+            self.suffer(kind, &faults).await;
+        }
+        self.close().await
+    }
+}
+
+/// Most of all cuts: what an attempt waits for in vain takes a second.
+fn random(rng: &mut Rng, span: Traffic) -> (Fault, Meanwhile) {
+    let (harm, meanwhile) = match rng.u8(..100) {
+        ..85 => (Harm::Cut, Meanwhile::Nothing),
+        85..90 => (Harm::HoldBack, Meanwhile::Nothing),
+        90..93 => (Harm::HoldBack, Meanwhile::Duplicates),
+        93..98 => (Harm::HoldBack, Meanwhile::Terminated),
+        98 => (Harm::Stall, Meanwhile::Nothing),
+        _ => (Harm::BlackHole, Meanwhile::Nothing),
+    };
+    let direction = [Direction::Requests, Direction::Answers][rng.usize(..2)];
+    let fault = Fault {
+        direction,
+        after: rng.usize(..=span.of(direction)),
+        harm,
+    };
+    (fault, meanwhile)
+}
+
+/// The identity of a request with this label.
+pub(crate) fn identity(path: &str, label: &str) -> Identity {
+    let key = IdempotencyKey::parse(label.as_bytes()).expect("a key");
+    Identity::new(Some(TENANT), &Operation::of_route("POST", path), &key)
 }

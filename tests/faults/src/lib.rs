@@ -11,6 +11,9 @@
 mod caller;
 mod checker;
 mod decorator;
+mod drops;
+mod history;
+mod kills;
 mod kind;
 mod lane;
 mod load;
@@ -18,10 +21,13 @@ mod proxy;
 mod report;
 
 pub use self::caller::Caller;
-pub use self::checker::{Evidence, Ledger, Told, Violation, check, tally};
+pub use self::checker::{Evidence, Facts, Ledger, Told, Violation, check, is_lasting};
 pub use self::decorator::{Blow, Harmed, Point, Trigger};
+pub use self::drops::Drops;
+pub use self::history::History;
+pub use self::kills::{Durability, Kills, kill_application, kill_server};
 pub use self::kind::Kind;
-pub use self::lane::{EFFECTS, Lane};
-pub use self::load::{History, Load};
+pub use self::lane::{EFFECTS, Lane, Meanwhile};
+pub use self::load::Load;
 pub use self::proxy::{Direction, Fault, Harm, Proxy, Traffic};
 pub use self::report::Report;

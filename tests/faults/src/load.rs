@@ -1,53 +1,21 @@
-//! Clients that go on whatever happens, and what they were told.
+//! Clients that go on whatever happens.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use idem_core::{IdempotencyKey, Identity, Operation};
-use idem_tests::{Answer, Database, Request};
+use idem_tests::Request;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use crate::checker::{Evidence, Ledger, Told, check};
-use crate::report::Report;
-
-/// What every key's requests ended with, in the order in which they were sent.
-#[derive(Debug, Clone, Default)]
-pub struct History(Arc<Mutex<BTreeMap<String, Vec<Told>>>>);
-
-impl History {
-    fn add(&self, label: &str, told: Option<Answer>) {
-        let told = told.map_or(Told::Nothing, Told::Answer);
-        let mut history = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        history.entry(label.to_owned()).or_default().push(told);
-    }
-
-    /// How many keys clients were told of a success.
-    pub fn acknowledged(&self) -> usize {
-        let history = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let succeeded = |told: &Told| matches!(told, Told::Answer(answer) if answer.status == 201);
-        history
-            .values()
-            .filter(|told| told.iter().any(succeeded))
-            .count()
-    }
-
-    /// How many requests were sent.
-    pub fn requests(&self) -> usize {
-        let history = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        history.values().map(Vec::len).sum()
-    }
-}
+use crate::history::History;
 
 /// Clients at work.
 #[derive(Debug)]
 pub struct Load {
     clients: JoinSet<()>,
     stop: Arc<AtomicBool>,
-    /// What they were told.
-    pub history: History,
+    history: History,
 }
 
 /// How often a client sends a request before it takes another key.
@@ -99,50 +67,5 @@ impl Load {
             ended.expect("a client does not panic");
         }
         self.history
-    }
-}
-
-/// How long a key may take to be answered once all faults are over.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-impl History {
-    /// Retries every key, and checks all of them. `path` and `tenant` are the requests'.
-    pub async fn check<D: Database>(
-        &self,
-        connection: &mut D::Connection,
-        ledger: Ledger,
-        (tenant, path): (&str, &str),
-        request: impl Fn(&str) -> Request,
-    ) -> Report {
-        let keys: Vec<String> = {
-            let history = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            history.keys().cloned().collect()
-        };
-        let operation = Operation::of_route("POST", path);
-        let mut report = Report::default();
-        for label in keys {
-            let start = Instant::now();
-            loop {
-                let answer = request(&label).attempt().await;
-                self.add(&label, answer.clone());
-                if answer.as_ref().is_some_and(|answer| answer.status == 201) {
-                    break;
-                }
-                assert!(start.elapsed() < PATIENCE, "{label}: {answer:?}");
-                sleep(Duration::from_millis(10)).await;
-            }
-            report.slowest = report.slowest.max(start.elapsed());
-            let told = {
-                let history = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-                history[&label].clone()
-            };
-            let key = IdempotencyKey::parse(label.as_bytes()).expect("a key");
-            let identity = Identity::new(Some(tenant), &operation, &key);
-            let evidence = Evidence::read::<D>(connection, ledger, &identity, told, label).await;
-            let violations = check(&evidence).into_iter();
-            let violations = violations.map(|violation| (violation, format!("{evidence:?}")));
-            report.violations.extend(violations);
-        }
-        report
     }
 }

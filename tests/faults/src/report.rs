@@ -10,10 +10,14 @@ use crate::checker::Violation;
 pub struct Report {
     /// How many faults were injected.
     pub faults: usize,
+    /// How many requests were sent, with and without a fault.
+    pub requests: usize,
+    /// How many keys clients were told of a success.
+    pub acknowledged: usize,
     /// What was violated, with what is known of it.
     pub violations: Vec<(Violation, String)>,
-    /// The longest time from the end of a fault to an answer of the same key.
-    pub slowest: Duration,
+    /// How long keys took from the end of a fault to an answer that stays.
+    pub recoveries: Vec<Duration>,
     /// How many requests were answered 201 although their fault was done.
     pub resolved: usize,
     /// How many of them were told that the outcome is unknown.
@@ -25,11 +29,22 @@ impl Report {
     #[must_use]
     pub fn and(mut self, other: Self) -> Self {
         self.faults += other.faults;
+        self.requests += other.requests;
+        self.acknowledged += other.acknowledged;
         self.violations.extend(other.violations);
-        self.slowest = self.slowest.max(other.slowest);
+        self.recoveries.extend(other.recoveries);
         self.resolved += other.resolved;
         self.unknown += other.unknown;
         self
+    }
+
+    /// How long so many in a hundred keys took at most.
+    fn recovered(&self, percent: usize) -> Duration {
+        let mut sorted = self.recoveries.clone();
+        sorted.sort_unstable();
+        let last = sorted.len().saturating_sub(1);
+        let place = (sorted.len() * percent / 100).min(last);
+        sorted.get(place).copied().unwrap_or_default()
     }
 }
 
@@ -37,15 +52,19 @@ impl Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             faults,
+            requests,
+            acknowledged,
             violations,
-            slowest,
             resolved,
             unknown,
+            ..
         } = self;
+        let [middle, late, last] = [50, 99, 100].map(|percent| self.recovered(percent));
         write!(
             f,
-            "{faults} faults, {} violations; {resolved} requests were answered all the same, {unknown} were told \
-             that the outcome is unknown; the slowest answer came {slowest:?} after its fault",
+            "{faults} faults in {requests} requests, {} violations; {acknowledged} keys were acknowledged; \
+             {resolved} requests were answered 201 in spite of their fault, {unknown} were told that the outcome is \
+             unknown; after its fault a key was answered in {middle:.1?} (p50), {late:.1?} (p99), {last:.1?} (all)",
             violations.len()
         )?;
         for (violation, evidence) in violations {

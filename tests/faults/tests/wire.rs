@@ -5,10 +5,8 @@ use std::future::Future;
 use std::time::Instant;
 
 use futures_util::future::join_all;
-use idem_faults::{Direction, Fault, Harm, Kind, Lane, Report};
-use idem_tests::{
-    Actix, Answer, Axum, Framework, Mysql, Postgres, RecordInCommit, Request, Served,
-};
+use idem_faults::{Direction, Fault, Harm, Kind, Lane, Meanwhile, Report};
+use idem_tests::{Actix, Axum, Framework, Mysql, Postgres, RecordInCommit, Served};
 
 macro_rules! everywhere {
     ($($test:ident)*) => {
@@ -36,27 +34,22 @@ everywhere! {
 }
 
 async fn f6_wire_cut_after_every_byte<F: Framework<D>, D: Served>() -> Report {
-    sweep::<F, D>(Sample::EVERY, &[Harm::Cut], async |_, _| Vec::new()).await
+    sweep::<F, D>(Sample::EVERY, &[Harm::Cut], Meanwhile::Nothing).await
 }
 
 /// What an attempt waits for in vain takes seconds, so this is a sample.
 async fn f7_wire_black_holed<F: Framework<D>, D: Served>() -> Report {
     let harms = [Harm::Stall, Harm::BlackHole];
-    sweep::<F, D>(Sample::SOME, &harms, async |_, _| Vec::new()).await
+    sweep::<F, D>(Sample::SOME, &harms, Meanwhile::Nothing).await
 }
 
 /// The attempt passes its deadline meanwhile, and what was held back arrives after that.
 async fn f8_bytes_held_back_while_the_client_retries<F: Framework<D>, D: Served>() -> Report {
-    let retry = async |lane: &Lane<F, D>, request: &Request| lane.duplicates(request, 2).await;
-    sweep::<F, D>(Sample::SOME, &[Harm::HoldBack], retry).await
+    sweep::<F, D>(Sample::SOME, &[Harm::HoldBack], Meanwhile::Duplicates).await
 }
 
 async fn f9_session_ended_by_the_server<F: Framework<D>, D: Served>() -> Report {
-    let terminate = async |lane: &Lane<F, D>, _: &Request| {
-        lane.terminate().await;
-        Vec::new()
-    };
-    sweep::<F, D>(Sample::MANY, &[Harm::HoldBack], terminate).await
+    sweep::<F, D>(Sample::MANY, &[Harm::HoldBack], Meanwhile::Terminated).await
 }
 
 /// Which bytes, and how many requests suffer at once.
@@ -79,7 +72,7 @@ impl Sample {
 async fn sweep<F: Framework<D>, D: Served>(
     sample: Sample,
     harms: &[Harm],
-    meanwhile: impl AsyncFn(&Lane<F, D>, &Request) -> Vec<Answer>,
+    meanwhile: Meanwhile,
 ) -> Report {
     let mut first = Lane::<F, D>::open().await;
     let mut faults = Vec::new();
@@ -101,15 +94,12 @@ async fn sweep<F: Framework<D>, D: Served>(
     }
     first.close().await;
     let lanes = (0..sample.lanes).map(async |lane| {
-        let mut report = Report::default();
         let mut suffering = Lane::<F, D>::open().await;
         for (kind, fault) in faults.iter().skip(lane).step_by(sample.lanes) {
-            let meanwhile =
-                async |lane: &Lane<F, D>, request: &Request| meanwhile(lane, request).await;
-            report = report.and(suffering.suffer(*kind, *fault, meanwhile).await);
+            suffering.warm_up().await;
+            suffering.suffer(*kind, &[(*fault, meanwhile)]).await;
         }
-        suffering.close().await;
-        report
+        suffering.close().await
     });
     let reports = join_all(lanes).await.into_iter();
     reports.fold(Report::default(), Report::and)
@@ -122,7 +112,7 @@ fn run(report: impl Future<Output = Report>) {
         .build();
     let start = Instant::now();
     let report = runtime.expect("a runtime").block_on(report);
-    println!("{report}; {:?} in all", start.elapsed());
-    assert!(report.violations.is_empty());
+    println!("{report}; {:.0?} in all", start.elapsed());
+    assert!(report.violations.is_empty(), "{report}");
     assert!(report.faults >= 50, "hardly any fault was injected");
 }

@@ -84,6 +84,8 @@ impl<const CLUSTER: bool> Database for Mysql<CLUSTER> {
         CREATE TABLE names (name VARCHAR(255) NOT NULL PRIMARY KEY);
     ";
     const RECORDS: &'static str = "idem_records";
+    const STATES: &'static str =
+        "SELECT LOWER(HEX(identity)), CAST(state AS SIGNED) FROM idem_records";
     const NOW: &'static str = "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))";
     const SECOND: &'static str = "1000000";
     const EXPIRY_SECONDS: &'static str = "expires_at DIV 1000000";

@@ -78,6 +78,8 @@ impl<const RECORD_IN_COMMIT: bool> Database for Postgres<RECORD_IN_COMMIT> {
     type Store = PostgresStore;
 
     const RECORDS: &'static str = "idem.records";
+    const STATES: &'static str =
+        "SELECT encode(identity, 'hex'), CAST(state AS bigint) FROM idem.records";
     const NOW: &'static str = "clock_timestamp()";
     const SECOND: &'static str = "interval '1 second'";
     const EXPIRY_SECONDS: &'static str = "floor(extract(epoch FROM expires_at))::bigint";

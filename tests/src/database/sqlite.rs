@@ -26,6 +26,7 @@ impl Database for Sqlite {
     type Store = SqliteStore;
 
     const RECORDS: &'static str = "idem_records";
+    const STATES: &'static str = "SELECT lower(hex(identity)), state FROM idem_records";
     const NOW: &'static str = "CAST(unixepoch('now', 'subsec') * 1000000 AS INTEGER)";
     const SECOND: &'static str = "1000000";
     const EXPIRY_SECONDS: &'static str = "expires_at / 1000000";

@@ -1,6 +1,6 @@
 //! `cargo xtask faults`.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
@@ -10,7 +10,18 @@ use anyhow::{Context, Result, bail};
 use super::cargo;
 use xtask::interrupt;
 use xtask::process::{self, Patience};
-use xtask::server::{KINDS, Server};
+use xtask::server::Server;
+
+/// Provides every kind of server, and runs rounds of random faults on them.
+pub(crate) fn storm(arguments: &[OsString]) -> Result<ExitCode> {
+    let servers = Server::find_or_start_all()?;
+    let mut command = cargo::command();
+    command
+        .args(["run", "--quiet", "--package", "idem-faults", "--"])
+        .args(arguments)
+        .envs(servers.iter().map(Server::variable));
+    Ok(cargo::exit_code(process::run(&mut command)?))
+}
 
 /// Where the seeded bugs are: each a patch, and above it why it is one and the test that finds it.
 const SEEDED: &str = "tests/faults/seeded";
@@ -24,17 +35,16 @@ pub(crate) fn seeded(names: &[String]) -> Result<ExitCode> {
     let root = cargo::root();
     let bugs = Bug::all(&root.join(SEEDED), names)?;
     let scratch = Scratch::copy_of(&root)?;
-    let servers: Result<Vec<Server>> = KINDS
-        .iter()
-        .map(|kind| Server::find_or_start(*kind))
-        .collect();
-    let servers = servers?;
-    let mut missed = Vec::new();
+    let servers = Server::find_or_start_all()?;
     for bug in &bugs {
         interrupt::check()?;
         if !scratch.passes(bug, &servers)? {
             bail!("{}: its test fails without it", bug.name);
         }
+    }
+    let mut missed = Vec::new();
+    for bug in &bugs {
+        interrupt::check()?;
         scratch.patch(bug, &[])?;
         let builds = scratch.builds(bug);
         let found = builds.and_then(|()| Ok(!scratch.passes(bug, &servers)?));
@@ -176,11 +186,7 @@ impl Scratch {
 
     fn passes(&self, bug: &Bug, servers: &[Server]) -> Result<bool> {
         let mut command = self.cargo(bug, &[]);
-        command.envs(
-            servers
-                .iter()
-                .map(|server| (server.kind().variable(), server.url())),
-        );
+        command.envs(servers.iter().map(Server::variable));
         Ok(process::run(&mut command)?.success())
     }
 }

@@ -1,0 +1,101 @@
+//! What clients were told, key by key.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures_util::{StreamExt as _, stream};
+use idem_core::Identity;
+use idem_tests::{Answer, Database};
+use tokio::time::sleep;
+
+use crate::checker::{Facts, Ledger, Told, check, is_lasting};
+use crate::report::Report;
+
+/// What every key's requests ended with, in the order in which they ended. A key is also the label
+/// of its effect.
+#[derive(Debug, Clone, Default)]
+pub struct History(Arc<Mutex<BTreeMap<String, Past>>>);
+
+/// One key's.
+#[derive(Debug, Clone, Default)]
+struct Past {
+    told: Vec<Told>,
+    /// What was done to its requests.
+    harm: String,
+}
+
+/// How long a key may take to be answered once all faults are over.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How many keys are retried at once.
+const RETRIES: usize = 8;
+
+impl History {
+    /// One more request has ended.
+    pub fn add(&self, label: &str, told: impl Into<Told>) {
+        let mut all = self.lock();
+        all.entry(label.to_owned())
+            .or_default()
+            .told
+            .push(told.into());
+    }
+
+    /// Harm was done to a key's requests.
+    pub fn harmed(&self, label: &str, harm: &str) {
+        self.lock().entry(label.to_owned()).or_default().harm += harm;
+    }
+
+    /// Retries a key as a client does until there is an answer that stays; says how long that took.
+    pub async fn persist<T>(&self, label: &str, ask: impl AsyncFn() -> T) -> Duration
+    where
+        T: Into<Told>,
+    {
+        let start = Instant::now();
+        loop {
+            let told = ask().await.into();
+            self.add(label, told.clone());
+            if matches!(&told, Told::Answer(answer) if is_lasting(answer)) {
+                return start.elapsed();
+            }
+            assert!(start.elapsed() < PATIENCE, "{label}: {told:?}");
+            sleep(Duration::from_millis(2)).await;
+        }
+    }
+
+    /// Retries every key.
+    pub async fn persist_all(&self, ask: impl AsyncFn(&str) -> Option<Answer>) -> Vec<Duration> {
+        let labels: Vec<String> = self.lock().keys().cloned().collect();
+        let retries = labels
+            .iter()
+            .map(|label| self.persist(label, async || ask(label).await));
+        stream::iter(retries)
+            .buffer_unordered(RETRIES)
+            .collect()
+            .await
+    }
+
+    /// What is wrong, and how much was told.
+    pub async fn check<D: Database>(
+        &self,
+        connection: &mut D::Connection,
+        ledger: Ledger,
+        identity: impl Fn(&str) -> Identity,
+    ) -> Report {
+        let facts = Facts::read::<D>(connection, ledger).await;
+        let mut report = Report::default();
+        for (label, Past { told, harm }) in self.lock().iter() {
+            report.requests += told.len();
+            let evidence = facts.evidence(&identity(label), label.clone(), told.clone());
+            report.acknowledged += usize::from(evidence.is_acknowledged());
+            let violations = check(&evidence).into_iter();
+            let violations = violations.map(|found| (found, format!("{evidence:?} {harm}")));
+            report.violations.extend(violations);
+        }
+        report
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Past>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

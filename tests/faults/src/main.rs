@@ -1,0 +1,199 @@
+//! The long form of the fault matrix: rounds of random faults, each drawn from a seed. `cargo xtask faults`
+//! provides the servers and runs it.
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use fastrand::Rng;
+use futures_util::FutureExt as _;
+use futures_util::future::{LocalBoxFuture, join_all};
+use idem_faults::{Drops, Durability, Kills, Lane, Report, kill_application, kill_server};
+use idem_tests::{
+    Actix, Axum, Database, Framework, Mysql, Postgres, RecordInCommit, Served, Sqlite, World,
+};
+use tokio::time::sleep;
+use xtask::interrupt;
+use xtask::server::{Kind, MARIADB, POSTGRES};
+
+/// Random faults from a seed.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask faults")]
+struct Options {
+    /// For how long; the last round is finished.
+    #[arg(long, default_value_t = 10)]
+    minutes: u64,
+    /// Where everything random comes from. A new one unless it is given.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// The first round; one that violated something is repeated by its number and its seed.
+    #[arg(long, default_value_t = 0)]
+    round: u64,
+    /// Only rounds in whose names this occurs, such as `wire`, `killed` or `mysql`.
+    #[arg(long, default_value = "")]
+    only: String,
+}
+
+type Round = (&'static str, fn(Rng) -> LocalBoxFuture<'static, Report>);
+
+/// The rounds, in their order; then the first comes again.
+const ROUNDS: [Round; 16] = [
+    ("wire, axum, postgres", |rng| {
+        wire::<Axum, Postgres>(rng).boxed_local()
+    }),
+    ("polls and stores, sqlite", |rng| {
+        drops::<Axum, Sqlite>(rng).boxed_local()
+    }),
+    ("application killed, axum, postgres", |rng| {
+        application::<Postgres>("payments-postgres", rng).boxed_local()
+    }),
+    ("wire, actix, mysql", |rng| {
+        wire::<Actix, Mysql>(rng).boxed_local()
+    }),
+    ("polls and stores, postgres", |rng| {
+        drops::<Axum, Postgres>(rng).boxed_local()
+    }),
+    ("application killed, actix, mysql", |rng| {
+        application::<Mysql>("payments-actix", rng).boxed_local()
+    }),
+    ("server killed, axum, postgres", |rng| {
+        server::<Axum, Postgres>(&POSTGRES, rng).boxed_local()
+    }),
+    ("wire, actix, record in commit", |rng| {
+        wire::<Actix, RecordInCommit>(rng).boxed_local()
+    }),
+    ("polls and stores, mysql", |rng| {
+        drops::<Axum, Mysql>(rng).boxed_local()
+    }),
+    ("application killed, axum, sqlite", |rng| {
+        application::<Sqlite>("payments", rng).boxed_local()
+    }),
+    ("server killed, actix, mysql", |rng| {
+        server::<Actix, Mysql>(&MARIADB, rng).boxed_local()
+    }),
+    ("wire, axum, mysql", |rng| {
+        wire::<Axum, Mysql>(rng).boxed_local()
+    }),
+    ("polls and stores, record in commit", |rng| {
+        drops::<Axum, RecordInCommit>(rng).boxed_local()
+    }),
+    ("application killed, actix, postgres", |rng| {
+        application::<Postgres>("payments-actix", rng).boxed_local()
+    }),
+    ("wire, actix, postgres", |rng| {
+        wire::<Actix, Postgres>(rng).boxed_local()
+    }),
+    ("server killed, axum, record in commit", |rng| {
+        server::<Axum, RecordInCommit>(&POSTGRES, rng).boxed_local()
+    }),
+];
+
+/// How long a round of random faults takes.
+const STORM: Duration = Duration::from_secs(30);
+
+/// How many requests suffer at once.
+const LANES: u64 = 8;
+
+async fn wire<F: Framework<D>, D: Served>(rng: Rng) -> Report {
+    let lanes = lanes(rng).map(async |mut rng| {
+        let lane = Lane::<F, D>::open().await;
+        lane.storm(&mut rng, STORM).await
+    });
+    join_all(lanes)
+        .await
+        .into_iter()
+        .fold(Report::default(), Report::and)
+}
+
+async fn drops<F: Framework<D>, D: Database>(rng: Rng) -> Report {
+    let world = World::<F, D>::create().await;
+    let storms = lanes(rng).zip(0..).map(|(mut rng, lane): (Rng, usize)| {
+        let world = &world;
+        async move {
+            let mut drops = Drops::open(world).await;
+            drops.storm(&format!("lane-{lane}"), &mut rng, STORM).await;
+            drops.check(world).await
+        }
+    });
+    let reports = join_all(storms).await.into_iter();
+    let report = reports.fold(Report::default(), Report::and);
+    world.end(true).await;
+    report
+}
+
+fn lanes(mut rng: Rng) -> impl Iterator<Item = Rng> {
+    (0..LANES).map(move |_| rng.fork())
+}
+
+async fn application<D: Database>(program: &'static str, rng: Rng) -> Report {
+    let kills = Kills {
+        times: 20,
+        clients: 16,
+        work: Duration::from_millis(1),
+        rng,
+    };
+    kill_application::<D>(program, kills).await
+}
+
+async fn server<F: Framework<D>, D: Served>(kind: &'static dyn Kind, rng: Rng) -> Report {
+    let kills = Kills {
+        times: 20,
+        clients: 16,
+        work: Duration::ZERO,
+        rng,
+    };
+    kill_server::<F, D>(kind, Durability::Kept, kills).await
+}
+
+/// What is dropped ends its servers and applications.
+async fn unless_interrupted(round: impl Future<Output = Report>) -> Option<Report> {
+    let interrupted = async {
+        while interrupt::check().is_ok() {
+            sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::select! {
+        report = round => Some(report),
+        () = interrupted => None,
+    }
+}
+
+fn main() -> anyhow::Result<ExitCode> {
+    let options = Options::parse();
+    interrupt::install()?;
+    let seed = options.seed.unwrap_or_else(|| fastrand::u64(..));
+    eprintln!("faults: seed {seed}");
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    let end = Instant::now() + Duration::from_secs(60 * options.minutes);
+    let mut reports = BTreeMap::<&str, Report>::new();
+    for number in options.round.. {
+        let (name, round) = ROUNDS[usize::try_from(number)? % ROUNDS.len()];
+        if Instant::now() >= end || interrupt::check().is_err() {
+            break;
+        }
+        if !name.contains(&options.only) {
+            continue;
+        }
+        let Some(report) =
+            runtime.block_on(unless_interrupted(round(Rng::with_seed(seed ^ number))))
+        else {
+            break;
+        };
+        println!("round {number}: {name}: {report}");
+        if !report.violations.is_empty() {
+            eprintln!("faults: repeat it by --seed {seed} --round {number}");
+            return Ok(ExitCode::FAILURE);
+        }
+        let earlier = reports.remove(name).unwrap_or_default();
+        reports.insert(name, earlier.and(report));
+    }
+    for (name, report) in &reports {
+        println!("{name}: {report}");
+    }
+    let all = reports.into_values().fold(Report::default(), Report::and);
+    println!("seed {seed}, in all: {all}");
+    Ok(ExitCode::SUCCESS)
+}
