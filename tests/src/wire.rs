@@ -21,9 +21,6 @@ const COMMITS: [&[u8]; 3] = [
     b"; COMMIT; SET autocommit = 1",
 ];
 
-/// How the transaction of an attempt begins.
-const BEGINS: [&[u8]; 2] = [b"BEGIN READ WRITE", b"START TRANSACTION READ WRITE"];
-
 /// How many answers MySQL gives to a COMMIT's message.
 const COMMIT_ANSWERS: usize = 3;
 
@@ -45,19 +42,6 @@ pub enum Cut {
     Before,
     /// The next COMMIT reaches the server, and the answer does not come back.
     Behind,
-    /// So many bytes reach the server, from the BEGIN of the next attempt on.
-    Sent(usize),
-    /// So many bytes come back, from the BEGIN of the next attempt on.
-    Received(usize),
-}
-
-/// What a connection does, once it is the one that breaks.
-#[derive(Debug, Default)]
-struct Doom {
-    /// How many more bytes of the answers come back.
-    received: Option<usize>,
-    /// What has come of the answer to a COMMIT that is cut behind.
-    answer: Option<Vec<u8>>,
 }
 
 #[derive(Debug, Default)]
@@ -88,11 +72,6 @@ impl Wire {
     /// Breaks one connection.
     pub fn cut(&self, cut: Cut) {
         *lock(&self.state.cut) = Some(cut);
-    }
-
-    /// Whether nothing was cut; then nothing will be.
-    pub fn spare(&self) -> bool {
-        lock(&self.state.cut).take().is_some()
     }
 
     /// Keeps the next message with this text, and whatever follows on its connection.
@@ -161,29 +140,28 @@ async fn accept(listener: TcpListener, server: (String, u16), state: Arc<State>)
             let (client_reads, client_writes) = client.into_split();
             let (server_reads, server_writes) = server.into_split();
             let mut down = state.down.subscribe();
-            let doom = Mutex::default();
+            let cut_off = Mutex::default();
             tokio::select! {
-                () = requests(client_reads, server_writes, &state, &doom) => {}
-                () = answers(server_reads, client_writes, &state, &doom) => {}
+                () = requests(client_reads, server_writes, &state, &cut_off) => {}
+                () = answers(server_reads, client_writes, &state, &cut_off) => {}
                 _ = down.wait_for(|down| *down) => {}
             }
         });
     }
 }
 
-/// From the instance to the server.
+/// From the instance to the server. What is to be cut off is the answer to a COMMIT, as far as it has come.
 async fn requests(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     state: &State,
-    doom: &Mutex<Doom>,
+    cut_off: &Mutex<Option<Vec<u8>>>,
 ) {
     let mut buffer = vec![0; 64 * 1024];
-    let mut sent = None;
     while let Ok(length @ 1..) = from.read(&mut buffer).await {
         let bytes = &buffer[..length];
         lock(&state.sent).push(bytes.to_vec());
-        let (begins, commits) = (has(bytes, &BEGINS), has(bytes, &COMMITS));
+        let commits = has(bytes, &COMMITS);
         let cut = *lock(&state.cut);
         match cut {
             Some(Cut::Before) if commits => {
@@ -191,11 +169,7 @@ async fn requests(
                 return;
             }
             Some(Cut::Behind) if commits => {
-                lock(doom).answer = Some(Vec::new());
-            }
-            Some(Cut::Sent(bytes)) if begins && sent.is_none() => sent = Some(bytes),
-            Some(Cut::Received(bytes)) if begins => {
-                lock(doom).received.get_or_insert(bytes);
+                *lock(cut_off) = Some(Vec::new());
             }
             _ => {}
         }
@@ -207,15 +181,9 @@ async fn requests(
                 return;
             }
         }
-        let pass = sent.map_or(length, |left| left.min(length));
-        if to.write_all(&bytes[..pass]).await.is_err() {
+        if to.write_all(bytes).await.is_err() {
             return;
         }
-        if pass < length {
-            broken(state);
-            return;
-        }
-        sent = sent.map(|left| left - pass);
     }
 }
 
@@ -224,14 +192,14 @@ async fn answers(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     state: &State,
-    doom: &Mutex<Doom>,
+    cut_off: &Mutex<Option<Vec<u8>>>,
 ) {
     let mut buffer = vec![0; 64 * 1024];
     while let Ok(length @ 1..) = from.read(&mut buffer).await {
         let bytes = &buffer[..length];
         let recorded = bytes.windows(RECORDED.len()).filter(|w| *w == RECORDED);
         state.recorded.fetch_add(recorded.count(), Ordering::SeqCst);
-        if let Some(answer) = &mut lock(doom).answer {
+        if let Some(answer) = &mut *lock(cut_off) {
             answer.extend_from_slice(bytes);
             if !is_committed(answer) {
                 continue;
@@ -239,16 +207,9 @@ async fn answers(
             broken(state);
             return;
         }
-        let left = lock(doom).received;
-        let pass = left.map_or(length, |left| left.min(length));
-        if to.write_all(&bytes[..pass]).await.is_err() {
+        if to.write_all(bytes).await.is_err() {
             return;
         }
-        if pass < length {
-            broken(state);
-            return;
-        }
-        lock(doom).received = left.map(|left| left - pass);
     }
 }
 

@@ -73,10 +73,10 @@ impl<D: Database> Drops<D> {
         .await;
     }
 
-    /// An earlier answer, if it is to be replayed.
+    /// The request before it, if there has to be one.
     async fn prepare(&self, label: &str, kind: Kind) {
-        if kind == Kind::Replay {
-            let earlier = self.clean.clone().call(kind, label.to_owned()).await;
+        if let Some(earlier) = kind.earlier() {
+            let earlier = self.clean.clone().call(earlier, label.to_owned()).await;
             self.history.add(label, earlier);
         }
     }

@@ -102,18 +102,19 @@ impl<F: Framework<D>, D: Served> Lane<F, D> {
         (request.key(&label).effect(&label), label)
     }
 
-    /// Has a request's handler end as its kind says; an earlier answer if it is to be replayed.
+    /// Has a request's handler end as its kind says; the answer to an earlier request, if there has to be one.
     async fn prepare(&self, kind: Kind, request: &Request) -> Option<Answer> {
-        let status = match kind {
-            Kind::Success => return None,
-            Kind::Replay => return Some(request.clone().to(self.clean.address).send().await),
-            Kind::FinalFailure => 422,
-            Kind::RetriableFailure => 500,
-        };
-        self.world
-            .control
-            .play([Scene::answering(Reply::new(status))]);
-        None
+        let control = &self.world.control;
+        let play = |kind: Kind| control.play([Scene::answering(Reply::new(kind.status()))]);
+        let mut earlier = None;
+        if let Some(kind) = kind.earlier() {
+            play(kind);
+            earlier = Some(request.clone().to(self.clean.address).send().await);
+        }
+        if kind != Kind::Replay {
+            play(kind);
+        }
+        earlier
     }
 
     /// What a request of a kind sends and receives.

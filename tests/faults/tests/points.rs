@@ -70,5 +70,5 @@ async fn every_blow_at_every_point<F: Framework<D>, D: Database>(world: &World<F
     println!("{report}");
     assert!(report.violations.is_empty(), "{report}");
     // A replay has no settlement.
-    assert_eq!(report.faults, 3 * 15 + 6);
+    assert_eq!(report.faults, 4 * 15 + 6);
 }

@@ -2,92 +2,18 @@
 
 use std::time::{Duration, Instant};
 
-use idem_tests::{Act, Cut, Database, Framework, Mysql, Reply, Scene, World, conformance};
+use idem_tests::{Act, Database, Framework, Mysql, Reply, Scene, World, conformance};
 
 use crate::wire::wired;
 
 conformance![
     on Mysql:
-    i1_wire_cut_after_any_byte_has_one_effect,
-    i1_wire_cut_anywhere_in_a_replacement_has_one_effect,
-    i1_wire_cut_anywhere_in_a_failure_has_no_effect,
     o14_session_that_is_killed_keeps_nothing,
     o14_own_commit_before_the_wire_breaks_is_never_run_again,
     o14_own_commit_before_the_wire_breaks_is_remembered_as_long_as_a_record,
     c2_frozen_attempt_frees_its_key,
     c2_attempt_on_a_record_that_was_purged_blocks_no_other_key,
 ];
-
-/// Cuts a step later each time, until a request comes through whole; both ways.
-async fn cut_everywhere<F: Framework<Mysql>>(
-    world: &World<F, Mysql>,
-    first: Option<u16>,
-    status: u16,
-    step: usize,
-) {
-    let (wire, instance) = wired(world).await;
-    let mut cuts = 0;
-    for cut in [Cut::Sent as fn(usize) -> Cut, Cut::Received] {
-        for bytes in (0..).step_by(step) {
-            let label = format!("{:?}", cut(bytes)).replace(['(', ')'], "-");
-            let request = instance.post("/effects").key(&label).effect(&label);
-            let mut attempts = 0;
-            if let Some(first) = first {
-                let fails = Scene::answering(Reply::new(first));
-                world.control.play([fails]);
-                request.send().await.assert_executed(first);
-                attempts = 1;
-            }
-            let scene = Scene::answering(Reply::new(status));
-            world.control.play([scene.clone()]);
-            let entries = world.control.entries();
-            wire.cut(cut(bytes));
-            let answer = request.send().await;
-            if wire.spare() {
-                assert_eq!(answer.status, status, "{label}: {}", answer.text());
-                break;
-            }
-            cuts += 1;
-            let entered = world.control.entries() - entries;
-            if entered == 0 {
-                answer.assert_retryable(true);
-            } else {
-                world.control.play([scene]);
-            }
-            let retry = request.send().await;
-            assert_eq!(retry.status, status, "{label}: {}", retry.text());
-            if answer.status == status {
-                retry.assert_replays(&answer);
-            } else if !retry.is_replay() {
-                assert!(retry.json()["attempt"].as_u64() > Some(attempts), "{label}");
-            }
-            request.send().await.assert_replays(&retry);
-            world.control.forget();
-        }
-    }
-    println!("{cuts} cuts");
-    let doubled = "SELECT COUNT(*) - COUNT(DISTINCT label) FROM effects";
-    assert_eq!(world.number(doubled).await, 0);
-    let expected = if status < 400 { "state = 1" } else { "FALSE" };
-    let successes = format!("SELECT COUNT(*) FROM idem_records WHERE {expected}");
-    assert_eq!(world.effects("acme").await, world.number(successes).await);
-}
-
-async fn i1_wire_cut_after_any_byte_has_one_effect<F: Framework<Mysql>>(world: &World<F, Mysql>) {
-    cut_everywhere(world, None, 201, 1).await;
-}
-
-async fn i1_wire_cut_anywhere_in_a_replacement_has_one_effect<F: Framework<Mysql>>(
-    world: &World<F, Mysql>,
-) {
-    cut_everywhere(world, Some(500), 201, 5).await;
-}
-
-async fn i1_wire_cut_anywhere_in_a_failure_has_no_effect<F: Framework<Mysql>>(
-    world: &World<F, Mysql>,
-) {
-    cut_everywhere(world, None, 422, 5).await;
-}
 
 async fn o14_session_that_is_killed_keeps_nothing<F: Framework<Mysql>>(world: &World<F, Mysql>) {
     let request = world.instance().await.post("/effects").effect("a");
