@@ -38,6 +38,8 @@ pub struct Evidence {
     pub record: Option<State>,
     /// What its answers must name, so that another's are recognised.
     pub label: String,
+    /// How many of its requests suffered.
+    pub faults: usize,
 }
 
 /// Where the effects of a service are found.
@@ -68,7 +70,13 @@ impl Facts {
     }
 
     /// What there is of one identity, with what its clients were told.
-    pub fn evidence(&self, identity: &Identity, label: String, told: Vec<Told>) -> Evidence {
+    pub fn evidence(
+        &self,
+        identity: &Identity,
+        label: String,
+        told: Vec<Told>,
+        faults: usize,
+    ) -> Evidence {
         let effects = self.effects.get(&label).copied().unwrap_or_default();
         let state = self.states.get(&format!("{identity:?}"));
         Evidence {
@@ -81,6 +89,7 @@ impl Facts {
                 _ => State::Ended,
             }),
             label,
+            faults,
         }
     }
 }
@@ -131,6 +140,7 @@ pub fn check(evidence: &Evidence) -> Vec<Violation> {
         effects,
         record,
         label,
+        faults,
     } = evidence;
     let answers = told.iter().filter_map(|told| match told {
         Told::Answer(answer) => Some(answer),
@@ -165,7 +175,11 @@ pub fn check(evidence: &Evidence) -> Vec<Violation> {
             Violation::Denied,
             *effects > 0
                 && answers.len() == told.len()
-                && answers.iter().all(|answer| denies(answer)),
+                && (answers.iter().all(|answer| denies(answer))
+                    // Somebody's attempt must have had the effect that is replayed.
+                    || *faults == 1
+                        && answers.first().is_some_and(|first| denies(first))
+                        && answers.iter().all(|answer| denies(answer) || answer.is_replay())),
         ),
     ];
     let wrong = wrong.into_iter().filter(|(_, wrong)| *wrong);
@@ -177,10 +191,10 @@ pub fn is_lasting(answer: &Answer) -> bool {
     matches!(answer.status, 201 | 422)
 }
 
-/// Whether an answer says that its request did nothing. One that says it doesn't know, does not.
+/// Whether an answer says that its request left nothing behind. One that says it doesn't know, does not.
 fn denies(answer: &Answer) -> bool {
     let kind = || answer.json()["type"].as_str().unwrap_or("").to_owned();
-    matches!(answer.status, 400..=499)
+    matches!(answer.status, 400..=500)
         || answer.status == 503 && !kind().ends_with("outcome-unknown")
 }
 
@@ -200,6 +214,15 @@ mod tests {
         answer(201, r#"{"label":"k","attempt":1}"#)
     }
 
+    fn replay() -> Told {
+        let Told::Answer(mut answer) = success() else {
+            return Told::Nothing;
+        };
+        let marked = ("idempotency-replayed".to_owned(), b"true".to_vec());
+        answer.headers.push(marked);
+        answer.into()
+    }
+
     fn refused(kind: &str) -> Told {
         answer(503, &format!(r#"{{"type":"https://example.com/#{kind}"}}"#))
     }
@@ -210,6 +233,7 @@ mod tests {
             effects,
             record,
             label: "k".to_owned(),
+            faults: 1,
         }
     }
 
@@ -227,6 +251,12 @@ mod tests {
                 Some(State::Succeeded),
             ),
             evidence(&[refused("outcome-unknown")], 1, Some(State::Succeeded)),
+            evidence(
+                &[refused("outcome-unknown"), replay()],
+                1,
+                Some(State::Succeeded),
+            ),
+            evidence(&[replay()], 1, Some(State::Succeeded)),
             evidence(&[refused("outcome-unknown")], 0, nothing),
             evidence(&[answer(500, "")], 0, retriable),
             evidence(&[answer(422, "")], 0, Some(State::FailedFinal)),
@@ -258,6 +288,10 @@ mod tests {
             (evidence(&[foreign], 1, succeeded), Violation::Foreign),
             (
                 evidence(&[refused("try-again")], 1, succeeded),
+                Violation::Denied,
+            ),
+            (
+                evidence(&[refused("try-again"), replay()], 1, succeeded),
                 Violation::Denied,
             ),
         ] {

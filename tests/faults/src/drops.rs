@@ -50,7 +50,7 @@ impl<D: Database> Drops<D> {
         self.suffered(
             label,
             first.into(),
-            &format!("[{kind:?}, {polls} polls]"),
+            format!("{kind:?}, {polls} polls"),
             !passed,
         )
         .await;
@@ -67,7 +67,7 @@ impl<D: Database> Drops<D> {
         self.suffered(
             label,
             first,
-            &format!("[{kind:?}, {point:?}, {blow:?}]"),
+            format!("{kind:?}, {point:?}, {blow:?}"),
             struck,
         )
         .await;
@@ -81,7 +81,7 @@ impl<D: Database> Drops<D> {
         }
     }
 
-    async fn suffered(&mut self, label: String, first: Told, harm: &str, done: bool) {
+    async fn suffered(&mut self, label: String, first: Told, harm: String, done: bool) {
         self.history.harmed(&label, harm);
         self.history.add(&label, first);
         self.report.faults += usize::from(done);

@@ -22,7 +22,7 @@ pub struct History(Arc<Mutex<BTreeMap<String, Past>>>);
 struct Past {
     told: Vec<Told>,
     /// What was done to its requests.
-    harm: String,
+    harms: Vec<String>,
 }
 
 /// How long a key may take to be answered once all faults are over.
@@ -42,8 +42,12 @@ impl History {
     }
 
     /// Harm was done to a key's requests.
-    pub fn harmed(&self, label: &str, harm: &str) {
-        self.lock().entry(label.to_owned()).or_default().harm += harm;
+    pub fn harmed(&self, label: &str, harm: String) {
+        self.lock()
+            .entry(label.to_owned())
+            .or_default()
+            .harms
+            .push(harm);
     }
 
     /// Retries a key as a client does until there is an answer that stays; says how long that took.
@@ -84,12 +88,13 @@ impl History {
     ) -> Report {
         let facts = Facts::read::<D>(connection, ledger).await;
         let mut report = Report::default();
-        for (label, Past { told, harm }) in self.lock().iter() {
+        for (label, Past { told, harms }) in self.lock().iter() {
             report.requests += told.len();
-            let evidence = facts.evidence(&identity(label), label.clone(), told.clone());
+            let evidence =
+                facts.evidence(&identity(label), label.clone(), told.clone(), harms.len());
             report.acknowledged += usize::from(evidence.is_acknowledged());
             let violations = check(&evidence).into_iter();
-            let violations = violations.map(|found| (found, format!("{evidence:?} {harm}")));
+            let violations = violations.map(|found| (found, format!("{evidence:?} {harms:?}")));
             report.violations.extend(violations);
         }
         report

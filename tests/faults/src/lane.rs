@@ -147,8 +147,8 @@ impl<F: Framework<D>, D: Served> Lane<F, D> {
             self.history.add(&label, earlier);
         }
         for (fault, meanwhile) in faults {
-            let harm = format!("[{kind:?}, {fault:?}, {meanwhile:?}]");
-            self.history.harmed(&label, &harm);
+            let harm = format!("{kind:?}, {fault:?}, {meanwhile:?}");
+            self.history.harmed(&label, harm);
             self.strike(&request, &label, *fault, *meanwhile).await;
         }
         let clean = request.to(self.clean.address);

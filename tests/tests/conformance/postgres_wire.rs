@@ -11,6 +11,7 @@ conformance![
     on Postgres:
     o14_session_that_is_terminated_keeps_nothing,
     o13_statement_past_the_deadline_is_undone_and_retriable,
+    c2_failure_holds_its_key_until_it_is_recorded,
     c2_wait_is_not_cut_by_a_shorter_deadline,
     r8_resolved_commit_is_cached,
     retry_to_the_same_process_raises_no_error,
@@ -54,6 +55,26 @@ async fn o13_statement_past_the_deadline_is_undone_and_retriable<F: Framework<Po
     }
     retry.assert_executed(201);
     assert_eq!(world.effects("acme").await, 1);
+}
+
+/// The attempt is undone by then: that must not let go of the lock.
+async fn c2_failure_holds_its_key_until_it_is_recorded<F: Framework<Postgres>>(
+    world: &World<F, Postgres>,
+) {
+    let (wire, instance) = wired(world).await;
+    let other = world.instance().await;
+    let request = instance.post("/hasty").key("k").effect("a");
+    world.control.play([Scene::answering(Reply::new(422))]);
+    wire.hold("INSERT INTO idem.records");
+    let first = request.start();
+    wire.held().await;
+    let elsewhere = request.to(other.address);
+    elsewhere.send().await.assert_problem("in-flight");
+    wire.release();
+    let first = first.answer().await;
+    first.assert_executed(422);
+    elsewhere.send().await.assert_replays(&first);
+    assert_eq!(world.control.entries(), 1);
 }
 
 async fn c2_wait_is_not_cut_by_a_shorter_deadline<F: Framework<Postgres>>(
