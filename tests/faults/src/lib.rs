@@ -11,17 +11,21 @@
 mod caller;
 mod checker;
 mod decorator;
+mod goodbye;
 mod kind;
 mod lane;
 mod load;
 mod proxy;
 mod report;
+mod retried;
 
 pub use self::caller::Caller;
 pub use self::checker::{Evidence, Ledger, Told, Violation, check, tally};
 pub use self::decorator::{Blow, Harmed, Point, Trigger};
+pub use self::goodbye::{Client, Goodbye};
 pub use self::kind::Kind;
 pub use self::lane::{EFFECTS, Lane};
 pub use self::load::{History, Load};
 pub use self::proxy::{Direction, Fault, Harm, Proxy, Traffic};
 pub use self::report::Report;
+pub use self::retried::retried;
