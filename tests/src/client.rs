@@ -105,15 +105,20 @@ impl Request {
             stream.write_all(&self.bytes()).await.ok()?;
             let mut bytes = Vec::new();
             stream.read_to_end(&mut bytes).await.ok()?;
-            let head = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;
-            let is_head = self.line.starts_with("HEAD ");
-            let length = String::from_utf8_lossy(&bytes[..head]).to_ascii_lowercase();
-            let length = length.split("content-length: ").nth(1)?;
-            let length: usize = length.lines().next()?.trim().parse().ok()?;
-            let whole = is_head || bytes.len() == head + 4 + length;
-            whole.then(|| Answer::parse(&bytes, is_head))
+            self.whole(&bytes)
         };
         tokio::time::timeout(PATIENCE, answer).await.ok()?
+    }
+
+    /// What these bytes answer to it, if they are all of an answer.
+    pub fn whole(&self, bytes: &[u8]) -> Option<Answer> {
+        let head = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;
+        let is_head = self.line.starts_with("HEAD ");
+        let length = String::from_utf8_lossy(&bytes[..head]).to_ascii_lowercase();
+        let length = length.split("content-length: ").nth(1)?;
+        let length: usize = length.lines().next()?.trim().parse().ok()?;
+        let whole = is_head || bytes.len() == head + 4 + length;
+        whole.then(|| Answer::parse(bytes, is_head))
     }
 
     /// Sends it, to be answered while the test goes on.
@@ -133,7 +138,30 @@ impl Request {
         Connection { stream, is_head }
     }
 
-    fn bytes(&self) -> Vec<u8> {
+    /// Where it goes.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Method and target.
+    pub fn target(&self) -> (&str, &str) {
+        let mut words = self.line.split(' ');
+        let mut word = || words.next().expect("a request line has three words");
+        (word(), word())
+    }
+
+    /// The header lines that it was given.
+    pub fn headers(&self) -> &[(String, Vec<u8>)] {
+        &self.headers
+    }
+
+    /// The body.
+    pub fn content(&self) -> &[u8] {
+        &self.body
+    }
+
+    /// What is sent.
+    pub fn bytes(&self) -> Vec<u8> {
         let mut bytes = format!(
             "{}\r\nhost: {}\r\nconnection: close\r\ncontent-length: {}\r\n",
             self.line,

@@ -152,6 +152,7 @@ impl<C: Domain> App<C> {
                 return Ok(tx.run(sql).await.is_err().then(|| reply.clone()));
             }
             Act::Swallow(sql) => drop(tx.run(sql).await),
+            Act::Elsewhere(sql) => drop(self.pool.acquire().await?.run(sql).await?),
             Act::Nested(keep) => {
                 let mut nested = tx.begin().await?;
                 nested.insert(tenant, label).await?;

@@ -32,6 +32,8 @@ pub enum Act {
     Try(String, Reply),
     /// Runs SQL and swallows an error of it.
     Swallow(String),
+    /// Runs SQL on a connection of its own, out of the pool.
+    Elsewhere(String),
     /// Inserts an effect inside a nested transaction, and keeps it or not.
     Nested(bool),
     /// Begins a nested transaction and drops it, or swallows the error.
@@ -74,6 +76,8 @@ pub enum Body {
     Stream(usize),
     /// A first part, and then an error.
     Broken,
+    /// A panic where the first part is asked for.
+    Panics,
     /// Nothing ever comes, and nothing ever ends; counts how often it is asked.
     Endless(Arc<Control>),
 }
@@ -99,6 +103,7 @@ impl Body {
                 ])
                 .boxed(),
             ),
+            Self::Panics => Either::Right(stream::poll_fn(|_| panic!("the scene says so")).boxed()),
             Self::Endless(control) => Either::Right(
                 stream::poll_fn(move |_| {
                     control.poll();

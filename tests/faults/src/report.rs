@@ -39,7 +39,7 @@ impl Report {
     }
 
     /// How long so many in a hundred keys took at most.
-    fn recovered(&self, percent: usize) -> Duration {
+    pub(crate) fn recovered(&self, percent: usize) -> Duration {
         let mut sorted = self.recoveries.clone();
         sorted.sort_unstable();
         let last = sorted.len().saturating_sub(1);

@@ -1,0 +1,48 @@
+//! What comes after a fault: the client retries, and everything that can be seen is checked.
+
+use std::time::Duration;
+
+use idem_tests::{Database, Framework, Request, World};
+
+use crate::checker::Told;
+use crate::history::History;
+use crate::lane::{EFFECTS, identity};
+use crate::report::Report;
+
+/// Retries until there is an answer that stays, sends the request once more, which may go elsewhere, and
+/// checks what is seen. The label is the key, too, and the tenant is `acme`.
+pub async fn retried<F: Framework<D>, D: Database>(
+    world: &World<F, D>,
+    [request, again]: [&Request; 2],
+    told: Vec<Told>,
+    label: &str,
+) -> Report {
+    let history = History::default();
+    history.harmed(label, "once".to_owned());
+    told.into_iter().for_each(|told| history.add(label, told));
+    let recovery = history.persist(label, async || request.send().await).await;
+    history.add(label, again.send().await);
+    let (_, path) = request.target();
+    let mut connection = world.observe().await;
+    let identity = |label: &str| identity(path, label);
+    let checked = history.check::<D>(&mut connection, EFFECTS, identity).await;
+    Report {
+        faults: 1,
+        recoveries: vec![recovery],
+        ..checked
+    }
+}
+
+impl Report {
+    /// Asserts that nothing was violated, and that every identity was answerable again within a second (I5).
+    ///
+    /// # Panics
+    ///
+    /// If something was.
+    #[track_caller]
+    pub fn holds(&self) {
+        println!("{self}");
+        assert!(self.violations.is_empty(), "violations");
+        assert!(self.recovered(100) < Duration::from_secs(1), "I5");
+    }
+}

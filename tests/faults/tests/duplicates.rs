@@ -1,0 +1,222 @@
+//! F15, F19 and F20: duplicates beside an attempt that succeeds or fails in any way, at every isolation, and at the
+//! instant at which a record expires.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::future::{join, join_all};
+use idem_faults::{Report, Told, retried};
+use idem_tests::{
+    Act, Database, Framework, Instance, Reply, Scene, Served, World, answers, conformance,
+};
+use tokio::time::sleep;
+
+conformance![
+    f15_duplicates_have_one_effect_whatever_becomes_of_the_first,
+    f20_retries_at_the_instant_of_the_expiry,
+];
+
+mod served {
+    use super::f19_duplicates_have_one_effect_at_every_isolation;
+
+    idem_tests::conformance![
+        on [Postgres RecordInCommit Mysql]:
+        f19_duplicates_have_one_effect_at_every_isolation,
+    ];
+}
+
+/// What becomes of the first request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum First {
+    Succeeds,
+    FailsForGood,
+    FailsForNow,
+    Panics,
+    IsRefusedAtCommit,
+}
+
+impl First {
+    const ALL: [Self; 5] = [
+        Self::Succeeds,
+        Self::FailsForGood,
+        Self::FailsForNow,
+        Self::Panics,
+        Self::IsRefusedAtCommit,
+    ];
+
+    fn scene<D: Database>(self) -> Scene {
+        match self {
+            Self::Succeeds => Scene::gated(),
+            Self::FailsForGood => Scene::gated().answer(Reply::new(422)),
+            Self::FailsForNow => Scene::gated().answer(Reply::new(500)),
+            Self::Panics => Scene::gated().then(Act::Panic),
+            Self::IsRefusedAtCommit => Scene::gated().then(D::doom()),
+        }
+    }
+
+    /// Whether it leaves a record, which binds the key to what it asked (M4).
+    fn binds(self) -> bool {
+        self != Self::IsRefusedAtCommit
+    }
+
+    /// How often handlers are entered until there is an answer that stays.
+    fn entries(self) -> usize {
+        match self {
+            Self::Succeeds | Self::FailsForGood => 1,
+            _ => 2,
+        }
+    }
+}
+
+/// So many requests with one key, of which every third may ask for something else; and one more that
+/// retries.
+async fn duplicates<F: Framework<D>, D: Database>(
+    world: &World<F, D>,
+    instances: &[Arc<Instance<D>>],
+    path: &str,
+    (first, count, others): (First, usize, bool),
+) -> Report {
+    let control = &world.control;
+    let label = format!("{first:?}-{count}-{others}-{}{path}", instances.len()).replace('/', "-");
+    let request = instances[0].post(path).key(&label).effect(&label);
+    let (gated, extracted) = (control.gated(), control.extractions());
+    let entries = control.entries();
+    control.play([first.scene::<D>()]);
+    let mut pending = vec![request.start()];
+    control.at_gate(gated + 1).await;
+    for number in 1..count {
+        let duplicate = request
+            .clone()
+            .to(instances[number % instances.len()].address);
+        let asks_for_other = others && number % 3 == 2;
+        pending.push(if asks_for_other {
+            duplicate.effect("something else").start()
+        } else {
+            duplicate.start()
+        });
+    }
+    control.extracted(extracted + count).await;
+    control.open(1);
+    let mut told = Vec::new();
+    for (number, answer) in answers(pending).await.into_iter().enumerate() {
+        if others && number % 3 == 2 {
+            assert!(
+                matches!(answer.status, 409 | 422 | 503),
+                "I7: {}",
+                answer.text()
+            );
+            assert!(!answer.text().contains(&label), "I7: {}", answer.text());
+        } else {
+            told.push(Told::Answer(answer));
+        }
+    }
+    let last = instances.last().expect("an instance");
+    let elsewhere = request.clone().to(last.address);
+    let report = retried(world, [&request, &elsewhere], told, &label).await;
+    // At the stricter isolations a claim of another can make a commit fail (O8).
+    if path == "/patient" {
+        assert_eq!(control.entries(), entries + first.entries(), "{label}");
+    }
+    Report {
+        faults: count - 1,
+        ..report
+    }
+}
+
+async fn f15_duplicates_have_one_effect_whatever_becomes_of_the_first<
+    F: Framework<D>,
+    D: Database,
+>(
+    world: &World<F, D>,
+) {
+    let instances = [world.instance_of(2).await, world.instance_of(2).await];
+    let mut report = Report::default();
+    for first in First::ALL {
+        for instances in [&instances[..1], &instances[..]] {
+            for others in [false, true]
+                .into_iter()
+                .take(1 + usize::from(first.binds()))
+            {
+                for count in [2, 8, 64] {
+                    let case = (first, count, others);
+                    report = report.and(duplicates(world, instances, "/patient", case).await);
+                }
+            }
+        }
+    }
+    for first in [First::Succeeds, First::FailsForNow] {
+        let case = (first, 512, true);
+        report = report.and(duplicates(world, &instances, "/patient", case).await);
+    }
+    report.holds();
+    assert!(report.faults > 2000);
+}
+
+async fn f19_duplicates_have_one_effect_at_every_isolation<F: Framework<D>, D: Served>(
+    world: &World<F, D>,
+) {
+    let instances = [world.instance_of(2).await, world.instance_of(2).await];
+    let mut report = Report::default();
+    for path in ["/read-committed", "/repeatable-read", "/serializable"] {
+        for first in First::ALL {
+            for count in [2, 16] {
+                let case = (first, count, false);
+                report = report.and(duplicates(world, &instances, path, case).await);
+            }
+        }
+    }
+    report.holds();
+    assert!(report.faults >= 200);
+}
+
+/// How long an endpoint's records live, and for how many lives clients retry.
+const LIFE: Duration = Duration::from_secs(1);
+const LIVES: u32 = 2;
+
+/// Clients that ask again and again, behind the first expiry beside purges that delete at once what has expired.
+async fn f20_retries_at_the_instant_of_the_expiry<F: Framework<D>, D: Database>(
+    world: &World<F, D>,
+) {
+    let instances = [world.instance().await, world.instance().await];
+    let start = Instant::now();
+    let clients = (0..4).map(async |client: usize| {
+        let instance = &instances[client % 2];
+        let request = instance.post("/brief").key("k").effect("k");
+        let mut told = Vec::new();
+        while start.elapsed() < LIFE * LIVES + LIFE / 4 {
+            told.push(request.send().await);
+        }
+        told
+    });
+    let purges = async {
+        sleep(LIFE * 3 / 2).await;
+        assert!(
+            world.control.entries() > 1,
+            "E1: what is not purged has expired"
+        );
+        let instances = instances.each_ref();
+        instances.map(|instance| instance.engine.spawn_purge(Duration::from_millis(1)))
+    };
+    let (told, purges) = join(join_all(clients), purges).await;
+    let told: Vec<_> = told.into_iter().flatten().collect();
+    let elapsed = start.elapsed();
+    drop(purges);
+    let succeeded: Vec<_> = told.iter().filter(|answer| answer.status == 201).collect();
+    let bodies: BTreeSet<_> = succeeded.iter().map(|answer| &answer.body).collect();
+    let executed = succeeded.iter().filter(|answer| !answer.is_replay());
+    println!("{} answers, {} executions", told.len(), bodies.len());
+    assert_eq!(
+        executed.count(),
+        bodies.len(),
+        "one execution for each life"
+    );
+    assert_eq!(world.control.entries(), bodies.len());
+    let effects = usize::try_from(world.effects("acme").await).expect("not negative");
+    assert_eq!(effects, bodies.len());
+    let most = 1 + elapsed.as_secs() / LIFE.as_secs();
+    assert!(
+        (2..=most).contains(&(effects as u64)),
+        "{effects} in {elapsed:?}"
+    );
+}
