@@ -14,14 +14,16 @@ mod decorator;
 mod kind;
 mod lane;
 mod load;
+mod model;
 mod proxy;
 mod report;
 
-pub use self::caller::Caller;
+pub use self::caller::{Asking, Caller};
 pub use self::checker::{Evidence, Ledger, Told, Violation, check, tally};
 pub use self::decorator::{Blow, Harmed, Point, Trigger};
 pub use self::kind::Kind;
 pub use self::lane::{EFFECTS, Lane};
 pub use self::load::{History, Load};
+pub use self::model::{Ending, Explained, Request};
 pub use self::proxy::{Direction, Fault, Harm, Proxy, Traffic};
 pub use self::report::Report;
