@@ -115,6 +115,8 @@ pub enum KeyError {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn parsed(value: &str) -> Result<String, KeyError> {
@@ -165,5 +167,58 @@ mod tests {
             IdempotencyKey::from_lines([b"a".as_slice(), b"a"]),
             Err(KeyError::Repeated)
         );
+    }
+
+    /// Rule K3, as a regular expression.
+    const KEY: &str = r"[!#-+\--\[\]-~]{1,255}";
+
+    /// What RFC 9651, section 3.1.2, has behind a string: parameters with values of every type.
+    const PARAMETERS: &str = concat!(
+        r"(; *[a-z*][a-z0-9_.*-]{0,4}(=(-?[0-9]{1,15}|-?[0-9]{1,12}\.[0-9]{1,3}|\?[01]|@-?[0-9]{1,11}",
+        r"|[A-Za-z*][a-z:/]{0,3}|:[A-Za-z0-9+/]{4}:|\x22[ !#-\[\]-~]{0,3}\x22))?){0,3}",
+    );
+
+    fn is_key(characters: &[u8]) -> bool {
+        let is_visible = |byte: &u8| (0x21..=0x7e).contains(byte) && !b",\"\\".contains(byte);
+        (1..=255).contains(&characters.len()) && characters.iter().all(is_visible)
+    }
+
+    proptest! {
+        #[test]
+        fn k2_k3_every_key_is_read_back_bare_and_quoted(
+            key in KEY, parameters in PARAMETERS, before in "[ \t]{0,2}", behind in "[ \t]{0,2}",
+        ) {
+            prop_assert_eq!(parsed(&format!("{before}{key}{behind}")), Ok(key.clone()));
+            let quoted = format!("{before}\"{key}\"{parameters}{behind}");
+            prop_assert_eq!(parsed(&quoted), Ok(key), "{}", quoted);
+        }
+
+        #[test]
+        fn k4_nothing_else_is_a_key(
+            value in prop_oneof![
+                prop::collection::vec(any::<u8>(), 0..300),
+                "[ -~]{0,6}".prop_map(String::into_bytes),
+                "[ka ,;=\"\\\\\t]{0,8}".prop_map(String::into_bytes),
+                "\"?[k-m]{250,260}\"?".prop_map(String::into_bytes),
+            ],
+        ) {
+            let trimmed = value.trim_ascii();
+            match (IdempotencyKey::parse(&value), trimmed.strip_prefix(b"\"")) {
+                (parsed, None) => {
+                    let parsed = parsed.map(|key| key.as_str().as_bytes().to_vec());
+                    prop_assert_eq!(parsed.ok(), is_key(trimmed).then(|| trimmed.to_vec()));
+                }
+                (Ok(key), Some(rest)) => {
+                    prop_assert!(is_key(key.as_str().as_bytes()));
+                    let behind = rest.strip_prefix(key.as_str().as_bytes());
+                    let behind = behind.and_then(|rest| rest.strip_prefix(b"\""));
+                    let parameters = behind.and_then(|behind| behind.first().copied());
+                    prop_assert!(behind.is_some() && matches!(parameters, None | Some(b';')));
+                }
+                (Err(_), Some(rest)) => {
+                    prop_assert!(!rest.strip_suffix(b"\"").is_some_and(is_key));
+                }
+            }
+        }
     }
 }

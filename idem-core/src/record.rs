@@ -226,7 +226,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::call::Operation;
     use crate::fingerprint::{Asked, Content};
+    use crate::key::IdempotencyKey;
 
     fn fingerprint(body: u8) -> Fingerprint {
         let asked = Asked {
@@ -272,6 +274,45 @@ mod tests {
                 (true, _) => Decision::Replay,
             };
             prop_assert_eq!(decide(&record, &asked, now), expected);
+        }
+
+        #[test]
+        fn f21_a_row_is_read_exactly_if_every_column_is_what_this_release_writes(
+            state in -1..7_i16,
+            status in prop_oneof![90..610_i16, any::<i16>()],
+            (version, length) in prop_oneof![3 => Just((1, 65)), 1 => (any::<u8>(), 60..70_usize)],
+            response in prop::option::weighted(0.8, any::<bool>()),
+        ) {
+            let identity = Identity::new(None, &Operation::named("o"), &IdempotencyKey::parse(b"k").unwrap());
+            let readable = u16::try_from(status).ok().and_then(|status| StatusCode::from_u16(status).ok());
+            let encoding = |is_own: bool| {
+                let status = readable.filter(|_| is_own).unwrap_or(StatusCode::IM_USED);
+                Recorded::default().encode(&identity, status)
+            };
+            let row = Row {
+                state,
+                attempts: 1,
+                status,
+                fingerprint: vec![version; length],
+                response: response.map(encoding),
+                settled_at: 0,
+                expires_at: 1,
+            };
+            let is_read = readable.is_some()
+                && (version, length) == (1, 65)
+                && match response {
+                    None => (3..=4).contains(&state),
+                    Some(is_own) => {
+                        (1..=4).contains(&state) && (is_own || readable == Some(StatusCode::IM_USED))
+                    }
+                };
+            let record = row.decode(&identity);
+            prop_assert_eq!(record.is_ok(), is_read);
+            if let Ok(record) = record {
+                prop_assert_eq!(record.state.code(), state);
+                prop_assert_eq!(Some(record.status), readable);
+                prop_assert_eq!(record.fingerprint.to_bytes().to_vec(), vec![version; length]);
+            }
         }
     }
 }

@@ -1,10 +1,15 @@
-//! No tokens make the macro panic, whatever is written between the parentheses or below them.
+//! Whatever is written between the parentheses or below them: no tokens make the macro panic, and what it emits
+//! is Rust, or says what is wrong, and where.
 
-use proc_macro2::TokenStream;
+use proc_macro2::{Group, TokenStream, TokenTree};
+use proptest::collection::vec;
 use proptest::prelude::*;
+use proptest::sample::{Index, select};
+use quote::ToTokens;
+use syn::{File, Item, ItemFn, parse2};
 
 use super::split;
-use crate::framework::Axum;
+use crate::framework::{Actix, Axum, Framework};
 
 /// What attributes are made of, and what they are not.
 const ARGUMENTS: &[&str] = &[
@@ -75,6 +80,14 @@ const HANDLERS: &[&str] = &[
     "",
 ];
 
+/// Without a mistake, above the first of the handlers.
+const VALID: &[&str] = &[
+    "ttl = \"24h\", unscoped",
+    "ttl = \"1d 12h\", scope = \"tenant\", wait = \"0s\", deadline = \"10s\", replay = \"success\", key = \"optional\"",
+    "ttl = \"24h\", scope = \"tenant.id\", isolation = \"serializable\", fingerprint = Order::intent, body = \"order\"",
+    "ttl = \"24h\", unscoped, operation = \"pay\", store = Billing<u8>, crate = ::my::idem, fingerprint = \"raw\"",
+];
+
 /// As many of the words as make tokens.
 fn tokens(words: &[&str]) -> TokenStream {
     words
@@ -83,32 +96,147 @@ fn tokens(words: &[&str]) -> TokenStream {
         .collect()
 }
 
+/// Puts words in front of a token, counted from the outside in, and takes the token away or doesn't.
+#[derive(Clone, Debug)]
+struct Edit {
+    at: Index,
+    words: Vec<&'static str>,
+    keeps: bool,
+}
+
+impl Edit {
+    fn any() -> impl Strategy<Value = Self> {
+        let words = vec(select(ARGUMENTS), 0..2);
+        (any::<Index>(), words, any::<bool>()).prop_map(|(at, words, keeps)| Self {
+            at,
+            words,
+            keeps,
+        })
+    }
+
+    fn apply(&self, to: TokenStream) -> TokenStream {
+        let mut left = self.at.index(count(&to) + 1);
+        self.walk(to, &mut left)
+    }
+
+    fn walk(&self, stream: TokenStream, left: &mut usize) -> TokenStream {
+        let mut edited = TokenStream::new();
+        for token in stream {
+            let is_here = *left == 0;
+            *left = left.wrapping_sub(1);
+            if is_here {
+                edited.extend(tokens(&self.words));
+            }
+            match token {
+                _ if is_here && !self.keeps => {}
+                TokenTree::Group(group) => {
+                    let inner = self.walk(group.stream(), left);
+                    let mut inside = Group::new(group.delimiter(), inner);
+                    inside.set_span(group.span());
+                    inside.to_tokens(&mut edited);
+                }
+                token => token.to_tokens(&mut edited),
+            }
+        }
+        edited
+    }
+}
+
+fn count(stream: &TokenStream) -> usize {
+    let tokens = stream.clone().into_iter();
+    let inside = |token| match token {
+        TokenTree::Group(group) => 1 + count(&group.stream()),
+        _ => 1,
+    };
+    tokens.map(inside).sum()
+}
+
+/// Checks what is emitted.
+fn is_sound<F: Framework>(
+    arguments: &TokenStream,
+    item: &TokenStream,
+) -> Result<(), TestCaseError> {
+    let (.., handler) = crate::read::<F>(arguments.clone(), item);
+    let mistakes = handler
+        .err()
+        .map_or_else(Vec::new, |error| error.into_iter().collect());
+    let emitted = crate::idempotent::<F>(arguments.clone(), item);
+    let text = emitted.to_string();
+    let said = text.matches(":: core :: compile_error !").count();
+    prop_assert_eq!(said, mistakes.len(), "{}", text);
+    for mistake in &mistakes {
+        let message = mistake.to_string();
+        prop_assert!(!message.is_empty());
+        // What isn't there can't be underlined; and the compiler hands over nothing that is no item.
+        let is_nowhere =
+            message.starts_with("missing argument") || parse2::<Item>(item.clone()).is_err();
+        let is_somewhere = mistake.span().source_text().is_some();
+        prop_assert!(is_somewhere || is_nowhere, "{}", message);
+    }
+    let is_rust = mistakes.is_empty() || parse2::<ItemFn>(item.clone()).is_ok();
+    if is_rust && let Err(error) = parse2::<File>(emitted) {
+        prop_assert!(false, "{error} in {text}");
+    }
+    Ok(())
+}
+
+fn config() -> ProptestConfig {
+    let config = ProptestConfig::default();
+    // A case takes next to no time.
+    ProptestConfig {
+        cases: config.cases * 4,
+        failure_persistence: None,
+        ..config
+    }
+}
+
+fn handler() -> impl Strategy<Value = TokenStream> {
+    select(HANDLERS).prop_map(|handler| split(&format!("#[idempotent] {handler}")).1)
+}
+
+#[test]
+fn what_is_edited_is_valid() {
+    for valid in VALID {
+        let (arguments, item) = split(&format!("#[idempotent({valid})] {}", HANDLERS[0]));
+        for read in [crate::read::<Axum>, crate::read::<Actix>] {
+            let (.., handler) = read(arguments.clone(), &item);
+            assert_eq!(
+                handler.err().map(|error| error.to_string()),
+                None,
+                "{valid}"
+            );
+        }
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2_000))]
+    #![proptest_config(config())]
 
     #[test]
-    fn any_arguments(
-        words in prop::collection::vec(prop::sample::select(ARGUMENTS), 0..16),
-        handler in prop::sample::select(HANDLERS),
-    ) {
-        let (_, item) = split(&format!("#[idempotent] {handler}"));
-        let emitted = crate::idempotent::<Axum>(tokens(&words), &item);
-        prop_assert!(handler.is_empty() || !emitted.is_empty());
+    fn any_arguments(words in vec(select(ARGUMENTS), 0..16), item in handler()) {
+        is_sound::<Axum>(&tokens(&words), &item)?;
+        is_sound::<Actix>(&tokens(&words), &item)?;
     }
 
     #[test]
-    fn any_item(
-        words in prop::collection::vec(prop::sample::select(ARGUMENTS), 0..16),
-        before in prop::sample::select(HANDLERS),
-    ) {
-        let (_, item) = split(&format!("#[idempotent] {before}"));
-        let item: TokenStream = item.into_iter().take(words.len()).chain(tokens(&words)).collect();
-        let _ = crate::idempotent::<Axum>("ttl = \"24h\", unscoped".parse().unwrap(), &item);
+    fn edited_arguments(valid in select(VALID), item in handler(), edits in vec(Edit::any(), 1..4)) {
+        let arguments = valid.parse().unwrap();
+        let arguments = edits.iter().fold(arguments, |arguments, edit| edit.apply(arguments));
+        is_sound::<Axum>(&arguments, &item)?;
+        is_sound::<Actix>(&arguments, &item)?;
     }
 
     #[test]
-    fn any_values(text in ".{0,20}", option in prop::sample::select(&["ttl", "scope", "wait", "replay", "fingerprint", "body", "operation"][..])) {
+    fn edited_handlers(valid in select(VALID), item in handler(), edits in vec(Edit::any(), 1..4)) {
+        let arguments = valid.parse().unwrap();
+        let item = edits.iter().fold(item, |item, edit| edit.apply(item));
+        is_sound::<Axum>(&arguments, &item)?;
+        is_sound::<Actix>(&arguments, &item)?;
+    }
+
+    #[test]
+    fn any_values(text in ".{0,20}", option in select(&["ttl", "scope", "wait", "replay", "fingerprint", "body", "operation"][..])) {
         let (arguments, item) = split(&format!("#[idempotent({option} = {text:?})] {}", HANDLERS[0]));
-        let _ = crate::idempotent::<Axum>(arguments, &item);
+        is_sound::<Axum>(&arguments, &item)?;
     }
 }

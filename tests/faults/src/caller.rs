@@ -1,13 +1,14 @@
 //! Requests without HTTP, whose futures a test can drop at any poll.
 
+use std::future::ready;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::StatusCode;
 use idem_core::store::Claim as _;
 use idem_core::{
-    Asked, Call, Content, Engine, Fingerprint, IdempotencyKey, Operation, Policy, Ran, Response,
-    Store,
+    Asked, Call, Content, Engine, Fingerprint, IdempotencyKey, Identity, Operation, Policy, Ran,
+    Response, Store,
 };
 use idem_tests::{Answer, Domain};
 
@@ -25,12 +26,60 @@ static POLICY: Policy = Policy::new(Duration::from_hours(24))
 #[derive(Debug)]
 pub struct Caller<S> {
     engine: Engine<S>,
+    policy: &'static Policy,
+}
+
+/// What is asked.
+#[derive(Debug, Clone)]
+pub struct Asking {
+    /// Whose key it is.
+    pub tenant: String,
+    /// The key.
+    pub key: String,
+    /// The request's body.
+    pub body: String,
+    /// The label of the effect that the handler inserts.
+    pub label: String,
+}
+
+impl Asking {
+    fn of(label: String) -> Self {
+        Self {
+            tenant: TENANT.to_owned(),
+            key: label.clone(),
+            body: label.clone(),
+            label,
+        }
+    }
+
+    /// Whose requests these are, and what they are for.
+    pub fn identity(&self) -> Identity {
+        let key = IdempotencyKey::parse(self.key.as_bytes()).expect("a key");
+        Identity::new(Some(&self.tenant), &Operation::named(OPERATION), &key)
+    }
+
+    fn call(&self) -> Call {
+        let asked = Asked {
+            method: "POST",
+            path: "/fault",
+            query: None,
+            raw: self.body.as_bytes(),
+        };
+        Call {
+            scope: Some(self.tenant.clone()),
+            operation: Operation::named(OPERATION),
+            key: IdempotencyKey::parse(self.key.as_bytes()).ok(),
+            fingerprint: Fingerprint::new(asked, &Content::Raw, None),
+            likely_retry: false,
+        }
+    }
 }
 
 impl<S> Clone for Caller<S> {
     fn clone(&self) -> Self {
         Self {
             engine: self.engine.clone(),
+            policy: self.policy,
         }
     }
 }
@@ -42,48 +91,51 @@ where
 {
     /// Asks this one.
     pub fn of(engine: Engine<S>) -> Self {
-        Self { engine }
+        Self::with_policy(engine, &POLICY)
     }
 
-    /// Whose requests these are, and what they are for.
-    pub fn identity(label: &str) -> idem_core::Identity {
-        let key = IdempotencyKey::parse(label.as_bytes()).expect("a key");
-        idem_core::Identity::new(Some(TENANT), &Operation::named(OPERATION), &key)
+    /// Asks this one, under a policy.
+    pub fn with_policy(engine: Engine<S>, policy: &'static Policy) -> Self {
+        Self { engine, policy }
+    }
+
+    /// The identity of what [`call`](Self::call) asks.
+    pub fn identity(label: &str) -> Identity {
+        Asking::of(label.to_owned()).identity()
     }
 
     /// One request: inserts an effect with this label, and ends as the kind says. The label is the
     /// key, too.
     pub async fn call(self, kind: Kind, label: String) -> Answer {
-        let asked = Asked {
-            method: "POST",
-            path: "/fault",
-            query: None,
-            raw: label.as_bytes(),
+        let asking = Asking::of(label.clone());
+        let end = move |number| {
+            let body = format!(r#"{{"label":"{label}","attempt":{number}}}"#);
+            ready((kind.status(), body))
         };
-        let call = Call {
-            scope: Some(TENANT.to_owned()),
-            operation: Operation::named(OPERATION),
-            key: IdempotencyKey::parse(label.as_bytes()).ok(),
-            fingerprint: Fingerprint::new(asked, &Content::Raw, None),
-            likely_retry: false,
-        };
-        let turn = match self.engine.admit(call, &POLICY).await {
+        self.ask(asking, end).await
+    }
+
+    /// One request, whose handler inserts an effect and then ends with the status and the body that
+    /// `end` makes for the number of the attempt.
+    pub async fn ask<F>(self, asking: Asking, end: impl FnOnce(u32) -> F) -> Answer
+    where
+        F: Future<Output = (u16, String)>,
+    {
+        let turn = match self.engine.admit(asking.call(), self.policy).await {
             Ok(turn) => turn,
             Err(answer) => return told(answer),
         };
         let work = async move |mut lent: idem_core::Lent<S::Claim>, attempt: idem_core::Attempt| {
-            match lent.connection().insert(TENANT, &label).await {
-                Ok(()) => {
-                    let number = attempt.number();
-                    let body = format!(r#"{{"label":"{label}","attempt":{number}}}"#);
-                    let mut response = Response::new(Bytes::from(body));
-                    *response.status_mut() = StatusCode::from_u16(kind.status()).expect("a status");
-                    Ran::Answered {
-                        closed: Ok(()),
-                        response,
-                    }
-                }
-                Err(error) => Ran::Broken(error.into()),
+            let Asking { tenant, label, .. } = &asking;
+            if let Err(error) = lent.connection().insert(tenant, label).await {
+                return Ran::Broken(error.into());
+            }
+            let (status, body) = end(attempt.number()).await;
+            let mut response = Response::new(Bytes::from(body));
+            *response.status_mut() = StatusCode::from_u16(status).expect("a status");
+            Ran::Answered {
+                closed: Ok(()),
+                response,
             }
         };
         told(turn.run(work).await)

@@ -186,9 +186,10 @@ pub fn check(evidence: &Evidence) -> Vec<Violation> {
     wrong.map(|(violation, _)| violation).collect()
 }
 
-/// Whether an answer is recorded, and every later one is its replay.
+/// Whether an answer is a handler's that is recorded, and every later one is its replay.
 pub fn is_lasting(answer: &Answer) -> bool {
-    matches!(answer.status, 201 | 422)
+    let is_problem = || answer.header("content-type") == Some("application/problem+json");
+    answer.status == 201 || answer.status == 422 && !is_problem()
 }
 
 /// Whether an answer says that its request left nothing behind. One that says it doesn't know, does not.

@@ -19,7 +19,9 @@ pub async fn retried<F: Framework<D>, D: Database>(
 ) -> Report {
     let history = History::default();
     history.harmed(label, "once".to_owned());
-    told.into_iter().for_each(|told| history.add(label, told));
+    for told in told {
+        history.add(label, told);
+    }
     let recovery = history.persist(label, async || request.send().await).await;
     history.add(label, again.send().await);
     let (_, path) = request.target();

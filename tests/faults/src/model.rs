@@ -1,0 +1,283 @@
+//! What the engine is to do, in a page: what is remembered of an identity, what a request makes of it, and
+//! which orders of the requests explain what they were answered.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use idem_core::State;
+use idem_tests::Answer;
+
+use crate::checker::Told;
+
+/// How a handler ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// With an effect.
+    Success,
+    /// With a failure that is recorded for good.
+    FinalFailure,
+    /// With a failure that may be retried.
+    RetriableFailure,
+    /// With a panic.
+    Panic,
+}
+
+/// A request, as far as the model cares.
+#[derive(Debug, Clone)]
+pub struct Request {
+    number: usize,
+    intent: u8,
+    ending: Ending,
+    is_harmed: bool,
+    is_lost: bool,
+}
+
+/// What can be told from an answer.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Seen {
+    status: u16,
+    replayed: bool,
+    /// The body, or the type of a problem.
+    text: String,
+}
+
+/// What is remembered of an identity.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Known {
+    Nothing,
+    Settled { intent: u8, answer: Seen },
+    Retriable { intent: u8, attempts: u32 },
+}
+
+/// What is remembered, and what the requests that had their turn, but not yet their answer, will be
+/// answered; nothing, if they are lost.
+type World = (Known, BTreeMap<usize, Option<Seen>>);
+
+/// All that can have become of one identity, given what its requests were answered.
+///
+/// A request has its turn once, at any time between its beginning and its answer; one that is lost has it
+/// later, or never. What is left are the worlds in which every answer was the right one.
+#[derive(Debug)]
+pub struct Explained {
+    /// The label of its effect.
+    pub label: String,
+    /// What its requests ended with.
+    pub told: Vec<Told>,
+    pending: BTreeMap<usize, Request>,
+    worlds: BTreeSet<World>,
+}
+
+impl Request {
+    /// The request with this number, which asks for `intent`. Its handler ends so, should it be entered.
+    /// The store, or whoever polls it, may do it harm.
+    pub fn new(number: usize, intent: u8, ending: Ending, is_harmed: bool) -> Self {
+        Self {
+            number,
+            intent,
+            ending,
+            is_harmed,
+            is_lost: false,
+        }
+    }
+
+    /// What its handler answers.
+    pub fn body(&self, label: &str, attempt: u32) -> String {
+        let number = self.number;
+        format!(r#"{{"label":"{label}","attempt":{attempt},"request":{number}}}"#)
+    }
+
+    fn own(&self, status: u16, label: &str, attempt: u32) -> Seen {
+        Seen {
+            status,
+            replayed: false,
+            text: self.body(label, attempt),
+        }
+    }
+}
+
+impl Seen {
+    fn problem(status: u16, kind: &str) -> Self {
+        Self {
+            status,
+            replayed: false,
+            text: kind.to_owned(),
+        }
+    }
+}
+
+impl From<&Answer> for Seen {
+    fn from(answer: &Answer) -> Self {
+        let is_problem = answer.header("content-type") == Some("application/problem+json");
+        let text = if is_problem {
+            let json = answer.json();
+            let kind = json["type"].as_str().unwrap_or_default();
+            kind.rsplit(['/', '#'])
+                .next()
+                .unwrap_or_default()
+                .to_owned()
+        } else {
+            answer.text()
+        };
+        Self {
+            status: answer.status,
+            replayed: answer.header("idempotency-replayed") == Some("true"),
+            text,
+        }
+    }
+}
+
+impl Known {
+    /// What a request finds that is not harmed: the number of its attempt, or its answer.
+    fn admit(&self, request: &Request) -> Result<u32, Seen> {
+        match self {
+            Self::Nothing => Ok(1),
+            Self::Settled { intent, .. } | Self::Retriable { intent, .. }
+                if *intent != request.intent =>
+            {
+                Err(Seen::problem(422, "key-reused"))
+            }
+            Self::Settled { answer, .. } => Err(Seen {
+                replayed: true,
+                ..answer.clone()
+            }),
+            Self::Retriable { attempts, .. } => Ok(attempts + 1),
+        }
+    }
+
+    /// All that can come of a request, and what it is answered then.
+    fn outcomes(&self, label: &str, request: &Request) -> Vec<(Self, Seen)> {
+        let intent = request.intent;
+        let retriable = |attempts| Self::Retriable { intent, attempts };
+        let settled = |answer: Seen| {
+            let next = Self::Settled {
+                intent,
+                answer: answer.clone(),
+            };
+            (next, answer)
+        };
+        let admitted = self.admit(request);
+        let (next, answer) = match (&admitted, request.ending) {
+            (Err(answer), _) => (self.clone(), answer.clone()),
+            (Ok(attempt), Ending::Success) => settled(request.own(201, label, *attempt)),
+            (Ok(attempt), Ending::FinalFailure) => settled(request.own(422, label, *attempt)),
+            (Ok(attempt), Ending::RetriableFailure) => {
+                (retriable(*attempt), request.own(500, label, *attempt))
+            }
+            (Ok(attempt), Ending::Panic) => {
+                (retriable(*attempt), Seen::problem(500, "handler-panicked"))
+            }
+        };
+        let mut outcomes = vec![(next.clone(), answer.clone())];
+        // A failure that may be retried is written down as well as can be; what is broken off, for a
+        // quarter of a second.
+        let unwritten = matches!(next, Self::Retriable { .. })
+            && (request.is_harmed || request.ending == Ending::Panic);
+        if unwritten {
+            outcomes.push((self.clone(), answer));
+        }
+        if request.is_harmed {
+            let failed = admitted.ok().map(retriable);
+            outcomes.push((self.clone(), Seen::problem(503, "unavailable")));
+            for kept in failed.into_iter().chain([self.clone()]) {
+                outcomes.push((kept.clone(), Seen::problem(503, "try-again")));
+                outcomes.push((kept, Seen::problem(503, "outcome-unknown")));
+            }
+            outcomes.push((next, Seen::problem(503, "outcome-unknown")));
+        }
+        outcomes
+    }
+}
+
+impl Explained {
+    /// One of which nothing is remembered.
+    pub fn new(label: String) -> Self {
+        Self {
+            label,
+            told: Vec::new(),
+            pending: BTreeMap::new(),
+            worlds: BTreeSet::from([(Known::Nothing, BTreeMap::new())]),
+        }
+    }
+
+    /// A request begins.
+    pub fn begin(&mut self, request: Request) {
+        self.pending.insert(request.number, request);
+    }
+
+    /// A request is answered.
+    ///
+    /// # Panics
+    ///
+    /// If no order of the requests explains it.
+    pub fn answer(&mut self, number: usize, answer: Answer) {
+        let seen = Seen::from(&answer);
+        self.told.push(Told::Answer(answer));
+        let reached = self.reached();
+        let worlds = reached.iter().cloned().filter_map(|(known, mut done)| {
+            let is_right = done.remove(&number).flatten().as_ref() == Some(&seen);
+            is_right.then_some((known, done))
+        });
+        self.worlds = worlds.collect();
+        assert!(
+            !self.worlds.is_empty(),
+            "nothing explains {seen:?} as the answer to {:?} beside {:?}, but one of {reached:?}",
+            self.pending.get(&number),
+            self.pending
+        );
+        self.pending.remove(&number);
+    }
+
+    /// A request is not going to be answered.
+    pub fn lose(&mut self, number: usize) {
+        self.told.push(Told::Nothing);
+        if let Some(request) = self.pending.get_mut(&number) {
+            request.is_harmed = true;
+            request.is_lost = true;
+        }
+        let worlds = std::mem::take(&mut self.worlds).into_iter();
+        let forget = |(known, mut done): World| {
+            done.entry(number).and_modify(|seen| *seen = None);
+            (known, done)
+        };
+        self.worlds = worlds.map(forget).collect();
+    }
+
+    /// What is lost has come to nothing by now.
+    pub fn rest(&mut self) {
+        self.pending.clear();
+        let worlds = std::mem::take(&mut self.worlds).into_iter();
+        self.worlds = worlds.map(|(known, _)| (known, BTreeMap::new())).collect();
+    }
+
+    /// The record and the number of effects that there must be, if that is known.
+    pub fn expected(&self) -> Option<(Option<State>, u64)> {
+        let mut worlds = self.worlds.iter();
+        let (Some((known, _)), None) = (worlds.next(), worlds.next()) else {
+            return None;
+        };
+        self.pending.is_empty().then_some(match known {
+            Known::Nothing => (None, 0),
+            Known::Settled { answer, .. } if answer.status == 201 => (Some(State::Succeeded), 1),
+            Known::Settled { .. } => (Some(State::FailedFinal), 0),
+            Known::Retriable { .. } => (Some(State::FailedRetriable), 0),
+        })
+    }
+
+    /// Every world that can be reached when requests have their turns.
+    fn reached(&self) -> BTreeSet<World> {
+        let mut reached = self.worlds.clone();
+        let mut next: Vec<World> = reached.iter().cloned().collect();
+        while let Some((known, done)) = next.pop() {
+            let waiting = self.pending.iter();
+            for (number, request) in waiting.filter(|(number, _)| !done.contains_key(number)) {
+                for (known, seen) in known.outcomes(&self.label, request) {
+                    let mut done = done.clone();
+                    done.insert(*number, (!request.is_lost).then_some(seen));
+                    if reached.insert((known.clone(), done.clone())) {
+                        next.push((known, done));
+                    }
+                }
+            }
+        }
+        reached
+    }
+}
