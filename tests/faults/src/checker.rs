@@ -15,6 +15,17 @@ pub enum Told {
     Nothing,
 }
 
+/// In short.
+impl Display for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self::Answer(answer) = self else {
+            return f.write_str("nothing");
+        };
+        let replay = if answer.is_replay() { "replay of " } else { "" };
+        write!(f, "{replay}{} {}", answer.status, answer.text())
+    }
+}
+
 impl From<Answer> for Told {
     fn from(answer: Answer) -> Self {
         Self::Answer(answer)
@@ -38,8 +49,8 @@ pub struct Evidence {
     pub record: Option<State>,
     /// What its answers must name, so that another's are recognised.
     pub label: String,
-    /// How many of its requests suffered.
-    pub faults: usize,
+    /// Whether the one request that suffered was told that nothing is left of it.
+    pub is_denied: bool,
 }
 
 /// Where the effects of a service are found.
@@ -75,7 +86,7 @@ impl Facts {
         identity: &Identity,
         label: String,
         told: Vec<Told>,
-        faults: usize,
+        is_denied: bool,
     ) -> Evidence {
         let effects = self.effects.get(&label).copied().unwrap_or_default();
         let state = self.states.get(&format!("{identity:?}"));
@@ -89,8 +100,25 @@ impl Facts {
                 _ => State::Ended,
             }),
             label,
-            faults,
+            is_denied,
         }
+    }
+}
+
+impl Display for Evidence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            told,
+            effects,
+            record,
+            label,
+            ..
+        } = self;
+        write!(
+            f,
+            "{label} has {effects} effects and the record {record:?}; its clients were told"
+        )?;
+        told.iter().try_for_each(|told| write!(f, "\n  {told}"))
     }
 }
 
@@ -140,7 +168,7 @@ pub fn check(evidence: &Evidence) -> Vec<Violation> {
         effects,
         record,
         label,
-        faults,
+        is_denied,
     } = evidence;
     let answers = told.iter().filter_map(|told| match told {
         Told::Answer(answer) => Some(answer),
@@ -177,8 +205,7 @@ pub fn check(evidence: &Evidence) -> Vec<Violation> {
                 && answers.len() == told.len()
                 && (answers.iter().all(|answer| denies(answer))
                     // Somebody's attempt must have had the effect that is replayed.
-                    || *faults == 1
-                        && answers.first().is_some_and(|first| denies(first))
+                    || *is_denied
                         && answers.iter().all(|answer| denies(answer) || answer.is_replay())),
         ),
     ];
@@ -193,7 +220,7 @@ pub fn is_lasting(answer: &Answer) -> bool {
 }
 
 /// Whether an answer says that its request left nothing behind. One that says it doesn't know, does not.
-fn denies(answer: &Answer) -> bool {
+pub(crate) fn denies(answer: &Answer) -> bool {
     let kind = || answer.json()["type"].as_str().unwrap_or("").to_owned();
     matches!(answer.status, 400..=500)
         || answer.status == 503 && !kind().ends_with("outcome-unknown")
@@ -234,7 +261,7 @@ mod tests {
             effects,
             record,
             label: "k".to_owned(),
-            faults: 1,
+            is_denied: matches!(told.first(), Some(Told::Answer(first)) if denies(first)),
         }
     }
 

@@ -82,8 +82,7 @@ impl<D: Database> Drops<D> {
     }
 
     async fn suffered(&mut self, label: String, first: Told, harm: String, done: bool) {
-        self.history.harmed(&label, harm);
-        self.history.add(&label, first);
+        self.history.suffered(&label, harm, first);
         self.report.faults += usize::from(done);
         let ask = async || self.clean.clone().call(Kind::Success, label.clone()).await;
         let recovery = self.history.persist(&label, ask).await;

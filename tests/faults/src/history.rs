@@ -9,7 +9,7 @@ use idem_core::Identity;
 use idem_tests::{Answer, Database};
 use tokio::time::sleep;
 
-use crate::checker::{Facts, Ledger, Told, check, is_lasting};
+use crate::checker::{Facts, Ledger, Told, check, denies, is_lasting};
 use crate::report::Report;
 
 /// What every key's requests ended with, in the order in which they ended. A key is also the label
@@ -23,6 +23,8 @@ struct Past {
     told: Vec<Told>,
     /// What was done to its requests.
     harms: Vec<String>,
+    /// Whether that was one, and it was told that nothing is left of it.
+    is_denied: bool,
 }
 
 /// How long a key may take to be answered once all faults are over.
@@ -41,13 +43,15 @@ impl History {
             .push(told.into());
     }
 
-    /// Harm was done to a key's requests.
-    pub fn harmed(&self, label: &str, harm: String) {
-        self.lock()
-            .entry(label.to_owned())
-            .or_default()
-            .harms
-            .push(harm);
+    /// A request to which harm was done has ended.
+    pub fn suffered(&self, label: &str, harm: String, told: impl Into<Told>) {
+        let told = told.into();
+        let denied = matches!(&told, Told::Answer(answer) if denies(answer));
+        self.add(label, told);
+        let mut all = self.lock();
+        let past = all.entry(label.to_owned()).or_default();
+        past.is_denied = denied && past.harms.is_empty();
+        past.harms.push(harm);
     }
 
     /// Retries a key as a client does until there is an answer that stays; says how long that took.
@@ -88,13 +92,18 @@ impl History {
     ) -> Report {
         let facts = Facts::read::<D>(connection, ledger).await;
         let mut report = Report::default();
-        for (label, Past { told, harms }) in self.lock().iter() {
+        for (label, past) in self.lock().iter() {
+            let Past {
+                told,
+                harms,
+                is_denied,
+            } = past;
             report.requests += told.len();
             let evidence =
-                facts.evidence(&identity(label), label.clone(), told.clone(), harms.len());
+                facts.evidence(&identity(label), label.clone(), told.clone(), *is_denied);
             report.acknowledged += usize::from(evidence.is_acknowledged());
             let violations = check(&evidence).into_iter();
-            let violations = violations.map(|found| (found, format!("{evidence:?} {harms:?}")));
+            let violations = violations.map(|found| (found, format!("{evidence}\n  {harms:?}")));
             report.violations.extend(violations);
         }
         report

@@ -147,9 +147,9 @@ impl<F: Framework<D>, D: Served> Lane<F, D> {
             self.history.add(&label, earlier);
         }
         for (fault, meanwhile) in faults {
+            let first = self.strike(&request, &label, *fault, *meanwhile).await;
             let harm = format!("{kind:?}, {fault:?}, {meanwhile:?}");
-            self.history.harmed(&label, harm);
-            self.strike(&request, &label, *fault, *meanwhile).await;
+            self.history.suffered(&label, harm, first);
         }
         let clean = request.to(self.clean.address);
         let recovery = self
@@ -162,7 +162,13 @@ impl<F: Framework<D>, D: Served> Lane<F, D> {
 
     /// Sends a request with a fault. Once the fault is done, does something else, and then undoes
     /// the fault.
-    async fn strike(&mut self, request: &Request, label: &str, fault: Fault, meanwhile: Meanwhile) {
+    async fn strike(
+        &mut self,
+        request: &Request,
+        label: &str,
+        fault: Fault,
+        meanwhile: Meanwhile,
+    ) -> Answer {
         let harms = self.proxy.harms();
         self.proxy.arm(fault);
         let mut first = request.start();
@@ -182,7 +188,7 @@ impl<F: Framework<D>, D: Served> Lane<F, D> {
         self.report.faults += usize::from(done);
         self.report.resolved += usize::from(done && first.status == 201);
         self.report.unknown += usize::from(first.text().contains("outcome-unknown"));
-        self.history.add(label, first);
+        first
     }
 
     async fn happen(&self, meanwhile: Meanwhile, request: &Request, label: &str) {

@@ -18,7 +18,6 @@ pub async fn retried<F: Framework<D>, D: Database>(
     label: &str,
 ) -> Report {
     let history = History::default();
-    history.harmed(label, "once".to_owned());
     for told in told {
         history.add(label, told);
     }

@@ -501,7 +501,7 @@ impl<F: Framework<D>, D: Database> System<F, D> {
             let label = explained.label.clone();
             let identity = Ask::probe((tenant, key), 0).asking(&label).identity();
             let told = explained.told.clone();
-            let evidence = facts.evidence(&identity, label, told, 0);
+            let evidence = facts.evidence(&identity, label, told, false);
             assert_eq!((evidence.record, evidence.effects), (record, effects));
             assert_eq!(check(&evidence), [], "{evidence:?}");
         }
