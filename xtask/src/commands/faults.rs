@@ -17,7 +17,14 @@ pub(crate) fn storm(arguments: &[OsString]) -> Result<ExitCode> {
     let servers = Server::find_or_start_all()?;
     let mut command = cargo::command();
     command
-        .args(["run", "--quiet", "--package", "idem-faults", "--"])
+        .args([
+            "run",
+            "--quiet",
+            "--release",
+            "--package",
+            "idem-faults",
+            "--",
+        ])
         .args(arguments)
         .envs(servers.iter().map(Server::variable));
     Ok(cargo::exit_code(process::run(&mut command)?))
