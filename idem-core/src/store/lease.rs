@@ -113,7 +113,7 @@ where
     DB: Database,
     DB::Connection: Migrate,
 {
-    let failed = |error: sqlx::Error| StoreError::Misconfigured(error.into());
+    let failed = |error: sqlx::Error| StoreError::Unavailable(error.into());
     let mut lease = Lease::acquire(pool).await.map_err(failed)?;
     let begun = lease.begin(opening.into_sql_str()).await;
     begun.map_err(failed)?;

@@ -33,6 +33,17 @@ pub struct Kills {
     pub rng: Rng,
 }
 
+/// The output of a future that runs when no other does: what is killed takes both cores of a small machine.
+pub fn alone<T>(future: impl Future<Output = T>) -> T {
+    static ALONE: Mutex<()> = Mutex::new(());
+    let _alone = lock(&ALONE);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build();
+    runtime.expect("a runtime").block_on(future)
+}
+
 impl Kills {
     async fn pause(&mut self) {
         sleep(Duration::from_millis(self.rng.u64(150..900))).await;

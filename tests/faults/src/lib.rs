@@ -29,7 +29,7 @@ pub use self::decorator::{Blow, Harmed, Point, Trigger};
 pub use self::drops::Drops;
 pub use self::goodbye::{Client, Goodbye};
 pub use self::history::History;
-pub use self::kills::{Durability, Kills, kill_application, kill_server};
+pub use self::kills::{Durability, Kills, alone, kill_application, kill_server};
 pub use self::kind::Kind;
 pub use self::lane::{EFFECTS, Lane, Meanwhile};
 pub use self::load::Load;

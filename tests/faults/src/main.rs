@@ -108,14 +108,21 @@ async fn wire<F: Framework<D>, D: Served>(rng: Rng) -> Report {
 
 async fn drops<F: Framework<D>, D: Database>(rng: Rng) -> Report {
     let world = World::<F, D>::create().await;
-    let storms = lanes(rng).zip(0..).map(|(mut rng, lane): (Rng, usize)| {
-        let world = &world;
-        async move {
-            let mut drops = Drops::open(world).await;
-            drops.storm(&format!("lane-{lane}"), &mut rng, STORM).await;
-            drops.check(world).await
-        }
-    });
+    // All are open before the first storms: opening wants to write.
+    let mut open = Vec::new();
+    for rng in lanes(rng) {
+        open.push((rng, Drops::open(&world).await));
+    }
+    let storms = open
+        .into_iter()
+        .enumerate()
+        .map(|(lane, (mut rng, mut drops))| {
+            let world = &world;
+            async move {
+                drops.storm(&format!("lane-{lane}"), &mut rng, STORM).await;
+                drops.check(world).await
+            }
+        });
     let reports = join_all(storms).await.into_iter();
     let report = reports.fold(Report::default(), Report::and);
     world.end(true).await;

@@ -1,6 +1,7 @@
 //! What became of faulted requests.
 
 use std::fmt::{self, Display};
+use std::thread;
 use std::time::Duration;
 
 use crate::checker::Violation;
@@ -38,8 +39,31 @@ impl Report {
         self
     }
 
+    /// Prints it under the name of the test, and asserts that nothing was violated.
+    ///
+    /// # Panics
+    ///
+    /// If something was.
+    #[track_caller]
+    pub fn holds(&self) {
+        let test = thread::current();
+        println!("{}: {self}", test.name().unwrap_or_default());
+        assert!(self.violations.is_empty(), "{self}");
+    }
+
+    /// Asserts that every key could be answered a second after its fault (I5).
+    ///
+    /// # Panics
+    ///
+    /// If one could not.
+    #[track_caller]
+    pub fn is_soon_over(&self) {
+        let last = self.recovered(100);
+        assert!(last < Duration::from_secs(1), "I5: {last:?}");
+    }
+
     /// How long so many in a hundred keys took at most.
-    pub(crate) fn recovered(&self, percent: usize) -> Duration {
+    fn recovered(&self, percent: usize) -> Duration {
         let mut sorted = self.recoveries.clone();
         sorted.sort_unstable();
         let last = sorted.len().saturating_sub(1);

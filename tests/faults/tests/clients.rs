@@ -73,6 +73,7 @@ async fn f1_client_leaves_at_every_point<F: Framework<D>, D: Database>(world: &W
         }
     }
     report.holds();
+    report.is_soon_over();
     assert_eq!(report.faults, PLACES.len() * Goodbye::ALL.len());
 }
 
@@ -180,6 +181,7 @@ async fn f1_client_leaves_while_the_wire_is_held<F: Framework<D>, D: Served>(wor
         }
     }
     report.holds();
+    report.is_soon_over();
     assert!(report.faults >= 3 * (BYTES - 1) * Goodbye::ALL.len());
 }
 

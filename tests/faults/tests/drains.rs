@@ -79,5 +79,6 @@ async fn f5_instance_drained_while_the_wire_is_held<F: Framework<D>, D: Served>(
         }
     }
     report.holds();
+    report.is_soon_over();
     assert!(report.faults > BYTES);
 }

@@ -299,12 +299,14 @@ async fn raised<F: Framework<D>, D: Failing>(world: &World<F, D>, codes: &[&str]
 async fn f12_error_at_every_point<F: Framework<D>, D: Failing>(world: &World<F, D>) {
     let report = raised(world, D::CODES).await;
     report.holds();
+    report.is_soon_over();
     assert!(report.faults >= D::CODES.len() * 8);
 }
 
 async fn f17_full_disk_at_every_point<F: Framework<D>, D: Failing>(world: &World<F, D>) {
     let report = raised(world, D::FULL).await;
     report.holds();
+    report.is_soon_over();
     assert!(report.faults >= D::FULL.len() * 8);
 }
 
@@ -377,6 +379,7 @@ async fn f12_lock_that_others_keep_at_every_point<F: Framework<D>, D: Failing>(
         }
     }
     report.holds();
+    report.is_soon_over();
     assert!(report.faults >= 10);
 }
 
@@ -394,6 +397,7 @@ async fn f9_session_interrupted_at_every_point<F: Framework<D>, D: Failing>(worl
         }
     }
     report.holds();
+    report.is_soon_over();
     assert!(report.faults >= 10);
 }
 
@@ -423,6 +427,7 @@ async fn f12_busy_at_the_claim<F: Framework<Sqlite>>(world: &World<F, Sqlite>) {
         report = report.and(retried(world, [&request, &elsewhere], told, &label).await);
     }
     report.holds();
+    report.is_soon_over();
     assert_eq!(report.faults, 3);
 }
 
@@ -464,6 +469,7 @@ async fn f17_full_database_at_every_point<F: Framework<Sqlite>>(world: &World<F,
         }
     }
     report.holds();
+    report.is_soon_over();
     assert_eq!(report.faults, 3);
 }
 
@@ -492,5 +498,6 @@ async fn f17_message_too_large_at_every_point<F: Framework<Mysql>>(world: &World
         }
     }
     report.holds();
+    report.is_soon_over();
     assert_eq!(report.faults, 5);
 }

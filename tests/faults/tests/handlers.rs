@@ -83,6 +83,7 @@ async fn f2_handler_broken_anywhere<F: Framework<D>, D: Slow>(world: &World<F, D
         report = report.and(retried(world, [&request, &elsewhere], told, label).await);
     }
     report.holds();
+    report.is_soon_over();
     assert_eq!(report.faults, 8);
 }
 
@@ -124,5 +125,6 @@ async fn f16_pool_exhausted_by_handlers_that_want_more<F: Framework<D>, D: Datab
     }
     report.faults = exhausted;
     report.holds();
+    report.is_soon_over();
     assert!(exhausted >= owners, "nobody was short of a connection");
 }

@@ -51,8 +51,7 @@ async fn f3_future_dropped_at_every_poll<F: Framework<D>, D: Database>(world: &W
         }
     }
     let report = drops.check(world).await;
-    println!("{report}");
-    assert!(report.violations.is_empty(), "{report}");
+    report.holds();
     assert!(report.faults >= 20, "hardly any fault was injected");
 }
 
@@ -67,8 +66,7 @@ async fn every_blow_at_every_point<F: Framework<D>, D: Database>(world: &World<F
         }
     }
     let report = drops.check(world).await;
-    println!("{report}");
-    assert!(report.violations.is_empty(), "{report}");
+    report.holds();
     // A replay has no settlement.
     assert_eq!(report.faults, 4 * 15 + 6);
 }

@@ -112,7 +112,7 @@ fn run(report: impl Future<Output = Report>) {
         .build();
     let start = Instant::now();
     let report = runtime.expect("a runtime").block_on(report);
-    println!("{report}; {:.0?} in all", start.elapsed());
-    assert!(report.violations.is_empty(), "{report}");
+    report.holds();
+    println!("{:.0?} in all", start.elapsed());
     assert!(report.faults >= 50, "hardly any fault was injected");
 }
