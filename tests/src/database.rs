@@ -75,6 +75,12 @@ pub trait Database: Sized + Send + Sync + 'static {
     /// SQL that copies the one record there is so many times, under other identities.
     fn copies(count: usize) -> String;
 
+    /// A query for the number of rows of a table that no transaction has written which also wrote a record, where the
+    /// database can tell. Who writes in a savepoint of its own, or writes records behind idem's back, can't ask.
+    fn strays(_table: &str) -> Option<String> {
+        None
+    }
+
     /// What makes the database refuse to commit.
     fn doom() -> Act {
         Act::run("INSERT INTO children (name) VALUES ('orphan')")

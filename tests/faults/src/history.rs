@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt as _, stream};
 use idem_core::Identity;
-use idem_tests::{Answer, Database};
+use idem_tests::{Answer, Database, Domain as _};
 use tokio::time::sleep;
 
 use crate::checker::{Facts, Ledger, Told, check, denies, is_lasting};
@@ -84,6 +84,10 @@ impl History {
     }
 
     /// What is wrong, and how much was told.
+    ///
+    /// # Panics
+    ///
+    /// If there are effects of transactions that wrote no record (I9).
     pub async fn check<D: Database>(
         &self,
         connection: &mut D::Connection,
@@ -91,6 +95,10 @@ impl History {
         identity: impl Fn(&str) -> Identity,
     ) -> Report {
         let facts = Facts::read::<D>(connection, ledger).await;
+        if let Some(strays) = D::strays(ledger.table) {
+            let strays = connection.number(&strays).await.expect("a number");
+            assert_eq!(strays, 0, "I9: {self:?}");
+        }
         let mut report = Report::default();
         for (label, past) in self.lock().iter() {
             let Past {

@@ -100,10 +100,7 @@ async fn wire<F: Framework<D>, D: Served>(rng: Rng) -> Report {
         let lane = Lane::<F, D>::open().await;
         lane.storm(&mut rng, STORM).await
     });
-    join_all(lanes)
-        .await
-        .into_iter()
-        .fold(Report::default(), Report::and)
+    join_all(lanes).await.into_iter().sum()
 }
 
 async fn drops<F: Framework<D>, D: Database>(rng: Rng) -> Report {
@@ -123,8 +120,7 @@ async fn drops<F: Framework<D>, D: Database>(rng: Rng) -> Report {
                 drops.check(world).await
             }
         });
-    let reports = join_all(storms).await.into_iter();
-    let report = reports.fold(Report::default(), Report::and);
+    let report = join_all(storms).await.into_iter().sum();
     world.end(true).await;
     report
 }
@@ -200,7 +196,7 @@ fn main() -> anyhow::Result<ExitCode> {
     for (name, report) in &reports {
         println!("{name}: {report}");
     }
-    let all = reports.into_values().fold(Report::default(), Report::and);
+    let all: Report = reports.into_values().sum();
     println!("seed {seed}, in all: {all}");
     Ok(ExitCode::SUCCESS)
 }

@@ -1,6 +1,7 @@
 //! What became of faulted requests.
 
 use std::fmt::{self, Display};
+use std::iter::Sum;
 use std::thread;
 use std::time::Duration;
 
@@ -69,6 +70,12 @@ impl Report {
         let last = sorted.len().saturating_sub(1);
         let place = (sorted.len() * percent / 100).min(last);
         sorted.get(place).copied().unwrap_or_default()
+    }
+}
+
+impl Sum for Report {
+    fn sum<I: Iterator<Item = Self>>(reports: I) -> Self {
+        reports.fold(Self::default(), Self::and)
     }
 }
 

@@ -38,7 +38,7 @@ fn f4_application_killed_actix_mysql() {
 
 fn run<D: Database>(program: &'static str) {
     let kills = Kills {
-        times: 8,
+        times: 6,
         clients: 6,
         work: Duration::from_millis(3),
         rng: Rng::with_seed(4),

@@ -101,6 +101,12 @@ impl<const RECORD_IN_COMMIT: bool> Database for Postgres<RECORD_IN_COMMIT> {
         )
     }
 
+    fn strays(table: &str) -> Option<String> {
+        Some(format!(
+            "SELECT count(*) FROM {table} WHERE xmin::text NOT IN (SELECT xmin::text FROM idem.records)"
+        ))
+    }
+
     async fn create() -> Self {
         let url = std::env::var(SERVER)
             .unwrap_or_else(|_| panic!("set {SERVER} or run `cargo xtask test`"));

@@ -35,6 +35,7 @@ mod postgres_fused;
 mod postgres_guard;
 mod postgres_isolation;
 mod postgres_limits;
+mod postgres_locks;
 mod postgres_plain;
 mod postgres_setup;
 mod postgres_stub;

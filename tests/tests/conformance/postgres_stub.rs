@@ -3,7 +3,7 @@
 use idem_tests::{Framework, Postgres, Scene, Traces, World, conformance};
 use tracing::Level;
 
-use crate::postgres::ALWAYS;
+use crate::postgres_locks::ALWAYS;
 
 conformance![
     traced on Postgres:
