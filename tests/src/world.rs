@@ -61,6 +61,15 @@ impl Settings {
     }
 }
 
+impl From<Wires> for Settings {
+    fn from(wires: Wires) -> Self {
+        Self {
+            wires,
+            ..Self::default()
+        }
+    }
+}
+
 /// One instance of the service: a pool, an engine and a server of its own.
 #[derive(Debug)]
 pub struct Instance<D: Database> {

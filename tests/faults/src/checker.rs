@@ -41,7 +41,7 @@ impl From<Option<Answer>> for Told {
 /// All that can be seen of one identity, once everything is quiet.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Evidence {
-    /// What the requests with it ended with, in the order in which they were sent.
+    /// What the requests with it ended with, in the order in which they ended.
     pub told: Vec<Told>,
     /// How many of its effects are committed.
     pub effects: u64,
@@ -214,7 +214,7 @@ pub fn check(evidence: &Evidence) -> Vec<Violation> {
 }
 
 /// Whether an answer is a handler's that is recorded, and every later one is its replay.
-pub fn is_lasting(answer: &Answer) -> bool {
+pub(crate) fn is_lasting(answer: &Answer) -> bool {
     let is_problem = || answer.header("content-type") == Some("application/problem+json");
     answer.status == 201 || answer.status == 422 && !is_problem()
 }

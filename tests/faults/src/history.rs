@@ -15,7 +15,7 @@ use crate::report::Report;
 /// What every key's requests ended with, in the order in which they ended. A key is also the label
 /// of its effect.
 #[derive(Debug, Clone, Default)]
-pub struct History(Arc<Mutex<BTreeMap<String, Past>>>);
+pub(crate) struct History(Arc<Mutex<BTreeMap<String, Past>>>);
 
 /// One key's.
 #[derive(Debug, Clone, Default)]
@@ -35,7 +35,7 @@ const RETRIES: usize = 8;
 
 impl History {
     /// One more request has ended.
-    pub fn add(&self, label: &str, told: impl Into<Told>) {
+    pub(crate) fn add(&self, label: &str, told: impl Into<Told>) {
         let mut all = self.lock();
         all.entry(label.to_owned())
             .or_default()
@@ -44,7 +44,7 @@ impl History {
     }
 
     /// A request to which harm was done has ended.
-    pub fn suffered(&self, label: &str, harm: String, told: impl Into<Told>) {
+    pub(crate) fn suffered(&self, label: &str, harm: String, told: impl Into<Told>) {
         let told = told.into();
         let denied = matches!(&told, Told::Answer(answer) if denies(answer));
         self.add(label, told);
@@ -55,7 +55,7 @@ impl History {
     }
 
     /// Retries a key as a client does until there is an answer that stays; says how long that took.
-    pub async fn persist<T>(&self, label: &str, ask: impl AsyncFn() -> T) -> Duration
+    pub(crate) async fn persist<T>(&self, label: &str, ask: impl AsyncFn() -> T) -> Duration
     where
         T: Into<Told>,
     {
@@ -72,7 +72,10 @@ impl History {
     }
 
     /// Retries every key.
-    pub async fn persist_all(&self, ask: impl AsyncFn(&str) -> Option<Answer>) -> Vec<Duration> {
+    pub(crate) async fn persist_all(
+        &self,
+        ask: impl AsyncFn(&str) -> Option<Answer>,
+    ) -> Vec<Duration> {
         let labels: Vec<String> = self.lock().keys().cloned().collect();
         let retries = labels
             .iter()
@@ -88,7 +91,7 @@ impl History {
     /// # Panics
     ///
     /// If there are effects of transactions that wrote no record (I9).
-    pub async fn check<D: Database>(
+    pub(crate) async fn check<D: Database>(
         &self,
         connection: &mut D::Connection,
         ledger: Ledger,

@@ -64,10 +64,7 @@ impl<F: Framework<D>, D: Served> Lane<F, D> {
             through: Some(proxy.address),
             ..Wires::default()
         };
-        let settings = Settings {
-            wires,
-            ..Settings::default()
-        };
+        let settings = Settings::from(wires);
         let faulty = world.instance_with(settings).await;
         Self {
             world,

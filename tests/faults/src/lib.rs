@@ -24,15 +24,13 @@ mod report;
 mod retried;
 
 pub use self::caller::{Asking, Caller};
-pub use self::checker::{Evidence, Facts, Ledger, Told, Violation, check, is_lasting};
+pub use self::checker::{Evidence, Facts, Ledger, Told, Violation, check};
 pub use self::decorator::{Blow, Harmed, Point, Trigger};
 pub use self::drops::Drops;
 pub use self::goodbye::{Client, Goodbye};
-pub use self::history::History;
 pub use self::kills::{Durability, Kills, alone, kill_application, kill_server};
 pub use self::kind::Kind;
 pub use self::lane::{EFFECTS, Lane, Meanwhile};
-pub use self::load::Load;
 pub use self::model::{Ending, Explained, Request};
 pub use self::proxy::{Direction, Fault, Harm, Proxy, Traffic};
 pub use self::report::Report;

@@ -12,7 +12,7 @@ use crate::history::History;
 
 /// Clients at work.
 #[derive(Debug)]
-pub struct Load {
+pub(crate) struct Load {
     clients: JoinSet<()>,
     stop: Arc<AtomicBool>,
     history: History,
@@ -24,7 +24,7 @@ const TRIES: usize = 20;
 impl Load {
     /// So many clients, each with one key after the other. `request` makes the request of a key,
     /// which is also the label of its effect; its argument changes with every try.
-    pub fn start(
+    pub(crate) fn start(
         clients: usize,
         name: &str,
         request: impl Fn(&str, usize) -> Request + Clone + Send + 'static,
@@ -61,7 +61,7 @@ impl Load {
     }
 
     /// Lets every client end its request.
-    pub async fn stop(mut self) -> History {
+    pub(crate) async fn stop(mut self) -> History {
         self.stop.store(true, Ordering::Relaxed);
         while let Some(ended) = self.clients.join_next().await {
             ended.expect("a client does not panic");

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use anyhow::ensure;
 use clap::Parser;
 use fastrand::Rng;
 use futures_util::FutureExt as _;
@@ -164,6 +165,12 @@ async fn unless_interrupted(round: impl Future<Output = Report>) -> Option<Repor
 
 fn main() -> anyhow::Result<ExitCode> {
     let options = Options::parse();
+    ensure!(
+        ROUNDS.iter().any(|(name, _)| name.contains(&options.only)),
+        "no round has {:?} in its name; they are: {}",
+        options.only,
+        ROUNDS.map(|(name, _)| name).join("; "),
+    );
     interrupt::install()?;
     let seed = options.seed.unwrap_or_else(|| fastrand::u64(..));
     eprintln!("faults: seed {seed}");

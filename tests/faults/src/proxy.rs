@@ -88,8 +88,6 @@ struct Shared {
     state: Mutex<State>,
     /// How many times everything was healed: what was harmed before is closed.
     healed: watch::Sender<usize>,
-    /// How many times it went down: what was open before is closed.
-    downs: watch::Sender<usize>,
     /// How many harms were done.
     harms: watch::Sender<usize>,
 }
@@ -98,7 +96,6 @@ struct Shared {
 struct State {
     fault: Option<Fault>,
     traffic: Traffic,
-    is_down: bool,
 }
 
 /// One forwarded connection.
@@ -163,14 +160,7 @@ impl Proxy {
     pub fn heal(&self) {
         let mut state = lock(&self.shared.state);
         state.fault = None;
-        state.is_down = false;
         self.shared.healed.send_modify(|healed| *healed += 1);
-    }
-
-    /// Closes every connection, and accepts none until it is [healed](Self::heal).
-    pub fn down(&self) {
-        lock(&self.shared.state).is_down = true;
-        self.shared.downs.send_modify(|downs| *downs += 1);
     }
 }
 
@@ -197,13 +187,9 @@ impl Shared {
 
 async fn accept(listener: TcpListener, server: (String, u16), shared: Arc<Shared>) {
     while let Ok((client, _)) = listener.accept().await {
-        if lock(&shared.state).is_down {
-            continue;
-        }
         let Ok(server) = TcpStream::connect(server.clone()).await else {
             continue;
         };
-        let mut downs = shared.downs.subscribe();
         let link = Arc::new(Link {
             shared: Arc::clone(&shared),
             is_dead: watch::Sender::new(None),
@@ -216,7 +202,6 @@ async fn accept(listener: TcpListener, server: (String, u16), shared: Arc<Shared
             tokio::select! {
                 () = link.forward(Direction::Requests, client_reads, server_writes) => {}
                 () = link.forward(Direction::Answers, server_reads, client_writes) => {}
-                _ = downs.changed() => {}
             }
         });
     }
@@ -400,7 +385,5 @@ mod tests {
         assert!(read(&mut one).await.1);
         other.write_all(b"b").await.unwrap();
         assert_eq!(read(&mut other).await, (b"bb".to_vec(), false));
-        proxy.down();
-        assert!(read(&mut other).await.1);
     }
 }

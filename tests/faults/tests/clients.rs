@@ -136,10 +136,7 @@ async fn f1_client_leaves_while_the_wire_is_held<F: Framework<D>, D: Served>(wor
         through: Some(proxy.address),
         ..Wires::default()
     };
-    let settings = Settings {
-        wires,
-        ..Settings::default()
-    };
+    let settings = Settings::from(wires);
     let (held, clean) = (world.instance_with(settings).await, world.instance().await);
     let mut report = Report::default();
     for is_replay in [false, true] {

@@ -25,10 +25,7 @@ async fn f5_instance_drained_while_the_wire_is_held<F: Framework<D>, D: Served>(
         through: Some(proxy.address),
         ..Wires::default()
     };
-    let settings = Settings {
-        wires,
-        ..Settings::default()
-    };
+    let settings = Settings::from(wires);
     let clean = world.instance().await;
     let mut report = Report::default();
     for direction in [Direction::Requests, Direction::Answers] {
