@@ -514,3 +514,6 @@ fn pauses() -> impl FnMut() -> Duration {
         pause
     }
 }
+
+#[cfg(test)]
+mod tests;
