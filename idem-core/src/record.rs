@@ -240,6 +240,13 @@ mod tests {
         Fingerprint::new(asked, &Content::Raw, None)
     }
 
+    #[test]
+    fn timestamps_are_points_of_the_calendar_before_and_behind_1970() {
+        let micros = Duration::from_micros(1_500_000);
+        assert_eq!(SystemTime::from(Timestamp(1_500_000)), UNIX_EPOCH + micros);
+        assert_eq!(SystemTime::from(Timestamp(-1_500_000)), UNIX_EPOCH - micros);
+    }
+
     prop_compose! {
         fn record()(state in 1..=4_i16, attempts in 1..100, body in 0..3_u8, settled_at in 0..50_i64, ttl in 1..50_i64)
             -> Record
