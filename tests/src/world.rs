@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use futures_util::future::{join_all, try_join_all};
+use futures_util::future::join_all;
 use idem_core::{Config, Engine, PostgresStore};
 use sqlx::Pool;
 use sqlx::pool::PoolConnection;
@@ -20,8 +20,8 @@ use crate::database::{Choices, Database, Driver, Wires};
 use crate::domain::{App, Domain as _};
 use crate::framework::{Deploy, Framework};
 
-/// How soon everything has to be whole again once a test is over.
-const WHOLE: Duration = Duration::from_secs(5);
+/// How soon everything has to be whole again once a test is over; what is lost is lost for ever.
+const WHOLE: Duration = Duration::from_secs(20);
 
 /// How long an instance may take to end.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -269,13 +269,22 @@ impl<D: Database> Instance<D> {
     /// All of the pool's connections at once, as nobody must keep one.
     pub async fn whole_pool(&self) -> Vec<PoolConnection<Driver<D>>> {
         let connections = self.pool.options().get_max_connections();
-        let all = try_join_all((0..connections).map(|_| self.pool.acquire()));
+        let all = join_all((0..connections).map(|_| self.acquire()));
         let all = timeout(WHOLE, all).await;
         all.unwrap_or_else(|_| {
             let (open, idle) = (self.pool.size(), self.pool.num_idle());
             panic!("{open} of {connections} connections are open, {idle} of them idle")
         })
-        .expect("the pool is whole")
+    }
+
+    /// A connection, however short the pool's own patience.
+    async fn acquire(&self) -> PoolConnection<Driver<D>> {
+        loop {
+            match self.pool.acquire().await {
+                Err(sqlx::Error::PoolTimedOut) => {}
+                acquired => return acquired.expect("a connection"),
+            }
+        }
     }
 
     async fn end(&self, check: bool) {

@@ -206,8 +206,9 @@ fn e4_erasure_is_not_undone_by_a_replay_beside_it() {
                 while !over.load(Ordering::Relaxed) {
                     let asked = cache.moment();
                     let found: Option<Record> = row.lock().unwrap().clone();
-                    if let Some(found) = found {
-                        cache.insert(mine, &found, NOW, asked);
+                    match found {
+                        Some(found) => cache.insert(mine, &found, NOW, asked),
+                        None => thread::yield_now(),
                     }
                 }
             });

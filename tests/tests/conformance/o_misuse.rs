@@ -11,6 +11,7 @@ conformance![
     o14_own_rollback_is_final,
     o14_own_commit_and_begin_is_final,
     o14_own_rollback_and_begin_is_final,
+    o14_own_end_of_a_second_attempt_is_final,
     r7_recorded_problem_says_until_when_it_is_remembered,
     o14_own_commit_before_a_panic_is_never_run_again,
     o14_own_commit_before_the_deadline_is_never_run_again,
@@ -94,6 +95,37 @@ async fn o14_own_commit_and_begin_is_final<F: Framework<D>, D: Database>(world: 
 
 async fn o14_own_rollback_and_begin_is_final<F: Framework<D>, D: Database>(world: &World<F, D>) {
     is_final(world, &["ROLLBACK", "BEGIN"], None).await;
+}
+
+async fn o14_own_end_of_a_second_attempt_is_final<F: Framework<D>, D: Database>(
+    world: &World<F, D>,
+) {
+    let request = world.instance().await.post("/effects").effect("a");
+    let misuses = [
+        (&["COMMIT"][..], Some(1)),
+        (&["ROLLBACK"], Some(0)),
+        (&["COMMIT", "BEGIN"], Some(1)),
+        (&["ROLLBACK", "BEGIN"], None),
+    ];
+    for (number, (misuse, effects)) in misuses.into_iter().enumerate() {
+        let (key, tenant) = (format!("key-{number}"), format!("tenant-{number}"));
+        let misuse = misuse.iter().copied().map(Act::run);
+        let second = Scene::new([Act::Insert].into_iter().chain(misuse));
+        world
+            .control
+            .play([Scene::answering(Reply::new(500)), second]);
+        let request = request.clone().key(key).tenant(&tenant);
+        request.send().await.assert_executed(500);
+        let told = request.send().await;
+        told.assert_problem("transaction-lost");
+        told.assert_retryable(false);
+        let retry = request.send().await;
+        assert_eq!((retry.status, &retry.body), (told.status, &told.body));
+        assert_eq!(world.control.entries(), 2 * (number + 1));
+        if let Some(effects) = effects {
+            assert_eq!(world.effects(&tenant).await, effects);
+        }
+    }
 }
 
 /// Whatever the handler answers, the end of its transaction is found out and recorded.

@@ -8,6 +8,7 @@ conformance![
     on Postgres:
     o8_serialization_failure_at_commit_is_retriable,
     o14_own_commit_and_chain_is_final,
+    o14_own_commit_is_found_out_where_there_is_no_record_left_to_replace,
     o14_search_path_of_the_handler_redirects_nothing,
 ];
 
@@ -42,6 +43,29 @@ async fn o8_serialization_failure_at_commit_is_retriable<F: Framework<Postgres>>
 
 async fn o14_own_commit_and_chain_is_final<F: Framework<Postgres>>(world: &World<F, Postgres>) {
     is_final(world, &["COMMIT AND CHAIN"], Some(1)).await;
+}
+
+async fn o14_own_commit_is_found_out_where_there_is_no_record_left_to_replace<
+    F: Framework<Postgres>,
+>(
+    world: &World<F, Postgres>,
+) {
+    let instance = world.instance().await;
+    let commits = Scene::new([Act::Insert, Act::run("COMMIT"), Act::Wait]);
+    world
+        .control
+        .play([Scene::answering(Reply::new(500)), commits]);
+    let request = instance.post("/patient").key("k").effect("a");
+    request.send().await.assert_executed(500);
+    let second = request.start();
+    world.control.at_gate(1).await;
+    let erased = instance.engine.erase(Some("acme")).await;
+    assert_eq!(erased.expect("erases"), 1);
+    world.control.open(1);
+    let told = second.answer().await;
+    told.assert_problem("transaction-lost");
+    told.assert_retryable(false);
+    assert_eq!(world.effects("acme").await, 1);
 }
 
 async fn o14_search_path_of_the_handler_redirects_nothing<F: Framework<Postgres>>(
