@@ -6,6 +6,7 @@ use crate::o_misuse_endings::is_final;
 
 conformance![
     on Mysql:
+    o11_error_at_the_claim_is_told_by_what_it_means,
     o14_statement_that_commits_by_itself_is_found_out_at_every_end,
     o14_statement_that_commits_and_fails_is_found_out_at_every_end,
     o14_autocommit_that_is_turned_on_is_found_out_at_every_end,
@@ -15,6 +16,26 @@ conformance![
     o14_temporary_table_is_the_handlers_own,
     o14_database_that_the_handler_uses_is_no_matter,
 ];
+
+async fn o11_error_at_the_claim_is_told_by_what_it_means<F: Framework<Mysql>>(
+    world: &World<F, Mysql>,
+) {
+    let instance = world.instance().await;
+    let request = instance.post("/hasty").key("k").effect("a");
+    // A full table, and a deadlock again and again.
+    for (number, problem) in [(1114, "unavailable"), (1213, "try-again")] {
+        world
+            .run(format_args!(
+                "CREATE TRIGGER trouble BEFORE INSERT ON idem_records FOR EACH ROW \
+                 SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = {number}, MESSAGE_TEXT = 'trouble'"
+            ))
+            .await;
+        request.send().await.assert_problem(problem);
+        world.run("DROP TRIGGER trouble").await;
+    }
+    request.send().await.assert_executed(201);
+    assert_eq!(world.control.entries(), 1);
+}
 
 async fn o14_statement_that_commits_by_itself_is_found_out_at_every_end<F: Framework<Mysql>>(
     world: &World<F, Mysql>,

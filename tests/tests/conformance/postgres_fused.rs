@@ -8,6 +8,7 @@ use crate::wire::wired;
 conformance![
     on RecordInCommit:
     o8_commit_that_fails_keeps_no_record,
+    o8_error_at_commit_is_not_taken_for_one_of_the_record,
     o9_commit_whose_answer_is_lost_is_a_replay,
     o14_own_commit_and_chain_is_final,
     r3_body_of_any_bytes_is_replayed,
@@ -27,6 +28,32 @@ async fn o8_commit_that_fails_keeps_no_record<F: Framework<RecordInCommit>>(
     request.send().await.assert_replays(&retry);
     assert_eq!(world.effects("acme").await, 1);
     assert_eq!(world.control.commits(), 0);
+}
+
+/// In one message with the record, the application's own constraints speak at COMMIT.
+async fn o8_error_at_commit_is_not_taken_for_one_of_the_record<F: Framework<RecordInCommit>>(
+    world: &World<F, RecordInCommit>,
+) {
+    let instance = world.instance().await;
+    for (number, code) in ["23502", "23505"].into_iter().enumerate() {
+        world
+            .run(format_args!(
+                "CREATE OR REPLACE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN \
+                 RAISE EXCEPTION ''trouble'' USING ERRCODE = ''{code}'', SCHEMA = ''public''; END'; \
+                 DROP TRIGGER IF EXISTS refuses ON effects; \
+                 CREATE CONSTRAINT TRIGGER refuses AFTER INSERT ON effects \
+                 DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refuse()"
+            ))
+            .await;
+        let request = instance.post("/effects").key(code).effect("a");
+        request.send().await.assert_problem("try-again");
+        assert_eq!(
+            world.records().await,
+            i64::try_from(number).expect("a number")
+        );
+        world.run("DROP TRIGGER refuses ON effects").await;
+        request.send().await.assert_executed(201);
+    }
 }
 
 /// The record's times came with the answer, so the attempt can't tell its own record from another's.

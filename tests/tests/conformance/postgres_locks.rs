@@ -10,6 +10,7 @@ conformance![
     c1_lock_that_always_says_yes_still_has_one_effect,
     c1_lock_that_always_says_yes_still_has_one_effect_on_an_old_record,
     c1_record_committed_while_the_lock_is_asked_for_is_seen,
+    c2_conflict_at_the_claim_is_asked_again,
     c4_identities_on_one_lock_wait_for_each_other_only,
 ];
 
@@ -92,6 +93,29 @@ async fn c1_record_committed_while_the_lock_is_asked_for_is_seen<F: Framework<D>
     opened.expect("the gate opens");
     second.answer().await.assert_replays(&first);
     assert_eq!(world.control.entries(), 1);
+}
+
+async fn c2_conflict_at_the_claim_is_asked_again<F: Framework<D>, D: Served>(world: &World<F, D>) {
+    let instance = world.instance().await;
+    world.run("CREATE SEQUENCE claims").await;
+    let first = instance.post("/effects").key("first").effect("a");
+    first.send().await.assert_executed(201);
+    for (number, code) in ["40001", "40P01", "55P03"].into_iter().enumerate() {
+        world
+            .run(format_args!(
+                "ALTER SEQUENCE claims RESTART; \
+                 CREATE OR REPLACE FUNCTION idem.try_lock(lock_id bigint) RETURNS boolean \
+                 LANGUAGE plpgsql VOLATILE AS 'BEGIN \
+                 IF pg_catalog.nextval(''public.claims'') = 1 THEN \
+                 RAISE EXCEPTION ''trouble'' USING ERRCODE = ''{code}''; END IF; \
+                 RETURN pg_catalog.pg_try_advisory_xact_lock(lock_id); END'"
+            ))
+            .await;
+        let request = instance.post("/effects").key(code).effect("a");
+        request.send().await.assert_executed(201);
+        assert_eq!(world.control.entries(), number + 2);
+        assert!(world.number("SELECT last_value FROM claims").await > 1);
+    }
 }
 
 async fn one_is_kept(pending: [Pending; 2]) {

@@ -13,6 +13,7 @@ conformance![
     setup_is_refused_where_the_role_may_not_write,
     setup_is_refused_where_the_role_may_not_execute,
     setup_that_is_missing_is_misconfigured_and_not_unavailable,
+    setup_in_whose_way_something_is_fails,
     setup_is_learned_again_once_it_is_there,
     setup_may_be_checked_by_many_at_once,
 ];
@@ -152,6 +153,20 @@ async fn setup_that_is_missing_is_misconfigured_and_not_unavailable<F: Framework
     assert_eq!(world.control.entries(), 0);
     world.run("ALTER SCHEMA elsewhere RENAME TO idem").await;
     request.send().await.assert_executed(201);
+}
+
+async fn setup_in_whose_way_something_is_fails<F: Framework<Postgres>>(world: &World<F, Postgres>) {
+    world
+        .run(
+            "CREATE SCHEMA idem; CREATE FUNCTION idem.try_lock(lock_id bigint) RETURNS text \
+             LANGUAGE sql AS 'SELECT ''yes'''",
+        )
+        .await;
+    let store = store(world, Wires::default()).await;
+    let error = store.migrate().await.expect_err("the migration fails");
+    assert!(matches!(error, StoreError::Misconfigured(_)), "{error:?}");
+    let text = text(&error);
+    assert!(text.contains("try_lock"), "{text}");
 }
 
 async fn setup_is_learned_again_once_it_is_there<F: Framework<Postgres>>(

@@ -13,9 +13,10 @@ conformance![
 async fn setup_with_a_lock_that_locks_nothing_is_warned_of_and_works<F: Framework<Postgres>>(
     world: &World<F, Postgres>,
 ) {
+    let traces = Traces::capture();
+    // Of a lock that locks nobody is warned.
     drop(world.instance().await);
     world.run(ALWAYS).await;
-    let traces = Traces::capture();
     let (one, other) = (world.instance().await, world.instance().await);
     let warned = |event: &idem_tests::Traced| {
         event.level == Level::WARN && event.fields["message"].contains("idem.try_lock")
