@@ -73,4 +73,11 @@ mod tests {
             assert!(message.contains("MySQL 8.0"), "{message}");
         }
     }
+
+    #[test]
+    fn an_insert_waits_for_nobody_on_mariadb_and_for_a_second_on_mysql() {
+        let waits = |server: Server| (server.least_lock_wait(), server.inserts_wait());
+        assert_eq!(waits(Server::MariaDb), (0, false));
+        assert_eq!(waits(Server::MySql), (1, true));
+    }
 }
