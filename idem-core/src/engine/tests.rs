@@ -86,6 +86,15 @@ struct Settling {
     has_response: bool,
 }
 
+/// How a first attempt that left nothing behind is written down.
+const UNDONE: Settling = Settling {
+    keeps: false,
+    state: State::FailedRetriable,
+    attempts: 1,
+    replaces: None,
+    has_response: false,
+};
+
 impl Script {
     fn claims(self, answer: ClaimAnswer) -> Self {
         self.claims.lock().unwrap().push_back(Says::This(answer));
@@ -295,6 +304,12 @@ fn asked(engine: &Engine<Script>) -> Vec<Claiming> {
     engine.shared.store.claimed.lock().unwrap().clone()
 }
 
+/// Whether each claim was told that the identity is likely taken.
+fn likely(engine: &Engine<Script>) -> Vec<bool> {
+    let asked = asked(engine);
+    asked.iter().map(|asked| asked.likely_taken).collect()
+}
+
 fn settled(engine: &Engine<Script>) -> Vec<Settling> {
     engine.shared.store.settled.lock().unwrap().clone()
 }
@@ -352,11 +367,7 @@ async fn c2_identity_that_is_let_go_is_claimed_at_the_next_look() {
         .wins();
     let engine = Engine::new(script);
     is_own(&ask(&engine, &POLICY, 201).await, 201, "attempt 1");
-    let likely: Vec<_> = asked(&engine)
-        .iter()
-        .map(|asked| asked.likely_taken)
-        .collect();
-    assert_eq!(likely, [false, true, true]);
+    assert_eq!(likely(&engine), [false, true, true]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -369,11 +380,7 @@ async fn likely_retries_are_told_to_the_store() {
         ..call("other")
     };
     ask_for(&engine, retry, &POLICY, 201).await;
-    let likely: Vec<_> = asked(&engine)
-        .iter()
-        .map(|asked| asked.likely_taken)
-        .collect();
-    assert_eq!(likely, [false, true, true]);
+    assert_eq!(likely(&engine), [false, true, true]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -522,22 +529,12 @@ async fn o9_lost_commit_that_was_overtaken_is_told_as_what_stands() {
 
 #[tokio::test(start_paused = true)]
 async fn o9_lost_commit_that_did_not_happen_is_written_down_as_a_failure() {
-    let lost = || {
-        let script = Script::default().wins().settles(unknown());
-        script.wins()
-    };
+    let lost = || Script::default().wins().settles(unknown()).wins();
     let engine = Engine::new(lost());
     let answer = ask(&engine, &POLICY, 201).await;
     is(&answer, Problem::TryAgain);
     assert_eq!(expiry(&answer), None);
-    let failure = Settling {
-        keeps: false,
-        state: State::FailedRetriable,
-        attempts: 1,
-        replaces: None,
-        has_response: false,
-    };
-    assert_eq!(settled(&engine)[1], failure);
+    assert_eq!(settled(&engine)[1], UNDONE);
 
     for error in [refused(), unknown(), SettleError::Superseded] {
         let engine = Engine::new(lost().settles(error));
@@ -576,14 +573,7 @@ async fn o14_swallowed_error_is_written_down_if_it_can_be_soon() {
     let answer = ask(&engine, &POLICY, 201).await;
     is(&answer, Problem::TransactionAborted);
     assert_eq!(expiry(&answer), None);
-    let failure = Settling {
-        keeps: false,
-        state: State::FailedRetriable,
-        attempts: 1,
-        replaces: None,
-        has_response: false,
-    };
-    assert_eq!(settled(&engine)[1], failure);
+    assert_eq!(settled(&engine)[1], UNDONE);
 
     let engine = Engine::new(broken());
     let start = Instant::now();
@@ -607,11 +597,9 @@ async fn o14_own_end_is_written_down_and_replayed() {
     is(&answer, Problem::TransactionEnded);
     assert_eq!(expiry(&answer), Some("@4600"));
     let failure = Settling {
-        keeps: false,
         state: State::FailedFinal,
-        attempts: 1,
-        replaces: None,
         has_response: true,
+        ..UNDONE
     };
     assert_eq!(settled(&engine)[1], failure);
 
