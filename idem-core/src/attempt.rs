@@ -5,7 +5,8 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::call::{Call, Identity};
+use crate::call::Call;
+use crate::identity::Identity;
 
 type AfterCommit = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -60,7 +61,13 @@ impl Attempt {
     pub fn for_test(scope: &str, key: &str) -> Self {
         let identity = crate::key::IdempotencyKey::parse(key.as_bytes())
             .ok()
-            .map(|key| Identity::new(Some(scope), &crate::call::Operation::named("test"), &key));
+            .map(|key| {
+                Identity::new(
+                    Some(scope),
+                    &crate::operation::Operation::named("test"),
+                    &key,
+                )
+            });
         Self {
             inner: Arc::new(Inner {
                 key: Some(key.to_owned()),

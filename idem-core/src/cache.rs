@@ -9,7 +9,7 @@ use quick_cache::sync::{Cache as Entries, DefaultLifecycle};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 use tokio::time::Instant;
 
-use crate::call::{Identity, ScopeDigest};
+use crate::identity::{Identity, ScopeDigest};
 use crate::record::{Record, Timestamp};
 use crate::response::Recorded;
 

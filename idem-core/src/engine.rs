@@ -18,23 +18,25 @@ use tracing::{Instrument as _, Span};
 
 use crate::attempt::Attempt;
 use crate::cache::{Cache, Moment};
-use crate::call::{Call, Identity};
+use crate::call::Call;
 use crate::config::Config;
-use crate::flight::{Flights, Joined, Owner};
-use crate::lately::Lately;
+use crate::decision::{Decision, decide};
+use crate::identity::Identity;
 use crate::observe::{self, Answer};
 use crate::policy::{Policy, Settle};
 use crate::problem::Problem;
-use crate::record::{Decision, Found, Record, State, Timestamp, Version, decide};
+use crate::recent::RecentIdentities;
+use crate::record::{Found, Record, State, Timestamp, Version};
 use crate::response::{self, Recorded, Response};
+use crate::single_flight::{Flights, Joined, Owner};
 use crate::store::{
     ClaimRequest, Claimed, Draft, Opening, SettleError, Settlement, Store, StoreError,
 };
 
-mod aftermath;
-mod lent;
+mod guard;
+mod recovery;
 
-pub use self::lent::{Lent, Ran};
+pub use self::guard::{Lent, Ran};
 
 /// Runs handlers at most once for each identity. Cheap to clone; one for each database.
 #[derive(Debug)]
@@ -48,7 +50,7 @@ pub(crate) struct Shared<S> {
     pub(crate) config: Config,
     pub(crate) attempts: TaskTracker,
     pub(crate) cache: Cache,
-    lately: Lately,
+    lately: RecentIdentities,
     flights: Arc<Flights>,
 }
 
@@ -68,7 +70,7 @@ impl<S: Store> Engine<S> {
                 config,
                 attempts: TaskTracker::new(),
                 cache,
-                lately: Lately::new(),
+                lately: RecentIdentities::new(),
                 flights,
             }),
         }

@@ -6,8 +6,8 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
-use crate::call::update_text;
 use crate::canonical;
+use crate::digest::update_text;
 
 /// The version of the digests that this release makes.
 pub(crate) const VERSION: u8 = 1;
@@ -40,7 +40,7 @@ impl Content {
 
 /// Where a request went and what it brought, as received.
 #[derive(Debug, Clone, Copy)]
-pub struct Asked<'a> {
+pub struct RequestParts<'a> {
     /// The request's method.
     pub method: &'a str,
     /// The concrete path, with all nesting prefixes, not decoded.
@@ -64,7 +64,7 @@ pub struct Fingerprint {
 
 impl Fingerprint {
     /// The fingerprint of a request; keyed with `secret` where the application has one.
-    pub fn new(asked: Asked<'_>, content: &Content, secret: Option<&[u8]>) -> Self {
+    pub fn new(asked: RequestParts<'_>, content: &Content, secret: Option<&[u8]>) -> Self {
         let raw = digest(asked, b'R', asked.raw, secret);
         let content = match content {
             Content::Canonical(encoding) => digest(asked, b'C', encoding, secret),
@@ -100,7 +100,7 @@ impl Fingerprint {
     }
 }
 
-fn digest(asked: Asked<'_>, kind: u8, content: &[u8], secret: Option<&[u8]>) -> [u8; 32] {
+fn digest(asked: RequestParts<'_>, kind: u8, content: &[u8], secret: Option<&[u8]>) -> [u8; 32] {
     let mut hasher = Sha256::new();
     hasher.update(b"idem fingerprint");
     hasher.update([VERSION, kind]);
@@ -126,8 +126,8 @@ fn digest(asked: Asked<'_>, kind: u8, content: &[u8], secret: Option<&[u8]>) -> 
 mod tests {
     use super::*;
 
-    fn asked<'a>(path: &'a str, query: Option<&'a str>, raw: &'a [u8]) -> Asked<'a> {
-        Asked {
+    fn asked<'a>(path: &'a str, query: Option<&'a str>, raw: &'a [u8]) -> RequestParts<'a> {
+        RequestParts {
             method: "POST",
             path,
             query,
@@ -168,7 +168,7 @@ mod tests {
     #[test]
     fn m1_a_named_operation_does_not_merge_methods() {
         let with = |method| {
-            let asked = Asked {
+            let asked = RequestParts {
                 method,
                 ..asked("/p", None, b"")
             };
@@ -183,7 +183,10 @@ mod tests {
         let bytes =
             Fingerprint::new(asked("/payments", Some("a=1"), b"{}"), &content, None).to_bytes();
         let expected = "cd13e3ee0eee07ace3776ef3965882d2e7d630fec97964da069888efc5b7724d";
-        assert_eq!(crate::call::hex(&bytes), format!("01{expected}{expected}"));
+        assert_eq!(
+            crate::digest::hex(&bytes),
+            format!("01{expected}{expected}")
+        );
     }
 
     #[test]

@@ -26,42 +26,49 @@ mod cache;
 mod call;
 pub mod canonical;
 mod config;
+mod decision;
+mod digest;
 mod engine;
 mod fingerprint;
-mod flight;
+mod identity;
+
 mod key;
-mod lately;
+mod maintenance;
 mod observe;
-mod operate;
+mod operation;
 mod policy;
 pub mod problem;
 mod provider;
+mod recent;
 mod record;
 mod response;
 mod scope;
+mod single_flight;
 pub mod store;
 mod transaction;
 
 pub use self::attempt::Attempt;
 pub use self::cache::ReplayCache;
-pub use self::call::{Call, Identity, Operation, ScopeDigest};
+pub use self::call::Call;
 pub use self::config::{Config, ConfigError};
+pub use self::decision::{Decision, decide};
 pub use self::engine::{Engine, Lent, Ran, Turn};
-pub use self::fingerprint::{Asked, Content, Fingerprint};
+pub use self::fingerprint::{Content, Fingerprint, RequestParts};
+pub use self::identity::{Identity, ScopeDigest};
 pub use self::key::{IdempotencyKey, KeyError};
-pub use self::operate::PurgeTask;
+pub use self::maintenance::PurgeTask;
+pub use self::operation::Operation;
 pub use self::policy::{
     DEFAULT_DEADLINE, DEFAULT_WAIT, Isolation, KeyRule, Policy, Replay, Settle,
 };
 pub use self::problem::Problem;
 pub use self::provider::Provider;
-pub use self::record::{
-    Decision, Found, Record, Row, State, Timestamp, Unreadable, Version, decide,
-};
+pub use self::record::{Found, Record, State, Timestamp, Unreadable, Version};
 pub use self::response::{EXPIRES, REPLAYED, Recorded, Response};
 pub use self::scope::Scope;
 #[cfg(feature = "mysql")]
 pub use self::store::MySqlStore;
+pub use self::store::Row;
 #[cfg(feature = "sqlite")]
 pub use self::store::SqliteStore;
 #[cfg(feature = "postgres")]

@@ -5,7 +5,7 @@ use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use sha2::{Digest as _, Sha256};
 
-use crate::call::Identity;
+use crate::identity::Identity;
 use crate::record::{Record, Timestamp, Unreadable};
 
 /// A complete response: what adapters hand to the engine, and what they get back.
@@ -202,8 +202,8 @@ mod tests {
     use proptest::sample::Index;
 
     use super::*;
-    use crate::call::Operation;
     use crate::key::IdempotencyKey;
+    use crate::operation::Operation;
 
     fn identity(key: &str) -> Identity {
         let key = IdempotencyKey::parse(key.as_bytes()).unwrap();

@@ -6,40 +6,21 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use crate::call::{Identity, Operation, ScopeDigest};
 use crate::fingerprint::Fingerprint;
+use crate::identity::{Identity, ScopeDigest};
+use crate::operation::Operation;
 use crate::policy::Isolation;
 use crate::record::{Found, State, Timestamp, Unreadable, Version};
 
-/// Reads a record out of a row of any database; sqlx's traits would need a page of bounds for it.
-#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
-macro_rules! found {
-    ($row:expr, $identity:expr) => {{
-        let row = $row;
-        let read = || {
-            let record = crate::record::Row {
-                state: row.try_get(0)?,
-                attempts: row.try_get(1)?,
-                status: row.try_get(2)?,
-                fingerprint: row.try_get(3)?,
-                response: row.try_get(4)?,
-                settled_at: row.try_get(5)?,
-                expires_at: row.try_get(6)?,
-            };
-            Ok::<_, sqlx::Error>((record, crate::record::Timestamp(row.try_get(7)?)))
-        };
-        let (record, now) = read().map_err(store_error)?;
-        Ok(Found {
-            record: record.decode($identity)?,
-            now,
-        })
-    }};
-}
+#[macro_use]
+mod row;
 
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+mod connection;
 #[cfg(feature = "store-contract")]
 pub mod contract;
-#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
-mod lease;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod migrate;
 #[cfg(feature = "mysql")]
 mod mysql;
 #[cfg(feature = "postgres")]
@@ -53,6 +34,8 @@ pub use self::mysql::{MySqlClaim, MySqlStore};
 pub use self::postgres::{PostgresClaim, PostgresStore, TimeLimit};
 #[cfg(feature = "sqlite")]
 pub use self::sqlite::{SqliteClaim, SqliteStore};
+
+pub use self::row::Row;
 
 /// Any error of a driver.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

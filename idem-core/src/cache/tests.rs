@@ -6,9 +6,9 @@ use http::StatusCode;
 use tokio::time::advance;
 
 use super::*;
-use crate::call::Operation;
-use crate::fingerprint::{Asked, Content, Fingerprint};
+use crate::fingerprint::{Content, Fingerprint, RequestParts};
 use crate::key::IdempotencyKey;
+use crate::operation::Operation;
 use crate::record::State;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -21,7 +21,7 @@ fn identity(scope: &str, key: &str) -> Identity {
 }
 
 fn record(ttl: Duration, body: Bytes) -> Record {
-    let asked = Asked {
+    let asked = RequestParts {
         method: "POST",
         path: "/",
         query: None,

@@ -11,9 +11,10 @@ use http::StatusCode;
 use http::header::ETAG;
 
 use super::*;
-use crate::call::{Operation, ScopeDigest};
-use crate::fingerprint::{Asked, Content, Fingerprint};
+use crate::fingerprint::{Content, Fingerprint, RequestParts};
+use crate::identity::ScopeDigest;
 use crate::key::IdempotencyKey;
+use crate::operation::Operation;
 use crate::policy::Isolation;
 use crate::problem::DEFAULT_BASE;
 use crate::response::{EXPIRES, REPLAYED};
@@ -229,7 +230,7 @@ fn aborted() -> SettleError {
 }
 
 fn fingerprint(body: &[u8]) -> Fingerprint {
-    let asked = Asked {
+    let asked = RequestParts {
         method: "POST",
         path: "/",
         query: None,

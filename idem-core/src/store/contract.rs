@@ -22,9 +22,10 @@ use http::StatusCode;
 use tokio::time::timeout;
 
 use super::{Claim, ClaimRequest, Claimed, Draft, Opening, SettleError, Settlement, Store, Times};
-use crate::call::{Identity, Operation, ScopeDigest};
-use crate::fingerprint::{Asked, Content, Fingerprint};
+use crate::fingerprint::{Content, Fingerprint, RequestParts};
+use crate::identity::{Identity, ScopeDigest};
 use crate::key::IdempotencyKey;
+use crate::operation::Operation;
 use crate::record::{State, Version};
 use crate::response::Recorded;
 
@@ -376,7 +377,7 @@ impl<'a, S: Subject> Case<'a, S> {
     fn new(subject: &'a S, key: &str) -> Self {
         let key = IdempotencyKey::parse(key.as_bytes()).expect("a key");
         let operation = Operation::named("contract");
-        let asked = Asked {
+        let asked = RequestParts {
             method: "POST",
             path: "/contract",
             query: None,

@@ -12,11 +12,11 @@ use sqlx::{
 use tokio::sync::OnceCell;
 
 use self::sql::Sql;
-use super::lease::Lease;
+use super::connection::CheckedConnection;
 use super::{
     Claim, ClaimRequest, Claimed, Draft, Opening, SettleError, Settlement, Store, StoreError, Times,
 };
-use crate::call::{Identity, ScopeDigest};
+use crate::identity::{Identity, ScopeDigest};
 use crate::record::{Found, Timestamp, Version};
 
 mod server;
@@ -85,24 +85,30 @@ impl MySqlStore {
         self.sql.get_or_try_init(|| setup::learn(&self.pool)).await
     }
 
-    async fn lease(&self) -> Result<Lease<MySql>, StoreError> {
-        Lease::acquire(&self.pool).await.map_err(store_error)
+    async fn connection(&self) -> Result<CheckedConnection<MySql>, StoreError> {
+        CheckedConnection::acquire(&self.pool)
+            .await
+            .map_err(store_error)
     }
 
     /// Runs what stands for itself, and says how many rows it changed.
     async fn run(&self, sql: String) -> Result<u64, StoreError> {
-        let mut lease = self.lease().await?;
-        let done = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut *lease).await;
+        let mut connection = self.connection().await?;
+        let done = sqlx::raw_sql(AssertSqlSafe(sql))
+            .execute(&mut *connection)
+            .await;
         let done = done.map_err(store_error)?;
-        lease.release();
+        connection.release();
         Ok(done.rows_affected())
     }
 
     /// Runs what stands for itself, and gives its one row, if there is one.
     async fn fetch(&self, sql: String) -> Result<Option<MySqlRow>, StoreError> {
-        let mut lease = self.lease().await?;
-        let rows = fetch_with(&mut lease, sql).await.map_err(store_error)?;
-        lease.release();
+        let mut connection = self.connection().await?;
+        let rows = fetch_with(&mut connection, sql)
+            .await
+            .map_err(store_error)?;
+        connection.release();
         Ok(rows.into_iter().next())
     }
 }
@@ -110,7 +116,7 @@ impl MySqlStore {
 /// An open MariaDB or MySQL transaction that holds an identity.
 #[derive(Debug)]
 pub struct MySqlClaim {
-    lease: Lease<MySql>,
+    connection: CheckedConnection<MySql>,
     /// The writing that the claim's row stands in place of.
     replaces: Option<Version>,
 }
@@ -119,7 +125,7 @@ impl Claim for MySqlClaim {
     type Connection = MySqlConnection;
 
     fn connection(&mut self) -> &mut MySqlConnection {
-        &mut self.lease
+        &mut self.connection
     }
 }
 
@@ -147,31 +153,31 @@ impl Store for MySqlStore {
 
     async fn begin(&self, opening: Opening) -> Result<MySqlClaim, StoreError> {
         let sql = self.sql().await?;
-        let mut lease = self.lease().await?;
+        let mut connection = self.connection().await?;
         let begin = AssertSqlSafe(sql.begin(opening)).into_sql_str();
-        lease.begin(begin).await.map_err(store_error)?;
+        connection.begin(begin).await.map_err(store_error)?;
         Ok(MySqlClaim {
-            lease,
+            connection,
             replaces: None,
         })
     }
 
     async fn claim(&self, request: ClaimRequest<'_>) -> Result<Claimed<MySqlClaim>, StoreError> {
         let sql = self.sql().await?;
-        let mut lease = self.lease().await?;
+        let mut connection = self.connection().await?;
         if request.likely_taken {
             let look = sql.look(request.identity);
-            if let Some(taken) = look_with(&mut lease, look, request).await? {
-                lease.release();
+            if let Some(taken) = look_with(&mut connection, look, request).await? {
+                connection.release();
                 return Ok(taken);
             }
         }
         let mut tries = 1..=TRIES;
         loop {
             let claim = AssertSqlSafe(sql.claim(request)).into_sql_str();
-            let Err(error) = lease.begin(claim).await else {
+            let Err(error) = connection.begin(claim).await else {
                 return Ok(Claimed::Won(MySqlClaim {
-                    lease,
+                    connection,
                     replaces: request.seen,
                 }));
             };
@@ -183,8 +189,8 @@ impl Store for MySqlStore {
                 return Err(StoreError::Conflict(error.into()));
             }
             let look = sql.restore_and_look(request.identity);
-            if let Some(taken) = look_with(&mut lease, look, request).await? {
-                lease.release();
+            if let Some(taken) = look_with(&mut connection, look, request).await? {
+                connection.release();
                 return Ok(taken);
             }
         }
@@ -200,24 +206,24 @@ impl Store for MySqlStore {
             .await
             .map_err(|error| SettleError::Refused(error.into()))?;
         let MySqlClaim {
-            mut lease,
+            mut connection,
             replaces,
         } = claim;
         // A statement whose future the handler has dropped may have failed: that undoes nothing
         // else, or the savepoint is gone.
-        let _ = lease.drain().await;
+        let _ = connection.flush().await;
         if !settlement.keep_writes {
-            undo(&mut lease).await?;
+            undo(&mut connection).await?;
         }
         if let Some(draft) = settlement.record {
             if draft.replaces != replaces {
                 return Err(SettleError::Superseded);
             }
-            let times = write(&mut lease, sql, draft).await?;
+            let times = write(&mut connection, sql, draft).await?;
             let _ = settlement.written.set(times);
         }
-        commit(&mut lease, sql).await?;
-        lease.release();
+        commit(&mut connection, sql).await?;
+        connection.release();
         Ok(())
     }
 
@@ -246,19 +252,22 @@ impl Store for MySqlStore {
     }
 }
 
-async fn fetch_with(lease: &mut Lease<MySql>, sql: String) -> sqlx::Result<Vec<MySqlRow>> {
+async fn fetch_with(
+    connection: &mut CheckedConnection<MySql>,
+    sql: String,
+) -> sqlx::Result<Vec<MySqlRow>> {
     sqlx::raw_sql(AssertSqlSafe(sql))
-        .fetch_all(&mut **lease)
+        .fetch_all(&mut **connection)
         .await
 }
 
 /// The answer for an identity that is in flight or recorded; `None` for one that can be claimed.
 async fn look_with(
-    lease: &mut Lease<MySql>,
+    connection: &mut CheckedConnection<MySql>,
     look: String,
     request: ClaimRequest<'_>,
 ) -> Result<Option<Claimed<MySqlClaim>>, StoreError> {
-    let rows = match fetch_with(lease, look).await {
+    let rows = match fetch_with(connection, look).await {
         Err(error) if number(&error).is_some_and(is_conflict) => {
             return Ok(Some(Claimed::InFlight));
         }
@@ -271,9 +280,9 @@ async fn look_with(
 }
 
 /// Undoes what the handler wrote.
-async fn undo(lease: &mut Lease<MySql>) -> Result<(), SettleError> {
+async fn undo(connection: &mut CheckedConnection<MySql>) -> Result<(), SettleError> {
     let mut gone_before = false;
-    let mut answers = sqlx::raw_sql(sql::UNDO).fetch(&mut **lease);
+    let mut answers = sqlx::raw_sql(sql::UNDO).fetch(&mut **connection);
     loop {
         match answers.try_next().await {
             // The server undoes a whole transaction itself, such as the victim of a deadlock. Then
@@ -294,7 +303,7 @@ async fn undo(lease: &mut Lease<MySql>) -> Result<(), SettleError> {
 
 /// Writes the record in the place of the claim's row.
 async fn write(
-    lease: &mut Lease<MySql>,
+    connection: &mut CheckedConnection<MySql>,
     sql: &Sql,
     draft: Draft<'_>,
 ) -> Result<Times, SettleError> {
@@ -306,12 +315,12 @@ async fn write(
         .bind(draft.response)
         .bind(ttl)
         .bind(draft.identity.as_bytes().as_slice());
-    let written = match query.execute(&mut **lease).await {
+    let written = match query.execute(&mut **connection).await {
         Ok(written) => written,
         // It may be another transaction than the claim's: a read-only one, or one with locked tables.
         Err(error) => {
             return Err(match settle_error(error) {
-                SettleError::Refused(_) if has_ended(lease).await => SettleError::Ended,
+                SettleError::Refused(_) if has_ended(connection).await => SettleError::Ended,
                 refused => refused,
             });
         }
@@ -328,16 +337,16 @@ async fn write(
 }
 
 /// Whether the claim's own transaction is not there any more, although nothing undid it.
-async fn has_ended(lease: &mut Lease<MySql>) -> bool {
-    let released = lease.execute(sql::RELEASE).await;
+async fn has_ended(connection: &mut CheckedConnection<MySql>) -> bool {
+    let released = connection.execute(sql::RELEASE).await;
     released.is_err_and(|error| number(&error) == Some(NO_SAVEPOINT))
 }
 
 /// Commits, if this is still the claim's own transaction.
-async fn commit(lease: &mut Lease<MySql>, sql: &Sql) -> Result<(), SettleError> {
-    lease.is_whole()?;
+async fn commit(connection: &mut CheckedConnection<MySql>, sql: &Sql) -> Result<(), SettleError> {
+    connection.check_depth()?;
     let commit = sqlx::raw_sql(AssertSqlSafe(Arc::clone(&sql.commit)));
-    let answers = commit.fetch_many(&mut **lease);
+    let answers = commit.fetch_many(&mut **connection);
     let answers = answers.try_fold(0, async |count, answer| {
         Ok(count + usize::from(matches!(answer, Either::Left(_))))
     });
@@ -357,7 +366,7 @@ async fn commit(lease: &mut Lease<MySql>, sql: &Sql) -> Result<(), SettleError> 
     }
     // sqlx believes that the transaction goes on. The ROLLBACK of nothing travels with what comes
     // next.
-    lease.rollback_soon();
+    connection.rollback_soon();
     Ok(())
 }
 

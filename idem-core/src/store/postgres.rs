@@ -10,12 +10,12 @@ use sqlx::{
 use tokio::sync::OnceCell;
 
 use self::setup::Setup;
-use self::sql::Endings;
-use super::lease::Lease;
+use self::sql::SettleSql;
+use super::connection::CheckedConnection;
 use super::{
     Claim, ClaimRequest, Claimed, Draft, Opening, SettleError, Settlement, Store, StoreError, Times,
 };
-use crate::call::{Identity, ScopeDigest};
+use crate::identity::{Identity, ScopeDigest};
 use crate::record::{Found, Timestamp, Version};
 
 mod setup;
@@ -36,7 +36,7 @@ pub struct PostgresStore {
 
 #[derive(Debug, Clone)]
 struct Settings {
-    endings: Endings,
+    endings: SettleSql,
     record_in_commit: bool,
     named_statements: bool,
     limit: TimeLimit,
@@ -48,7 +48,7 @@ impl PostgresStore {
         Self {
             pool,
             settings: Settings {
-                endings: Endings::new(true),
+                endings: SettleSql::new(true),
                 record_in_commit: false,
                 named_statements: true,
                 limit: TimeLimit::Deadline,
@@ -91,7 +91,7 @@ impl PostgresStore {
     /// together.
     #[must_use]
     pub fn with_session_durability(mut self) -> Self {
-        self.settings.endings = Endings::new(false);
+        self.settings.endings = SettleSql::new(false);
         self
     }
 
@@ -139,9 +139,9 @@ impl PostgresStore {
 
     async fn setup(&self) -> Result<&Setup, StoreError> {
         let learn = || async {
-            let mut lease = self.lease().await?;
-            let known = Setup::learn(&mut lease, self.settings.limit).await?;
-            lease.release();
+            let mut connection = self.connection().await?;
+            let known = Setup::learn(&mut connection, self.settings.limit).await?;
+            connection.release();
             Ok(known)
         };
         self.setup.get_or_try_init(learn).await
@@ -153,22 +153,24 @@ impl PostgresStore {
         self.settings.record_in_commit && has_procedure
     }
 
-    async fn lease(&self) -> Result<Lease<Postgres>, StoreError> {
-        Lease::acquire(&self.pool).await.map_err(store_error)
+    async fn connection(&self) -> Result<CheckedConnection<Postgres>, StoreError> {
+        CheckedConnection::acquire(&self.pool)
+            .await
+            .map_err(store_error)
     }
 }
 
 /// An open PostgreSQL transaction that holds an identity.
 #[derive(Debug)]
 pub struct PostgresClaim {
-    lease: Lease<Postgres>,
+    connection: CheckedConnection<Postgres>,
 }
 
 impl Claim for PostgresClaim {
     type Connection = PgConnection;
 
     fn connection(&mut self) -> &mut PgConnection {
-        &mut self.lease
+        &mut self.connection
     }
 }
 
@@ -178,42 +180,45 @@ impl Store for PostgresStore {
 
     async fn begin(&self, opening: Opening) -> Result<PostgresClaim, StoreError> {
         let known = self.setup().await?;
-        let mut lease = self.lease().await?;
+        let mut connection = self.connection().await?;
         let begin = AssertSqlSafe(sql::begin(opening, known, None)).into_sql_str();
-        lease.begin(begin).await.map_err(store_error)?;
-        Ok(PostgresClaim { lease })
+        connection.begin(begin).await.map_err(store_error)?;
+        Ok(PostgresClaim { connection })
     }
 
     async fn claim(&self, request: ClaimRequest<'_>) -> Result<Claimed<PostgresClaim>, StoreError> {
         let known = self.setup().await?;
-        let mut lease = self.lease().await?;
+        let mut connection = self.connection().await?;
         if request.likely_taken {
             // Raises nothing where the identity is in flight or recorded, and says which at once.
             let look = sql::look(request.identity, known);
-            if let Some(claimed) = look_with(&mut lease, look, request).await? {
-                lease.release();
+            if let Some(claimed) = look_with(&mut connection, look, request).await? {
+                connection.release();
                 return Ok(claimed);
             }
         }
         if !known.has_procedure {
-            return claim_plainly(lease, request, known).await;
+            return claim_plainly(connection, request, known).await;
         }
         let begin = AssertSqlSafe(sql::begin(request.opening, known, Some(request)));
-        let Err(error) = lease.begin(begin.into_sql_str()).await else {
-            return Ok(Claimed::Won(PostgresClaim { lease }));
+        let Err(error) = connection.begin(begin.into_sql_str()).await else {
+            return Ok(Claimed::Won(PostgresClaim { connection }));
         };
         let claimed = match code(&error).as_deref() {
             Some("ID001") => {
-                lease.execute(sql::ROLLBACK).await.map_err(store_error)?;
+                connection
+                    .execute(sql::ROLLBACK)
+                    .await
+                    .map_err(store_error)?;
                 Claimed::InFlight
             }
             Some("ID002") => {
                 let sql = sql::rollback_and_find(request.identity);
-                Claimed::Changed(find_with(&mut lease, sql, request.identity).await?)
+                Claimed::Changed(find_with(&mut connection, sql, request.identity).await?)
             }
             _ => return Err(store_error(error)),
         };
-        lease.release();
+        connection.release();
         Ok(claimed)
     }
 
@@ -222,36 +227,38 @@ impl Store for PostgresStore {
         claim: PostgresClaim,
         settlement: Settlement<'_>,
     ) -> Result<(), SettleError> {
-        let mut lease = claim.lease;
+        let mut connection = claim.connection;
         // The error of a statement whose future the handler has dropped is reported by the next one.
-        let drained = lease.drain().await;
+        let drained = connection.flush().await;
         if !settlement.keep_writes || drained.is_err() {
-            lease.execute(sql::UNDO).await.map_err(settle_error)?;
+            connection.execute(sql::UNDO).await.map_err(settle_error)?;
         }
         if settlement.keep_writes {
             drained.map_err(|error| SettleError::Aborted(error.into()))?;
         }
         match settlement.record {
             Some(draft) if draft.replaces.is_none() && self.may_fuse() => {
-                let times = self.write_and_commit(&mut lease, draft).await?;
+                let times = self.write_and_commit(&mut connection, draft).await?;
                 let _ = settlement.written.set(times);
             }
             Some(draft) => {
-                let times = self.write(&mut lease, draft).await?;
+                let times = self.write(&mut connection, draft).await?;
                 let _ = settlement.written.set(times);
-                lease.settle(is_answer).await?;
+                connection.commit_checked(is_answer).await?;
             }
-            None if self.in_transaction(&mut lease).await? => lease.settle(is_answer).await?,
+            None if self.in_transaction(&mut connection).await? => {
+                connection.commit_checked(is_answer).await?
+            }
             None => return Err(SettleError::Ended),
         }
-        lease.release();
+        connection.release();
         Ok(())
     }
 
     async fn find(&self, identity: &Identity) -> Result<Option<Found>, StoreError> {
-        let mut lease = self.lease().await?;
-        let found = find_with(&mut lease, sql::find(identity), identity).await?;
-        lease.release();
+        let mut connection = self.connection().await?;
+        let found = find_with(&mut connection, sql::find(identity), identity).await?;
+        connection.release();
         Ok(found)
     }
 
@@ -268,7 +275,7 @@ impl PostgresStore {
     /// Writes the record, and thereby checks that the transaction is still the claim's and healthy.
     async fn write(
         &self,
-        lease: &mut Lease<Postgres>,
+        connection: &mut CheckedConnection<Postgres>,
         draft: Draft<'_>,
     ) -> Result<Times, SettleError> {
         let endings = &self.settings.endings;
@@ -293,11 +300,11 @@ impl PostgresStore {
         {
             query = query.bind(attempts).bind(settled_at.0);
         }
-        let written = query.fetch_optional(&mut **lease).await;
+        let written = query.fetch_optional(&mut **connection).await;
         match written.map_err(|error| write_error(error, settle_error))? {
             Some(row) => times(&row).map_err(settle_error),
             // An UPDATE of nothing: the transaction is gone, or the record was replaced.
-            None if self.in_transaction(lease).await? => Err(SettleError::Superseded),
+            None if self.in_transaction(connection).await? => Err(SettleError::Superseded),
             None => Err(SettleError::Ended),
         }
     }
@@ -305,45 +312,50 @@ impl PostgresStore {
     /// The same and the commit in one message.
     async fn write_and_commit(
         &self,
-        lease: &mut Lease<Postgres>,
+        connection: &mut CheckedConnection<Postgres>,
         draft: Draft<'_>,
     ) -> Result<Times, SettleError> {
-        lease.is_whole()?;
+        connection.check_depth()?;
         let sql = self.settings.endings.insert_and_commit(&draft);
         let row = sqlx::raw_sql(AssertSqlSafe(sql))
-            .fetch_one(&mut **lease)
+            .fetch_one(&mut **connection)
             .await;
-        let commit_error = |error| super::lease::commit_error(error, is_answer);
+        let commit_error = |error| super::connection::commit_error(error, is_answer);
         let row = row.map_err(|error| write_error(error, commit_error))?;
         // sqlx believes that the transaction goes on, so one does: `COMMIT AND CHAIN`.
-        lease.rollback_soon();
+        connection.rollback_soon();
         times(&row).map_err(|error| SettleError::Unknown(error.into()))
     }
 
-    async fn in_transaction(&self, lease: &mut Lease<Postgres>) -> Result<bool, SettleError> {
+    async fn in_transaction(
+        &self,
+        connection: &mut CheckedConnection<Postgres>,
+    ) -> Result<bool, SettleError> {
         let check = AssertSqlSafe(Arc::clone(&self.settings.endings.check));
-        let row = sqlx::raw_sql(check).fetch_one(&mut **lease).await;
+        let row = sqlx::raw_sql(check).fetch_one(&mut **connection).await;
         let claimed: sqlx::Result<Option<bool>> = row.and_then(|row| row.try_get(0));
         Ok(claimed.map_err(settle_error)? == Some(true))
     }
 
     async fn delete(&self, sql: String) -> Result<u64, StoreError> {
-        let mut lease = self.lease().await?;
-        let done = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut *lease).await;
+        let mut connection = self.connection().await?;
+        let done = sqlx::raw_sql(AssertSqlSafe(sql))
+            .execute(&mut *connection)
+            .await;
         let done = done.map_err(store_error)?;
-        lease.release();
+        connection.release();
         Ok(done.rows_affected())
     }
 }
 
 /// The answer for an identity that is in flight or recorded; `None` for one that can be claimed.
 async fn look_with(
-    lease: &mut Lease<Postgres>,
+    connection: &mut CheckedConnection<Postgres>,
     sql: String,
     request: ClaimRequest<'_>,
 ) -> Result<Option<Claimed<PostgresClaim>>, StoreError> {
     let rows = sqlx::raw_sql(AssertSqlSafe(sql))
-        .fetch_all(&mut **lease)
+        .fetch_all(&mut **connection)
         .await;
     let rows = rows.map_err(store_error)?;
     let Some((lock, records)) = rows.split_first() else {
@@ -360,31 +372,31 @@ async fn look_with(
 
 /// The claim where there is no procedure for it.
 async fn claim_plainly(
-    mut lease: Lease<Postgres>,
+    mut connection: CheckedConnection<Postgres>,
     request: ClaimRequest<'_>,
     setup: &Setup,
 ) -> Result<Claimed<PostgresClaim>, StoreError> {
     let begin = sql::begin(request.opening, setup, None);
     let begin = AssertSqlSafe(begin).into_sql_str();
-    lease.begin(begin).await.map_err(store_error)?;
+    connection.begin(begin).await.map_err(store_error)?;
     let look = sql::claim_plainly(request, setup);
-    Ok(match look_with(&mut lease, look, request).await? {
-        None => Claimed::Won(PostgresClaim { lease }),
+    Ok(match look_with(&mut connection, look, request).await? {
+        None => Claimed::Won(PostgresClaim { connection }),
         Some(taken) => {
-            lease.rollback().await.map_err(store_error)?;
-            lease.release();
+            connection.rollback().await.map_err(store_error)?;
+            connection.release();
             taken
         }
     })
 }
 
 async fn find_with(
-    lease: &mut Lease<Postgres>,
+    connection: &mut CheckedConnection<Postgres>,
     sql: String,
     identity: &Identity,
 ) -> Result<Option<Found>, StoreError> {
     let rows = sqlx::raw_sql(AssertSqlSafe(sql))
-        .fetch_all(&mut **lease)
+        .fetch_all(&mut **connection)
         .await;
     let rows = rows.map_err(store_error)?;
     // The first is the setting's.

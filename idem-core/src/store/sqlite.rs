@@ -9,11 +9,12 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Executor as _, Row as _, SqlSafeStr as _, Sqlite, SqliteConnection, SqlitePool};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::lease::{Lease, migrate};
+use super::connection::CheckedConnection;
+use super::migrate::migrate;
 use super::{
     Claim, ClaimRequest, Claimed, Draft, Opening, SettleError, Settlement, Store, StoreError, Times,
 };
-use crate::call::{Identity, ScopeDigest};
+use crate::identity::{Identity, ScopeDigest};
 use crate::record::{Found, Timestamp};
 
 /// Records in the table `idem_records` of an SQLite database.
@@ -58,8 +59,10 @@ impl SqliteStore {
         migrate(&self.pool, &migrator, "BEGIN IMMEDIATE", |_| false).await
     }
 
-    async fn lease(&self) -> Result<Lease<Sqlite>, StoreError> {
-        Lease::acquire(&self.pool).await.map_err(store_error)
+    async fn connection(&self) -> Result<CheckedConnection<Sqlite>, StoreError> {
+        CheckedConnection::acquire(&self.pool)
+            .await
+            .map_err(store_error)
     }
 
     /// Waits for this process's turn to write, as long as for a connection.
@@ -75,12 +78,14 @@ impl SqliteStore {
 
     async fn begin_writing(&self) -> Result<SqliteClaim, StoreError> {
         let permit = self.turn().await?;
-        let mut lease = self.lease().await?;
-        let interrupt = Interrupt::install(&mut lease).await.map_err(store_error)?;
-        let begun = lease.begin(BEGIN.into_sql_str()).await;
+        let mut connection = self.connection().await?;
+        let interrupt = Interrupt::install(&mut connection)
+            .await
+            .map_err(store_error)?;
+        let begun = connection.begin(BEGIN.into_sql_str()).await;
         begun.map_err(store_error)?;
         Ok(SqliteClaim {
-            lease,
+            connection,
             interrupt,
             _turn: permit,
         })
@@ -88,9 +93,9 @@ impl SqliteStore {
 
     async fn write_once(&self, statement: Statement<'_>) -> Result<u64, StoreError> {
         let _turn = self.turn().await?;
-        let mut lease = self.lease().await?;
-        let done = lease.execute(statement).await.map_err(store_error)?;
-        lease.release();
+        let mut connection = self.connection().await?;
+        let done = connection.execute(statement).await.map_err(store_error)?;
+        connection.release();
         Ok(done.rows_affected())
     }
 }
@@ -100,9 +105,9 @@ type Statement<'q> = sqlx::query::Query<'q, Sqlite, sqlx::sqlite::SqliteArgument
 /// An open SQLite transaction that holds an identity, and the right to write.
 #[derive(Debug)]
 pub struct SqliteClaim {
-    lease: Lease<Sqlite>,
+    connection: CheckedConnection<Sqlite>,
     interrupt: Interrupt,
-    // Dropped after the lease, so that the next writer finds the lock free or nearly so.
+    // Dropped after the connection, so that the next writer finds the lock free or nearly so.
     _turn: OwnedSemaphorePermit,
 }
 
@@ -110,7 +115,7 @@ impl Claim for SqliteClaim {
     type Connection = SqliteConnection;
 
     fn connection(&mut self) -> &mut SqliteConnection {
-        &mut self.lease
+        &mut self.connection
     }
 }
 
@@ -123,17 +128,17 @@ impl Interrupt {
     /// How many instructions of SQLite's machine pass between two looks.
     const EVERY: i32 = 10_000;
 
-    async fn install(lease: &mut Lease<Sqlite>) -> sqlx::Result<Self> {
+    async fn install(connection: &mut CheckedConnection<Sqlite>) -> sqlx::Result<Self> {
         let raised = Arc::new(AtomicBool::new(false));
         let looked_at = Arc::clone(&raised);
-        let mut handle = lease.lock_handle().await?;
+        let mut handle = connection.lock_handle().await?;
         handle.set_progress_handler(Self::EVERY, move || !looked_at.load(Ordering::Relaxed));
         Ok(Self(raised))
     }
 
     /// Leaves the connection as it was.
-    async fn remove(self, lease: &mut Lease<Sqlite>) -> sqlx::Result<()> {
-        lease.lock_handle().await?.remove_progress_handler();
+    async fn remove(self, connection: &mut CheckedConnection<Sqlite>) -> sqlx::Result<()> {
+        connection.lock_handle().await?.remove_progress_handler();
         Ok(())
     }
 }
@@ -209,18 +214,21 @@ impl Store for SqliteStore {
             return Ok(Claimed::Changed(before));
         }
         let mut claim = self.begin_writing().await?;
-        let held = read(&mut claim.lease, request.identity).await?;
+        let held = read(&mut claim.connection, request.identity).await?;
         if is_seen(&held) {
             return Ok(Claimed::Won(claim));
         }
         let SqliteClaim {
-            mut lease,
+            mut connection,
             interrupt,
             _turn,
         } = claim;
-        lease.commit().await.map_err(store_error)?;
-        interrupt.remove(&mut lease).await.map_err(store_error)?;
-        lease.release();
+        connection.commit().await.map_err(store_error)?;
+        interrupt
+            .remove(&mut connection)
+            .await
+            .map_err(store_error)?;
+        connection.release();
         Ok(Claimed::Changed(held))
     }
 
@@ -230,27 +238,27 @@ impl Store for SqliteStore {
         settlement: Settlement<'_>,
     ) -> Result<(), SettleError> {
         let SqliteClaim {
-            mut lease,
+            mut connection,
             interrupt,
             _turn,
         } = claim;
         let end = if settlement.keep_writes { KEEP } else { UNDO };
-        lease.execute(end).await.map_err(savepoint_error)?;
+        connection.execute(end).await.map_err(savepoint_error)?;
         if let Some(draft) = settlement.record {
-            let times = write(&mut lease, draft).await?;
+            let times = write(&mut connection, draft).await?;
             let _ = settlement.written.set(times);
         }
-        lease.settle(is_answer).await?;
-        if interrupt.remove(&mut lease).await.is_ok() {
-            lease.release();
+        connection.commit_checked(is_answer).await?;
+        if interrupt.remove(&mut connection).await.is_ok() {
+            connection.release();
         }
         Ok(())
     }
 
     async fn find(&self, identity: &Identity) -> Result<Option<Found>, StoreError> {
-        let mut lease = self.lease().await?;
-        let found = read(&mut lease, identity).await?;
-        lease.release();
+        let mut connection = self.connection().await?;
+        let found = read(&mut connection, identity).await?;
+        connection.release();
         Ok(found)
     }
 
@@ -266,16 +274,22 @@ impl Store for SqliteStore {
     }
 }
 
-async fn read(lease: &mut Lease<Sqlite>, identity: &Identity) -> Result<Option<Found>, StoreError> {
+async fn read(
+    connection: &mut CheckedConnection<Sqlite>,
+    identity: &Identity,
+) -> Result<Option<Found>, StoreError> {
     let row = sqlx::query(FIND)
         .bind(identity.as_bytes().as_slice())
-        .fetch_optional(&mut **lease)
+        .fetch_optional(&mut **connection)
         .await
         .map_err(store_error)?;
     row.map(|row| found(&row, identity)).transpose()
 }
 
-async fn write(lease: &mut Lease<Sqlite>, draft: Draft<'_>) -> Result<Times, SettleError> {
+async fn write(
+    connection: &mut CheckedConnection<Sqlite>,
+    draft: Draft<'_>,
+) -> Result<Times, SettleError> {
     let fingerprint = draft.fingerprint.to_bytes();
     let ttl = i64::try_from(draft.ttl.as_micros()).unwrap_or(i64::MAX);
     let statement = if draft.replaces.is_some() {
@@ -296,7 +310,7 @@ async fn write(lease: &mut Lease<Sqlite>, draft: Draft<'_>) -> Result<Times, Set
         query = query.bind(replaced.attempts).bind(replaced.settled_at.0);
     }
     let row = query
-        .fetch_optional(&mut **lease)
+        .fetch_optional(&mut **connection)
         .await
         .map_err(write_error)?
         .ok_or(SettleError::Superseded)?;

@@ -8,7 +8,7 @@ use sqlx::{AssertSqlSafe, Executor as _, MySql, MySqlPool, Row as _, SqlSafeStr 
 use super::server::Server;
 use super::sql::{Session, Sql};
 use super::{number, store_error};
-use crate::store::lease::Lease;
+use crate::store::connection::CheckedConnection;
 use crate::store::{BoxError, StoreError};
 
 /// The bookkeeping's last entry.
@@ -33,15 +33,17 @@ pub(super) async fn set_up(pool: &MySqlPool) -> Result<(), StoreError> {
     )]);
     migrator.dangerous_set_table_name("idem_migrations");
     migrator.set_locking(false);
-    let mut lease = Lease::acquire(pool).await.map_err(store_error)?;
-    lease.execute(LOCK).await.map_err(store_error)?;
-    match lease.execute(FORGET_FAILURES).await {
+    let mut connection = CheckedConnection::acquire(pool)
+        .await
+        .map_err(store_error)?;
+    connection.execute(LOCK).await.map_err(store_error)?;
+    match connection.execute(FORGET_FAILURES).await {
         Err(error) if number(&error) != Some(super::NO_SUCH_TABLE) => {
             return Err(store_error(error));
         }
         _ => {}
     }
-    let migrated = migrator.run_direct(None, &mut *lease, false).await;
+    let migrated = migrator.run_direct(None, &mut *connection, false).await;
     migrated.map_err(|error| StoreError::Misconfigured(error.into()))
 }
 
@@ -53,8 +55,10 @@ const LEARN: &str = "SELECT VERSION(), @@SESSION.wait_timeout, @@SESSION.innodb_
 /// knows; and makes the statements for it.
 pub(super) async fn learn(pool: &MySqlPool) -> Result<Sql, StoreError> {
     let database = database(pool)?;
-    let mut lease: Lease<MySql> = Lease::acquire(pool).await.map_err(store_error)?;
-    let row = lease.fetch_one(LEARN).await.map_err(store_error)?;
+    let mut connection: CheckedConnection<MySql> = CheckedConnection::acquire(pool)
+        .await
+        .map_err(store_error)?;
+    let row = connection.fetch_one(LEARN).await.map_err(store_error)?;
     let version: String = row.try_get(0).map_err(store_error)?;
     let server = Server::of(&version).map_err(misconfigured)?;
     let session = Session {
@@ -82,8 +86,8 @@ pub(super) async fn learn(pool: &MySqlPool) -> Result<Sql, StoreError> {
     }
     let sql = Sql::new(server, session, &database);
     let test = sqlx::raw_sql(AssertSqlSafe(sql.test()));
-    test.execute(&mut *lease).await.map_err(store_error)?;
-    lease.release();
+    test.execute(&mut *connection).await.map_err(store_error)?;
+    connection.release();
     Ok(sql)
 }
 

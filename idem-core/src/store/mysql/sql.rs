@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::server::Server;
-use crate::call::{Identity, ScopeDigest, hex};
+use crate::digest::hex;
+use crate::identity::{Identity, ScopeDigest};
 use crate::policy::Isolation;
 use crate::record::State;
 use crate::store::{ClaimRequest, Opening};

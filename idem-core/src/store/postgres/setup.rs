@@ -7,7 +7,8 @@ use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::{Executor as _, PgPool, Postgres, Row as _, SqlSafeStr as _};
 
 use super::{code, store_error};
-use crate::store::lease::{Lease, migrate};
+use crate::store::connection::CheckedConnection;
+use crate::store::migrate::migrate;
 use crate::store::{BoxError, StoreError};
 
 /// What the server does of its own to end an attempt whose process is frozen or cut off, and that
@@ -94,10 +95,10 @@ const TEST_LOCK: &str = "SELECT pg_catalog.count(*) FROM pg_catalog.pg_locks \
 
 impl Setup {
     pub(super) async fn learn(
-        lease: &mut Lease<Postgres>,
+        connection: &mut CheckedConnection<Postgres>,
         limit: TimeLimit,
     ) -> Result<Self, StoreError> {
-        let row = lease.fetch_one(LEARN).await.map_err(store_error)?;
+        let row = connection.fetch_one(LEARN).await.map_err(store_error)?;
         let version: Option<i64> = row.try_get(0).map_err(store_error)?;
         let version = version.unwrap_or(0);
         if version < TABLE {
@@ -127,18 +128,24 @@ impl Setup {
             session,
             limit,
         };
-        setup.test_lock(lease).await?;
+        setup.test_lock(connection).await?;
         Ok(setup)
     }
 
     /// Whether the lock function locks; the unique index keeps the promise also if it doesn't.
-    async fn test_lock(&self, lease: &mut Lease<Postgres>) -> Result<(), StoreError> {
+    async fn test_lock(
+        &self,
+        connection: &mut CheckedConnection<Postgres>,
+    ) -> Result<(), StoreError> {
         let try_lock = self.try_lock();
         // A lock of this session alone: many instances may look at once.
         let sql =
             format!("BEGIN; SELECT {try_lock}(pg_catalog.pg_backend_pid()); {TEST_LOCK}; ROLLBACK");
         let rows = sqlx::raw_sql(sqlx::AssertSqlSafe(sql));
-        let rows = rows.fetch_all(&mut **lease).await.map_err(store_error)?;
+        let rows = rows
+            .fetch_all(&mut **connection)
+            .await
+            .map_err(store_error)?;
         let [locked, locks] = rows.as_slice() else {
             return Err(misconfigured(format!(
                 "`{try_lock}` is no function of one lock"

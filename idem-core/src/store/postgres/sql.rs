@@ -4,7 +4,8 @@ use std::fmt::Display;
 use std::sync::Arc;
 
 use super::setup::Setup;
-use crate::call::{Identity, ScopeDigest, hex};
+use crate::digest::hex;
+use crate::identity::{Identity, ScopeDigest};
 use crate::policy::Isolation;
 use crate::store::{ClaimRequest, Draft, Opening};
 
@@ -115,7 +116,7 @@ pub(super) fn erase(scope: &ScopeDigest) -> String {
 
 /// What is said before a commit.
 #[derive(Debug, Clone)]
-pub(super) struct Endings {
+pub(super) struct SettleSql {
     /// Writes a record, with places for bound values.
     pub(super) insert: Arc<str>,
     /// Replaces a record, with places for bound values.
@@ -125,7 +126,7 @@ pub(super) struct Endings {
     durably: bool,
 }
 
-impl Endings {
+impl SettleSql {
     pub(super) fn new(durably: bool) -> Self {
         let durability = if durably { DURABLY } else { "" };
         let may_commit = format!("{IN_TRANSACTION}{durability}");

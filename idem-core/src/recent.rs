@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::call::Identity;
+use crate::identity::Identity;
 
 /// How many identities there is room for; a power of two, so that digests fill the slots evenly.
 const SLOTS: usize = 4096;
@@ -11,9 +11,9 @@ const SLOTS: usize = 4096;
 ///
 /// It only makes a retry cheaper, so neither forgetting nor a false memory does any harm.
 #[derive(Debug)]
-pub(crate) struct Lately(Box<[AtomicU64]>);
+pub(crate) struct RecentIdentities(Box<[AtomicU64]>);
 
-impl Lately {
+impl RecentIdentities {
     pub(crate) fn new() -> Self {
         Self((0..SLOTS).map(|_| AtomicU64::new(0)).collect())
     }
@@ -31,8 +31,8 @@ impl Lately {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::call::Operation;
     use crate::key::IdempotencyKey;
+    use crate::operation::Operation;
 
     fn identity(number: usize) -> Identity {
         let key = IdempotencyKey::parse(number.to_string().as_bytes()).unwrap();
@@ -41,7 +41,7 @@ mod tests {
 
     #[test]
     fn identity_is_remembered_from_its_first_mark_on() {
-        let lately = Lately::new();
+        let lately = RecentIdentities::new();
         for number in 0..10 {
             assert!(!lately.mark(&identity(number)), "{number} is new");
             assert!(lately.mark(&identity(number)));
@@ -50,7 +50,7 @@ mod tests {
 
     #[test]
     fn old_identities_are_forgotten_and_none_is_confused_with_another() {
-        let lately = Lately::new();
+        let lately = RecentIdentities::new();
         for number in 0..10 * SLOTS {
             assert!(!lately.mark(&identity(number)), "{number} is new");
         }

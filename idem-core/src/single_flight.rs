@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 
-use crate::call::Identity;
+use crate::identity::Identity;
 use crate::record::Record;
 
 /// The identities in flight.
@@ -184,9 +184,9 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::call::Operation;
     use crate::key::IdempotencyKey;
-    use crate::record::Row;
+    use crate::operation::Operation;
+    use crate::store::Row;
 
     const LONG: Duration = Duration::from_mins(1);
 

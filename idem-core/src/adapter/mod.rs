@@ -9,12 +9,13 @@ use std::ops::Deref;
 use serde::Serialize;
 
 use crate::attempt::Attempt;
-use crate::call::{Call, Operation};
+use crate::call::Call;
 use crate::canonical::EncodeError;
 use crate::engine::{Engine, Lent, Turn};
-use crate::fingerprint::{Asked, Content, Fingerprint};
+use crate::fingerprint::{Content, Fingerprint, RequestParts};
 use crate::key::IdempotencyKey;
 use crate::observe::{self, Answer};
+use crate::operation::Operation;
 use crate::policy::Policy;
 use crate::problem::{DEFAULT_BASE, Problem};
 use crate::provider::Provider;
@@ -143,7 +144,7 @@ impl<S: Store> Admissible<S> {
                 return Err(engine.refuse(Problem::Misconfigured));
             }
         };
-        let asked = Asked {
+        let asked = RequestParts {
             method: &head.method,
             path: &head.path,
             query: head.query.as_deref(),

@@ -5,10 +5,11 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
-use crate::call::{Identity, Operation, ScopeDigest};
 use crate::config::Config;
 use crate::engine::Engine;
+use crate::identity::{Identity, ScopeDigest};
 use crate::key::IdempotencyKey;
+use crate::operation::Operation;
 use crate::record::Found;
 use crate::store::{Store, StoreError};
 

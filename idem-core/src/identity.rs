@@ -1,0 +1,167 @@
+//! What a record is stored under (rules S1 and S4).
+
+use std::fmt;
+
+use sha2::{Digest as _, Sha256};
+
+use crate::digest::{hex, update_text};
+use crate::key::IdempotencyKey;
+use crate::operation::Operation;
+
+/// 32 bytes that stand for (scope, operation, key).
+///
+/// The first half is a digest of the scope alone, so that all records of a scope lie together in
+/// the one index there is: erasing a scope needs neither a second index nor the scope's text in
+/// the database. The second half is a digest of all three. Both are SHA-256 over length-prefixed
+/// parts, cut to 128 bits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Identity([u8; 32]);
+
+impl Identity {
+    /// The identity of (scope, operation, key).
+    pub fn new(scope: Option<&str>, operation: &Operation, key: &IdempotencyKey) -> Self {
+        let mut hasher = Sha256::new();
+        hasher.update(b"idem identity 1");
+        update_scope(&mut hasher, scope);
+        update_text(&mut hasher, operation.as_str());
+        update_text(&mut hasher, key.as_str());
+        let mut identity = [0; 32];
+        identity[..16].copy_from_slice(&ScopeDigest::new(scope).0);
+        identity[16..].copy_from_slice(&hasher.finalize()[..16]);
+        Self(identity)
+    }
+
+    /// The identity's bytes, the records' primary key.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// A number for databases whose advisory locks are named by one.
+    ///
+    /// It comes from the half that depends on all three parts. Two identities that share it only
+    /// wait for each other.
+    pub fn lock_id(&self) -> i64 {
+        let mut bytes = [0; 8];
+        bytes.copy_from_slice(&self.0[16..24]);
+        i64::from_be_bytes(bytes)
+    }
+
+    /// A value derived from the identity for another use, as lower-case hex; other uses give
+    /// unrelated values.
+    pub(crate) fn derive(&self, usage: &str) -> String {
+        let mut hasher = Sha256::new();
+        hasher.update(b"idem derived 1");
+        hasher.update(self.0);
+        update_text(&mut hasher, usage);
+        hex(&hasher.finalize()[..16])
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex(&self.0))
+    }
+}
+
+/// The first half of the identities of one scope.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct ScopeDigest([u8; 16]);
+
+impl ScopeDigest {
+    /// The digest of a scope; `None` stands for the endpoints that are spelled out as unscoped.
+    pub fn new(scope: Option<&str>) -> Self {
+        let mut hasher = Sha256::new();
+        hasher.update(b"idem scope 1");
+        update_scope(&mut hasher, scope);
+        let mut digest = [0; 16];
+        digest.copy_from_slice(&hasher.finalize()[..16]);
+        Self(digest)
+    }
+
+    /// The least identity that a record of this scope can have.
+    pub fn first(&self) -> [u8; 32] {
+        self.padded(0)
+    }
+
+    /// The greatest identity that a record of this scope can have.
+    pub fn last(&self) -> [u8; 32] {
+        self.padded(0xff)
+    }
+
+    /// Whether it is the scope of this identity.
+    pub(crate) fn contains(&self, identity: &Identity) -> bool {
+        identity.0.starts_with(&self.0)
+    }
+
+    fn padded(self, with: u8) -> [u8; 32] {
+        let mut bytes = [with; 32];
+        bytes[..16].copy_from_slice(&self.0);
+        bytes
+    }
+}
+
+impl fmt::Debug for ScopeDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex(&self.0))
+    }
+}
+
+fn update_scope(hasher: &mut Sha256, scope: Option<&str>) {
+    match scope {
+        None => hasher.update([0]),
+        Some(scope) => {
+            hasher.update([1]);
+            update_text(hasher, scope);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn identity(scope: Option<&str>, operation: &str, key: &str) -> Identity {
+        let key = IdempotencyKey::parse(key.as_bytes()).unwrap();
+        Identity::new(scope, &Operation::named(operation), &key)
+    }
+
+    #[test]
+    fn s4_concatenation_tricks_are_different_identities() {
+        let all = [
+            identity(Some("a"), "bc", "k"),
+            identity(Some("ab"), "c", "k"),
+            identity(Some("a\0b"), "c", "k"),
+            identity(Some("a "), "bc", "k"),
+            identity(Some("A"), "bc", "k"),
+            identity(Some("\u{e4}"), "bc", "k"),
+            identity(Some("a\u{308}"), "bc", "k"),
+            identity(Some(""), "abc", "k"),
+            identity(None, "abc", "k"),
+            identity(Some("a"), "b", "ck"),
+        ];
+        for (index, one) in all.iter().enumerate() {
+            assert!(!all[index + 1..].contains(one), "{index} is not alone");
+        }
+    }
+
+    #[test]
+    fn e4_a_scope_encloses_its_identities_alone() {
+        let mine = identity(Some("a"), "op", "k");
+        let scope = ScopeDigest::new(Some("a"));
+        assert!(scope.first() <= *mine.as_bytes() && *mine.as_bytes() <= scope.last());
+        assert!(scope.contains(&mine));
+        let other = identity(Some("b"), "op", "k");
+        assert!(*other.as_bytes() < scope.first() || scope.last() < *other.as_bytes());
+        assert!(!scope.contains(&other));
+    }
+
+    #[test]
+    fn s1_identities_are_stable_across_releases() {
+        assert_eq!(
+            format!("{:?}", identity(Some("acme"), "create_payment", "8e03")),
+            GOLDEN
+        );
+    }
+
+    const GOLDEN: &str = "5be2493c8035f23c3b921797a35e815d7a81fb1aeb83081d9dc21982fd49df4b";
+}
