@@ -6,11 +6,8 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use crate::fingerprint::Fingerprint;
-use crate::identity::{Identity, ScopeDigest};
 use crate::operation::Operation;
-use crate::policy::Isolation;
-use crate::record::{Found, State, Timestamp, Unreadable, Version};
+use crate::record::{Found, State, Timestamp};
 
 #[macro_use]
 mod row;
@@ -36,6 +33,11 @@ pub use self::postgres::{PostgresClaim, PostgresStore, TimeLimit};
 pub use self::sqlite::{SqliteClaim, SqliteStore};
 
 pub use self::row::Row;
+pub use crate::fingerprint::Fingerprint;
+pub use crate::identity::{Identity, ScopeDigest};
+pub use crate::policy::Isolation;
+pub use crate::record::{Unreadable, Version};
+pub use crate::response::Recorded;
 
 /// Any error of a driver.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -280,6 +282,14 @@ pub enum StoreError {
     /// There is a record that can't be read.
     #[error(transparent)]
     Unreadable(#[from] Unreadable),
+    /// An erasure has left records, as other transactions hold them.
+    #[error("{erased} records are erased, and {left} are left: other transactions hold them")]
+    Incomplete {
+        /// The number of records that were deleted.
+        erased: u64,
+        /// The number of records that were not.
+        left: u64,
+    },
     /// The tables or functions are missing or of another version.
     #[error("the database is not set up for this release, or not for this role; run `migrate()`")]
     Misconfigured(#[source] BoxError),
