@@ -1,10 +1,10 @@
-//! Where the compiler's own messages point: generated tokens stand at the tokens of the handler they are about.
+//! Where the compiler's own messages point: a generated token stands at the token of the handler that it is about.
 
 use proc_macro2::{Span, TokenStream};
 use quote::ToTokens;
 
-/// The first and the last token of something in the source: what begins at one and ends at the other is underlined
-/// from end to end.
+/// The first and the last token of something in the source. The compiler underlines an expression from its first token
+/// to its last one, so generated code that begins and ends with these is underlined as that source is.
 #[derive(Clone, Copy)]
 pub(crate) struct Place {
     pub(crate) first: Span,
@@ -22,8 +22,10 @@ impl Place {
         }
     }
 
-    /// A place for tokens that are to be one with the user's: of two messages that are alike, the compiler shows one.
-    /// A variable among them is found by those at the same token only, as the user's tokens can come out of a macro.
+    /// A place for tokens that pass for the user's own. The compiler shows only one of two equal messages, so a mistake
+    /// in a type is reported once although the type is repeated.
+    ///
+    /// A variable at such a place is visible only at the same token, because that token can come out of a macro.
     pub(crate) fn within(tokens: &impl ToTokens) -> Self {
         let mut spans = tokens
             .to_token_stream()
@@ -35,7 +37,7 @@ impl Place {
     }
 }
 
-/// The path of the adapter's hidden module.
+/// The path of the adapter's hidden module, where everything is that generated code uses.
 pub(crate) struct Private {
     path: TokenStream,
 }
@@ -45,13 +47,13 @@ impl Private {
         Self { path }
     }
 
-    /// The path, standing at `place` and resolving as before.
+    /// The path at `place`. It resolves as before.
     pub(crate) fn at(&self, place: Span) -> TokenStream {
         move_to(place, self.path.clone())
     }
 }
 
-/// Tokens without groups, standing at `place` and resolving as before.
+/// The tokens at `place`. They resolve as before. A token inside a group would keep its place.
 pub(crate) fn move_to(place: Span, tokens: TokenStream) -> TokenStream {
     let moved = tokens.into_iter().map(|mut token| {
         token.set_span(token.span().located_at(place));
@@ -73,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_place_has_two_ends_and_generated_paths_move_there() {
+    fn a_place_has_two_ends_and_a_generated_path_moves_there() {
         let source: TokenStream = "\n    Result<A, B>".parse().unwrap();
         let place = Place::of(&source);
         assert_eq!(
