@@ -2,7 +2,7 @@
 
 use idem_tests::{Act, Framework, Mysql, Reply, Scene, World, conformance};
 
-use crate::o_misuse_endings::is_final;
+use super::endings::is_final;
 
 conformance![
     on Mysql:

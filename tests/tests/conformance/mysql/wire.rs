@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use idem_tests::{Act, Database, Framework, Mysql, Reply, Scene, World, conformance};
 
-use crate::wire::wired;
+use crate::o::wire::wired;
 
 conformance![
     on Mysql:

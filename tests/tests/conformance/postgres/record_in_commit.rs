@@ -2,8 +2,8 @@
 
 use idem_tests::{Act, Cut, Framework, RecordInCommit, Reply, Scene, World, conformance};
 
-use crate::o_misuse::is_final;
-use crate::wire::wired;
+use crate::o::o14::misuse::is_final;
+use crate::o::wire::wired;
 
 conformance![
     on RecordInCommit:

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use idem_core::{Config, ReplayCache};
 use idem_tests::{Act, Cut, Framework, Postgres, Reply, Scene, World, conformance};
 
-use crate::wire::{wired, wired_with};
+use crate::o::wire::{wired, wired_with};
 
 conformance![
     on Postgres:

@@ -3,7 +3,7 @@
 use idem_tests::{Framework, Postgres, Scene, Traces, World, conformance};
 use tracing::Level;
 
-use crate::postgres_locks::ALWAYS;
+use super::locks::ALWAYS;
 
 conformance![
     traced on Postgres:

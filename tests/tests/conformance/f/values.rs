@@ -2,8 +2,8 @@
 
 use idem_tests::{Database, Deploy, Framework, World, conformance};
 
-use crate::f::Then::{Mismatches, Replays};
-use crate::f::{JSON, compare};
+use super::request::Then::{Mismatches, Replays};
+use super::request::{JSON, compare};
 
 conformance![
     f2_integers_are_exact,

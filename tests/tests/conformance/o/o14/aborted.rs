@@ -2,7 +2,7 @@
 
 use idem_tests::{Act, Database, Framework, Instance, World, conformance};
 
-use crate::o_misuse_endings::{End, at_every_end, is_final};
+use super::endings::{End, at_every_end, is_final};
 
 conformance![
     on [Postgres RecordInCommit]:

@@ -2,7 +2,7 @@
 
 use idem_tests::{Act, Database, Framework, World, conformance};
 
-use crate::o_misuse_endings::is_final;
+use super::endings::is_final;
 
 conformance![
     on [Postgres RecordInCommit Mysql]:

@@ -2,7 +2,7 @@
 
 use idem_tests::{Act, Framework, Postgres, Reply, Request, Scene, World, conformance};
 
-use crate::o_misuse::is_final;
+use super::misuse::is_final;
 
 conformance![
     on Postgres:
