@@ -33,6 +33,7 @@ mod f {
 /// C: concurrency.
 mod c {
     mod duplicates;
+    mod room;
     mod stress;
     mod waiting;
 }
@@ -47,20 +48,26 @@ mod o {
     pub(crate) mod wire;
 
     /// O14: handlers that break their transaction.
-    pub(crate) mod o14 {
+    mod o14 {
         mod aborted;
         mod chained;
         mod endings;
-        pub(crate) mod misuse;
+        mod guard;
+        mod misuse;
         mod mysql;
+        mod mysql_deadlocks;
+        mod mysql_wire;
         mod postgres;
         mod sqlite;
+        mod transaction;
     }
 }
 
 /// E: expiry.
 mod e {
+    mod erasure;
     mod expiry;
+    mod purge;
 }
 
 /// L: limits.
@@ -71,6 +78,7 @@ mod l {
 /// P: problem documents.
 mod p {
     mod problems;
+    mod unreadable;
 }
 
 /// V: visibility.
@@ -87,7 +95,6 @@ mod h {
 mod postgres {
     mod cost;
     mod durability;
-    mod guard;
     mod isolation;
     mod limits;
     mod locks;
@@ -100,16 +107,28 @@ mod postgres {
 
 /// What is particular to MariaDB and MySQL.
 mod mysql {
+    mod claim;
     mod concurrency;
     mod cost;
-    mod isolation;
+    pub(crate) mod isolation;
     mod sessions;
     mod setup;
     mod wire;
 }
 
+/// What is particular to SQLite.
+mod sqlite {
+    mod setup;
+}
+
+/// What is particular to axum.
+mod axum {
+    mod paths;
+}
+
 /// What is particular to actix-web.
 mod actix {
+    mod paths;
     mod workers;
 }
 

@@ -12,9 +12,9 @@ conformance![
     c1_simultaneous_duplicates_of_a_final_failure_enter_once,
     c2_duplicate_waits_and_replays,
     c2_duplicate_elsewhere_waits_and_replays,
-    c2_duplicate_is_told_to_come_back_when_the_wait_is_over,
-    c2_duplicate_elsewhere_is_told_to_come_back_when_the_wait_is_over,
-    c2_duplicate_that_does_not_wait_is_told_at_once,
+    c2_duplicate_is_answered_in_flight_when_the_wait_is_over,
+    c2_duplicate_elsewhere_is_answered_in_flight_when_the_wait_is_over,
+    c2_duplicate_that_does_not_wait_is_answered_at_once,
     c3_retriable_failure_with_waiters_has_one_next_attempt,
     c3_retriable_failure_with_waiters_elsewhere_has_one_next_attempt,
     c3_every_attempt_may_fail_before_one_succeeds,
@@ -96,14 +96,14 @@ async fn waits_and_replays<F: Framework<D>, D: Database>(
     assert_eq!(world.effects("acme").await, 1);
 }
 
-async fn c2_duplicate_is_told_to_come_back_when_the_wait_is_over<F: Framework<D>, D: Database>(
+async fn c2_duplicate_is_answered_in_flight_when_the_wait_is_over<F: Framework<D>, D: Database>(
     world: &World<F, D>,
 ) {
     let request = world.instance().await.post("/effects").key("k").effect("a");
     waits_two_seconds(world, &request, &request).await;
 }
 
-async fn c2_duplicate_elsewhere_is_told_to_come_back_when_the_wait_is_over<
+async fn c2_duplicate_elsewhere_is_answered_in_flight_when_the_wait_is_over<
     F: Framework<D>,
     D: Database,
 >(
@@ -160,7 +160,7 @@ async fn waits_two_seconds<F: Framework<D>, D: Database>(
     assert_eq!(world.control.entries(), 1);
 }
 
-async fn c2_duplicate_that_does_not_wait_is_told_at_once<F: Framework<D>, D: Database>(
+async fn c2_duplicate_that_does_not_wait_is_answered_at_once<F: Framework<D>, D: Database>(
     world: &World<F, D>,
 ) {
     let request = world.instance().await.post("/hasty").key("k").effect("a");

@@ -20,11 +20,11 @@ use tokio::time::{sleep, timeout};
 
 conformance![
     on [Postgres Mysql]:
-    stress_of_aborts_leaves_nothing_behind,
+    i6_stress_of_aborts_leaves_nothing_behind,
     c1_512_duplicates_in_one_instance_are_executed_once,
     c1_512_duplicates_over_two_instances_are_executed_once,
     c4_512_waiting_duplicates_hold_no_connection,
-    c2_512_duplicates_that_do_not_wait_are_told_at_once,
+    c2_512_duplicates_that_do_not_wait_are_answered_at_once,
 ];
 
 const DAY: Duration = Duration::from_hours(24);
@@ -113,7 +113,9 @@ const TRIES: u64 = 5;
 const CONNECTIONS: u32 = 8;
 
 /// Over two instances; of PostgreSQL's one sends records in COMMIT's message.
-async fn stress_of_aborts_leaves_nothing_behind<F: Framework<D>, D: Database>(world: &World<F, D>) {
+async fn i6_stress_of_aborts_leaves_nothing_behind<F: Framework<D>, D: Database>(
+    world: &World<F, D>,
+) {
     let stores = [identity as fn(_) -> _, PostgresStore::with_record_in_commit];
     let instances = stores.map(async |postgres| {
         let mut settings = Settings::of_store(postgres);
@@ -259,7 +261,7 @@ async fn c4_512_waiting_duplicates_hold_no_connection<F: Framework<D>, D: Databa
     assert_eq!(world.effects("acme").await, 9);
 }
 
-async fn c2_512_duplicates_that_do_not_wait_are_told_at_once<F: Framework<D>, D: Database>(
+async fn c2_512_duplicates_that_do_not_wait_are_answered_at_once<F: Framework<D>, D: Database>(
     world: &World<F, D>,
 ) {
     let caller = callers(world, 1).await.remove(0);

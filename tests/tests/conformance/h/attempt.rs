@@ -5,14 +5,15 @@ use std::collections::BTreeSet;
 use idem_tests::{Act, Database, Framework, Reply, Scene, World, conformance};
 
 conformance![
-    h1_attempt_tells_key_scope_and_number,
+    h1_attempt_has_key_scope_and_number,
     h1_downstream_key_is_stable_over_attempts_and_instances,
     h1_downstream_key_differs_by_service_and_identity,
     h1_after_commit_runs_once_and_not_on_a_replay,
     h1_after_commit_does_not_run_after_a_failure,
+    h1_handler_has_the_task_local_values_of_a_middleware,
 ];
 
-async fn h1_attempt_tells_key_scope_and_number<F: Framework<D>, D: Database>(world: &World<F, D>) {
+async fn h1_attempt_has_key_scope_and_number<F: Framework<D>, D: Database>(world: &World<F, D>) {
     let request = world.instance().await.post("/effects").key(r#""k";v=1"#);
     world.control.play([Scene::answering(Reply::new(500))]);
     for _ in 0..3 {
@@ -103,4 +104,20 @@ async fn h1_after_commit_does_not_run_after_a_failure<F: Framework<D>, D: Databa
     }
     instance.stop().await;
     assert_eq!(world.control.commits(), 0);
+}
+
+/// Values that are bound to the request's task, as a middleware of an error tracker binds them.
+async fn h1_handler_has_the_task_local_values_of_a_middleware<F: Framework<D>, D: Database>(
+    world: &World<F, D>,
+) {
+    let instance = world.instance().await;
+    let scene = Scene::new([Act::Insert, Act::TaskLocal]);
+    world.control.play([scene.clone(), scene]);
+    for (path, value) in [("/effects", ""), ("/local", "set by the middleware")] {
+        let request = instance.post(path).key("k").effect("a");
+        let first = request.send().await;
+        first.assert_executed(200);
+        assert_eq!(first.text(), value, "{path}");
+        request.send().await.assert_replays(&first);
+    }
 }

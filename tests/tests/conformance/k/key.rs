@@ -10,8 +10,9 @@ conformance![
     k2_bare_key_is_taken_whole,
     k3_key_of_255_characters_is_accepted_and_256_refused,
     k3_key_is_never_truncated,
-    k3_visible_characters_but_three_are_allowed,
+    k3_visible_characters_except_three_are_allowed,
     k4_missing_key_is_refused,
+    k4_missing_key_is_refused_with_the_name_of_the_header,
     k4_malformed_key_is_refused,
     k4_two_header_lines_are_refused,
     k5_key_is_checked_before_any_extractor,
@@ -94,7 +95,7 @@ async fn k3_key_is_never_truncated<F: Framework<D>, D: Database>(world: &World<F
     }
 }
 
-async fn k3_visible_characters_but_three_are_allowed<F: Framework<D>, D: Database>(
+async fn k3_visible_characters_except_three_are_allowed<F: Framework<D>, D: Database>(
     world: &World<F, D>,
 ) {
     let request = world.instance().await.post("/effects").effect("a");
@@ -114,6 +115,23 @@ async fn k4_missing_key_is_refused<F: Framework<D>, D: Database>(world: &World<F
     request.send().await.assert_problem("key-missing");
     assert_eq!(world.control.entries(), 0);
     assert_eq!(world.records().await, 0);
+}
+
+async fn k4_missing_key_is_refused_with_the_name_of_the_header<F: Framework<D>, D: Database>(
+    world: &World<F, D>,
+) {
+    let config = Config::new().try_with_header("X-Request-Token");
+    let renamed = world.configured(config.expect("a header name")).await;
+    for (instance, named, other) in [
+        (world.instance().await, "idempotency-key", "x-request-token"),
+        (renamed, "x-request-token", "idempotency-key"),
+    ] {
+        let refused = instance.post("/effects").effect("a").send().await;
+        refused.assert_problem("key-missing");
+        let detail = refused.text().to_lowercase();
+        assert!(detail.contains(named), "{detail}");
+        assert!(!detail.contains(other), "{detail}");
+    }
 }
 
 async fn k4_malformed_key_is_refused<F: Framework<D>, D: Database>(world: &World<F, D>) {

@@ -12,9 +12,10 @@ conformance![
     l1_response_of_unknown_size_is_buffered_up_to_the_limit,
     l1_response_at_the_limit_is_recorded,
     l1_endless_response_is_refused_without_polling,
-    l1_endless_response_is_told_by_its_type_in_any_case,
+    l1_endless_response_is_known_by_its_type_in_any_case,
     l2_request_body_over_the_frameworks_limit_is_refused,
     l3_duplicates_in_flight_are_answered_without_a_connection,
+    l1_waiters_of_a_response_that_is_too_large_get_the_same_problem,
     l3_waiters_are_answered_without_a_connection,
 ];
 
@@ -49,6 +50,38 @@ async fn l1_response_of_unknown_size_is_buffered_up_to_the_limit<F: Framework<D>
     is_too_large(world, streams).await;
 }
 
+/// Each of them would run the handler again, one after the other, for a response as large.
+async fn l1_waiters_of_a_response_that_is_too_large_get_the_same_problem<
+    F: Framework<D>,
+    D: Database,
+>(
+    world: &World<F, D>,
+) {
+    const WAITERS: usize = 40;
+    let instance = world
+        .configured(Config::new().with_response_limit(LIMIT))
+        .await;
+    let request = instance.post("/patient").key("k").effect("a");
+    let large = Reply::bytes(200, [b'x'; LIMIT + 1]);
+    world.control.play([Scene::gated().answer(large)]);
+    let first = request.start();
+    world.control.at_gate(1).await;
+    let waiters: Vec<_> = (0..WAITERS).map(|_| request.start()).collect();
+    world.control.extracted(1 + WAITERS).await;
+    world.control.open(1);
+    let first = first.answer().await;
+    first.assert_problem("response-too-large");
+    for waiter in answers(waiters).await {
+        waiter.assert_problem("response-too-large");
+        assert_eq!(waiter.body, first.body);
+    }
+    assert_eq!(world.control.entries(), 1);
+    assert_eq!(world.effects("acme").await, 0);
+    // It is not recorded, so a later request runs.
+    request.send().await.assert_executed(201);
+    assert_eq!(world.control.entries(), 2);
+}
+
 async fn l1_response_at_the_limit_is_recorded<F: Framework<D>, D: Database>(world: &World<F, D>) {
     let instance = world
         .configured(Config::new().with_response_limit(LIMIT))
@@ -72,7 +105,7 @@ async fn l1_endless_response_is_refused_without_polling<F: Framework<D>, D: Data
     is_refused_without_polling(world, "text/event-stream").await;
 }
 
-async fn l1_endless_response_is_told_by_its_type_in_any_case<F: Framework<D>, D: Database>(
+async fn l1_endless_response_is_known_by_its_type_in_any_case<F: Framework<D>, D: Database>(
     world: &World<F, D>,
 ) {
     is_refused_without_polling(world, "Text/Event-Stream; charset=utf-8").await;

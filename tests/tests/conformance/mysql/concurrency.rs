@@ -3,21 +3,24 @@
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use idem_tests::{Framework, Mysql, Request, Scene, World, answers, conformance};
+use idem_tests::{
+    Act, Framework, Mysql, Reply, Request, Scene, World, answers, assert_one_executed, conformance,
+};
 
 conformance![
     on Mysql:
-    c2_duplicate_elsewhere_is_told_at_once,
+    c2_duplicate_elsewhere_is_answered_at_once,
     c1_fresh_keys_at_once_are_all_executed,
-    c1_fresh_keys_beside_duplicates_of_recorded_ones_are_all_executed,
-    c1_fresh_keys_beside_replacements_in_flight_are_all_executed,
+    c1_fresh_keys_alongside_duplicates_of_recorded_ones_are_all_executed,
+    c1_fresh_keys_alongside_replacements_in_flight_are_all_executed,
     c3_duplicates_of_one_that_fails_make_no_deadlock,
-    e3_purge_beside_replacements_in_flight_disturbs_nobody,
-    e4_erasure_beside_duplicates_erases_everything,
+    e3_purge_alongside_replacements_in_flight_disturbs_nobody,
+    e4_erasure_alongside_duplicates_erases_everything,
+    e4_erasure_of_a_record_that_is_in_use_is_an_error,
     e4_erasure_and_purge_in_a_session_that_uses_another_database,
 ];
 
-async fn c2_duplicate_elsewhere_is_told_at_once<F: Framework<Mysql>>(world: &World<F, Mysql>) {
+async fn c2_duplicate_elsewhere_is_answered_at_once<F: Framework<Mysql>>(world: &World<F, Mysql>) {
     let (one, other) = (world.instance().await, world.instance().await);
     for path in ["/hasty", "/hasty?again"] {
         world.control.play([Scene::gated()]);
@@ -75,7 +78,9 @@ async fn c1_fresh_keys_at_once_are_all_executed<F: Framework<Mysql>>(world: &Wor
 }
 
 /// A duplicate that collides with a record locks the gap beside it for a moment.
-async fn c1_fresh_keys_beside_duplicates_of_recorded_ones_are_all_executed<F: Framework<Mysql>>(
+async fn c1_fresh_keys_alongside_duplicates_of_recorded_ones_are_all_executed<
+    F: Framework<Mysql>,
+>(
     world: &World<F, Mysql>,
 ) {
     let (one, other) = (world.instance_of(32).await, world.instance_of(32).await);
@@ -100,7 +105,7 @@ async fn c1_fresh_keys_beside_duplicates_of_recorded_ones_are_all_executed<F: Fr
 }
 
 /// An attempt on an old record holds that one, and nothing beside it.
-async fn c1_fresh_keys_beside_replacements_in_flight_are_all_executed<F: Framework<Mysql>>(
+async fn c1_fresh_keys_alongside_replacements_in_flight_are_all_executed<F: Framework<Mysql>>(
     world: &World<F, Mysql>,
 ) {
     let (one, other) = (world.instance_of(16).await, world.instance_of(16).await);
@@ -129,7 +134,7 @@ async fn c3_duplicates_of_one_that_fails_make_no_deadlock<F: Framework<Mysql>>(
 ) {
     let (one, other) = (world.instance_of(16).await, world.instance_of(16).await);
     for number in 1..=ROUNDS {
-        let fails = Scene::gated().answer(idem_tests::Reply::new(500));
+        let fails = Scene::gated().answer(Reply::new(500));
         world.control.play([fails]);
         let request = one.post("/patient").key(number.to_string()).effect("a");
         let (gated, extracted) = (world.control.gated(), world.control.extractions());
@@ -141,7 +146,7 @@ async fn c3_duplicates_of_one_that_fails_make_no_deadlock<F: Framework<Mysql>>(
         world.control.extracted(extracted + 33).await;
         world.control.open(1);
         first.answer().await.assert_executed(500);
-        idem_tests::assert_one_executed(&answers(waiters).await);
+        assert_one_executed(&answers(waiters).await);
         assert_eq!(
             world.effects("acme").await,
             i64::try_from(number).expect("small")
@@ -149,7 +154,7 @@ async fn c3_duplicates_of_one_that_fails_make_no_deadlock<F: Framework<Mysql>>(
     }
 }
 
-async fn e3_purge_beside_replacements_in_flight_disturbs_nobody<F: Framework<Mysql>>(
+async fn e3_purge_alongside_replacements_in_flight_disturbs_nobody<F: Framework<Mysql>>(
     world: &World<F, Mysql>,
 ) {
     let (one, other) = (world.instance_of(16).await, world.instance().await);
@@ -176,7 +181,7 @@ async fn e3_purge_beside_replacements_in_flight_disturbs_nobody<F: Framework<Mys
     assert_eq!(world.records().await, 8);
 }
 
-async fn e4_erasure_beside_duplicates_erases_everything<F: Framework<Mysql>>(
+async fn e4_erasure_alongside_duplicates_erases_everything<F: Framework<Mysql>>(
     world: &World<F, Mysql>,
 ) {
     let (one, other) = (world.instance_of(8).await, world.instance().await);
@@ -209,7 +214,7 @@ async fn e4_erasure_and_purge_in_a_session_that_uses_another_database<F: Framewo
 ) {
     let instance = world.instance_of(1).await;
     let request = instance.post("/effects").effect("a");
-    let leaves = idem_tests::Act::run("USE information_schema");
+    let leaves = Act::run("USE information_schema");
     world.control.play([Scene::effect().then(leaves)]);
     request.clone().key("k1").send().await.assert_executed(201);
     assert_eq!(instance.engine.purge_expired().await.expect("purges"), 0);
@@ -217,4 +222,25 @@ async fn e4_erasure_and_purge_in_a_session_that_uses_another_database<F: Framewo
         instance.engine.erase(Some("acme")).await.expect("erases"),
         1
     );
+}
+
+/// An erasure never waits long for a row: the attempt goes on undisturbed, and its record is left.
+async fn e4_erasure_of_a_record_that_is_in_use_is_an_error<F: Framework<Mysql>>(
+    world: &World<F, Mysql>,
+) {
+    let (one, other) = (world.instance().await, world.instance().await);
+    let request = one.post("/patient").key("k").effect("a");
+    let fails = Scene::answering(Reply::new(500));
+    world.control.play([fails, Scene::gated()]);
+    request.send().await.assert_executed(500);
+    let attempt = request.start();
+    world.control.at_gate(1).await;
+    let erased = other.engine.erase(Some("acme")).await;
+    erased.expect_err("a record is left, so it is not erased");
+    world.control.open(1);
+    let second = attempt.answer().await;
+    second.assert_executed(201);
+    request.send().await.assert_replays(&second);
+    assert_eq!(other.engine.erase(Some("acme")).await.expect("erases"), 1);
+    assert_eq!(world.records().await, 0);
 }

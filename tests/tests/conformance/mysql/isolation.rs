@@ -7,15 +7,11 @@ use idem_tests::{
 
 conformance![
     on Mysql:
-    isolation_is_the_endpoints_whatever_the_sessions_is,
-    o8_deadlock_in_a_handler_that_says_so_is_retriable,
-    o8_deadlock_in_a_transaction_handler_that_says_so_is_retriable,
-    o14_deadlock_that_is_swallowed_is_never_a_false_success,
-    o14_deadlock_that_a_transaction_handler_swallows_is_never_a_false_success,
-    o14_write_behind_a_swallowed_deadlock_does_not_stand,
+    x19_isolation_is_that_of_the_endpoint_whatever_the_session_says,
+    o8_deadlock_that_the_handler_answers_is_retriable,
+    o8_deadlock_that_a_transaction_handler_answers_is_retriable,
     o8_lock_wait_that_fails_in_a_handler_is_retriable,
     o2_lock_wait_that_is_swallowed_undoes_one_statement,
-    o8_snapshot_that_is_too_old_is_retriable,
     c1_duplicates_have_one_effect_at_any_isolation,
     r2_record_that_is_not_committed_is_never_replayed,
 ];
@@ -28,7 +24,7 @@ const LEVELS: [&str; 4] = [
 ];
 
 /// Sessions at a level.
-fn at(opening: &'static str) -> Settings {
+pub(crate) fn at(opening: &'static str) -> Settings {
     let mut settings = Settings::default();
     settings.wires.opening = opening;
     settings
@@ -80,7 +76,7 @@ async fn isolation<F: Framework<Mysql>>(
     }
 }
 
-async fn isolation_is_the_endpoints_whatever_the_sessions_is<F: Framework<Mysql>>(
+async fn x19_isolation_is_that_of_the_endpoint_whatever_the_session_says<F: Framework<Mysql>>(
     world: &World<F, Mysql>,
 ) {
     for (opening, level) in OPENINGS.into_iter().zip(LEVELS) {
@@ -101,7 +97,7 @@ async fn isolation_is_the_endpoints_whatever_the_sessions_is<F: Framework<Mysql>
 }
 
 /// Two handlers that lock two rows crosswise, each of which goes on as it is told.
-async fn entangled<F: Framework<Mysql>>(
+pub(crate) async fn entangled<F: Framework<Mysql>>(
     world: &World<F, Mysql>,
     path: &str,
     second: impl Fn(String) -> Vec<Act>,
@@ -148,77 +144,18 @@ async fn victim_is_retried<F: Framework<Mysql>>(
     assert_eq!(world.effects("acme").await, 2);
 }
 
-async fn o8_deadlock_in_a_handler_that_says_so_is_retriable<F: Framework<Mysql>>(
+async fn o8_deadlock_that_the_handler_answers_is_retriable<F: Framework<Mysql>>(
     world: &World<F, Mysql>,
 ) {
     let requests = entangled(world, "/effects", |lock| vec![Act::run(lock)]).await;
     victim_is_retried(world, &requests, 500).await;
 }
 
-async fn o8_deadlock_in_a_transaction_handler_that_says_so_is_retriable<F: Framework<Mysql>>(
+async fn o8_deadlock_that_a_transaction_handler_answers_is_retriable<F: Framework<Mysql>>(
     world: &World<F, Mysql>,
 ) {
     let requests = entangled(world, "/transaction", |lock| vec![Act::run(lock)]).await;
     victim_is_retried(world, &requests, 500).await;
-}
-
-/// The victim's effect is gone, so it is told as a failure, whatever the handler answers.
-async fn is_no_false_success<F: Framework<Mysql>>(
-    world: &World<F, Mysql>,
-    requests: &[Request; 2],
-) {
-    let gated = world.control.gated();
-    let pending = requests.each_ref().map(Request::start);
-    world.control.at_gate(gated + 2).await;
-    world.control.open(2);
-    let answers = answers(pending.into()).await;
-    let failed = answers.iter().position(|answer| answer.status != 201);
-    let failed = failed.expect("one of the two has to fail");
-    answers[failed].assert_problem("transaction-lost");
-    answers[1 - failed].assert_executed(201);
-    assert_eq!(world.effects("acme").await, 1);
-    let retry = requests[failed].send().await;
-    if answers[failed].json()["retryable"] == true {
-        retry.assert_executed(201);
-        assert_eq!(world.effects("acme").await, 2);
-    } else {
-        assert_eq!(retry.body, answers[failed].body);
-        assert_eq!(world.effects("acme").await, 1);
-    }
-}
-
-async fn o14_deadlock_that_is_swallowed_is_never_a_false_success<F: Framework<Mysql>>(
-    world: &World<F, Mysql>,
-) {
-    let requests = entangled(world, "/effects", |lock| vec![Act::swallow(lock)]).await;
-    is_no_false_success(world, &requests).await;
-}
-
-async fn o14_deadlock_that_a_transaction_handler_swallows_is_never_a_false_success<
-    F: Framework<Mysql>,
->(
-    world: &World<F, Mysql>,
-) {
-    let requests = entangled(world, "/transaction", |lock| vec![Act::swallow(lock)]).await;
-    is_no_false_success(world, &requests).await;
-}
-
-async fn o14_write_behind_a_swallowed_deadlock_does_not_stand<F: Framework<Mysql>>(
-    world: &World<F, Mysql>,
-) {
-    for (number, path) in (1..).zip(["/effects", "/transaction"]) {
-        let goes_on = |lock| {
-            let writes = "INSERT INTO effects VALUES ('behind', 'a')";
-            vec![Act::swallow(lock), Act::run(writes)]
-        };
-        let requests = entangled(world, path, goes_on).await;
-        is_no_false_success(world, &requests).await;
-        assert_eq!(world.effects("behind").await, number, "the winner's");
-        world.run("DELETE FROM names").await;
-        world.run("DELETE FROM effects WHERE tenant = 'acme'").await;
-        world.run("DELETE FROM idem_records").await;
-        world.control.forget();
-    }
 }
 
 /// A row that the test holds.
@@ -278,50 +215,6 @@ async fn o2_lock_wait_that_is_swallowed_undoes_one_statement<F: Framework<Mysql>
         assert_eq!(world.effects("acme").await, effects);
     }
     let_go(holder).await;
-}
-
-/// MariaDB has `innodb_snapshot_isolation`; on MySQL the update just succeeds.
-async fn o8_snapshot_that_is_too_old_is_retriable<F: Framework<Mysql>>(world: &World<F, Mysql>) {
-    world.run("INSERT INTO names (name) VALUES ('row')").await;
-    if !world.text("SELECT VERSION()").await.contains("MariaDB") {
-        return;
-    }
-    for path in ["/repeatable-read", "/transaction"] {
-        let opening = "SET SESSION innodb_snapshot_isolation = ON";
-        let instance = world.instance_with(at(opening)).await;
-        for status in [201, 500] {
-            let acts = [
-                Act::Insert,
-                Act::run("SELECT name FROM names"),
-                Act::Wait,
-                Act::swallow("UPDATE names SET name = CONCAT(name, '.')"),
-            ];
-            let scene = Scene::new(acts).answer(Reply::new(status));
-            world.control.play([scene]);
-            let gated = world.control.gated() + 1;
-            let request = instance.post(path).key(format!("key-{gated}")).effect("a");
-            let before = world.effects("acme").await;
-            let first = request.start();
-            world.control.at_gate(gated).await;
-            world.run("UPDATE names SET name = CONCAT(name, '!')").await;
-            world.control.open(1);
-            let first = first.answer().await;
-            if first.status == 201 {
-                assert_eq!(world.effects("acme").await, before + 1);
-                request.send().await.assert_replays(&first);
-                continue;
-            }
-            assert_eq!(world.effects("acme").await, before);
-            let retry = request.send().await;
-            if retry.status == 201 {
-                assert_eq!(world.effects("acme").await, before + 1);
-            } else {
-                assert_eq!(retry.body, first.body);
-                first.assert_retryable(false);
-                assert_eq!(world.effects("acme").await, before);
-            }
-        }
-    }
 }
 
 async fn c1_duplicates_have_one_effect_at_any_isolation<F: Framework<Mysql>>(

@@ -6,10 +6,10 @@ use idem_tests::{
 
 conformance![
     on Mysql:
-    i6_session_is_as_it_was_behind_every_outcome,
-    i6_session_is_as_it_was_behind_a_claim_that_failed,
-    limit_is_a_second_more_than_the_deadline,
-    limit_of_the_session_is_kept_where_it_is_stricter,
+    i6_session_is_as_it_was_after_every_outcome,
+    i6_session_is_as_it_was_after_a_claim_that_failed,
+    o13_limit_is_a_second_more_than_the_deadline,
+    o13_limit_of_the_session_is_kept_where_it_is_stricter,
     e1_times_are_the_same_whatever_the_session_is_like,
 ];
 
@@ -33,9 +33,7 @@ fn alone() -> Settings {
     settings
 }
 
-async fn i6_session_is_as_it_was_behind_every_outcome<F: Framework<Mysql>>(
-    world: &World<F, Mysql>,
-) {
+async fn i6_session_is_as_it_was_after_every_outcome<F: Framework<Mysql>>(world: &World<F, Mysql>) {
     let instance = world.instance_with(alone()).await;
     let request = instance.post("/bounded").effect("a");
     let ends = [
@@ -64,7 +62,7 @@ async fn i6_session_is_as_it_was_behind_every_outcome<F: Framework<Mysql>>(
     }
 }
 
-async fn i6_session_is_as_it_was_behind_a_claim_that_failed<F: Framework<Mysql>>(
+async fn i6_session_is_as_it_was_after_a_claim_that_failed<F: Framework<Mysql>>(
     world: &World<F, Mysql>,
 ) {
     let (owner, instance) = (world.instance().await, world.instance_with(alone()).await);
@@ -113,13 +111,15 @@ async fn limit<F: Framework<Mysql>>(
     limit
 }
 
-async fn limit_is_a_second_more_than_the_deadline<F: Framework<Mysql>>(world: &World<F, Mysql>) {
+async fn o13_limit_is_a_second_more_than_the_deadline<F: Framework<Mysql>>(
+    world: &World<F, Mysql>,
+) {
     for (path, seconds) in [("/effects", "31"), ("/optional", "31"), ("/bounded", "2")] {
         assert_eq!(limit(world, path, "DO 0").await, seconds, "{path}");
     }
 }
 
-async fn limit_of_the_session_is_kept_where_it_is_stricter<F: Framework<Mysql>>(
+async fn o13_limit_of_the_session_is_kept_where_it_is_stricter<F: Framework<Mysql>>(
     world: &World<F, Mysql>,
 ) {
     let stricter = "SET SESSION wait_timeout = 20";

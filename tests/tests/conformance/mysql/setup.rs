@@ -10,14 +10,14 @@ use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions};
 
 conformance![
     on Mysql:
-    setup_that_is_missing_is_named,
-    setup_of_a_later_release_is_refused,
-    setup_is_refused_where_the_user_may_not_write,
-    setup_is_refused_without_a_database,
-    setup_is_transactional_whatever_the_default_engine,
-    setup_that_was_cut_short_is_done_again,
-    setup_that_is_missing_is_misconfigured_and_not_unavailable,
-    setup_may_be_made_by_many_at_once,
+    p1_missing_setup_is_named,
+    r6_setup_of_a_later_release_is_refused,
+    p1_setup_is_refused_where_the_user_may_not_write,
+    p1_setup_is_refused_without_a_database,
+    i2_table_of_records_is_transactional_whatever_the_default_engine,
+    r6_setup_that_was_cut_short_is_done_again,
+    p1_missing_setup_is_misconfigured_and_not_unavailable,
+    r6_setup_may_be_made_and_checked_by_many_at_once,
 ];
 
 /// A store as an application makes it, that nobody has migrated.
@@ -44,7 +44,7 @@ fn assert_misconfigured(result: Result<(), StoreError>, word: &str) {
     assert!(text.contains(word), "{word:?} is not in {text:?}");
 }
 
-async fn setup_that_is_missing_is_named<F: Framework<Mysql>>(world: &World<F, Mysql>) {
+async fn p1_missing_setup_is_named<F: Framework<Mysql>>(world: &World<F, Mysql>) {
     let store = store(world, Wires::default()).await;
     assert_misconfigured(store.check().await, "migrate()");
     store.migrate().await.expect("migrates");
@@ -59,7 +59,7 @@ async fn setup_that_is_missing_is_named<F: Framework<Mysql>>(world: &World<F, My
     assert_misconfigured(third.check().await, "idem_records");
 }
 
-async fn setup_of_a_later_release_is_refused<F: Framework<Mysql>>(world: &World<F, Mysql>) {
+async fn r6_setup_of_a_later_release_is_refused<F: Framework<Mysql>>(world: &World<F, Mysql>) {
     let ours = store(world, Wires::default()).await;
     ours.migrate().await.expect("migrates");
     world
@@ -76,7 +76,7 @@ async fn setup_of_a_later_release_is_refused<F: Framework<Mysql>>(world: &World<
 }
 
 /// A user of this test alone.
-async fn setup_is_refused_where_the_user_may_not_write<F: Framework<Mysql>>(
+async fn p1_setup_is_refused_where_the_user_may_not_write<F: Framework<Mysql>>(
     world: &World<F, Mysql>,
 ) {
     let ours = store(world, Wires::default()).await;
@@ -116,7 +116,7 @@ fn hash(text: &str) -> u64 {
     text.bytes().fold(0xcbf2_9ce4_8422_2325, digest)
 }
 
-async fn setup_is_refused_without_a_database<F: Framework<Mysql>>(world: &World<F, Mysql>) {
+async fn p1_setup_is_refused_without_a_database<F: Framework<Mysql>>(world: &World<F, Mysql>) {
     let url = world.database.url();
     let server = url.split(world.database.name()).next().unwrap_or_default();
     let options = MySqlConnectOptions::from_str(server.trim_end_matches('/')).expect("a URL");
@@ -126,7 +126,7 @@ async fn setup_is_refused_without_a_database<F: Framework<Mysql>>(world: &World<
     assert_misconfigured(store.migrate().await, "no database");
 }
 
-async fn setup_is_transactional_whatever_the_default_engine<F: Framework<Mysql>>(
+async fn i2_table_of_records_is_transactional_whatever_the_default_engine<F: Framework<Mysql>>(
     world: &World<F, Mysql>,
 ) {
     let wires = Wires {
@@ -141,7 +141,7 @@ async fn setup_is_transactional_whatever_the_default_engine<F: Framework<Mysql>>
 }
 
 /// DDL commits by itself, so the table can be there without its mark, and the mark without it.
-async fn setup_that_was_cut_short_is_done_again<F: Framework<Mysql>>(world: &World<F, Mysql>) {
+async fn r6_setup_that_was_cut_short_is_done_again<F: Framework<Mysql>>(world: &World<F, Mysql>) {
     let ours = store(world, Wires::default()).await;
     ours.migrate().await.expect("migrates");
     for cut in ["DO 0", "DROP TABLE idem_records"] {
@@ -160,7 +160,7 @@ async fn setup_that_was_cut_short_is_done_again<F: Framework<Mysql>>(world: &Wor
     }
 }
 
-async fn setup_that_is_missing_is_misconfigured_and_not_unavailable<F: Framework<Mysql>>(
+async fn p1_missing_setup_is_misconfigured_and_not_unavailable<F: Framework<Mysql>>(
     world: &World<F, Mysql>,
 ) {
     let instance = world.instance().await;
@@ -172,7 +172,9 @@ async fn setup_that_is_missing_is_misconfigured_and_not_unavailable<F: Framework
     request.send().await.assert_executed(201);
 }
 
-async fn setup_may_be_made_by_many_at_once<F: Framework<Mysql>>(world: &World<F, Mysql>) {
+async fn r6_setup_may_be_made_and_checked_by_many_at_once<F: Framework<Mysql>>(
+    world: &World<F, Mysql>,
+) {
     let wires = Wires {
         connections: 1,
         ..Wires::default()

@@ -10,6 +10,7 @@ use idem_tests::{
 conformance![
     o10_attempt_runs_to_its_end_when_the_client_disconnects,
     o10_attempt_runs_to_its_end_when_the_client_half_closes_or_resets,
+    o10_attempt_inside_a_middleware_runs_to_its_end_when_the_client_disconnects,
     o10_waiter_that_disconnects_changes_nothing,
     o11_exhausted_pool_is_unavailable_soon,
     o11_closed_pool_is_unavailable,
@@ -18,6 +19,7 @@ conformance![
     o12_panicking_handler_is_undone_and_retriable,
     o13_handler_past_its_deadline_is_undone_and_retriable,
     o13_body_past_the_deadline_is_undone_and_retriable,
+    o13_attempt_frozen_past_its_deadline_is_undone_and_retriable,
 ];
 
 async fn o10_attempt_runs_to_its_end_when_the_client_disconnects<F: Framework<D>, D: Database>(
@@ -66,6 +68,26 @@ async fn o10_attempt_runs_to_its_end_when_the_client_half_closes_or_resets<
     world.control.open(1);
     assert!(reset.send().await.is_replay());
     assert_eq!(world.effects("acme").await, 3);
+}
+
+async fn o10_attempt_inside_a_middleware_runs_to_its_end_when_the_client_disconnects<
+    F: Framework<D>,
+    D: Database,
+>(
+    world: &World<F, D>,
+) {
+    let request = world.instance().await.post("/local").key("k").effect("a");
+    world.control.play([Scene::gated().then(Act::AfterCommit)]);
+    let client = request.open().await;
+    world.control.at_gate(1).await;
+    client.reset();
+    world.control.open(1);
+    world.control.committed(1).await;
+    let retry = request.send().await;
+    assert!(retry.is_replay(), "{}", retry.text());
+    assert_eq!(retry.status, 201);
+    assert_eq!(world.control.entries(), 1);
+    assert_eq!(world.effects("acme").await, 1);
 }
 
 async fn o10_waiter_that_disconnects_changes_nothing<F: Framework<D>, D: Database>(
@@ -222,4 +244,25 @@ async fn o13_body_past_the_deadline_is_undone_and_retriable<F: Framework<D>, D: 
     assert_eq!(world.effects("acme").await, 0);
     request.send().await.assert_executed(201);
     assert_eq!(world.effects("acme").await, 1);
+}
+
+/// The handler has an answer when it wakes up, and it has it too late.
+async fn o13_attempt_frozen_past_its_deadline_is_undone_and_retriable<
+    F: Framework<D>,
+    D: Database,
+>(
+    world: &World<F, D>,
+) {
+    let request = world.instance().await.post("/bounded").key("k").effect("a");
+    // Past the deadline of one second, and before the server's own limit of two.
+    let frozen = Act::Freeze(Duration::from_millis(1300));
+    let scene = Scene::new([Act::Insert, Act::AfterCommit, frozen]);
+    world.control.play([scene]);
+    request.send().await.assert_problem("try-again");
+    assert_eq!(world.effects("acme").await, 0);
+    let retry = request.send().await;
+    retry.assert_executed(201);
+    assert_eq!(retry.json()["attempt"], 2);
+    assert_eq!(world.effects("acme").await, 1);
+    assert_eq!(world.control.commits(), 0);
 }

@@ -5,7 +5,8 @@ use idem_tests::{Act, Body, Database, Framework, Reply, Scene, World, conformanc
 
 conformance![
     o1_response_is_complete_before_the_commit,
-    o2_statuses_below_400_succeed,
+    o2_statuses_from_200_to_399_succeed,
+    o4_informational_status_is_an_error_of_the_handler,
     o3_deterministic_client_errors_are_final,
     o3_sql_error_that_the_handler_answers_is_final,
     o4_transient_errors_are_retriable,
@@ -25,14 +26,14 @@ async fn o1_response_is_complete_before_the_commit<F: Framework<D>, D: Database>
     world.control.play([Scene::answering(reply)]);
     let request = world.instance().await.post("/effects").key("k").effect("a");
     let broken = request.send().await;
-    assert!(broken.status >= 500, "{}: {}", broken.status, broken.text());
+    broken.assert_problem("try-again");
     assert!(!broken.text().contains("part"));
     assert_eq!(world.effects("acme").await, 0);
     request.send().await.assert_executed(201);
     assert_eq!(world.effects("acme").await, 1);
 }
 
-async fn o2_statuses_below_400_succeed<F: Framework<D>, D: Database>(world: &World<F, D>) {
+async fn o2_statuses_from_200_to_399_succeed<F: Framework<D>, D: Database>(world: &World<F, D>) {
     let request = world.instance().await.post("/effects").effect("a");
     for (effects, status) in (1..).zip([200, 201, 202, 204, 302, 303, 399]) {
         let reply = Reply::bytes(status, "");
@@ -95,6 +96,29 @@ async fn o4_transient_errors_are_retriable<F: Framework<D>, D: Database>(world: 
         request.send().await.assert_replays(&retry);
         assert_eq!(world.effects("acme").await, effects);
     }
+}
+
+/// A 1xx is no answer: a server can't send it as one.
+async fn o4_informational_status_is_an_error_of_the_handler<F: Framework<D>, D: Database>(
+    world: &World<F, D>,
+) {
+    let request = world.instance().await.post("/effects").effect("a");
+    for (effects, status) in (1..).zip([100, 101, 103]) {
+        let reply = Reply::bytes(status, "");
+        let scene = Scene::answering(reply).then(Act::AfterCommit);
+        world.control.play([scene]);
+        let request = request.clone().key(format!("key-{status}"));
+        let failed = request.send().await;
+        assert_eq!(failed.status, 500, "{}", failed.text());
+        assert!(!failed.is_replay());
+        assert_eq!(failed.expires(), None);
+        assert_eq!(world.effects("acme").await, effects - 1);
+        let retry = request.send().await;
+        retry.assert_executed(201);
+        assert_eq!(retry.json()["attempt"], 2);
+        assert_eq!(world.effects("acme").await, effects);
+    }
+    assert_eq!(world.control.commits(), 0);
 }
 
 async fn o4_record_remembers_state_attempts_and_status<F: Framework<D>, D: Database>(

@@ -14,7 +14,7 @@ conformance![
     o9_commit_is_unknown_while_the_database_is_away,
     o9_commit_that_did_not_arrive_is_unknown_while_the_database_is_away,
     o11_database_that_is_down_is_unavailable,
-    o9_failure_whose_answer_is_lost_is_told_as_it_is,
+    o9_failure_is_answered_as_it_is_where_the_reply_to_its_commit_is_lost,
 ];
 
 /// An instance whose connections go through a wire that can be cut.
@@ -107,7 +107,10 @@ async fn o11_database_that_is_down_is_unavailable<F: Framework<D>, D: Served>(wo
     request.send().await.assert_executed(201);
 }
 
-async fn o9_failure_whose_answer_is_lost_is_told_as_it_is<F: Framework<D>, D: Served>(
+async fn o9_failure_is_answered_as_it_is_where_the_reply_to_its_commit_is_lost<
+    F: Framework<D>,
+    D: Served,
+>(
     world: &World<F, D>,
 ) {
     let (wire, instance) = wired(world).await;

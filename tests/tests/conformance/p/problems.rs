@@ -3,14 +3,14 @@
 use idem_core::Config;
 use idem_tests::{Act, Database, Framework, Reply, Scene, World, conformance};
 
+use super::unreadable::tamper;
+
 conformance![
     p1_base_of_the_types_can_be_configured,
     p1_no_internal_error_text_is_shown,
+    p2_in_flight_and_unavailable_have_retry_after,
     p3_library_errors_are_never_recorded,
-    p_tampered_record_is_unreadable_and_never_run_again,
-    p_response_of_another_record_is_unreadable,
-    p_record_of_an_unknown_version_is_unreadable,
-    p_missing_tables_are_misconfigured,
+    p1_missing_tables_are_misconfigured,
 ];
 
 async fn p1_base_of_the_types_can_be_configured<F: Framework<D>, D: Database>(world: &World<F, D>) {
@@ -61,6 +61,30 @@ async fn p1_no_internal_error_text_is_shown<F: Framework<D>, D: Database>(world:
     }
 }
 
+async fn p2_in_flight_and_unavailable_have_retry_after<F: Framework<D>, D: Database>(
+    world: &World<F, D>,
+) {
+    let instance = world.instance().await;
+    let request = instance.post("/hasty").key("k").effect("a");
+    world
+        .control
+        .play([Scene::new([Act::Insert, D::doom()]), Scene::gated()]);
+    let mut refused = Vec::new();
+    refused.push((request.send().await, "try-again"));
+    let owner = request.start();
+    world.control.at_gate(1).await;
+    refused.push((request.send().await, "in-flight"));
+    world.control.open(1);
+    owner.answer().await.assert_executed(201);
+    let other = world.instance().await;
+    other.pool.close().await;
+    refused.push((request.to(other.address).send().await, "unavailable"));
+    for (refused, problem) in refused {
+        refused.assert_problem(problem);
+        assert_eq!(refused.lines("retry-after"), [b"1"], "{problem}");
+    }
+}
+
 async fn p3_library_errors_are_never_recorded<F: Framework<D>, D: Database>(world: &World<F, D>) {
     let instance = world
         .configured(Config::new().with_response_limit(1000))
@@ -91,78 +115,7 @@ async fn p3_library_errors_are_never_recorded<F: Framework<D>, D: Database>(worl
     assert_eq!(world.effects("acme").await, 3);
 }
 
-async fn tamper<F: Framework<D>, D: Database>(world: &World<F, D>, change: &str) {
-    let records = D::RECORDS;
-    let changed = format!("UPDATE {records} SET {change} WHERE state <> 3");
-    assert!(world.run(changed).await > 0);
-}
-
-async fn is_unreadable<F: Framework<D>, D: Database>(world: &World<F, D>, changes: &[String]) {
-    let instance = world.instance().await;
-    for (number, change) in changes.iter().enumerate() {
-        let request = instance.post("/effects").effect("a");
-        let request = request.key(format!("key-{number}"));
-        request.send().await.assert_executed(201);
-        tamper(world, change).await;
-        for _ in 0..2 {
-            request.send().await.assert_problem("record-unreadable");
-        }
-        assert_eq!(world.control.entries(), number + 1);
-        world.run(format!("DELETE FROM {}", D::RECORDS)).await;
-    }
-}
-
-async fn p_tampered_record_is_unreadable_and_never_run_again<F: Framework<D>, D: Database>(
-    world: &World<F, D>,
-) {
-    let changes = [
-        format!("response = {}", D::bytes("")),
-        format!("response = {}", D::bytes("0100000000ff")),
-        "response = substr(response, 1, length(response) - 1)".to_owned(),
-        "response = NULL".to_owned(),
-        "status = 200".to_owned(),
-        "status = 99".to_owned(),
-        "fingerprint = substr(fingerprint, 1, 64)".to_owned(),
-        format!("fingerprint = {}", D::bytes("")),
-    ];
-    is_unreadable(world, &changes).await;
-}
-
-async fn p_record_of_an_unknown_version_is_unreadable<F: Framework<D>, D: Database>(
-    world: &World<F, D>,
-) {
-    let changes = [
-        "state = 9".to_owned(),
-        "state = 0".to_owned(),
-        format!("fingerprint = {}", D::bytes(&"02".repeat(65))),
-        format!("response = {}", D::bytes("0200000000")),
-    ];
-    is_unreadable(world, &changes).await;
-}
-
-async fn p_response_of_another_record_is_unreadable<F: Framework<D>, D: Database>(
-    world: &World<F, D>,
-) {
-    let request = world.instance().await.post("/effects").effect("a");
-    let (mine, theirs) = (request.clone().key("k"), request.tenant("globex").key("k"));
-    world
-        .control
-        .play([200, 202].map(|s| Scene::answering(Reply::new(s))));
-    mine.send().await.assert_executed(200);
-    theirs.send().await.assert_executed(202);
-    let records = D::RECORDS;
-    world
-        .run(format!(
-            "UPDATE {records} SET status = 202, response = \
-             (SELECT response FROM (SELECT response FROM {records} WHERE status = 202) AS other) \
-             WHERE status = 200"
-        ))
-        .await;
-    mine.send().await.assert_problem("record-unreadable");
-    assert!(theirs.send().await.is_replay());
-}
-
-async fn p_missing_tables_are_misconfigured<F: Framework<D>, D: Database>(world: &World<F, D>) {
+async fn p1_missing_tables_are_misconfigured<F: Framework<D>, D: Database>(world: &World<F, D>) {
     let request = world.instance().await.post("/effects").key("k").effect("a");
     world.run(format!("DROP TABLE {}", D::RECORDS)).await;
     request.send().await.assert_problem("misconfigured");

@@ -7,14 +7,14 @@ use idem_tests::{Act, Framework, Postgres, Reply, Request, Scene, Settings, Worl
 
 conformance![
     on Postgres:
-    durable_commit_is_on_where_the_session_has_less,
-    durable_commit_is_on_with_its_record_in_commit,
-    durable_commit_is_on_for_a_failure_and_for_its_retry,
-    durable_commit_is_on_without_a_key,
-    durable_commit_is_on_whatever_the_handler_sets,
-    durable_commit_is_never_weaker_than_the_session,
-    durability_can_be_left_to_the_session,
-    commit_waits_for_a_standby_without_a_limit,
+    i3_commit_is_durable_where_the_session_has_less,
+    i3_commit_is_durable_with_its_record_in_commit,
+    i3_commit_is_durable_for_a_failure_and_for_its_retry,
+    i3_commit_is_durable_without_a_key,
+    i3_commit_is_durable_whatever_the_handler_sets,
+    i3_commit_is_never_less_durable_than_the_session,
+    i3_durability_can_be_left_to_the_session,
+    i3_commit_has_no_statement_timeout,
 ];
 
 /// Deferred triggers run inside COMMIT, and note what it is made with.
@@ -50,7 +50,7 @@ async fn durabilities<F: Framework<Postgres>>(world: &World<F, Postgres>) -> Str
 
 const OFF: &str = "synchronous_commit = off";
 
-async fn durable_commit_is_on_where_the_session_has_less<F: Framework<Postgres>>(
+async fn i3_commit_is_durable_where_the_session_has_less<F: Framework<Postgres>>(
     world: &World<F, Postgres>,
 ) {
     let request = noted(world, OFF, |store| store).await;
@@ -58,7 +58,7 @@ async fn durable_commit_is_on_where_the_session_has_less<F: Framework<Postgres>>
     assert_eq!(durabilities(world).await, "on");
 }
 
-async fn durable_commit_is_on_with_its_record_in_commit<F: Framework<Postgres>>(
+async fn i3_commit_is_durable_with_its_record_in_commit<F: Framework<Postgres>>(
     world: &World<F, Postgres>,
 ) {
     let request = noted(world, OFF, PostgresStore::with_record_in_commit).await;
@@ -66,7 +66,7 @@ async fn durable_commit_is_on_with_its_record_in_commit<F: Framework<Postgres>>(
     assert_eq!(durabilities(world).await, "on");
 }
 
-async fn durable_commit_is_on_for_a_failure_and_for_its_retry<F: Framework<Postgres>>(
+async fn i3_commit_is_durable_for_a_failure_and_for_its_retry<F: Framework<Postgres>>(
     world: &World<F, Postgres>,
 ) {
     let request = noted(world, OFF, |store| store).await.key("k");
@@ -78,7 +78,7 @@ async fn durable_commit_is_on_for_a_failure_and_for_its_retry<F: Framework<Postg
     assert_eq!(durabilities(world).await, "on");
 }
 
-async fn durable_commit_is_on_without_a_key<F: Framework<Postgres>>(world: &World<F, Postgres>) {
+async fn i3_commit_is_durable_without_a_key<F: Framework<Postgres>>(world: &World<F, Postgres>) {
     for store in [identity as fn(_) -> _, PostgresStore::with_record_in_commit] {
         world.database.set(OFF).await;
         let instance = world.instance_with(Settings::of_store(store)).await;
@@ -92,7 +92,7 @@ async fn durable_commit_is_on_without_a_key<F: Framework<Postgres>>(world: &Worl
     assert_eq!(world.records().await, 0);
 }
 
-async fn durable_commit_is_on_whatever_the_handler_sets<F: Framework<Postgres>>(
+async fn i3_commit_is_durable_whatever_the_handler_sets<F: Framework<Postgres>>(
     world: &World<F, Postgres>,
 ) {
     let request = noted(world, "synchronous_commit = on", |store| store).await;
@@ -102,7 +102,7 @@ async fn durable_commit_is_on_whatever_the_handler_sets<F: Framework<Postgres>>(
     assert_eq!(durabilities(world).await, "on");
 }
 
-async fn durable_commit_is_never_weaker_than_the_session<F: Framework<Postgres>>(
+async fn i3_commit_is_never_less_durable_than_the_session<F: Framework<Postgres>>(
     world: &World<F, Postgres>,
 ) {
     let setting = "synchronous_commit = remote_apply";
@@ -111,7 +111,9 @@ async fn durable_commit_is_never_weaker_than_the_session<F: Framework<Postgres>>
     assert_eq!(durabilities(world).await, "remote_apply");
 }
 
-async fn durability_can_be_left_to_the_session<F: Framework<Postgres>>(world: &World<F, Postgres>) {
+async fn i3_durability_can_be_left_to_the_session<F: Framework<Postgres>>(
+    world: &World<F, Postgres>,
+) {
     let bound = |store: PostgresStore| store.with_session_durability();
     let fused = |store: PostgresStore| store.with_session_durability().with_record_in_commit();
     for store in [bound as fn(_) -> _, fused] {
@@ -124,9 +126,7 @@ async fn durability_can_be_left_to_the_session<F: Framework<Postgres>>(world: &W
     }
 }
 
-async fn commit_waits_for_a_standby_without_a_limit<F: Framework<Postgres>>(
-    world: &World<F, Postgres>,
-) {
+async fn i3_commit_has_no_statement_timeout<F: Framework<Postgres>>(world: &World<F, Postgres>) {
     let setting = "statement_timeout = '5s'";
     let request = noted(world, setting, |store| store).await;
     request.key("k").send().await.assert_executed(201);

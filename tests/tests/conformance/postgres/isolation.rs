@@ -8,12 +8,13 @@ use idem_tests::{
 
 conformance![
     on Postgres:
-    isolation_is_the_databases_where_nothing_is_said,
-    isolation_is_the_endpoints_whatever_the_databases_is,
-    o8_keys_on_a_serializable_endpoint_are_not_in_each_others_way,
+    x19_isolation_is_that_of_the_database_by_default,
+    x19_isolation_is_that_of_the_endpoint_whatever_the_database_says,
+    o8_keys_on_a_serializable_endpoint_do_not_conflict,
     o8_write_skew_on_a_serializable_endpoint_is_retriable,
     o8_write_skew_with_its_record_in_commit_is_retriable,
-    o8_deadlock_in_a_handler_that_says_so_is_retriable,
+    o8_serialization_failure_at_commit_is_retriable,
+    o8_deadlock_that_the_handler_answers_is_retriable,
     o8_deadlock_at_commit_is_retriable,
     c1_duplicates_on_a_serializable_endpoint_have_one_effect,
     c1_duplicates_on_a_serializable_endpoint_wait_for_one_that_fails,
@@ -33,7 +34,7 @@ async fn isolation<F: Framework<Postgres>>(world: &World<F, Postgres>, path: &st
     seen
 }
 
-async fn isolation_is_the_databases_where_nothing_is_said<F: Framework<Postgres>>(
+async fn x19_isolation_is_that_of_the_database_by_default<F: Framework<Postgres>>(
     world: &World<F, Postgres>,
 ) {
     assert_eq!(isolation(world, "/effects").await, "read committed");
@@ -42,7 +43,9 @@ async fn isolation_is_the_databases_where_nothing_is_said<F: Framework<Postgres>
     assert_eq!(isolation(world, "/effects").await, "repeatable read");
 }
 
-async fn isolation_is_the_endpoints_whatever_the_databases_is<F: Framework<Postgres>>(
+async fn x19_isolation_is_that_of_the_endpoint_whatever_the_database_says<
+    F: Framework<Postgres>,
+>(
     world: &World<F, Postgres>,
 ) {
     for database in ["read committed", "repeatable read", "serializable"] {
@@ -59,7 +62,7 @@ async fn isolation_is_the_endpoints_whatever_the_databases_is<F: Framework<Postg
 }
 
 /// Their records are on one page of the index.
-async fn o8_keys_on_a_serializable_endpoint_are_not_in_each_others_way<F: Framework<Postgres>>(
+async fn o8_keys_on_a_serializable_endpoint_do_not_conflict<F: Framework<Postgres>>(
     world: &World<F, Postgres>,
 ) {
     let instance = world.instance_of(8).await;
@@ -88,6 +91,35 @@ async fn o8_write_skew_with_its_record_in_commit_is_retriable<F: Framework<Postg
     let settings = Settings::of_store(PostgresStore::with_record_in_commit);
     let instance = world.instance_with(settings).await;
     one_of_two_fails(world, &instance.post("/serializable"), skew()).await;
+}
+
+async fn o8_serialization_failure_at_commit_is_retriable<F: Framework<Postgres>>(
+    world: &World<F, Postgres>,
+) {
+    let serializable = "default_transaction_isolation = serializable";
+    world.database.set(serializable).await;
+    let instance = world.instance().await;
+    let reads = Act::run("SELECT count(*) FROM effects");
+    let scene = Scene::new([reads, Act::Insert, Act::Wait]);
+    world.control.play([scene.clone(), scene]);
+    let request = instance.post("/patient");
+    let requests = ["k1", "k2"].map(|key| request.clone().key(key).effect(key));
+    let pending = requests.each_ref().map(Request::start);
+    world.control.at_gate(2).await;
+    world.control.open(2);
+    let mut failed = Vec::new();
+    for (pending, request) in pending.into_iter().zip(&requests) {
+        let answer = pending.answer().await;
+        if answer.status == 201 {
+            continue;
+        }
+        answer.assert_problem("try-again");
+        failed.push(request);
+    }
+    assert_eq!(failed.len(), 1, "one of the two has to fail");
+    assert_eq!(world.effects("acme").await, 1);
+    failed[0].send().await.assert_executed(201);
+    assert_eq!(world.effects("acme").await, 2);
 }
 
 /// Each reads what the other writes.
@@ -124,7 +156,7 @@ async fn one_of_two_fails<F: Framework<Postgres>>(
     assert_eq!(world.effects("acme").await, 2);
 }
 
-async fn o8_deadlock_in_a_handler_that_says_so_is_retriable<F: Framework<Postgres>>(
+async fn o8_deadlock_that_the_handler_answers_is_retriable<F: Framework<Postgres>>(
     world: &World<F, Postgres>,
 ) {
     world

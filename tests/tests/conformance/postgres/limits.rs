@@ -7,15 +7,15 @@ use idem_tests::{Act, Framework, Postgres, Reply, Scene, Settings, World, confor
 
 conformance![
     on Postgres:
-    limit_frees_the_key_of_a_frozen_attempt,
-    limit_frees_the_key_of_a_frozen_attempt_with_its_record_in_commit,
-    limit_frees_the_key_of_an_attempt_that_was_to_fail,
-    limit_cancels_a_statement,
-    limit_is_a_second_more_than_the_deadline,
-    limit_of_the_session_is_kept_where_it_is_stricter,
-    limit_of_the_session_is_tightened_where_it_is_not,
-    limit_can_be_left_to_the_session,
-    limit_of_a_request_without_a_key_is_the_same,
+    o13_limit_frees_the_key_of_a_frozen_attempt,
+    o13_limit_frees_the_key_of_a_frozen_attempt_with_its_record_in_commit,
+    o13_limit_frees_the_key_of_an_attempt_that_was_to_fail,
+    o13_limit_cancels_a_statement,
+    o13_limit_is_a_second_more_than_the_deadline,
+    o13_limit_of_the_session_is_kept_where_it_is_stricter,
+    o13_limit_of_the_session_is_tightened_where_it_is_not,
+    o13_limit_can_be_left_to_the_session,
+    k6_limit_of_a_request_without_a_key_is_the_same,
 ];
 
 fn briefly(store: PostgresStore) -> PostgresStore {
@@ -51,13 +51,13 @@ async fn frees_the_key<F: Framework<Postgres>>(
     assert_eq!(world.control.entries(), 2);
 }
 
-async fn limit_frees_the_key_of_a_frozen_attempt<F: Framework<Postgres>>(
+async fn o13_limit_frees_the_key_of_a_frozen_attempt<F: Framework<Postgres>>(
     world: &World<F, Postgres>,
 ) {
     frees_the_key(world, briefly, Reply::new(201)).await;
 }
 
-async fn limit_frees_the_key_of_a_frozen_attempt_with_its_record_in_commit<
+async fn o13_limit_frees_the_key_of_a_frozen_attempt_with_its_record_in_commit<
     F: Framework<Postgres>,
 >(
     world: &World<F, Postgres>,
@@ -66,13 +66,13 @@ async fn limit_frees_the_key_of_a_frozen_attempt_with_its_record_in_commit<
     frees_the_key(world, store, Reply::new(201)).await;
 }
 
-async fn limit_frees_the_key_of_an_attempt_that_was_to_fail<F: Framework<Postgres>>(
+async fn o13_limit_frees_the_key_of_an_attempt_that_was_to_fail<F: Framework<Postgres>>(
     world: &World<F, Postgres>,
 ) {
     frees_the_key(world, briefly, Reply::new(500)).await;
 }
 
-async fn limit_cancels_a_statement<F: Framework<Postgres>>(world: &World<F, Postgres>) {
+async fn o13_limit_cancels_a_statement<F: Framework<Postgres>>(world: &World<F, Postgres>) {
     let instance = world.instance_with(Settings::of_store(briefly)).await;
     let request = instance.post("/effects").key("k").effect("a");
     let slow = Act::run("SELECT pg_sleep(10)");
@@ -113,20 +113,20 @@ async fn limits<F: Framework<Postgres>>(
         .await
 }
 
-async fn limit_is_a_second_more_than_the_deadline<F: Framework<Postgres>>(
+async fn o13_limit_is_a_second_more_than_the_deadline<F: Framework<Postgres>>(
     world: &World<F, Postgres>,
 ) {
     assert_eq!(limits(world, |store| store, "/effects").await, "31s 31s");
 }
 
-async fn limit_of_the_session_is_kept_where_it_is_stricter<F: Framework<Postgres>>(
+async fn o13_limit_of_the_session_is_kept_where_it_is_stricter<F: Framework<Postgres>>(
     world: &World<F, Postgres>,
 ) {
     world.database.set("statement_timeout = 1500").await;
     assert_eq!(limits(world, |store| store, "/bounded").await, "1500ms 2s");
 }
 
-async fn limit_of_the_session_is_tightened_where_it_is_not<F: Framework<Postgres>>(
+async fn o13_limit_of_the_session_is_tightened_where_it_is_not<F: Framework<Postgres>>(
     world: &World<F, Postgres>,
 ) {
     world.database.set("statement_timeout = '1min'").await;
@@ -137,13 +137,13 @@ async fn limit_of_the_session_is_tightened_where_it_is_not<F: Framework<Postgres
     assert_eq!(limits(world, |store| store, "/bounded").await, "2s 2s");
 }
 
-async fn limit_can_be_left_to_the_session<F: Framework<Postgres>>(world: &World<F, Postgres>) {
+async fn o13_limit_can_be_left_to_the_session<F: Framework<Postgres>>(world: &World<F, Postgres>) {
     world.database.set("statement_timeout = '1min'").await;
     let store = |store: PostgresStore| store.with_time_limit(TimeLimit::Session);
     assert_eq!(limits(world, store, "/effects").await, "1min 0");
 }
 
-async fn limit_of_a_request_without_a_key_is_the_same<F: Framework<Postgres>>(
+async fn k6_limit_of_a_request_without_a_key_is_the_same<F: Framework<Postgres>>(
     world: &World<F, Postgres>,
 ) {
     assert_eq!(limits(world, |store| store, "/optional").await, "31s 31s");

@@ -11,7 +11,8 @@ conformance![
     c1_lock_that_always_says_yes_still_has_one_effect_on_an_old_record,
     c1_record_committed_while_the_lock_is_asked_for_is_seen,
     c2_conflict_at_the_claim_is_asked_again,
-    c4_identities_on_one_lock_wait_for_each_other_only,
+    c4_identities_on_one_lock_only_wait_for_each_other,
+    e4_erasure_waits_for_an_attempt_on_a_recorded_identity,
 ];
 
 pub(crate) const ALWAYS: &str = "CREATE OR REPLACE FUNCTION idem.try_lock(lock_id bigint) RETURNS boolean \
@@ -130,7 +131,7 @@ async fn one_is_kept(pending: [Pending; 2]) {
     replay.assert_replays(&kept);
 }
 
-async fn c4_identities_on_one_lock_wait_for_each_other_only<F: Framework<D>, D: Served>(
+async fn c4_identities_on_one_lock_only_wait_for_each_other<F: Framework<D>, D: Served>(
     world: &World<F, D>,
 ) {
     let instance = world.instance().await;
@@ -150,4 +151,31 @@ async fn c4_identities_on_one_lock_wait_for_each_other_only<F: Framework<D>, D: 
     first.answer().await.assert_executed(201);
     second.answer().await.assert_executed(201);
     assert_eq!(world.effects("acme").await, 2);
+}
+
+/// The attempt has locked the row that it is going to replace.
+async fn e4_erasure_waits_for_an_attempt_on_a_recorded_identity<F: Framework<D>, D: Served>(
+    world: &World<F, D>,
+) {
+    let (one, other) = (world.instance().await, world.instance().await);
+    let request = one.post("/patient").key("k").effect("a");
+    let fails = Scene::answering(Reply::new(500));
+    world.control.play([fails, Scene::gated()]);
+    request.send().await.assert_executed(500);
+    let attempt = request.start();
+    world.control.at_gate(1).await;
+    let engine = other.engine.clone();
+    let erasure = tokio::spawn(async move { engine.erase(Some("acme")).await });
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
+         AND wait_event_type = 'Lock' AND query LIKE '%DELETE FROM idem.records%'";
+    while world.number(waiting).await == 0 {
+        assert!(!erasure.is_finished(), "it waits for the row");
+        sleep(Duration::from_millis(2)).await;
+    }
+    world.control.open(1);
+    attempt.answer().await.assert_executed(201);
+    let erased = erasure.await.expect("ends").expect("erases");
+    assert_eq!(erased, 1, "the record that the attempt has written");
+    assert_eq!(world.records().await, 0);
+    assert_eq!(world.effects("acme").await, 1);
 }

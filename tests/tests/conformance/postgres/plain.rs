@@ -11,15 +11,15 @@ use idem_tests::{
 
 conformance![
     on Postgres:
-    plain_migration_of_many_instances_at_once_is_ok,
-    plain_requests_are_executed_and_replayed,
-    plain_requests_that_are_to_have_their_record_in_commit_are_executed_and_replayed,
-    plain_duplicates_over_two_instances_have_one_effect,
-    plain_duplicate_elsewhere_is_told_that_the_first_is_in_flight,
-    plain_retriable_failure_with_waiters_elsewhere_has_one_next_attempt,
-    plain_expired_record_is_executed_once,
-    plain_own_commit_is_final,
-    plain_setup_becomes_whole_with_the_next_migration,
+    r6_plain_migration_of_many_instances_at_once_succeeds,
+    r2_plain_requests_are_executed_and_replayed,
+    r2_plain_requests_are_executed_and_replayed_where_the_record_was_to_be_in_commit,
+    c1_plain_duplicates_over_two_instances_have_one_effect,
+    c2_plain_duplicate_elsewhere_is_answered_in_flight,
+    c3_plain_retriable_failure_with_waiters_elsewhere_has_one_next_attempt,
+    e2_plain_expired_record_is_executed_once,
+    o14_plain_own_commit_is_final,
+    r6_plain_setup_becomes_whole_with_the_next_migration,
 ];
 
 /// A role of the server's own, so that nothing is left behind in the cluster.
@@ -54,7 +54,7 @@ async fn instances<F: Framework<Postgres>>(
     instances
 }
 
-async fn plain_migration_of_many_instances_at_once_is_ok<F: Framework<Postgres>>(
+async fn r6_plain_migration_of_many_instances_at_once_succeeds<F: Framework<Postgres>>(
     world: &World<F, Postgres>,
 ) {
     forbid(world).await;
@@ -71,14 +71,14 @@ async fn plain_migration_of_many_instances_at_once_is_ok<F: Framework<Postgres>>
     assert_eq!(world.text(versions).await, "1");
 }
 
-async fn plain_requests_are_executed_and_replayed<F: Framework<Postgres>>(
+async fn r2_plain_requests_are_executed_and_replayed<F: Framework<Postgres>>(
     world: &World<F, Postgres>,
 ) {
     let [one, other] = instances(world).await;
     are_executed_and_replayed(world, &one, &other).await;
 }
 
-async fn plain_requests_that_are_to_have_their_record_in_commit_are_executed_and_replayed<
+async fn r2_plain_requests_are_executed_and_replayed_where_the_record_was_to_be_in_commit<
     F: Framework<Postgres>,
 >(
     world: &World<F, Postgres>,
@@ -128,7 +128,7 @@ async fn are_executed_and_replayed<F: Framework<Postgres>>(
     assert_eq!(world.records().await, 3);
 }
 
-async fn plain_duplicates_over_two_instances_have_one_effect<F: Framework<Postgres>>(
+async fn c1_plain_duplicates_over_two_instances_have_one_effect<F: Framework<Postgres>>(
     world: &World<F, Postgres>,
 ) {
     let instances = instances(world).await;
@@ -145,7 +145,7 @@ async fn plain_duplicates_over_two_instances_have_one_effect<F: Framework<Postgr
     assert_eq!(world.effects("acme").await, 1);
 }
 
-async fn plain_duplicate_elsewhere_is_told_that_the_first_is_in_flight<F: Framework<Postgres>>(
+async fn c2_plain_duplicate_elsewhere_is_answered_in_flight<F: Framework<Postgres>>(
     world: &World<F, Postgres>,
 ) {
     let [one, other] = instances(world).await;
@@ -160,7 +160,7 @@ async fn plain_duplicate_elsewhere_is_told_that_the_first_is_in_flight<F: Framew
     elsewhere.send().await.assert_replays(&first);
 }
 
-async fn plain_retriable_failure_with_waiters_elsewhere_has_one_next_attempt<
+async fn c3_plain_retriable_failure_with_waiters_elsewhere_has_one_next_attempt<
     F: Framework<Postgres>,
 >(
     world: &World<F, Postgres>,
@@ -181,7 +181,9 @@ async fn plain_retriable_failure_with_waiters_elsewhere_has_one_next_attempt<
     assert_eq!(world.effects("acme").await, 1);
 }
 
-async fn plain_expired_record_is_executed_once<F: Framework<Postgres>>(world: &World<F, Postgres>) {
+async fn e2_plain_expired_record_is_executed_once<F: Framework<Postgres>>(
+    world: &World<F, Postgres>,
+) {
     let instances = instances(world).await;
     let request = instances[0].post("/patient").key("k").effect("a");
     request.send().await.assert_executed(201);
@@ -197,7 +199,7 @@ async fn plain_expired_record_is_executed_once<F: Framework<Postgres>>(world: &W
     assert_eq!(world.records().await, 1);
 }
 
-async fn plain_own_commit_is_final<F: Framework<Postgres>>(world: &World<F, Postgres>) {
+async fn o14_plain_own_commit_is_final<F: Framework<Postgres>>(world: &World<F, Postgres>) {
     let [one, _] = instances(world).await;
     for status in [201, 422, 500] {
         let scene = Scene::new([Act::Insert, Act::run("COMMIT")]);
@@ -215,7 +217,7 @@ async fn plain_own_commit_is_final<F: Framework<Postgres>>(world: &World<F, Post
 }
 
 /// An instance that has not been restarted goes on beside it.
-async fn plain_setup_becomes_whole_with_the_next_migration<F: Framework<Postgres>>(
+async fn r6_plain_setup_becomes_whole_with_the_next_migration<F: Framework<Postgres>>(
     world: &World<F, Postgres>,
 ) {
     let [plain, _] = instances(world).await;

@@ -6,16 +6,16 @@ use idem_tests::{Database as _, Framework, Postgres, Wires, World, conformance};
 
 conformance![
     on Postgres:
-    setup_that_is_missing_is_named,
-    setup_of_a_later_release_is_refused,
-    setup_is_refused_where_the_lock_refuses_what_is_free,
-    setup_is_refused_where_the_role_may_not_read,
-    setup_is_refused_where_the_role_may_not_write,
-    setup_is_refused_where_the_role_may_not_execute,
-    setup_that_is_missing_is_misconfigured_and_not_unavailable,
-    setup_in_whose_way_something_is_fails,
-    setup_is_learned_again_once_it_is_there,
-    setup_may_be_checked_by_many_at_once,
+    p1_missing_setup_is_named,
+    r6_setup_of_a_later_release_is_refused,
+    p1_setup_is_refused_where_the_lock_refuses_a_free_identity,
+    p1_setup_is_refused_where_the_role_may_not_read,
+    p1_setup_is_refused_where_the_role_may_not_write,
+    p1_setup_is_refused_where_the_role_may_not_execute,
+    p1_missing_setup_is_misconfigured_and_not_unavailable,
+    r6_setup_fails_where_a_name_is_taken,
+    r6_setup_is_found_once_it_is_there,
+    r6_setup_may_be_made_and_checked_by_many_at_once,
 ];
 
 /// A store as an application makes it, that nobody has migrated.
@@ -41,7 +41,7 @@ async fn is_misconfigured(store: &PostgresStore, word: &str) {
     assert!(text.contains(word), "{word:?} is not in {text:?}");
 }
 
-async fn setup_that_is_missing_is_named<F: Framework<Postgres>>(world: &World<F, Postgres>) {
+async fn p1_missing_setup_is_named<F: Framework<Postgres>>(world: &World<F, Postgres>) {
     let store = store(world, Wires::default()).await;
     is_misconfigured(&store, "migrate()").await;
     store.migrate().await.expect("migrates");
@@ -51,7 +51,9 @@ async fn setup_that_is_missing_is_named<F: Framework<Postgres>>(world: &World<F,
     is_misconfigured(&another, "migrate()").await;
 }
 
-async fn setup_of_a_later_release_is_refused<F: Framework<Postgres>>(world: &World<F, Postgres>) {
+async fn r6_setup_of_a_later_release_is_refused<F: Framework<Postgres>>(
+    world: &World<F, Postgres>,
+) {
     let ours = store(world, Wires::default()).await;
     ours.migrate().await.expect("migrates");
     world
@@ -68,7 +70,7 @@ async fn setup_of_a_later_release_is_refused<F: Framework<Postgres>>(world: &Wor
     assert!(matches!(error, StoreError::Misconfigured(_)), "{error:?}");
 }
 
-async fn setup_is_refused_where_the_lock_refuses_what_is_free<F: Framework<Postgres>>(
+async fn p1_setup_is_refused_where_the_lock_refuses_a_free_identity<F: Framework<Postgres>>(
     world: &World<F, Postgres>,
 ) {
     let ours = store(world, Wires::default()).await;
@@ -91,7 +93,7 @@ fn as_another(mut wires: Wires) -> Wires {
     wires
 }
 
-async fn setup_is_refused_where_the_role_may_not_read<F: Framework<Postgres>>(
+async fn p1_setup_is_refused_where_the_role_may_not_read<F: Framework<Postgres>>(
     world: &World<F, Postgres>,
 ) {
     let ours = store(world, Wires::default()).await;
@@ -104,7 +106,7 @@ async fn setup_is_refused_where_the_role_may_not_read<F: Framework<Postgres>>(
     is_misconfigured(&theirs, "permission denied").await;
 }
 
-async fn setup_is_refused_where_the_role_may_not_write<F: Framework<Postgres>>(
+async fn p1_setup_is_refused_where_the_role_may_not_write<F: Framework<Postgres>>(
     world: &World<F, Postgres>,
 ) {
     let ours = store(world, Wires::default()).await;
@@ -123,7 +125,7 @@ async fn setup_is_refused_where_the_role_may_not_write<F: Framework<Postgres>>(
     theirs.check().await.expect("is set up");
 }
 
-async fn setup_is_refused_where_the_role_may_not_execute<F: Framework<Postgres>>(
+async fn p1_setup_is_refused_where_the_role_may_not_execute<F: Framework<Postgres>>(
     world: &World<F, Postgres>,
 ) {
     let ours = store(world, Wires::default()).await;
@@ -143,7 +145,7 @@ async fn setup_is_refused_where_the_role_may_not_execute<F: Framework<Postgres>>
     theirs.check().await.expect("is set up");
 }
 
-async fn setup_that_is_missing_is_misconfigured_and_not_unavailable<F: Framework<Postgres>>(
+async fn p1_missing_setup_is_misconfigured_and_not_unavailable<F: Framework<Postgres>>(
     world: &World<F, Postgres>,
 ) {
     let instance = world.instance().await;
@@ -155,7 +157,7 @@ async fn setup_that_is_missing_is_misconfigured_and_not_unavailable<F: Framework
     request.send().await.assert_executed(201);
 }
 
-async fn setup_in_whose_way_something_is_fails<F: Framework<Postgres>>(world: &World<F, Postgres>) {
+async fn r6_setup_fails_where_a_name_is_taken<F: Framework<Postgres>>(world: &World<F, Postgres>) {
     world
         .run(
             "CREATE SCHEMA idem; CREATE FUNCTION idem.try_lock(lock_id bigint) RETURNS text \
@@ -169,9 +171,7 @@ async fn setup_in_whose_way_something_is_fails<F: Framework<Postgres>>(world: &W
     assert!(text.contains("try_lock"), "{text}");
 }
 
-async fn setup_is_learned_again_once_it_is_there<F: Framework<Postgres>>(
-    world: &World<F, Postgres>,
-) {
+async fn r6_setup_is_found_once_it_is_there<F: Framework<Postgres>>(world: &World<F, Postgres>) {
     let store = store(world, Wires::default()).await;
     is_misconfigured(&store, "migrate()").await;
     let another = self::store(world, Wires::default()).await;
@@ -179,7 +179,9 @@ async fn setup_is_learned_again_once_it_is_there<F: Framework<Postgres>>(
     store.check().await.expect("is set up");
 }
 
-async fn setup_may_be_checked_by_many_at_once<F: Framework<Postgres>>(world: &World<F, Postgres>) {
+async fn r6_setup_may_be_made_and_checked_by_many_at_once<F: Framework<Postgres>>(
+    world: &World<F, Postgres>,
+) {
     let wires = Wires {
         connections: 1,
         ..Wires::default()

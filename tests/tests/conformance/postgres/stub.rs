@@ -7,10 +7,10 @@ use super::locks::ALWAYS;
 
 conformance![
     traced on Postgres:
-    setup_with_a_lock_that_locks_nothing_is_warned_of_and_works,
+    c1_lock_that_locks_nothing_is_warned_of_and_works,
 ];
 
-async fn setup_with_a_lock_that_locks_nothing_is_warned_of_and_works<F: Framework<Postgres>>(
+async fn c1_lock_that_locks_nothing_is_warned_of_and_works<F: Framework<Postgres>>(
     world: &World<F, Postgres>,
 ) {
     let traces = Traces::capture();

@@ -9,30 +9,14 @@ use crate::o::wire::{wired, wired_with};
 
 conformance![
     on Postgres:
-    o14_session_that_is_terminated_keeps_nothing,
     o13_statement_past_the_deadline_is_undone_and_retriable,
     c2_failure_holds_its_key_until_it_is_recorded,
     c2_wait_is_not_cut_by_a_shorter_deadline,
     r8_resolved_commit_is_cached,
-    retry_to_the_same_process_raises_no_error,
-    waiter_that_becomes_the_attempt_raises_no_error,
-    retry_that_says_so_raises_no_error,
+    r2_retry_to_the_same_process_raises_no_error_in_the_server,
+    c3_waiter_that_becomes_the_attempt_raises_no_error_in_the_server,
+    r2_announced_retry_raises_no_error_in_the_server,
 ];
-
-async fn o14_session_that_is_terminated_keeps_nothing<F: Framework<Postgres>>(
-    world: &World<F, Postgres>,
-) {
-    let request = world.instance().await.post("/effects").key("k").effect("a");
-    let dies = Act::swallow("SELECT pg_terminate_backend(pg_backend_pid())");
-    world.control.play([Scene::new([Act::Insert, dies])]);
-    let first = request.send().await;
-    assert!(first.status >= 500);
-    assert!(!first.is_replay());
-    first.assert_retryable(true);
-    assert_eq!(world.effects("acme").await, 0);
-    request.send().await.assert_executed(201);
-    assert_eq!(world.effects("acme").await, 1);
-}
 
 async fn o13_statement_past_the_deadline_is_undone_and_retriable<F: Framework<Postgres>>(
     world: &World<F, Postgres>,
@@ -110,7 +94,7 @@ async fn r8_resolved_commit_is_cached<F: Framework<Postgres>>(world: &World<F, P
     request.send().await.assert_replays(&first);
 }
 
-async fn retry_to_the_same_process_raises_no_error<F: Framework<Postgres>>(
+async fn r2_retry_to_the_same_process_raises_no_error_in_the_server<F: Framework<Postgres>>(
     world: &World<F, Postgres>,
 ) {
     let (wire, instance) = wired(world).await;
@@ -125,7 +109,9 @@ async fn retry_to_the_same_process_raises_no_error<F: Framework<Postgres>>(
     assert_eq!(wire.recorded(), 0);
 }
 
-async fn waiter_that_becomes_the_attempt_raises_no_error<F: Framework<Postgres>>(
+async fn c3_waiter_that_becomes_the_attempt_raises_no_error_in_the_server<
+    F: Framework<Postgres>,
+>(
     world: &World<F, Postgres>,
 ) {
     let (wire, instance) = wired(world).await;
@@ -142,7 +128,9 @@ async fn waiter_that_becomes_the_attempt_raises_no_error<F: Framework<Postgres>>
     assert_eq!(wire.recorded(), 0);
 }
 
-async fn retry_that_says_so_raises_no_error<F: Framework<Postgres>>(world: &World<F, Postgres>) {
+async fn r2_announced_retry_raises_no_error_in_the_server<F: Framework<Postgres>>(
+    world: &World<F, Postgres>,
+) {
     let config = Config::new().try_with_retry_header("X-Stainless-Retry-Count");
     let (wire, instance) = wired_with(world, config.expect("a header name")).await;
     let elsewhere = world.instance().await;

@@ -16,10 +16,10 @@ conformance![
     r8_there_is_no_cache_by_default,
     r8_cache_is_bounded_and_the_database_replays_the_rest,
     r8_retriable_failure_is_not_cached,
-    r8_simultaneous_duplicates_have_one_effect_beside_the_cache,
+    r8_simultaneous_duplicates_have_one_effect_with_the_cache,
     e1_cached_identity_is_new_right_after_its_ttl,
     e4_erasure_reaches_the_cache,
-    e4_erasure_on_another_instance_is_seen_within_the_staleness,
+    e4_erasure_on_another_instance_is_seen_within_the_max_age,
 ];
 
 const HOUR: Duration = Duration::from_hours(1);
@@ -162,10 +162,7 @@ async fn r8_retriable_failure_is_not_cached<F: Framework<D>, D: Database>(world:
     request.send().await.assert_replays(&second);
 }
 
-async fn r8_simultaneous_duplicates_have_one_effect_beside_the_cache<
-    F: Framework<D>,
-    D: Database,
->(
+async fn r8_simultaneous_duplicates_have_one_effect_with_the_cache<F: Framework<D>, D: Database>(
     world: &World<F, D>,
 ) {
     let one = world.configured(caching(ROOM)).await;
@@ -220,10 +217,7 @@ async fn e4_erasure_reaches_the_cache<F: Framework<D>, D: Database>(world: &Worl
     request.send().await.assert_problem("unavailable");
 }
 
-async fn e4_erasure_on_another_instance_is_seen_within_the_staleness<
-    F: Framework<D>,
-    D: Database,
->(
+async fn e4_erasure_on_another_instance_is_seen_within_the_max_age<F: Framework<D>, D: Database>(
     world: &World<F, D>,
 ) {
     const STALENESS: Duration = Duration::from_secs(1);

@@ -13,13 +13,13 @@ conformance![
     r3_replay_is_byte_identical,
     r3_replay_has_the_recorded_headers_and_duplicates_in_order,
     r3_replay_of_a_large_body_is_byte_identical,
-    r4_headers_beside_the_allowed_ones_are_not_replayed,
+    r4_headers_besides_the_allowed_ones_are_not_replayed,
     r4_application_can_allow_more_headers_but_not_all,
     r5_replay_shows_the_original_after_the_resource_is_gone,
     r6_replay_works_from_another_instance,
     r6_replay_works_after_a_restart,
     r6_instances_may_start_at_once_on_a_new_database,
-    r7_response_says_until_when_it_is_remembered,
+    r7_response_has_the_time_of_its_expiry,
 ];
 
 async fn r1_first_request_runs_once_without_a_marker<F: Framework<D>, D: Database>(
@@ -147,7 +147,7 @@ async fn r3_replay_of_a_large_body_is_byte_identical<F: Framework<D>, D: Databas
     request.send().await.assert_replays(&first);
 }
 
-async fn r4_headers_beside_the_allowed_ones_are_not_replayed<F: Framework<D>, D: Database>(
+async fn r4_headers_besides_the_allowed_ones_are_not_replayed<F: Framework<D>, D: Database>(
     world: &World<F, D>,
 ) {
     let unrecorded = [
@@ -253,9 +253,7 @@ async fn r6_instances_may_start_at_once_on_a_new_database<F: Framework<D>, D: Da
     }
 }
 
-async fn r7_response_says_until_when_it_is_remembered<F: Framework<D>, D: Database>(
-    world: &World<F, D>,
-) {
+async fn r7_response_has_the_time_of_its_expiry<F: Framework<D>, D: Database>(world: &World<F, D>) {
     let request = world.instance().await.post("/effects").effect("a");
     for status in [201, 422, 500] {
         world.control.play([Scene::answering(Reply::new(status))]);

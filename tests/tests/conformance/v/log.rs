@@ -11,14 +11,16 @@ use tracing::Level;
 
 conformance![
     traced:
-    v1_execution_and_replay_are_told_by_one_line,
-    v1_cached_replay_is_told_by_one_line,
-    v1_waiter_and_its_bound_are_told,
-    v1_failures_are_told,
-    v1_mismatch_is_told,
-    v1_rejected_request_is_told,
-    v1_unavailable_database_is_told,
-    v1_own_commit_is_loud_in_the_log,
+    v1_execution_and_replay_leave_one_line,
+    v1_cached_replay_leaves_one_line,
+    v1_waiter_and_a_refused_waiter_are_logged,
+    v1_waiter_of_a_reader_has_the_age_of_the_original,
+    v1_span_is_inside_the_span_of_a_middleware,
+    v1_failures_are_logged,
+    v1_mismatch_is_logged,
+    v1_rejected_request_is_logged,
+    v1_unavailable_database_is_logged,
+    v1_own_commit_is_an_error_in_the_log,
     r4_names_of_headers_left_out_are_logged,
 ];
 
@@ -41,9 +43,16 @@ fn only(traces: &Traces) -> Fields {
     spans[0].clone()
 }
 
-async fn v1_execution_and_replay_are_told_by_one_line<F: Framework<D>, D: Database>(
-    world: &World<F, D>,
-) {
+/// How old the replayed original is, in milliseconds.
+#[track_caller]
+fn age(span: &Fields) -> u64 {
+    let age = span
+        .get("age_ms")
+        .expect("a replay has the age of its original");
+    age.parse().expect("a number")
+}
+
+async fn v1_execution_and_replay_leave_one_line<F: Framework<D>, D: Database>(world: &World<F, D>) {
     let instance = world.instance().await;
     let request = instance.post("/accounts/7/effects").key("k").effect("a");
     let asked = [
@@ -65,8 +74,7 @@ async fn v1_execution_and_replay_are_told_by_one_line<F: Framework<D>, D: Databa
     let span = only(&traces);
     assert_fields(&span, &asked);
     assert_fields(&span, &[("outcome", "replayed")]);
-    let age: u64 = span["age_ms"].parse().expect("a number");
-    assert!(age < 60_000);
+    assert!(age(&span) < 60_000);
     let lines = traces.events().into_iter().filter(|event| {
         let span = event.span.as_ref();
         span.is_some_and(|span| span.get("outcome").is_some_and(|o| o == "replayed"))
@@ -74,7 +82,7 @@ async fn v1_execution_and_replay_are_told_by_one_line<F: Framework<D>, D: Databa
     assert_eq!(lines.count(), 1, "one line with the whole span around it");
 }
 
-async fn v1_cached_replay_is_told_by_one_line<F: Framework<D>, D: Database>(world: &World<F, D>) {
+async fn v1_cached_replay_leaves_one_line<F: Framework<D>, D: Database>(world: &World<F, D>) {
     let cache = ReplayCache::new(10_000, Duration::from_hours(1));
     let config = Config::new().with_replay_cache(cache);
     let instance = world.configured(config).await;
@@ -87,12 +95,13 @@ async fn v1_cached_replay_is_told_by_one_line<F: Framework<D>, D: Database>(worl
     let span = only(&traces);
     let told = [("scope", "acme"), ("key", "k"), ("outcome", "replayed")];
     assert_fields(&span, &told);
-    let age: u64 = span["age_ms"].parse().expect("a number");
-    assert!((50..60_000).contains(&age), "{age}");
+    assert!((50..60_000).contains(&age(&span)), "{span:?}");
     assert_eq!(traces.events().len(), 1);
 }
 
-async fn v1_waiter_and_its_bound_are_told<F: Framework<D>, D: Database>(world: &World<F, D>) {
+async fn v1_waiter_and_a_refused_waiter_are_logged<F: Framework<D>, D: Database>(
+    world: &World<F, D>,
+) {
     let instance = world.configured(Config::new().with_waiters(1, 1)).await;
     let request = instance.post("/patient").key("k").effect("a");
     world.control.play([Scene::gated()]);
@@ -114,10 +123,47 @@ async fn v1_waiter_and_its_bound_are_told<F: Framework<D>, D: Database>(world: &
     };
     assert_fields(span("in_flight"), &[("key", "k"), ("scope", "acme")]);
     assert_fields(span("waited"), &[("key", "k"), ("scope", "acme")]);
-    assert!(span("waited").contains_key("age_ms"), "a replay: {spans:?}");
+    assert!(age(span("waited")) < 60_000, "{spans:?}");
+    assert!(!span("in_flight").contains_key("age_ms"), "{spans:?}");
 }
 
-async fn v1_failures_are_told<F: Framework<D>, D: Database>(world: &World<F, D>) {
+/// The waiter waits for one that reads an old record, not for an attempt.
+async fn v1_waiter_of_a_reader_has_the_age_of_the_original<F: Framework<D>, D: Database>(
+    world: &World<F, D>,
+) {
+    const AGE: Duration = Duration::from_millis(300);
+    let instance = world.instance_of(1).await;
+    let request = instance.post("/patient").key("k").effect("a");
+    let first = request.send().await;
+    first.assert_executed(201);
+    tokio::time::sleep(AGE).await;
+    let all = instance.whole_pool().await;
+    let traces = Traces::capture();
+    let readers = [request.start(), request.start(), request.start()];
+    world.control.extracted(4).await;
+    drop(all);
+    for replay in answers(readers.into()).await {
+        replay.assert_replays(&first);
+    }
+    let spans = traces.spans();
+    assert_eq!(spans.len(), 3, "{spans:?}");
+    for span in &spans {
+        let expected = AGE.as_millis().try_into().expect("small")..60_000;
+        assert!(expected.contains(&age(span)), "{spans:?}");
+    }
+}
+
+async fn v1_span_is_inside_the_span_of_a_middleware<F: Framework<D>, D: Database>(
+    world: &World<F, D>,
+) {
+    let request = world.instance().await.post("/local").key("k").effect("a");
+    let traces = Traces::capture();
+    request.send().await.assert_executed(201);
+    assert!(request.send().await.is_replay());
+    assert_eq!(traces.parents(), [Some("middleware"); 2]);
+}
+
+async fn v1_failures_are_logged<F: Framework<D>, D: Database>(world: &World<F, D>) {
     let request = world.instance().await.post("/effects").effect("a");
     world.control.play([
         Scene::answering(Reply::new(422)),
@@ -141,7 +187,7 @@ async fn v1_failures_are_told<F: Framework<D>, D: Database>(world: &World<F, D>)
     }
 }
 
-async fn v1_mismatch_is_told<F: Framework<D>, D: Database>(world: &World<F, D>) {
+async fn v1_mismatch_is_logged<F: Framework<D>, D: Database>(world: &World<F, D>) {
     let request = world.instance().await.post("/effects").key("k");
     request
         .clone()
@@ -158,23 +204,23 @@ async fn v1_mismatch_is_told<F: Framework<D>, D: Database>(world: &World<F, D>) 
     assert_fields(&only(&traces), &[("outcome", "mismatch"), ("key", "k")]);
 }
 
-async fn v1_rejected_request_is_told<F: Framework<D>, D: Database>(world: &World<F, D>) {
+async fn v1_rejected_request_is_logged<F: Framework<D>, D: Database>(world: &World<F, D>) {
     let instance = world.instance().await;
     let request = instance.post("/effects").effect("a");
-    for rejected in [
-        request.clone(),
-        request.clone().key("a b"),
-        request.key("k").tenant(""),
-        instance.post("/no/such/route").key("k").effect("a"),
+    let elsewhere = instance.post("/no/such/route").key("k").effect("a");
+    for (rejected, problem) in [
+        (request.clone(), "key-missing"),
+        (request.clone().key("a b"), "key-malformed"),
+        (request.key("k").tenant(""), "misconfigured"),
+        (elsewhere, "misconfigured"),
     ] {
         let traces = Traces::capture();
-        let answer = rejected.send().await;
-        assert!(answer.status >= 400);
+        rejected.send().await.assert_problem(problem);
         assert_fields(&only(&traces), &[("outcome", "rejected")]);
     }
 }
 
-async fn v1_unavailable_database_is_told<F: Framework<D>, D: Database>(world: &World<F, D>) {
+async fn v1_unavailable_database_is_logged<F: Framework<D>, D: Database>(world: &World<F, D>) {
     let instance = world.instance().await;
     instance.pool.close().await;
     let traces = Traces::capture();
@@ -188,7 +234,7 @@ async fn v1_unavailable_database_is_told<F: Framework<D>, D: Database>(world: &W
     assert!(errors.count() > 0, "the log says why");
 }
 
-async fn v1_own_commit_is_loud_in_the_log<F: Framework<D>, D: Database>(world: &World<F, D>) {
+async fn v1_own_commit_is_an_error_in_the_log<F: Framework<D>, D: Database>(world: &World<F, D>) {
     let request = world.instance().await.post("/effects").key("k").effect("a");
     world
         .control

@@ -2,24 +2,24 @@
 
 use idem_tests::{Act, Database, Framework, Instance, World, conformance};
 
-use super::endings::{End, at_every_end, is_final};
+use super::endings::{End, at_every_end, is_final_at_every_end};
 
 conformance![
     on [Postgres RecordInCommit]:
-    o14_nested_begin_behind_a_swallowed_error_is_found_out_at_every_end,
+    o14_nested_begin_after_a_swallowed_error_is_found_out_at_every_end,
     o14_swallowed_error_keeps_nothing_at_any_end,
 ];
 
 const WRONG: &str = "INSERT INTO no_such_table VALUES (1)";
 
-async fn o14_nested_begin_behind_a_swallowed_error_is_found_out_at_every_end<
+async fn o14_nested_begin_after_a_swallowed_error_is_found_out_at_every_end<
     F: Framework<D>,
     D: Database,
 >(
     world: &World<F, D>,
 ) {
     let acts = [Act::Insert, Act::swallow(WRONG), Act::Begin, Act::Insert];
-    is_final(world, &acts, 1).await;
+    is_final_at_every_end(world, &acts, 1).await;
 }
 
 async fn o14_swallowed_error_keeps_nothing_at_any_end<F: Framework<D>, D: Database>(

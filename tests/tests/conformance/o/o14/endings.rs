@@ -4,11 +4,11 @@ use idem_tests::{Act, Database, Framework, Instance, Reply, Scene, World, confor
 
 conformance![
     o14_own_commit_is_found_out_at_every_end,
-    o14_write_behind_the_own_commit_is_found_out_at_every_end,
+    o14_write_after_the_own_commit_is_found_out_at_every_end,
     o14_own_rollback_is_found_out_at_every_end,
-    o14_write_behind_the_own_rollback_is_found_out_at_every_end,
-    o14_second_transaction_behind_a_commit_keeps_nothing_at_every_end,
-    o14_second_transaction_behind_a_rollback_keeps_nothing_at_every_end,
+    o14_write_after_the_own_rollback_is_found_out_at_every_end,
+    o14_second_transaction_after_a_commit_keeps_nothing_at_every_end,
+    o14_second_transaction_after_a_rollback_keeps_nothing_at_every_end,
     o14_failed_nested_begin_is_found_out_at_every_end,
     o14_cancelled_nested_begin_is_found_out_at_every_end,
     k6_own_commit_is_found_out_without_a_key,
@@ -56,7 +56,7 @@ pub(crate) async fn at_every_end<F: Framework<D>, D: Database>(
 }
 
 /// What stands is told as a failure that is the last word on the key.
-pub(crate) async fn is_final<F: Framework<D>, D: Database>(
+pub(crate) async fn is_final_at_every_end<F: Framework<D>, D: Database>(
     world: &World<F, D>,
     acts: &[Act],
     effects: i64,
@@ -83,58 +83,58 @@ pub(crate) async fn is_final<F: Framework<D>, D: Database>(
 async fn o14_own_commit_is_found_out_at_every_end<F: Framework<D>, D: Database>(
     world: &World<F, D>,
 ) {
-    is_final(world, &[Act::Insert, Act::run("COMMIT")], 1).await;
+    is_final_at_every_end(world, &[Act::Insert, Act::run("COMMIT")], 1).await;
 }
 
-async fn o14_write_behind_the_own_commit_is_found_out_at_every_end<F: Framework<D>, D: Database>(
+async fn o14_write_after_the_own_commit_is_found_out_at_every_end<F: Framework<D>, D: Database>(
     world: &World<F, D>,
 ) {
     let effects = 1 + i64::from(D::AUTOCOMMITS);
     let acts = [Act::Insert, Act::run("COMMIT"), Act::Insert];
-    is_final(world, &acts, effects).await;
+    is_final_at_every_end(world, &acts, effects).await;
 }
 
 async fn o14_own_rollback_is_found_out_at_every_end<F: Framework<D>, D: Database>(
     world: &World<F, D>,
 ) {
-    is_final(world, &[Act::Insert, Act::run("ROLLBACK")], 0).await;
+    is_final_at_every_end(world, &[Act::Insert, Act::run("ROLLBACK")], 0).await;
 }
 
-async fn o14_write_behind_the_own_rollback_is_found_out_at_every_end<
+async fn o14_write_after_the_own_rollback_is_found_out_at_every_end<
     F: Framework<D>,
     D: Database,
 >(
     world: &World<F, D>,
 ) {
     let acts = [Act::Insert, Act::run("ROLLBACK"), Act::Insert];
-    is_final(world, &acts, i64::from(D::AUTOCOMMITS)).await;
+    is_final_at_every_end(world, &acts, i64::from(D::AUTOCOMMITS)).await;
 }
 
-async fn o14_second_transaction_behind_a_commit_keeps_nothing_at_every_end<
+async fn o14_second_transaction_after_a_commit_keeps_nothing_at_every_end<
     F: Framework<D>,
     D: Database,
 >(
     world: &World<F, D>,
 ) {
     let (commit, begin) = (Act::run("COMMIT"), Act::run("BEGIN"));
-    is_final(world, &[Act::Insert, commit, begin, Act::Insert], 1).await;
+    is_final_at_every_end(world, &[Act::Insert, commit, begin, Act::Insert], 1).await;
 }
 
-async fn o14_second_transaction_behind_a_rollback_keeps_nothing_at_every_end<
+async fn o14_second_transaction_after_a_rollback_keeps_nothing_at_every_end<
     F: Framework<D>,
     D: Database,
 >(
     world: &World<F, D>,
 ) {
     let (rollback, begin) = (Act::run("ROLLBACK"), Act::run("BEGIN"));
-    is_final(world, &[Act::Insert, rollback, begin, Act::Insert], 0).await;
+    is_final_at_every_end(world, &[Act::Insert, rollback, begin, Act::Insert], 0).await;
 }
 
 async fn o14_failed_nested_begin_is_found_out_at_every_end<F: Framework<D>, D: Database>(
     world: &World<F, D>,
 ) {
     let acts = [Act::Insert, Act::FailedBegin, Act::Insert];
-    is_final(world, &acts, i64::from(D::AUTOCOMMITS)).await;
+    is_final_at_every_end(world, &acts, i64::from(D::AUTOCOMMITS)).await;
 }
 
 /// Where the database has already begun when the handler gives up, nothing is lost.

@@ -2,40 +2,19 @@
 
 use idem_tests::{Act, Framework, Mysql, Reply, Scene, World, conformance};
 
-use super::endings::is_final;
+use super::endings::is_final_at_every_end;
 
 conformance![
     on Mysql:
-    o11_error_at_the_claim_is_told_by_what_it_means,
     o14_statement_that_commits_by_itself_is_found_out_at_every_end,
     o14_statement_that_commits_and_fails_is_found_out_at_every_end,
     o14_autocommit_that_is_turned_on_is_found_out_at_every_end,
-    o14_write_behind_autocommit_that_is_turned_on_is_found_out_at_every_end,
+    o14_write_after_autocommit_is_turned_on_is_found_out_at_every_end,
     o14_locked_tables_are_found_out_at_every_end,
-    o14_read_only_transaction_behind_the_own_commit_is_found_out_at_every_end,
+    o14_read_only_transaction_after_the_own_commit_is_found_out_at_every_end,
     o14_temporary_table_is_the_handlers_own,
-    o14_database_that_the_handler_uses_is_no_matter,
+    o14_handler_may_use_another_database,
 ];
-
-async fn o11_error_at_the_claim_is_told_by_what_it_means<F: Framework<Mysql>>(
-    world: &World<F, Mysql>,
-) {
-    let instance = world.instance().await;
-    let request = instance.post("/hasty").key("k").effect("a");
-    // A full table, and a deadlock again and again.
-    for (number, problem) in [(1114, "unavailable"), (1213, "try-again")] {
-        world
-            .run(format_args!(
-                "CREATE TRIGGER trouble BEFORE INSERT ON idem_records FOR EACH ROW \
-                 SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = {number}, MESSAGE_TEXT = 'trouble'"
-            ))
-            .await;
-        request.send().await.assert_problem(problem);
-        world.run("DROP TRIGGER trouble").await;
-    }
-    request.send().await.assert_executed(201);
-    assert_eq!(world.control.entries(), 1);
-}
 
 async fn o14_statement_that_commits_by_itself_is_found_out_at_every_end<F: Framework<Mysql>>(
     world: &World<F, Mysql>,
@@ -48,7 +27,7 @@ async fn o14_statement_that_commits_by_itself_is_found_out_at_every_end<F: Frame
         "START TRANSACTION",
     ] {
         println!("{statement}");
-        is_final(world, &[Act::Insert, Act::run(statement), Act::Insert], 1).await;
+        is_final_at_every_end(world, &[Act::Insert, Act::run(statement), Act::Insert], 1).await;
         world.run("DELETE FROM effects").await;
         world.run("DELETE FROM idem_records").await;
     }
@@ -58,28 +37,26 @@ async fn o14_statement_that_commits_and_fails_is_found_out_at_every_end<F: Frame
     world: &World<F, Mysql>,
 ) {
     let fails = Act::swallow("CREATE TABLE effects (number INT)");
-    is_final(world, &[Act::Insert, fails], 1).await;
+    is_final_at_every_end(world, &[Act::Insert, fails], 1).await;
 }
 
 async fn o14_autocommit_that_is_turned_on_is_found_out_at_every_end<F: Framework<Mysql>>(
     world: &World<F, Mysql>,
 ) {
-    is_final(world, &[Act::Insert, Act::run("SET autocommit = 1")], 1).await;
+    is_final_at_every_end(world, &[Act::Insert, Act::run("SET autocommit = 1")], 1).await;
 }
 
-async fn o14_write_behind_autocommit_that_is_turned_on_is_found_out_at_every_end<
-    F: Framework<Mysql>,
->(
+async fn o14_write_after_autocommit_is_turned_on_is_found_out_at_every_end<F: Framework<Mysql>>(
     world: &World<F, Mysql>,
 ) {
     let acts = [Act::Insert, Act::run("SET autocommit = 1"), Act::Insert];
-    is_final(world, &acts, 2).await;
+    is_final_at_every_end(world, &acts, 2).await;
 }
 
 async fn o14_locked_tables_are_found_out_at_every_end<F: Framework<Mysql>>(
     world: &World<F, Mysql>,
 ) {
-    is_final(
+    is_final_at_every_end(
         world,
         &[Act::Insert, Act::run("LOCK TABLES effects WRITE")],
         1,
@@ -88,7 +65,7 @@ async fn o14_locked_tables_are_found_out_at_every_end<F: Framework<Mysql>>(
 }
 
 /// Even the record can't be written then.
-async fn o14_read_only_transaction_behind_the_own_commit_is_found_out_at_every_end<
+async fn o14_read_only_transaction_after_the_own_commit_is_found_out_at_every_end<
     F: Framework<Mysql>,
 >(
     world: &World<F, Mysql>,
@@ -98,7 +75,7 @@ async fn o14_read_only_transaction_behind_the_own_commit_is_found_out_at_every_e
         Act::run("COMMIT"),
         Act::run("START TRANSACTION READ ONLY"),
     ];
-    is_final(world, &acts, 1).await;
+    is_final_at_every_end(world, &acts, 1).await;
 }
 
 async fn o14_temporary_table_is_the_handlers_own<F: Framework<Mysql>>(world: &World<F, Mysql>) {
@@ -120,9 +97,7 @@ async fn o14_temporary_table_is_the_handlers_own<F: Framework<Mysql>>(world: &Wo
 }
 
 /// The session stays in the other database, as it would without idem.
-async fn o14_database_that_the_handler_uses_is_no_matter<F: Framework<Mysql>>(
-    world: &World<F, Mysql>,
-) {
+async fn o14_handler_may_use_another_database<F: Framework<Mysql>>(world: &World<F, Mysql>) {
     let instance = world.instance_of(1).await;
     let request = instance.post("/effects").effect("a");
     let leaves = Act::run("USE information_schema");

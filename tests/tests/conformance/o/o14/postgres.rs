@@ -1,53 +1,30 @@
-//! What needs PostgreSQL's own means: its settings, and its ways to commit.
+//! Handlers that break their transaction by PostgreSQL's own means.
 
-use idem_tests::{Act, Framework, Postgres, Reply, Request, Scene, World, conformance};
-
-use super::misuse::is_final;
+use idem_tests::{Act, Framework, Postgres, Reply, Scene, World, conformance};
 
 conformance![
     on Postgres:
-    o8_serialization_failure_at_commit_is_retriable,
-    o14_own_commit_and_chain_is_final,
-    o14_own_commit_is_found_out_where_there_is_no_record_left_to_replace,
+    o14_session_that_is_terminated_keeps_nothing,
+    o14_own_commit_is_found_out_where_the_record_to_replace_is_gone,
     o14_search_path_of_the_handler_redirects_nothing,
 ];
 
-async fn o8_serialization_failure_at_commit_is_retriable<F: Framework<Postgres>>(
+async fn o14_session_that_is_terminated_keeps_nothing<F: Framework<Postgres>>(
     world: &World<F, Postgres>,
 ) {
-    let serializable = "default_transaction_isolation = serializable";
-    world.database.set(serializable).await;
-    let instance = world.instance().await;
-    let reads = Act::run("SELECT count(*) FROM effects");
-    let scene = Scene::new([reads, Act::Insert, Act::Wait]);
-    world.control.play([scene.clone(), scene]);
-    let request = instance.post("/patient");
-    let requests = ["k1", "k2"].map(|key| request.clone().key(key).effect(key));
-    let pending = requests.each_ref().map(Request::start);
-    world.control.at_gate(2).await;
-    world.control.open(2);
-    let mut failed = Vec::new();
-    for (pending, request) in pending.into_iter().zip(&requests) {
-        let answer = pending.answer().await;
-        if answer.status == 201 {
-            continue;
-        }
-        answer.assert_problem("try-again");
-        failed.push(request);
-    }
-    assert_eq!(failed.len(), 1, "one of the two has to fail");
+    let request = world.instance().await.post("/effects").key("k").effect("a");
+    let dies = Act::swallow("SELECT pg_terminate_backend(pg_backend_pid())");
+    world.control.play([Scene::new([Act::Insert, dies])]);
+    let first = request.send().await;
+    assert!(first.status >= 500);
+    assert!(!first.is_replay());
+    first.assert_retryable(true);
+    assert_eq!(world.effects("acme").await, 0);
+    request.send().await.assert_executed(201);
     assert_eq!(world.effects("acme").await, 1);
-    failed[0].send().await.assert_executed(201);
-    assert_eq!(world.effects("acme").await, 2);
 }
 
-async fn o14_own_commit_and_chain_is_final<F: Framework<Postgres>>(world: &World<F, Postgres>) {
-    is_final(world, &["COMMIT AND CHAIN"], Some(1)).await;
-}
-
-async fn o14_own_commit_is_found_out_where_there_is_no_record_left_to_replace<
-    F: Framework<Postgres>,
->(
+async fn o14_own_commit_is_found_out_where_the_record_to_replace_is_gone<F: Framework<Postgres>>(
     world: &World<F, Postgres>,
 ) {
     let instance = world.instance().await;

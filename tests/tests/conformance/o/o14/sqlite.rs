@@ -1,39 +1,11 @@
-//! What only SQLite can do wrong.
+//! Statements that end the transaction on SQLite alone.
 
-use idem_core::{SqliteStore, StoreError};
-use idem_tests::{
-    Act, Database, Domain as _, Framework, Reply, Scene, Sqlite, Wires, World, conformance,
-};
+use idem_tests::{Act, Database, Framework, Reply, Scene, World, conformance};
 
 conformance![
     on Sqlite:
     o14_insert_or_rollback_is_never_run_again,
-    migration_beside_a_writer_that_stays_is_unavailable,
 ];
-
-async fn migration_beside_a_writer_that_stays_is_unavailable<F: Framework<Sqlite>>(
-    world: &World<F, Sqlite>,
-) {
-    let pool = world
-        .database
-        .connect(Wires {
-            connections: 1,
-            ..Wires::default()
-        })
-        .await;
-    let mut session = pool.acquire().await.expect("a connection");
-    let hasty = session.run("PRAGMA busy_timeout = 0").await;
-    hasty.expect("a setting");
-    drop(session);
-    let mut writer = world.observe().await;
-    writer.run("BEGIN IMMEDIATE").await.expect("it is free");
-    let store = SqliteStore::new(pool.clone());
-    let error = store.migrate().await.expect_err("it can't write");
-    assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
-    writer.run("ROLLBACK").await.expect("it is let go");
-    store.migrate().await.expect("it can write");
-    pool.close().await;
-}
 
 async fn o14_insert_or_rollback_is_never_run_again<F: Framework<D>, D: Database>(
     world: &World<F, D>,

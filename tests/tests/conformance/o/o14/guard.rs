@@ -9,15 +9,15 @@ use idem_tests::{
 
 conformance![
     on Postgres:
-    guard_lets_requests_through,
-    guard_lets_requests_with_their_record_in_commit_through,
-    guard_lets_purges_and_erasures_through,
-    guard_lets_the_first_migration_through,
-    guard_refuses_what_escapes_a_failed_nested_begin,
-    guard_refuses_what_escapes_a_nested_begin_behind_a_swallowed_error,
-    guard_refuses_what_escapes_a_cancelled_nested_begin,
-    guard_refuses_what_escapes_the_handlers_own_commit,
-    guard_refuses_what_escapes_with_its_record_in_commit,
+    o14_guard_lets_requests_through,
+    o14_guard_lets_requests_with_their_record_in_commit_through,
+    e3_guard_lets_purges_and_erasures_through,
+    r6_guard_lets_the_first_migration_through,
+    o14_guard_refuses_a_write_after_a_failed_nested_begin,
+    o14_guard_refuses_a_write_after_a_nested_begin_and_a_swallowed_error,
+    o14_guard_refuses_a_write_after_a_cancelled_nested_begin,
+    o14_guard_refuses_a_write_after_the_handlers_own_commit,
+    o14_guard_refuses_the_same_writes_with_the_record_in_commit,
 ];
 
 fn guarded(postgres: fn(PostgresStore) -> PostgresStore) -> Settings {
@@ -26,12 +26,12 @@ fn guarded(postgres: fn(PostgresStore) -> PostgresStore) -> Settings {
     settings
 }
 
-async fn guard_lets_requests_through<F: Framework<Postgres>>(world: &World<F, Postgres>) {
+async fn o14_guard_lets_requests_through<F: Framework<Postgres>>(world: &World<F, Postgres>) {
     let instance = world.instance_with(guarded(|store| store)).await;
     lets_through(world, &instance).await;
 }
 
-async fn guard_lets_requests_with_their_record_in_commit_through<F: Framework<Postgres>>(
+async fn o14_guard_lets_requests_with_their_record_in_commit_through<F: Framework<Postgres>>(
     world: &World<F, Postgres>,
 ) {
     let settings = guarded(PostgresStore::with_record_in_commit);
@@ -72,7 +72,7 @@ async fn lets_through<F: Framework<Postgres>>(
     assert_eq!(world.effects("acme").await, 4);
 }
 
-async fn guard_lets_purges_and_erasures_through<F: Framework<Postgres>>(
+async fn e3_guard_lets_purges_and_erasures_through<F: Framework<Postgres>>(
     world: &World<F, Postgres>,
 ) {
     let instance = world.instance_with(guarded(|store| store)).await;
@@ -89,7 +89,7 @@ async fn guard_lets_purges_and_erasures_through<F: Framework<Postgres>>(
     assert_eq!(world.records().await, 0);
 }
 
-async fn guard_lets_the_first_migration_through<F: Framework<Postgres>>(
+async fn r6_guard_lets_the_first_migration_through<F: Framework<Postgres>>(
     world: &World<F, Postgres>,
 ) {
     let pool = world.database.connect(guarded(|store| store).wires).await;
@@ -132,14 +132,14 @@ async fn refuses<F: Framework<Postgres>>(
 
 const WRONG: &str = "INSERT INTO no_such_table VALUES (1)";
 
-async fn guard_refuses_what_escapes_a_failed_nested_begin<F: Framework<Postgres>>(
+async fn o14_guard_refuses_a_write_after_a_failed_nested_begin<F: Framework<Postgres>>(
     world: &World<F, Postgres>,
 ) {
     let instance = world.instance_with(guarded(|store| store)).await;
     refuses(world, &instance, [Act::Insert, Act::FailedBegin], 0).await;
 }
 
-async fn guard_refuses_what_escapes_a_nested_begin_behind_a_swallowed_error<
+async fn o14_guard_refuses_a_write_after_a_nested_begin_and_a_swallowed_error<
     F: Framework<Postgres>,
 >(
     world: &World<F, Postgres>,
@@ -148,21 +148,21 @@ async fn guard_refuses_what_escapes_a_nested_begin_behind_a_swallowed_error<
     refuses(world, &instance, [Act::swallow(WRONG), Act::Begin], 0).await;
 }
 
-async fn guard_refuses_what_escapes_a_cancelled_nested_begin<F: Framework<Postgres>>(
+async fn o14_guard_refuses_a_write_after_a_cancelled_nested_begin<F: Framework<Postgres>>(
     world: &World<F, Postgres>,
 ) {
     let instance = world.instance_with(guarded(|store| store)).await;
     refuses(world, &instance, [Act::Insert, Act::CancelledBegin], 0).await;
 }
 
-async fn guard_refuses_what_escapes_the_handlers_own_commit<F: Framework<Postgres>>(
+async fn o14_guard_refuses_a_write_after_the_handlers_own_commit<F: Framework<Postgres>>(
     world: &World<F, Postgres>,
 ) {
     let instance = world.instance_with(guarded(|store| store)).await;
     refuses(world, &instance, [Act::Insert, Act::run("COMMIT")], 1).await;
 }
 
-async fn guard_refuses_what_escapes_with_its_record_in_commit<F: Framework<Postgres>>(
+async fn o14_guard_refuses_the_same_writes_with_the_record_in_commit<F: Framework<Postgres>>(
     world: &World<F, Postgres>,
 ) {
     let settings = guarded(PostgresStore::with_record_in_commit);
