@@ -1,4 +1,4 @@
-//! F4: the application is killed.
+//! X4: the application is killed.
 
 use std::time::Duration;
 
@@ -7,32 +7,32 @@ use idem_faults::{Kills, alone, kill_application};
 use idem_tests::{Database, Mysql, Postgres, Sqlite};
 
 #[test]
-fn f4_application_killed_axum_sqlite() {
+fn x4_application_killed_axum_sqlite() {
     run::<Sqlite>("payments");
 }
 
 #[test]
-fn f4_application_killed_axum_postgres() {
+fn x4_application_killed_axum_postgres() {
     run::<Postgres>("payments-postgres");
 }
 
 #[test]
-fn f4_application_killed_axum_mysql() {
+fn x4_application_killed_axum_mysql() {
     run::<Mysql>("payments-mysql");
 }
 
 #[test]
-fn f4_application_killed_actix_sqlite() {
+fn x4_application_killed_actix_sqlite() {
     run::<Sqlite>("payments-actix");
 }
 
 #[test]
-fn f4_application_killed_actix_postgres() {
+fn x4_application_killed_actix_postgres() {
     run::<Postgres>("payments-actix");
 }
 
 #[test]
-fn f4_application_killed_actix_mysql() {
+fn x4_application_killed_actix_mysql() {
     run::<Mysql>("payments-actix");
 }
 
