@@ -12,12 +12,12 @@ use tokio::runtime::Builder;
 /// Instantiates tests for every example service. A test is an `async fn` that takes a `&Site<D>`.
 macro_rules! on_every_site {
     ($($test:ident,)*) => {
-        crate::on_every_site!(sqlite Sqlite "payments" [$($test)*]);
-        crate::on_every_site!(postgres Postgres "payments-postgres" [$($test)*]);
-        crate::on_every_site!(mysql Mysql "payments-mysql" [$($test)*]);
-        crate::on_every_site!(actix_sqlite Sqlite "payments-actix" [$($test)*]);
-        crate::on_every_site!(actix_postgres Postgres "payments-actix" [$($test)*]);
-        crate::on_every_site!(actix_mysql Mysql "payments-actix" [$($test)*]);
+        crate::on_every_site!(sqlite Sqlite "service-axum" [$($test)*]);
+        crate::on_every_site!(postgres Postgres "service-axum" [$($test)*]);
+        crate::on_every_site!(mysql Mysql "service-axum" [$($test)*]);
+        crate::on_every_site!(actix_sqlite Sqlite "service-actix" [$($test)*]);
+        crate::on_every_site!(actix_postgres Postgres "service-actix" [$($test)*]);
+        crate::on_every_site!(actix_mysql Mysql "service-actix" [$($test)*]);
     };
     ($name:ident $database:ident $program:literal [$($test:ident)*]) => {
         mod $name {
