@@ -85,7 +85,7 @@ impl FromRef<App> for Engine<SqliteStore> {
     }
 }
 
-/// The owner of accounts and keys: here the bearer token itself, in `examples/payments-auth` a verified one.
+/// The owner of accounts and keys: here the bearer token itself, in `examples/payments-auth` that of a verified token.
 struct Tenant(String);
 
 impl<S: Sync> FromRequestParts<S> for Tenant {
