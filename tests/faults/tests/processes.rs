@@ -1,4 +1,4 @@
-//! X4: the application is killed.
+//! F4: the application is killed.
 
 use std::time::Duration;
 
@@ -8,32 +8,32 @@ use idem_tests::{Database, Mysql, Postgres, Sqlite};
 
 #[test]
 fn x4_application_killed_axum_sqlite() {
-    run::<Sqlite>("payments");
+    run::<Sqlite>("service-axum");
 }
 
 #[test]
 fn x4_application_killed_axum_postgres() {
-    run::<Postgres>("payments-postgres");
+    run::<Postgres>("service-axum");
 }
 
 #[test]
 fn x4_application_killed_axum_mysql() {
-    run::<Mysql>("payments-mysql");
+    run::<Mysql>("service-axum");
 }
 
 #[test]
 fn x4_application_killed_actix_sqlite() {
-    run::<Sqlite>("payments-actix");
+    run::<Sqlite>("service-actix");
 }
 
 #[test]
 fn x4_application_killed_actix_postgres() {
-    run::<Postgres>("payments-actix");
+    run::<Postgres>("service-actix");
 }
 
 #[test]
 fn x4_application_killed_actix_mysql() {
-    run::<Mysql>("payments-actix");
+    run::<Mysql>("service-actix");
 }
 
 fn run<D: Database>(program: &'static str) {

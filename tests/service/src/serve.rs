@@ -3,28 +3,44 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use clap::Args;
+use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
+
+use crate::database::Database;
 
 /// How often expired records are purged.
 pub(crate) const PURGE_EVERY: Duration = Duration::from_mins(1);
 
-/// The flags that every example service has.
-#[derive(Debug, Args)]
+/// The flags of the service.
+#[derive(Debug, Parser)]
+#[command(about = "A small ledger service, protected by idem")]
 pub struct Flags {
     /// Where to listen; port 0 takes a free one.
     #[arg(long, default_value = "127.0.0.1:3000")]
-    pub listen: SocketAddr,
+    pub(crate) listen: SocketAddr,
+
+    /// The database: an SQLite file, created if it is missing, `postgres://…` or `mysql://…`.
+    #[arg(long, env = "DATABASE_URL", default_value = "sqlite:payments.sqlite")]
+    pub(crate) database_url: String,
 
     /// Milliseconds of pretended work inside a handler's transaction, to see duplicates meet.
     #[arg(long, default_value_t = 0)]
-    pub work_ms: u64,
+    work_ms: u64,
 }
 
 impl Flags {
+    /// The kind of the database, by the scheme of its URL.
+    pub fn database(&self) -> Database {
+        match self.database_url.split(':').next() {
+            Some("postgres" | "postgresql") => Database::Postgres,
+            Some("mysql" | "mariadb") => Database::Mysql,
+            _ => Database::Sqlite,
+        }
+    }
+
     /// The pretended work.
-    pub fn work(&self) -> Duration {
+    pub(crate) fn work(&self) -> Duration {
         Duration::from_millis(self.work_ms)
     }
 }
@@ -51,25 +67,4 @@ pub(crate) fn shutdown() -> std::io::Result<impl Future<Output = ()>> {
 
 pub(crate) fn introduce(address: SocketAddr) {
     println!("listening on http://{address}");
-    println!(
-        r#"
-# a first request pays, and answers 201
-curl -i http://{address}/payments -H 'Authorization: Bearer acme' -H 'Idempotency-Key: k1' \
-     -H 'Content-Type: application/json' -d '{{"from":"alice","to":"bob","amount":500}}'
-
-# the same request again pays nothing, and answers the same with Idempotency-Replayed: true
-curl -i http://{address}/payments -H 'Authorization: Bearer acme' -H 'Idempotency-Key: k1' \
-     -H 'Content-Type: application/json' -d '{{"amount": 500, "to": "bob", "from": "alice"}}'
-
-# another amount with the same key is refused with 422
-curl -i http://{address}/payments -H 'Authorization: Bearer acme' -H 'Idempotency-Key: k1' \
-     -H 'Content-Type: application/json' -d '{{"from":"alice","to":"bob","amount":501}}'
-
-# another tenant has keys of its own, and pays
-curl -i http://{address}/payments -H 'Authorization: Bearer globex' -H 'Idempotency-Key: k1' \
-     -H 'Content-Type: application/json' -d '{{"from":"alice","to":"bob","amount":500}}'
-
-# what came of it
-curl http://{address}/accounts -H 'Authorization: Bearer acme'"#
-    );
 }

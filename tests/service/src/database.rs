@@ -11,15 +11,28 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{Executor as _, MySqlConnection, PgConnection, SqliteConnection};
 
 use crate::api::App;
+use crate::serve::Flags;
+
+/// The kinds of databases.
+#[derive(Debug, Clone, Copy)]
+pub enum Database {
+    /// PostgreSQL.
+    Postgres,
+    /// MariaDB or MySQL.
+    Mysql,
+    /// An SQLite file.
+    Sqlite,
+}
 
 /// Opens an SQLite file, which is created on the first start.
 ///
 /// # Errors
 ///
 /// If it can't be opened, or its tables can't be created.
-pub async fn sqlite(url: &str, work: Duration) -> anyhow::Result<App<SqliteConnection>> {
+pub async fn sqlite(flags: &Flags) -> anyhow::Result<App<SqliteConnection>> {
+    let url = flags.database_url.as_str();
     let options = SqliteConnectOptions::from_str(url)
-        .with_context(|| format!("{url} is no SQLite URL"))?
+        .with_context(|| format!("{url} is not an SQLite URL"))?
         .create_if_missing(true)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
@@ -34,6 +47,7 @@ pub async fn sqlite(url: &str, work: Duration) -> anyhow::Result<App<SqliteConne
     let store = SqliteStore::new(pool.clone());
     store.migrate().await?;
     let engine = Engine::new(store);
+    let work = flags.work();
     Ok(App { engine, pool, work })
 }
 
@@ -42,7 +56,8 @@ pub async fn sqlite(url: &str, work: Duration) -> anyhow::Result<App<SqliteConne
 /// # Errors
 ///
 /// If it can't be reached, or its tables can't be created.
-pub async fn postgres(url: &str, work: Duration) -> anyhow::Result<App<PgConnection>> {
+pub async fn postgres(flags: &Flags) -> anyhow::Result<App<PgConnection>> {
+    let url = flags.database_url.as_str();
     let pool = PgPoolOptions::new()
         .connect(url)
         .await
@@ -57,6 +72,7 @@ pub async fn postgres(url: &str, work: Duration) -> anyhow::Result<App<PgConnect
     let store = PostgresStore::new(pool.clone());
     store.migrate().await?;
     let engine = Engine::new(store);
+    let work = flags.work();
     Ok(App { engine, pool, work })
 }
 
@@ -65,7 +81,8 @@ pub async fn postgres(url: &str, work: Duration) -> anyhow::Result<App<PgConnect
 /// # Errors
 ///
 /// If it can't be reached, or its tables can't be created.
-pub async fn mysql(url: &str, work: Duration) -> anyhow::Result<App<MySqlConnection>> {
+pub async fn mysql(flags: &Flags) -> anyhow::Result<App<MySqlConnection>> {
+    let url = flags.database_url.as_str();
     // PostgreSQL's default, so that payments of one account wait for each other, and none fails
     // because another was faster.
     const SESSION: &str = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED";
@@ -82,5 +99,6 @@ pub async fn mysql(url: &str, work: Duration) -> anyhow::Result<App<MySqlConnect
     let store = MySqlStore::new(pool.clone());
     store.migrate().await?;
     let engine = Engine::new(store);
+    let work = flags.work();
     Ok(App { engine, pool, work })
 }
