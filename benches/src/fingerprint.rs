@@ -4,7 +4,8 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use idem_core::{Asked, Content, Fingerprint, canonical};
+use idem_core::Content;
+use idem_core::adapter::{Fingerprint, RequestParts, canonical};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
@@ -78,7 +79,7 @@ impl Body {
         };
         let both = || {
             let content = Content::of(black_box(value)).expect("it has an encoding");
-            let asked = Asked {
+            let asked = RequestParts {
                 method: "POST",
                 path: "/payments",
                 query: None,

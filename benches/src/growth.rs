@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use anyhow::{Context as _, Result};
-use idem_core::ScopeDigest;
+use idem_core::store::ScopeDigest;
 use sqlx::{PgConnection, PgPool};
 
 use crate::business::CUSTOMERS;

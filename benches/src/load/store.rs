@@ -3,11 +3,10 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use axum::http::StatusCode;
+use idem_core::adapter::{DEFAULT_DEADLINE, Fingerprint, RequestParts};
+use idem_core::store::Identity;
 use idem_core::store::{Claim as _, ClaimRequest, Claimed, Draft, Opening, Settlement};
-use idem_core::{
-    Asked, Content, DEFAULT_DEADLINE, Fingerprint, IdempotencyKey, Identity, Operation, State,
-    Store,
-};
+use idem_core::{Content, IdempotencyKey, Operation, State, Store};
 
 use super::http::tenant;
 use super::{Answer, Ask, Client};
@@ -100,7 +99,7 @@ async fn attempt<C: Bank>(
     let operation = Operation::named("pay");
     let key = IdempotencyKey::parse(key.as_bytes())?;
     let identity = Identity::new(Some(tenant), &operation, &key);
-    let asked = Asked {
+    let asked = RequestParts {
         method: "POST",
         path: "/payments",
         query: None,
