@@ -1,5 +1,5 @@
-//! The handler's other attributes: which of them go to which function. An attribute is recognised by the last segment of
-//! its path, since a macro can't resolve paths.
+//! The handler's other attributes: which of them go to which function. An attribute is recognised by the last segment
+//! of its path, since a macro can't resolve paths.
 
 use proc_macro2::{TokenStream, TokenTree};
 use quote::{ToTokens, quote};

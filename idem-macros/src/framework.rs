@@ -28,7 +28,8 @@ pub(crate) trait Framework {
     /// The arguments of the function that the framework calls.
     fn inputs(frame: &Frame) -> TokenStream;
 
-    /// The first statements of that function. After them `__idem_request` is bound, and `__idem_raw` to the body's bytes.
+    /// The first statements of that function. After them `__idem_request` is bound, and `__idem_raw` to the body's
+    /// bytes.
     fn prologue(frame: &Frame, handler: &Handler) -> TokenStream;
 
     /// A reference to the body, or to `Nothing`.
