@@ -499,7 +499,7 @@ impl<S: Store> Turn<S> {
         let cause: &dyn std::error::Error = error;
         tracing::error!(error = cause, "the store failed");
         self.problem(match error {
-            StoreError::Unavailable(_) => Problem::Unavailable,
+            StoreError::Unavailable(_) | StoreError::Incomplete { .. } => Problem::Unavailable,
             StoreError::Conflict(_) => Problem::TryAgain,
             StoreError::Unreadable(_) => Problem::RecordUnreadable,
             StoreError::Misconfigured(_) => Problem::Misconfigured,

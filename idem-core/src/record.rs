@@ -128,6 +128,13 @@ impl Record {
 #[error("the record can't be read: {0}")]
 pub struct Unreadable(pub(crate) &'static str);
 
+impl Unreadable {
+    /// For a store that can't read a column into a [`Row`](crate::store::Row): the name of the column.
+    pub const fn new(column: &'static str) -> Self {
+        Self(column)
+    }
+}
+
 /// A record with the time at which the database read it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {

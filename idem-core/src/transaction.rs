@@ -1,17 +1,17 @@
-//! What a handler may take by `&mut`.
+//! The types that a handler may take by `&mut` as its transaction.
 
 use std::future::Future;
 
 use crate::store::{BoxError, Store};
 
-/// A type that a handler may take by `&mut` as its transaction; it says which store is meant.
+/// A type that a handler may take by `&mut` as its transaction; it selects the store.
 ///
 /// Implemented for sqlx's `PgConnection`, `MySqlConnection` and `SqliteConnection`, and for
-/// `sqlx::Transaction` of each database. The connection is the cheaper one: it is the claim's own transaction, and a
-/// nested `begin()` on it is a savepoint. A `sqlx::Transaction` is such a savepoint from the start
-/// and costs two more round trips.
+/// `sqlx::Transaction` of each database. The connection is cheaper: it is in the claim's own
+/// transaction, and a nested `begin()` on it is a savepoint. A `sqlx::Transaction` is such a savepoint
+/// from the start and costs two more round trips.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is no transaction that a store can open",
+    message = "`{Self}` is not a transaction that a store can open",
     label = "not a transaction",
     note = "take `&mut PgConnection`, `&mut MySqlConnection`, `&mut SqliteConnection`, or `&mut Transaction<'_, _>` of one of them",
     note = "each database is a feature of the adapter crate: `postgres`, `mysql`, `sqlite`"
@@ -24,7 +24,7 @@ pub trait Transaction {
     type Store: Store<Connection = Self::Connection>;
 }
 
-/// How a transaction is lent to a handler. Generic handlers bound their connection by it:
+/// How a handler borrows a transaction. Generic handlers use it as a bound of their connection:
 ///
 /// ```
 /// use idem_core::{Open, Transaction};
@@ -32,35 +32,37 @@ pub trait Transaction {
 /// trait Ledger: Transaction<Connection = Self> + for<'c> Open<'c> {}
 /// ```
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is no transaction that a store can open",
+    message = "`{Self}` is not a transaction that a store can open",
     label = "not a transaction",
     note = "take `&mut PgConnection`, `&mut MySqlConnection`, `&mut SqliteConnection`, or `&mut Transaction<'_, _>` of one of them",
     note = "each database is a feature of the adapter crate: `postgres`, `mysql`, `sqlite`"
 )]
 pub trait Open<'c>: Transaction {
-    /// What lives while the handler runs.
+    /// The opened transaction, which lives while the handler runs.
     type Opened: Send;
 
-    /// Opens it inside the claim's transaction.
+    /// Opens the transaction inside the claim's transaction.
     ///
     /// # Errors
     ///
-    /// Whatever the database reports.
+    /// The database's error.
     fn open(
         connection: &'c mut Self::Connection,
     ) -> impl Future<Output = Result<Self::Opened, BoxError>> + Send;
 
-    /// What the handler takes.
+    /// The handler's argument.
     fn lend<'r>(opened: &'r mut Self::Opened) -> &'r mut Self
     where
         'c: 'r;
 
-    /// Closes it, keeping what was written.
+    /// Closes the transaction, and keeps or undoes the handler's writes. They are undone by a rollback,
+    /// which is possible also after an SQL error.
     ///
     /// # Errors
     ///
-    /// Whatever the database reports; nothing may be kept then.
-    fn close(opened: Self::Opened) -> impl Future<Output = Result<(), BoxError>> + Send;
+    /// The database's error; nothing may be kept then.
+    fn close(opened: Self::Opened, keep: bool)
+    -> impl Future<Output = Result<(), BoxError>> + Send;
 }
 
 #[cfg(any(feature = "postgres", feature = "mysql", feature = "sqlite"))]
@@ -87,7 +89,8 @@ macro_rules! transactions {
                 opened
             }
 
-            async fn close(_: Self::Opened) -> Result<(), BoxError> {
+            // The claim's transaction is settled afterwards, which keeps or undoes.
+            async fn close(_: Self::Opened, _: bool) -> Result<(), BoxError> {
                 Ok(())
             }
         }
@@ -113,8 +116,13 @@ macro_rules! transactions {
                 opened
             }
 
-            async fn close(opened: Self) -> Result<(), BoxError> {
-                Ok(opened.commit().await?)
+            async fn close(opened: Self, keep: bool) -> Result<(), BoxError> {
+                let closed = if keep {
+                    opened.commit().await
+                } else {
+                    opened.rollback().await
+                };
+                Ok(closed?)
             }
         }
     };
