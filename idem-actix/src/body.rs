@@ -4,8 +4,7 @@ use actix_web::dev::{ConnectionInfo, PeerAddr};
 use actix_web::http::{Method, Uri};
 use actix_web::web::{Bytes, Data, Form, Header, Json, Path, Payload, Query, ReqData, ThinData};
 use actix_web::{Either, HttpRequest};
-use idem_core::Content;
-use idem_core::canonical::EncodeError;
+use idem_core::{Content, EncodeError};
 use serde::Serialize;
 
 #[allow(missing_docs)]

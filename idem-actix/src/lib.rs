@@ -73,29 +73,32 @@
 //!   key; where none is, all have to be a [`RequestPart`].
 //! - It returns whatever actix-web takes for a response. A response can carry a [`Settle`] in its
 //!   extensions to override how it is settled.
-//! - It runs on a task of its own, on the worker's thread, so it ends also when the client goes
-//!   away. It need not be `Send`.
+//! - It runs on the request's own task, and moves to another task on the worker's thread if the
+//!   client leaves, so that it still ends. It need not be `Send`. Values that are bound to the task,
+//!   such as `tokio::task_local!`, are there until the client leaves.
 //!
 //! `#[post("…")]` and its siblings stand above or below `#[idempotent]`, `#[utoipa::path]` above it, where
 //! it sees the extractors; `#[tracing::instrument]` anywhere.
 //!
-//! Limits and error handlers of the extractors stay in force. What none of them reads of a body is
-//! read as `Bytes` are, within the application's `PayloadConfig`, as it is bound to the key too.
+//! Limits and error handlers of the extractors stay in force. The rest of a body that none of them
+//! reads is read as `Bytes` are, within the application's `PayloadConfig`, since it is bound to the
+//! key, too.
 //!
 //! The operation is the pattern that matched, with the scopes around it. Routes that differ in their
-//! guards alone are one operation, unless `operation` names them.
+//! guards alone are one operation, unless `operation` names them. The path is bound to the key as it
+//! is routed, with percent-encoding undone: `/p%61yments` is the same request as `/payments`.
 //!
 //! # The engine
 //!
-//! [`engine`] puts it into the application's data. Clones share their memory of what is in flight,
-//! so make one engine, outside of the factory that every worker calls: duplicates then meet
-//! whichever workers they come to. An application without one answers 500 `misconfigured`, and logs
-//! what is missing.
+//! [`engine`] puts it into the application's data. Clones share their memory of requests in flight,
+//! so make one engine, outside of the factory that every worker calls: duplicates then meet on
+//! whichever workers they arrive. An application without an engine answers 500 `misconfigured`, and
+//! logs the missing type.
 //!
 //! # Shutdown
 //!
-//! A worker that stops drops what runs on it, attempts included; nothing is half done then, but
-//! clients get no answer. [`shut_down`] lets them end.
+//! A worker that stops drops its requests and attempts. Nothing is half done then, but clients get
+//! no answer. [`shut_down`] lets attempts end first.
 //!
 //! # Features
 //!
@@ -107,30 +110,21 @@
 //! | `uuid` | [`Scope`] for `uuid::Uuid` |
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod app;
 mod body;
-mod operate;
+mod detached;
 mod payload;
 mod request;
 mod response;
 mod route;
 mod serve;
 
-#[cfg(feature = "mysql")]
-pub use idem_core::MySqlStore;
-#[cfg(feature = "sqlite")]
-pub use idem_core::SqliteStore;
-pub use idem_core::canonical::EncodeError;
-pub use idem_core::{
-    Attempt, Config, ConfigError, Content, Decision, Engine, Found, IdempotencyKey, KeyError, Open,
-    Operation, Problem, Provider, PurgeTask, Record, ReplayCache, Scope, Settle, State, StoreError,
-    Timestamp, Transaction, problem,
-};
-#[cfg(feature = "postgres")]
-pub use idem_core::{PostgresStore, TimeLimit};
+#[doc(inline)]
+pub use idem_core::*;
 pub use idem_macros::idempotent_actix as idempotent;
 
+pub use self::app::{engine, shut_down};
 pub use self::body::{RequestBody, RequestPart};
-pub use self::operate::{engine, shut_down};
 
 #[doc(hidden)]
 #[path = "private.rs"]

@@ -1,24 +1,15 @@
-//! What the attribute's generated code uses. Nothing here is stable.
+//! The names in the attribute's generated code. Exempt from semantic versioning.
 #![allow(missing_docs)]
-
-pub use std::time::Duration;
 
 use actix_web::HttpRequest;
 pub use actix_web::HttpResponse as Response;
-pub use idem_core::adapter::{
-    Behind, IsAttempt, Named, Of, Whose, assert_store, attempt, connection, content_none,
-    content_of, content_raw, not_opened, ran,
-};
-use idem_core::canonical::EncodeError;
-pub use idem_core::{
-    Attempt, Content, Engine, Isolation, KeyRule, Lent, Open, Policy, Provider, Replay, Scope,
-    Store, Transaction,
-};
+use idem_core::EncodeError;
+pub use idem_core::adapter::expansion::*;
 
 pub use crate::body::probe::{NotBody, NotPart, Nothing, Probe, Role, check, choose, roles};
 pub use crate::body::{RequestBody, RequestPart};
 pub use crate::request::{Extracted, Preflight};
-use crate::response::HandlerResponse;
+use crate::response::{HandlerResponse, settle, status};
 pub use crate::serve::serve;
 
 pub fn content<T: RequestBody>(body: &T) -> Result<Content, EncodeError> {
@@ -27,4 +18,8 @@ pub fn content<T: RequestBody>(body: &T) -> Result<Content, EncodeError> {
 
 pub fn into_response<R: HandlerResponse>(response: R, request: &HttpRequest) -> Response {
     response.into_handler_response(request)
+}
+
+pub fn keeps(policy: &Policy, response: &Response) -> bool {
+    policy.keeps(status(response), settle(response))
 }

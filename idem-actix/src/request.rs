@@ -1,6 +1,7 @@
-//! The first look at a request, and then its extraction.
+//! The first read of a request, and then its extraction.
 
 use std::any::type_name;
+use std::borrow::Cow;
 use std::pin::Pin;
 
 use actix_web::dev::Payload;
@@ -8,25 +9,46 @@ use actix_web::error::InternalError;
 use actix_web::{Error, FromRequest, HttpRequest, HttpResponse, web};
 use bytes::Bytes;
 use idem_core::Provider as _;
-use idem_core::adapter::{self, Admissible, Head, Source, StoreOf};
+use idem_core::adapter::{self, Admissible, RequestHead, Source, StoreOf};
 
 use crate::payload::Shared;
 use crate::response::respond;
 use crate::route;
 
-/// The key, and whatever else of a request is needed but its body. `OPTIONAL` lets a request
-/// without a key pass.
-pub struct Preflight<P: Source, const OPTIONAL: bool>(pub(crate) Admissible<StoreOf<P>>);
+/// The key, and the head of the request. `OPTIONAL` lets a request without a key pass.
+pub struct Preflight<P: Source, const OPTIONAL: bool>(pub(crate) Admissible<StoreOf<P>, Head>);
 
-/// A request with its arguments, which are extracted after the first look.
+/// Method, target and route of a request.
+pub(crate) struct Head(HttpRequest);
+
+impl RequestHead for Head {
+    fn method(&self) -> &str {
+        self.0.method().as_str()
+    }
+
+    fn path(&self) -> &str {
+        self.0.match_info().get_ref().path()
+    }
+
+    fn query(&self) -> Option<&str> {
+        self.0.uri().query()
+    }
+
+    fn template(&self) -> Option<Cow<'_, str>> {
+        let pattern = self.0.match_pattern()?;
+        Some(Cow::Owned(route::template(&pattern)))
+    }
+}
+
+/// A request with its arguments, which are extracted after the first read.
 pub struct Extracted<R, A> {
-    /// What was looked at first.
+    /// What was read first.
     pub request: R,
     /// The handler's arguments.
     pub arguments: A,
     /// The body's bytes as received.
     pub raw: Bytes,
-    /// What responses are made with.
+    /// The request, which a response can depend on.
     pub http: HttpRequest,
 }
 
@@ -39,15 +61,7 @@ impl<P: Source, const OPTIONAL: bool> Preflight<P, OPTIONAL> {
             );
             return Err(refused(respond(adapter::misconfigured())));
         };
-        let uri = request.uri();
-        let head = Head {
-            method: request.method().to_string(),
-            path: uri.path().to_owned(),
-            query: uri.query().map(str::to_owned),
-            template: request
-                .match_pattern()
-                .map(|pattern| route::template(&pattern)),
-        };
+        let head = Head(request.clone());
         let lines = |name: &str| request.headers().get_all(name).map(AsRef::as_ref);
         let admissible = Admissible::new(provider.engine(), head, lines, OPTIONAL);
         let admissible = admissible.map_err(|response| refused(respond(response)))?;

@@ -7,9 +7,9 @@ use actix_web::body::{self, BodySize, BoxBody, MessageBody as _};
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, Responder};
-use idem_core::adapter::{Handled, is_endless};
+use idem_core::Settle;
+use idem_core::adapter::{self, HandlerOutcome, is_endless};
 use idem_core::store::BoxError;
-use idem_core::{Ran, Settle};
 
 /// What a handler may return.
 #[diagnostic::on_unimplemented(
@@ -28,8 +28,8 @@ impl<R: Responder> HandlerResponse for R {
     }
 }
 
-/// Where a handler's response is kept, but for what is recorded of it: its error and its extensions
-/// are for the middlewares around the handler.
+/// The rest of a handler's response, which is not recorded: its error and its extensions are for the
+/// middlewares around the handler.
 pub(crate) type Kept = Rc<Cell<Option<HttpResponse<()>>>>;
 
 /// Tells the handler's own response from the answers of the library.
@@ -37,12 +37,12 @@ pub(crate) type Kept = Rc<Cell<Option<HttpResponse<()>>>>;
 struct Own;
 
 /// A complete response on its way out.
-pub(crate) fn respond(response: idem_core::Response) -> HttpResponse {
+pub(crate) fn respond(response: adapter::Response) -> HttpResponse {
     respond_with(response, &Kept::default())
 }
 
 /// The same, with what was kept of the handler's response if it is that one.
-pub(crate) fn respond_with(response: idem_core::Response, kept: &Kept) -> HttpResponse {
+pub(crate) fn respond_with(response: adapter::Response, kept: &Kept) -> HttpResponse {
     let own = response.extensions().get::<Own>().and(kept.take());
     let mut sent = own.unwrap_or_else(|| HttpResponse::Ok().finish().drop_body());
     let (head, body) = response.into_parts();
@@ -61,43 +61,59 @@ pub(crate) fn respond_with(response: idem_core::Response, kept: &Kept) -> HttpRe
 
 /// Completes a handler's response: a body is read up to `limit` bytes, one that has no end is not
 /// read at all.
-pub(crate) async fn complete(handled: Handled<HttpResponse>, limit: usize, kept: &Kept) -> Ran {
-    let (closed, response) = match handled {
-        Ok(handled) => handled,
-        Err(error) => return Ran::Broken(error),
+pub(crate) async fn complete(
+    outcome: HandlerOutcome<HttpResponse>,
+    limit: usize,
+    kept: &Kept,
+) -> HandlerOutcome<adapter::Response> {
+    let (response, closed) = match outcome {
+        HandlerOutcome::Answered { response, closed } => (response, closed),
+        HandlerOutcome::TooLarge => return HandlerOutcome::TooLarge,
+        HandlerOutcome::Broken(error) => return HandlerOutcome::Broken(error),
     };
     let (head, body) = response.into_parts();
     let content_type = head.headers().get(CONTENT_TYPE);
     let endless = content_type.is_some_and(|value| is_endless(value.as_bytes()));
     let is_too_large = |size| matches!(size, BodySize::Sized(size) if usize::try_from(size).is_ok_and(|size| size > limit));
     if endless || is_too_large(body.size()) {
-        return Ran::TooLarge;
+        return HandlerOutcome::TooLarge;
     }
     let body = match body::to_bytes_limited(body, limit).await {
         Ok(Ok(body)) => body,
-        Ok(Err(error)) => return Ran::Broken(error.to_string().into()),
-        Err(_limit) => return Ran::TooLarge,
+        Ok(Err(error)) => return HandlerOutcome::Broken(error.to_string().into()),
+        Err(_limit) => return HandlerOutcome::TooLarge,
     };
     let response = neutral(&head, body);
     kept.set(Some(head));
     match response {
-        Ok(response) => Ran::Answered { closed, response },
-        Err(error) => Ran::Broken(error),
+        Ok(response) => HandlerOutcome::Answered { closed, response },
+        Err(error) => HandlerOutcome::Broken(error),
     }
 }
 
-/// The same in the types that no framework owns.
-fn neutral(head: &HttpResponse<()>, body: bytes::Bytes) -> Result<idem_core::Response, BoxError> {
+/// The status of a response, in the type that no framework owns.
+pub(crate) fn status<B>(response: &HttpResponse<B>) -> http::StatusCode {
+    http::StatusCode::from_u16(response.status().as_u16())
+        .unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR)
+}
+
+/// The choice of the handler that a response carries.
+pub(crate) fn settle<B>(response: &HttpResponse<B>) -> Option<Settle> {
+    response.extensions().get::<Settle>().copied()
+}
+
+/// The same response in the types that no framework owns.
+fn neutral(head: &HttpResponse<()>, body: bytes::Bytes) -> Result<adapter::Response, BoxError> {
     let mut response = http::Response::new(body);
-    *response.status_mut() = http::StatusCode::from_u16(head.status().as_u16())?;
+    *response.status_mut() = status(head);
     for (name, value) in head.headers() {
         let name = http::HeaderName::from_bytes(name.as_str().as_bytes())?;
         let value = http::HeaderValue::from_bytes(value.as_bytes())?;
         response.headers_mut().append(name, value);
     }
     response.extensions_mut().insert(Own);
-    if let Some(settle) = head.extensions().get::<Settle>() {
-        response.extensions_mut().insert(*settle);
+    if let Some(settle) = settle(head) {
+        response.extensions_mut().insert(settle);
     }
     Ok(response)
 }

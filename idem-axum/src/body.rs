@@ -9,8 +9,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, Method, Uri, Version};
-use idem_core::Content;
-use idem_core::canonical::EncodeError;
+use idem_core::{Content, EncodeError};
 use serde::Serialize;
 
 /// A handler's last argument: what of it is bound to the idempotency key.

@@ -85,8 +85,9 @@
 //! - It returns whatever axum takes for a response. A response can carry a [`Settle`] in an
 //!   [`Extension`](axum::Extension) to override how it is settled:
 //!   `(StatusCode::PAYMENT_REQUIRED, Extension(Settle::Commit), "declined, and kept")`.
-//! - Arguments are moved to a task of their own, so that the attempt ends also when the client
-//!   goes away: they are `Send + 'static`.
+//! - It runs on the request's own task, and moves to a task of its own if the client leaves, so
+//!   that it still ends. So arguments are `Send + 'static`, and values that are bound to the task,
+//!   such as `tokio::task_local!`, are there until the client leaves.
 //!
 //! `#[axum::debug_handler]` stands below `#[idempotent]`, `#[utoipa::path]` above it, where it sees the
 //! extractors; `#[tracing::instrument]` anywhere.
@@ -106,18 +107,8 @@ mod request;
 mod response;
 mod serve;
 
-#[cfg(feature = "mysql")]
-pub use idem_core::MySqlStore;
-#[cfg(feature = "sqlite")]
-pub use idem_core::SqliteStore;
-pub use idem_core::canonical::EncodeError;
-pub use idem_core::{
-    Attempt, Config, ConfigError, Content, Decision, Engine, Found, IdempotencyKey, KeyError, Open,
-    Operation, Problem, Provider, PurgeTask, Record, ReplayCache, Scope, Settle, State, StoreError,
-    Timestamp, Transaction, problem,
-};
-#[cfg(feature = "postgres")]
-pub use idem_core::{PostgresStore, TimeLimit};
+#[doc(inline)]
+pub use idem_core::*;
 pub use idem_macros::idempotent_axum as idempotent;
 
 pub use self::body::RequestBody;

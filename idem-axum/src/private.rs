@@ -1,18 +1,9 @@
-//! What the attribute's generated code uses. Nothing here is stable.
+//! The names in the attribute's generated code. Exempt from semantic versioning.
 #![allow(missing_docs)]
 
-pub use std::time::Duration;
-
 pub use axum::response::Response;
-pub use idem_core::adapter::{
-    Behind, IsAttempt, Named, Of, Whose, assert_store, attempt, connection, content_none,
-    content_of, content_raw, not_opened, ran,
-};
-use idem_core::canonical::EncodeError;
-pub use idem_core::{
-    Attempt, Content, Engine, Isolation, KeyRule, Lent, Open, Policy, Provider, Replay, Scope,
-    Store, Transaction,
-};
+pub use idem_core::adapter::expansion::*;
+use idem_core::{EncodeError, Settle};
 
 pub use crate::body::{Body, Nothing, RequestBody};
 pub use crate::request::Preflight;
@@ -25,4 +16,9 @@ pub fn content<T: RequestBody>(body: &T) -> Result<Content, EncodeError> {
 
 pub fn into_response<R: HandlerResponse>(response: R) -> Response {
     response.into_handler_response()
+}
+
+pub fn keeps(policy: &Policy, response: &Response) -> bool {
+    let settle = response.extensions().get::<Settle>().copied();
+    policy.keeps(response.status(), settle)
 }

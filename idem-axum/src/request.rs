@@ -1,16 +1,45 @@
-//! The first look at a request, before any extractor of the handler runs.
+//! The first read of a request, before any extractor of the handler runs.
+
+use std::borrow::Cow;
 
 use axum::extract::{FromRef, FromRequestParts, MatchedPath, OriginalUri};
 use axum::response::Response;
 use http::request::Parts;
+use http::{Method, Uri};
 use idem_core::Provider as _;
-use idem_core::adapter::{Admissible, Head, Source, StoreOf};
+use idem_core::adapter::{Admissible, RequestHead, Source, StoreOf};
 
 use crate::response::respond;
 
-/// The key, and whatever else of a request is needed but its body. `OPTIONAL` lets a request
-/// without a key pass.
-pub struct Preflight<P: Source, const OPTIONAL: bool>(pub(crate) Admissible<StoreOf<P>>);
+/// The key, and the head of the request. `OPTIONAL` lets a request without a key pass.
+pub struct Preflight<P: Source, const OPTIONAL: bool>(pub(crate) Admissible<StoreOf<P>, Head>);
+
+/// Method, target and route of a request.
+#[derive(Debug)]
+pub(crate) struct Head {
+    method: Method,
+    uri: Uri,
+    route: Option<MatchedPath>,
+}
+
+impl RequestHead for Head {
+    fn method(&self) -> &str {
+        self.method.as_str()
+    }
+
+    fn path(&self) -> &str {
+        self.uri.path()
+    }
+
+    fn query(&self) -> Option<&str> {
+        self.uri.query()
+    }
+
+    fn template(&self) -> Option<Cow<'_, str>> {
+        let route = self.route.as_ref()?;
+        Some(Cow::Borrowed(route.as_str()))
+    }
+}
 
 impl<S, P, const OPTIONAL: bool> FromRequestParts<S> for Preflight<P, OPTIONAL>
 where
@@ -25,12 +54,10 @@ where
         // Inside a nested router `parts.uri` lacks the prefix, and with it path parameters.
         let original = parts.extensions.get::<OriginalUri>();
         let uri = original.map_or(&parts.uri, |original| &original.0);
-        let template = parts.extensions.get::<MatchedPath>();
         let head = Head {
-            method: parts.method.to_string(),
-            path: uri.path().to_owned(),
-            query: uri.query().map(str::to_owned),
-            template: template.map(|path| path.as_str().to_owned()),
+            method: parts.method.clone(),
+            uri: uri.clone(),
+            route: parts.extensions.get::<MatchedPath>().cloned(),
         };
         let lines = |name: &str| parts.headers.get_all(name).iter().map(AsRef::as_ref);
         let admissible = Admissible::new(provider.engine(), head, lines, OPTIONAL);

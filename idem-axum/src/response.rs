@@ -4,8 +4,7 @@ use axum::body::{Body, HttpBody as _};
 use axum::response::{IntoResponse, Response};
 use http::header::CONTENT_TYPE;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use idem_core::Ran;
-use idem_core::adapter::{Handled, is_endless};
+use idem_core::adapter::{self, HandlerOutcome, is_endless};
 
 /// What a handler may return.
 #[diagnostic::on_unimplemented(
@@ -25,31 +24,35 @@ impl<R: IntoResponse> HandlerResponse for R {
 }
 
 /// A complete response on its way out.
-pub(crate) fn respond(response: idem_core::Response) -> Response {
+pub(crate) fn respond(response: adapter::Response) -> Response {
     response.map(Body::from)
 }
 
 /// Completes a handler's response: a body is read up to `limit` bytes, one that has no end is not
 /// read at all.
-pub(crate) async fn complete(handled: Handled<Response>, limit: usize) -> Ran {
-    let (closed, response) = match handled {
-        Ok(handled) => handled,
-        Err(error) => return Ran::Broken(error),
+pub(crate) async fn complete(
+    outcome: HandlerOutcome<Response>,
+    limit: usize,
+) -> HandlerOutcome<adapter::Response> {
+    let (response, closed) = match outcome {
+        HandlerOutcome::Answered { response, closed } => (response, closed),
+        HandlerOutcome::TooLarge => return HandlerOutcome::TooLarge,
+        HandlerOutcome::Broken(error) => return HandlerOutcome::Broken(error),
     };
     let (parts, body) = response.into_parts();
     let content_type = parts.headers.get(CONTENT_TYPE);
     let endless = content_type.is_some_and(|value| is_endless(value.as_bytes()));
     let least = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     if endless || least > limit {
-        return Ran::TooLarge;
+        return HandlerOutcome::TooLarge;
     }
     match Limited::new(body, limit).collect().await {
-        Ok(body) => Ran::Answered {
+        Ok(body) => HandlerOutcome::Answered {
             closed,
             response: http::Response::from_parts(parts, body.to_bytes()),
         },
-        Err(error) if is_too_large(&*error) => Ran::TooLarge,
-        Err(error) => Ran::Broken(error),
+        Err(error) if is_too_large(&*error) => HandlerOutcome::TooLarge,
+        Err(error) => HandlerOutcome::Broken(error),
     }
 }
 

@@ -4,16 +4,16 @@ use std::future::Future;
 
 use axum::response::Response;
 use bytes::Bytes;
-use idem_core::adapter::{Handled, Source, StoreOf};
-use idem_core::canonical::EncodeError;
-use idem_core::{Attempt, Content, Lent, Policy, Problem, Store};
+use idem_core::adapter::{ClaimGuard, DetachOnDrop, HandlerOutcome, Policy, Source, StoreOf};
+use idem_core::{Attempt, Content, EncodeError, Store};
+use tokio::runtime::Handle;
 
 use crate::request::Preflight;
 use crate::response::{complete, respond};
 
 /// Answers a request whose arguments are all extracted.
 ///
-/// The attempt runs on a task of its own, so it runs to its end when the client goes away.
+/// The attempt runs on the request's task, and moves to a task of its own if the client leaves.
 pub async fn serve<P, W, F, const OPTIONAL: bool>(
     request: Preflight<P, OPTIONAL>,
     policy: &'static Policy,
@@ -24,22 +24,21 @@ pub async fn serve<P, W, F, const OPTIONAL: bool>(
 ) -> Response
 where
     P: Source,
-    W: FnOnce(Lent<<StoreOf<P> as Store>::Claim>, Attempt) -> F + Send + 'static,
-    F: Future<Output = Handled<Response>> + Send + 'static,
+    W: FnOnce(ClaimGuard<<StoreOf<P> as Store>::Claim>, Attempt) -> F + Send + 'static,
+    F: Future<Output = HandlerOutcome<Response>> + Send + 'static,
 {
-    let engine = request.0.engine.clone();
+    let limit = request.0.response_limit();
     let turn = match request.0.admit(policy, scope, content, &raw).await {
         Ok(turn) => turn,
         Err(response) => return respond(response),
     };
-    let limit = engine.config().response_limit();
-    let attempt = turn.run(move |lent, attempt| {
-        let handled = work(lent, attempt);
-        async move { complete(handled.await, limit).await }
+    let attempt = turn.run(move |claim, attempt| {
+        let outcome = work(claim, attempt);
+        async move { complete(outcome.await, limit).await }
     });
-    match tokio::spawn(attempt).await {
-        Ok(response) => respond(response),
-        // The runtime is shutting down, and has dropped the attempt wherever it was.
-        Err(_cancelled) => respond(engine.refuse(Problem::OutcomeUnknown)),
-    }
+    let runtime = Handle::current();
+    let attempt = DetachOnDrop::new(attempt, move |rest| {
+        runtime.spawn(rest);
+    });
+    respond(attempt.await)
 }

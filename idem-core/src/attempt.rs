@@ -1,12 +1,14 @@
-//! What a handler may know of, and ask from, its own execution (rule H1).
+//! A handler's view of its own execution (rule H1).
 
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::call::Call;
+use crate::engine::Prepared;
 use crate::identity::Identity;
+use crate::key::IdempotencyKey;
+use crate::operation::Operation;
 
 type AfterCommit = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -25,7 +27,7 @@ pub struct Attempt {
 }
 
 struct Inner {
-    key: Option<String>,
+    key: Option<IdempotencyKey>,
     scope: Option<String>,
     identity: Option<Identity>,
     number: u32,
@@ -33,58 +35,49 @@ struct Inner {
 }
 
 impl Attempt {
-    /// An attempt of a call. Tests make one to call a handler's logic without HTTP; see
-    /// [`for_test`](Self::for_test).
-    pub(crate) fn new(call: &Call, number: u32) -> Self {
+    pub(crate) fn new(request: &Prepared, number: u32) -> Self {
         Self {
             inner: Arc::new(Inner {
-                key: call.key.as_ref().map(|key| key.as_str().to_owned()),
-                scope: call.scope.clone(),
-                identity: call.identity(),
+                key: request.key().cloned(),
+                scope: request.scope().map(str::to_owned),
+                identity: request.identity(),
                 number,
                 after_commit: Mutex::default(),
             }),
         }
     }
 
-    /// A first attempt for unit tests of code that takes `&Attempt`.
+    /// A first attempt of the operation `test`, for unit tests of code that takes `&Attempt`.
     ///
-    /// What is given to [`after_commit`](Self::after_commit) never runs.
+    /// Futures given to [`after_commit`](Self::after_commit) never run.
     ///
     /// ```
-    /// use idem_core::Attempt;
+    /// use idem_core::{Attempt, IdempotencyKey};
     ///
-    /// let attempt = Attempt::for_test("acme", "8e03");
+    /// let attempt = Attempt::for_test("acme", IdempotencyKey::parse(b"8e03")?);
     /// assert_eq!(attempt.number(), 1);
     /// assert_eq!(attempt.scope(), Some("acme"));
+    /// # Ok::<(), idem_core::KeyError>(())
     /// ```
-    pub fn for_test(scope: &str, key: &str) -> Self {
-        let identity = crate::key::IdempotencyKey::parse(key.as_bytes())
-            .ok()
-            .map(|key| {
-                Identity::new(
-                    Some(scope),
-                    &crate::operation::Operation::named("test"),
-                    &key,
-                )
-            });
+    pub fn for_test(scope: &str, key: IdempotencyKey) -> Self {
+        let identity = Identity::new(Some(scope), &Operation::named("test"), &key);
         Self {
             inner: Arc::new(Inner {
-                key: Some(key.to_owned()),
+                key: Some(key),
                 scope: Some(scope.to_owned()),
-                identity,
+                identity: Some(identity),
                 number: 1,
                 after_commit: Mutex::default(),
             }),
         }
     }
 
-    /// The client's key; `None` only where the endpoint makes it optional.
+    /// The client's key; `None` only where the endpoint makes the key optional.
     pub fn key(&self) -> Option<&str> {
-        self.inner.key.as_deref()
+        self.inner.key.as_ref().map(IdempotencyKey::as_str)
     }
 
-    /// Whose key it is; `None` for an unscoped endpoint.
+    /// The scope of the key; `None` for an unscoped endpoint.
     pub fn scope(&self) -> Option<&str> {
         self.inner.scope.as_deref()
     }
@@ -97,17 +90,19 @@ impl Attempt {
     /// A key for a call to another service: 32 hex digits, the same on every attempt of this
     /// identity, and unrelated for another `service`.
     ///
-    /// Effects outside the transaction happen at least once. With this key the other service can
-    /// make them exactly once. Without a client's key there is nothing stable to derive it from,
-    /// and it is `None`.
+    /// An effect outside the transaction happens at least once. With this key the other service can
+    /// make it exactly once. `None` without a client's key: then there is nothing stable to derive
+    /// it from.
     pub fn downstream_key(&self, service: &str) -> Option<String> {
         Some(self.inner.identity.as_ref()?.derive(service))
     }
 
-    /// Runs `future` once after the commit is confirmed; never on a replay or after a failure.
+    /// Runs `future` after the commit is confirmed; never on a replay or after a failure.
     ///
-    /// It runs at most once, and is lost if the process dies in between. What must not be lost
-    /// belongs into an outbox table, written by the handler in its transaction:
+    /// It runs at most once, on a task of its own, and is lost if the process dies before. It has as
+    /// long as the endpoint's `deadline`, and is dropped then, with an error in the log:
+    /// [`Engine::drain`](crate::Engine::drain) waits for it. An effect that must not be lost belongs
+    /// into an outbox table, in a row that the handler writes in its transaction:
     ///
     /// ```sql
     /// INSERT INTO outbox (kind, payload) VALUES ('receipt', …)

@@ -16,21 +16,21 @@ use crate::response::Recorded;
 #[cfg(test)]
 mod tests;
 
-/// The settings of a replay cache: how large it may become, and how stale its answers.
+/// The settings of a replay cache: its size, and the age that its answers may have.
 ///
-/// An engine with one, by [`Config::with_replay_cache`](crate::Config::with_replay_cache), keeps
-/// the records that it has written or read in memory and answers their replays, and 422 for other
-/// requests with their keys, without the database. A record is never kept past its expiry, and
-/// [`Engine::erase`](crate::Engine::erase) on this engine reaches its cache. Extractors run as
-/// ever.
+/// An engine with a cache, by [`Config::with_replay_cache`](crate::Config::with_replay_cache),
+/// keeps the records that it has written or read in memory. It answers their replays, and 422 for
+/// other requests with their keys, without the database. A record is never kept past its expiry,
+/// and [`Engine::erase`](crate::Engine::erase) on this engine reaches its cache. Extractors run as
+/// without a cache.
 ///
-/// # Staleness
+/// # Max age
 ///
-/// What happens to records behind this engine's back is noticed when an entry's time is over:
-/// another instance's `erase`, rows deleted by hand, a failover that lost a commit, a backup that
-/// was restored. Until then the cache still answers with what it has, and 422 for another request
-/// with that key. `staleness` bounds how long: it counts from before the engine asked the
-/// database, or told it to commit, and a replay out of the cache doesn't prolong it.
+/// Some changes of records bypass this engine: another instance's `erase`, rows deleted by hand, a
+/// failover that lost a commit, a backup that was restored. The cache notices them when an entry
+/// reaches its max age. Until then it replays the old record, and answers 422 to another request
+/// with that key. The age counts from before the engine sent its read, or its COMMIT, to the
+/// database. A replay from the cache does not prolong it.
 ///
 /// ```
 /// use std::time::Duration;
@@ -43,44 +43,44 @@ mod tests;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReplayCache {
     bytes: usize,
-    staleness: Duration,
+    max_age: Duration,
 }
 
 impl ReplayCache {
-    /// A cache of at most so many bytes, whose answers are at most so stale.
+    /// A cache of at most `bytes` bytes, whose entries are used for at most `max_age`.
     ///
-    /// An entry counts with its body, its recorded headers and about half a kilobyte. When there
-    /// is no room, entries that are asked for seldom give way.
-    pub const fn new(bytes: usize, staleness: Duration) -> Self {
-        Self { bytes, staleness }
+    /// An entry counts with its body, its recorded headers and about half a kilobyte. When the
+    /// cache is full, entries that are rarely read are dropped first.
+    pub const fn new(bytes: usize, max_age: Duration) -> Self {
+        Self { bytes, max_age }
     }
 }
 
-/// What an entry takes beside its body and headers: the record, its place in the table, and that
-/// of the keys that were there before.
+/// The bytes of an entry besides its body and headers: the record, its place in the table, and the
+/// places of recent keys that are remembered without a record.
 const ENTRY: usize = 512;
 
-/// What a header takes beside its text.
+/// The bytes of a header besides its text.
 const HEADER: usize = 96;
 
-/// What a typical entry takes, by which the table is laid out.
+/// The bytes of a typical entry: the table is laid out for as many as fit.
 const TYPICAL: usize = 2048;
 
-/// More would not make anything faster.
+/// More shards would not make anything faster.
 const MOST_SHARDS: usize = 64;
 
-/// The records that are remembered; none without settings.
+/// The cached records; empty for ever without settings.
 #[derive(Debug)]
 pub(crate) struct Cache {
     entries: Option<Entries<Identity, Entry, Bytewise>>,
-    staleness: Duration,
-    /// How many times a scope was erased. What is inserted was asked for since the last time.
+    max_age: Duration,
+    /// The number of erasures so far. A record is inserted only if none came since its read began.
     erasures: RwLock<u64>,
 }
 
-/// A moment before the store is asked, or told to commit.
+/// The time right before a read or a COMMIT is sent to the database.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Moment {
+pub(crate) struct ReadStart {
     instant: Instant,
     calendar: SystemTime,
     erasures: u64,
@@ -91,43 +91,44 @@ struct Entry {
     record: Arc<Record>,
     /// The database's time, not before `since`.
     now: Timestamp,
-    since: Moment,
+    since: ReadStart,
     life: Duration,
     weight: usize,
 }
 
 impl Cache {
-    /// `response_limit` is how many bytes the longest body has that is to fit.
+    /// A cache in which a body of `response_limit` bytes fits.
     pub(crate) fn new(settings: Option<ReplayCache>, response_limit: usize) -> Self {
         Self {
             entries: settings.and_then(|settings| entries(settings.bytes, response_limit)),
-            staleness: settings.map_or(Duration::ZERO, |settings| settings.staleness),
+            max_age: settings.map_or(Duration::ZERO, |settings| settings.max_age),
             erasures: RwLock::default(),
         }
     }
 
-    /// The present moment. What is learned after it may be inserted with it.
-    pub(crate) fn moment(&self) -> Moment {
-        Moment {
+    /// Notes the time before a read; `None` without a cache, which has no use for it.
+    pub(crate) fn start_read(&self) -> Option<ReadStart> {
+        self.entries.as_ref()?;
+        Some(ReadStart {
             instant: Instant::now(),
             calendar: SystemTime::now(),
             erasures: *self.erasures.read().unwrap_or_else(PoisonError::into_inner),
-        }
+        })
     }
 
-    /// Remembers a record that the store had, by the database's time, at `now`, and that it was
-    /// asked for after `since`.
+    /// Caches `record`. `now` is the database's time of the read; `since` was taken before the read
+    /// was sent.
     pub(crate) fn insert(
         &self,
         identity: Identity,
         record: &Record,
         now: Timestamp,
-        since: Moment,
+        since: Option<ReadStart>,
     ) {
-        let Some(entries) = &self.entries else {
+        let (Some(entries), Some(since)) = (&self.entries, since) else {
             return;
         };
-        let life = self.staleness.min(now.until(record.expires_at));
+        let life = self.max_age.min(now.until(record.expires_at));
         if !record.state.is_replayed() || since.elapsed() >= life {
             return;
         }
@@ -142,14 +143,15 @@ impl Cache {
             since,
             life,
         };
-        // The guard is held meanwhile, so that an erasure finds what is inserted, or is found.
+        // Hold the read lock across the insert: a concurrent `erase` either ran first and we see
+        // its count, or runs after and removes this entry.
         let erasures = self.erasures.read().unwrap_or_else(PoisonError::into_inner);
         if *erasures == since.erasures {
             entries.insert(identity, entry);
         }
     }
 
-    /// The record of `identity`, with what the database's time should be.
+    /// The record of `identity`, with the present time of the database as far as this process knows.
     pub(crate) fn get(&self, identity: &Identity) -> Option<(Arc<Record>, Timestamp)> {
         let entries = self.entries.as_ref()?;
         let entry = entries.get(identity)?;
@@ -161,8 +163,8 @@ impl Cache {
         Some((entry.record, entry.now.plus(elapsed)))
     }
 
-    /// Forgets the records of a scope, which the store has deleted: what it was asked for before
-    /// is not inserted any more.
+    /// Forgets the records of a scope after the store has deleted them. Reads that began before are
+    /// not inserted any more.
     pub(crate) fn erase(&self, scope: &ScopeDigest) {
         let mut erasures = self
             .erasures
@@ -176,9 +178,9 @@ impl Cache {
     }
 }
 
-impl Moment {
+impl ReadStart {
     fn elapsed(&self) -> Duration {
-        // The monotonic clock may stand still while the machine is suspended.
+        // The monotonic clock may stop while the machine is suspended.
         let by_calendar = self.calendar.elapsed().unwrap_or_default();
         self.instant.elapsed().max(by_calendar)
     }
@@ -195,7 +197,8 @@ impl Weighter<Identity, Entry> for Bytewise {
 }
 
 fn entries(bytes: usize, response_limit: usize) -> Option<Entries<Identity, Entry, Bytewise>> {
-    // A shard takes no entry larger than itself, so there are only as many as leave room for it.
+    // A shard takes no entry larger than itself, so there are only as many as leave room for the
+    // largest entry.
     let largest = response_limit.saturating_add(ENTRY).saturating_mul(4);
     let options = OptionsBuilder::new()
         .shards((bytes / largest).clamp(1, MOST_SHARDS))
@@ -217,8 +220,8 @@ fn weight(response: &Recorded) -> usize {
     ENTRY + response.body.len() + headers.sum::<usize>()
 }
 
-/// A copy that takes no more memory than it weighs: what a handler has answered can be a small
-/// part of a large buffer.
+/// A copy that takes no more memory than it weighs: a handler's body can be a small slice of a large
+/// buffer.
 fn compact(response: &Recorded) -> Recorded {
     let copy = |(name, value): &(HeaderName, HeaderValue)| {
         let value = HeaderValue::from_bytes(value.as_bytes()).unwrap_or_else(|_| value.clone());

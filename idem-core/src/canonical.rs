@@ -19,7 +19,7 @@
 //! ```
 //! use std::collections::HashMap;
 //!
-//! use idem_core::canonical::encode;
+//! use idem_core::adapter::canonical::encode;
 //! use serde::Serialize;
 //!
 //! #[derive(Serialize)]
@@ -32,7 +32,7 @@
 //! let transfer = Transfer { to: 7, cents: 1999, note: None };
 //! let entries = HashMap::from([("cents", 1999), ("to", 7)]);
 //! assert_eq!(encode(&transfer)?, encode(&entries)?);
-//! # Ok::<(), idem_core::canonical::EncodeError>(())
+//! # Ok::<(), idem_core::adapter::canonical::EncodeError>(())
 //! ```
 //!
 //! # Cost

@@ -8,7 +8,7 @@ use crate::cache::ReplayCache;
 use crate::problem::DEFAULT_BASE;
 use crate::response::{ALLOWED, NEVER};
 
-/// What is the same for all endpoints of an engine.
+/// The settings that all endpoints of an engine share.
 ///
 /// ```
 /// use idem_core::Config;
@@ -25,7 +25,7 @@ pub struct Config {
     pub(crate) problem_base: Arc<str>,
     pub(crate) recorded_headers: Vec<HeaderName>,
     pub(crate) response_limit: usize,
-    pub(crate) attempts: usize,
+    pub(crate) max_in_flight: usize,
     pub(crate) waiters: usize,
     pub(crate) waiters_per_identity: usize,
     pub(crate) secret: Option<Arc<[u8]>>,
@@ -34,14 +34,14 @@ pub struct Config {
 }
 
 impl Config {
-    /// The defaults that every setting names.
+    /// The defaults, which each setting names.
     pub fn new() -> Self {
         Self {
             header: HeaderName::from_static("idempotency-key"),
             problem_base: DEFAULT_BASE.into(),
             recorded_headers: ALLOWED.to_vec(),
             response_limit: 1024 * 1024,
-            attempts: 4096,
+            max_in_flight: 4096,
             waiters: 4096,
             waiters_per_identity: 256,
             secret: None,
@@ -54,7 +54,7 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] if it is no header name.
+    /// [`ConfigError`] if it is not a header name.
     pub fn try_with_header(self, name: &str) -> Result<Self, ConfigError> {
         Ok(Self {
             header: header_name(name)?,
@@ -62,8 +62,7 @@ impl Config {
         })
     }
 
-    /// What the `type` of a problem document begins with; the page of [`crate::problem`] by
-    /// default.
+    /// The beginning of a problem document's `type`; by default the page of [`crate::problem`].
     #[must_use]
     pub fn with_problem_base(self, base: &str) -> Self {
         Self {
@@ -76,7 +75,7 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] if it is no header name, or one that is never recorded, such as
+    /// [`ConfigError`] if it is not a header name, or one that is never recorded, such as
     /// `Set-Cookie`.
     pub fn try_with_recorded_header(mut self, name: &str) -> Result<Self, ConfigError> {
         let name = header_name(name)?;
@@ -96,8 +95,10 @@ impl Config {
         }
     }
 
-    /// How many duplicates may wait in this process, in all and for one identity (rule C4); past
-    /// that they are told at once that the first is in flight. 4096 and 256 by default.
+    /// The most duplicates that wait for running handlers in this process, in all and for one
+    /// identity (rule C4). Any more are answered 409 `in-flight` at once. 4096 and 256 by default.
+    ///
+    /// Duplicates that wait while the first request still reads the record are not counted.
     #[must_use]
     pub fn with_waiters(self, all: usize, per_identity: usize) -> Self {
         Self {
@@ -107,26 +108,37 @@ impl Config {
         }
     }
 
-    /// How many attempts may run or wait for a connection in this process; past that, requests are
-    /// told that the service is unavailable. 4096 by default.
+    /// The most requests that claim or run in this process (rule O11). Any more are answered 503
+    /// `unavailable`. 4096 by default.
+    ///
+    /// Replays from the cache, duplicates that wait, and `after_commit` futures are not counted.
     #[must_use]
-    pub fn with_attempts(self, attempts: usize) -> Self {
-        Self { attempts, ..self }
-    }
-
-    /// Keys the fingerprints with a secret, so that a stored fingerprint can't be used to guess a
-    /// body. Requests recorded under another secret, or none, don't match any more: change it
-    /// only when their time to live has passed.
-    #[must_use]
-    pub fn with_fingerprint_secret(self, secret: &[u8]) -> Self {
+    pub fn with_max_in_flight(self, requests: usize) -> Self {
         Self {
-            secret: Some(secret.into()),
+            max_in_flight: requests,
             ..self
         }
     }
 
-    /// Answers replays of what this process has written or read out of memory (rule R8), as far as
-    /// the settings of the cache go. There is none by default.
+    /// Keys the fingerprints with a secret, so that a stored fingerprint can't be used to guess a
+    /// body. Requests that were recorded under another secret, or none, don't match any more: change
+    /// the secret only after their time to live.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] if the secret is empty: it would protect nothing.
+    pub fn try_with_fingerprint_secret(self, secret: &[u8]) -> Result<Self, ConfigError> {
+        if secret.is_empty() {
+            return Err(ConfigError::EmptySecret);
+        }
+        Ok(Self {
+            secret: Some(secret.into()),
+            ..self
+        })
+    }
+
+    /// Answers replays of records that this process has written or read from memory (rule R8), within
+    /// the limits of the cache. There is none by default.
     #[must_use]
     pub fn with_replay_cache(self, cache: ReplayCache) -> Self {
         Self {
@@ -135,41 +147,21 @@ impl Config {
         }
     }
 
-    /// The header by which clients say that they try again: any value but `0`, as in
+    /// The header by which clients mark a retry: any value but `0`, as in
     /// `X-Stainless-Retry-Count: 1`. There is none by default.
     ///
-    /// The engine looks for the record of such a request before it claims the identity, as it does
-    /// for what came to this process before. On PostgreSQL that saves a replay a round trip, and
-    /// the server's log an error; a request that says so and is no retry costs one round trip more.
+    /// The engine reads the record of a marked request before it claims the identity, as it does for
+    /// an identity that this process has seen recently. On PostgreSQL that saves a replay one round
+    /// trip, and the server's log an error. A first request that is marked costs one round trip more.
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] if it is no header name.
+    /// [`ConfigError`] if it is not a header name.
     pub fn try_with_retry_header(self, name: &str) -> Result<Self, ConfigError> {
         Ok(Self {
             retry_header: Some(header_name(name)?),
             ..self
         })
-    }
-
-    /// The header that carries the key.
-    pub fn header(&self) -> &HeaderName {
-        &self.header
-    }
-
-    /// The most bytes that a recorded response's body may have.
-    pub fn response_limit(&self) -> usize {
-        self.response_limit
-    }
-
-    /// The header by which clients say that they try again.
-    pub fn retry_header(&self) -> Option<&HeaderName> {
-        self.retry_header.as_ref()
-    }
-
-    /// The secret that keys the fingerprints.
-    pub fn fingerprint_secret(&self) -> Option<&[u8]> {
-        self.secret.as_deref()
     }
 }
 
@@ -186,7 +178,7 @@ impl std::fmt::Debug for Config {
             .field("problem_base", &self.problem_base)
             .field("recorded_headers", &self.recorded_headers)
             .field("response_limit", &self.response_limit)
-            .field("attempts", &self.attempts)
+            .field("max_in_flight", &self.max_in_flight)
             .field("waiters", &self.waiters)
             .field("waiters_per_identity", &self.waiters_per_identity)
             .field("secret", &self.secret.as_ref().map(|_| "set"))
@@ -203,11 +195,26 @@ pub enum ConfigError {
     /// Not a header name.
     #[error("{0:?} is not a header name")]
     HeaderName(String),
-    /// A header that belongs to one connection, one moment or one caller.
+    /// The fingerprints' secret is empty.
+    #[error("the fingerprint secret is empty; it would protect nothing")]
+    EmptySecret,
+    /// A header that belongs to one connection, one point in time or one caller.
     #[error("the header `{0}` is never recorded")]
     NeverRecorded(HeaderName),
 }
 
 fn header_name(name: &str) -> Result<HeaderName, ConfigError> {
     HeaderName::try_from(name).map_err(|_| ConfigError::HeaderName(name.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn f4_an_empty_secret_is_refused() {
+        let error = Config::new().try_with_fingerprint_secret(b"").unwrap_err();
+        assert_eq!(error, ConfigError::EmptySecret);
+        assert!(Config::new().try_with_fingerprint_secret(b"s").is_ok());
+    }
 }

@@ -1,11 +1,12 @@
-//! What a record means for a request: the one place that says so.
+//! What a record means for a request. The cache, waiters, claims, recovery and the loser of a race
+//! all ask here, and nowhere else.
 
 use crate::fingerprint::Fingerprint;
 use crate::record::{Record, State, Timestamp};
 
-/// What a record means for a call.
+/// What a record means for a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Decision {
+pub(crate) enum Decision {
     /// The handler runs, as this attempt.
     Execute {
         /// The attempt's number, from 1.
@@ -15,12 +16,12 @@ pub enum Decision {
     Replay,
     /// The key was used for something else.
     Mismatch,
-    /// It is never run again, though there is no response: see [`State::Ended`].
+    /// The handler is never run again, though there is no response: see [`State::Ended`].
     Ended,
 }
 
-/// Decides what a record that was read at `now` means for a call with this fingerprint.
-pub fn decide(record: &Record, fingerprint: &Fingerprint, now: Timestamp) -> Decision {
+/// Decides what `record` means at `now`, by the database's clock, for a request with `fingerprint`.
+pub(crate) fn decide(record: &Record, fingerprint: &Fingerprint, now: Timestamp) -> Decision {
     if record.expires_at <= now {
         return Decision::Execute { attempt: 1 };
     }

@@ -1,37 +1,40 @@
-//! The engine behind `#[idempotent]`, without a web framework.
+//! The engine of `#[idempotent]`, without a web framework.
 //!
 //! Applications use [`idem-axum`](https://docs.rs/idem-axum) or
-//! [`idem-actix`](https://docs.rs/idem-actix). This crate is for who writes an adapter for another
-//! framework, or a [`Store`] for another database.
+//! [`idem-actix`](https://docs.rs/idem-actix). This crate is for authors of adapters and stores.
 //!
-//! One request goes from top to bottom of `engine.rs`: join the flight, claim, run, settle. What
-//! it is made of:
+//! # Three doors
 //!
-//! | module | what it holds |
+//! - The names in this root are for applications. The adapters re-export all of them.
+//! - [`store`] is for authors of a store for another database.
+//! - A hidden module serves the adapters. It is exempt from semantic versioning.
+//!
+//! One request goes from top to bottom of `engine/`: admission, claim, handler, settlement. The
+//! other modules:
+//!
+//! | module | content |
 //! |---|---|
-//! | `key`, `scope`, `call` | who asks for what, and the [`Identity`] it is stored under |
-//! | `fingerprint`, `canonical` | what was asked, as digests |
-//! | `policy` | what the attribute promises |
-//! | `flight` | who is in flight in this process |
-//! | `cache`, `lately` | what this process remembers of records, so as to ask the database less |
-//! | `record` | the stored row, and [`decide`] |
-//! | `store` | the contract of a database, and the databases |
-//! | `response`, `problem` | what is answered |
+//! | `key`, `scope`, `operation`, `identity` | whose key for which endpoint, and the digest of all three |
+//! | `fingerprint`, `canonical` | digests of the request |
+//! | `policy` | the promises of the attribute |
+//! | `record`, `decision` | the stored row, and what it means for a request |
+//! | `single_flight` | the owner of an identity in this process, and its duplicates |
+//! | `cache`, `recent` | records and identities that this process remembers, so as to ask the database less |
+//! | `response`, `problem` | the recorded answer; the library's own errors |
+//! | `maintenance`, `observe` | the operator's side |
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[doc(hidden)]
 pub mod adapter;
 mod attempt;
 mod cache;
-mod call;
-pub mod canonical;
+mod canonical;
 mod config;
 mod decision;
 mod digest;
 mod engine;
 mod fingerprint;
 mod identity;
-
 mod key;
 mod maintenance;
 mod observe;
@@ -49,26 +52,20 @@ mod transaction;
 
 pub use self::attempt::Attempt;
 pub use self::cache::ReplayCache;
-pub use self::call::Call;
+pub use self::canonical::EncodeError;
 pub use self::config::{Config, ConfigError};
-pub use self::decision::{Decision, decide};
-pub use self::engine::{Engine, Lent, Ran, Turn};
-pub use self::fingerprint::{Content, Fingerprint, RequestParts};
-pub use self::identity::{Identity, ScopeDigest};
+pub use self::engine::Engine;
+pub use self::fingerprint::Content;
 pub use self::key::{IdempotencyKey, KeyError};
 pub use self::maintenance::PurgeTask;
 pub use self::operation::Operation;
-pub use self::policy::{
-    DEFAULT_DEADLINE, DEFAULT_WAIT, Isolation, KeyRule, Policy, Replay, Settle,
-};
+pub use self::policy::Settle;
 pub use self::problem::Problem;
 pub use self::provider::Provider;
-pub use self::record::{Found, Record, State, Timestamp, Unreadable, Version};
-pub use self::response::{EXPIRES, REPLAYED, Recorded, Response};
+pub use self::record::{Found, Record, State, Timestamp};
 pub use self::scope::Scope;
 #[cfg(feature = "mysql")]
 pub use self::store::MySqlStore;
-pub use self::store::Row;
 #[cfg(feature = "sqlite")]
 pub use self::store::SqliteStore;
 #[cfg(feature = "postgres")]

@@ -1,11 +1,10 @@
-//! What operators do with an engine beside serving: look, purge, erase, drain.
+//! An operator's work on an engine: find, purge, erase, drain.
 
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
-use crate::config::Config;
 use crate::engine::Engine;
 use crate::identity::{Identity, ScopeDigest};
 use crate::key::IdempotencyKey;
@@ -13,21 +12,11 @@ use crate::operation::Operation;
 use crate::record::Found;
 use crate::store::{Store, StoreError};
 
-/// How many records one statement of a purge deletes at the most.
+/// The most records that one statement of a purge deletes.
 const BATCH: u32 = 1000;
 
 impl<S: Store> Engine<S> {
-    /// The settings.
-    pub fn config(&self) -> &Config {
-        &self.shared.config
-    }
-
-    /// The store.
-    pub fn store(&self) -> &S {
-        &self.shared.store
-    }
-
-    /// What is remembered of a key; expired records too, until they are purged.
+    /// The record of a key; also an expired one, until it is purged.
     ///
     /// # Errors
     ///
@@ -42,12 +31,12 @@ impl<S: Store> Engine<S> {
         self.shared.store.find(&identity).await
     }
 
-    /// Deletes all expired records, in batches, beside live traffic and beside other instances
-    /// that do the same (rule E3). Says how many.
+    /// Deletes all expired records in batches, alongside live traffic and purges of other instances
+    /// (rule E3). Returns their number.
     ///
     /// # Errors
     ///
-    /// [`StoreError`] if the database does not answer; the batches before are deleted.
+    /// [`StoreError`] if the database does not answer; the batches until then are deleted.
     pub async fn purge_expired(&self) -> Result<u64, StoreError> {
         let mut purged = 0;
         loop {
@@ -59,14 +48,19 @@ impl<S: Store> Engine<S> {
         }
     }
 
-    /// Purges in the background, once in `every`, until the task is dropped.
+    /// Purges in the background, at once and then after each `period`, until the task is dropped.
     ///
     /// Expiry is decided when a record is read, so this only keeps the table small.
+    ///
+    /// # Panics
+    ///
+    /// If `period` is zero, or outside of a Tokio runtime.
     #[must_use = "dropping the task ends it"]
-    pub fn spawn_purge(&self, every: Duration) -> PurgeTask {
+    pub fn spawn_purge(&self, period: Duration) -> PurgeTask {
+        assert!(!period.is_zero(), "the period of a purge is zero");
         let engine = self.clone();
         PurgeTask(tokio::spawn(async move {
-            let mut ticks = tokio::time::interval(every);
+            let mut ticks = tokio::time::interval(period);
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
             loop {
                 ticks.tick().await;
@@ -79,31 +73,32 @@ impl<S: Store> Engine<S> {
         }))
     }
 
-    /// Deletes all settled records of a scope, such as a tenant who leaves, and says how many
-    /// (rule E4). `None` stands for the endpoints that are spelled out as unscoped.
+    /// Deletes all settled records of a scope, such as a tenant who leaves, and returns their number
+    /// (rule E4). `None` stands for the endpoints that are explicitly unscoped.
     ///
-    /// This engine's replay cache forgets them, too; that of another instance still answers for as
-    /// long as its [staleness](crate::ReplayCache#staleness) allows.
+    /// This engine's replay cache forgets them, too. The cache of another instance still answers
+    /// within its [max age](crate::ReplayCache#max-age).
     ///
     /// # Errors
     ///
-    /// [`StoreError`] if the database does not answer.
+    /// [`StoreError::Incomplete`] if records are left, [`StoreError`] if the database does not
+    /// answer.
     pub async fn erase(&self, scope: Option<&str>) -> Result<u64, StoreError> {
         let scope = ScopeDigest::new(scope);
         let erased = self.shared.store.erase(&scope).await;
-        // Also after an error: that may be all that is lost of a deletion.
+        // Also after an error: the deletion may have happened, and only its answer be lost.
         self.shared.cache.erase(&scope);
         erased
     }
 
-    /// Refuses new requests with 503 and waits until every attempt has ended and every
-    /// `after_commit` has run. Call it before the process ends.
+    /// Refuses new requests with 503 and waits until every attempt and every `after_commit` future
+    /// has ended. Call it before the process ends.
     ///
-    /// Attempts run on when their client has gone, so the server's own graceful shutdown does not
-    /// wait for them.
+    /// An attempt whose client has gone goes on without a connection, so the server's own graceful
+    /// shutdown does not wait for it.
     pub async fn drain(&self) {
-        self.shared.attempts.close();
-        self.shared.attempts.wait().await;
+        self.shared.tracker.close();
+        self.shared.tracker.wait().await;
     }
 }
 

@@ -1,11 +1,12 @@
-//! What operators see of a request (rule V1).
+//! A request as operators see it (rule V1).
 
 use std::time::Duration;
 
 use tracing::{Span, field};
 
-use crate::call::Call;
+use crate::config::Config;
 use crate::key::IdempotencyKey;
+use crate::operation::Operation;
 use crate::problem::Problem;
 use crate::record::{Record, State, Timestamp};
 use crate::response::{self, Response};
@@ -70,7 +71,7 @@ impl From<Problem> for Outcome {
     }
 }
 
-/// A response with what is to be said of it.
+/// A response, and how it came about.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) response: Response,
@@ -89,10 +90,10 @@ impl Answer {
         }
     }
 
-    /// A refusal or failure of the library, its type below `base`.
-    pub(crate) fn problem(problem: Problem, base: &str) -> Self {
+    /// A refusal or failure of the library.
+    pub(crate) fn problem(problem: Problem, config: &Config) -> Self {
         Self {
-            response: problem.to_response(base),
+            response: problem.to_response(config),
             outcome: problem.into(),
             age: None,
         }
@@ -111,7 +112,7 @@ impl Answer {
         }
     }
 
-    /// Completes the span, with one line that says it all.
+    /// Completes the span, and logs one line in it.
     pub(crate) fn observed(self, span: &Span) -> Response {
         span.record("outcome", self.outcome.name());
         if let Some(age) = self.age {
@@ -123,13 +124,16 @@ impl Answer {
     }
 }
 
-/// The span of a request that got as far as a call, or of one that did not.
-pub(crate) fn span(call: Option<&Call>) -> Span {
-    let key = call.and_then(|call| call.key.as_ref());
+/// The span of a request, with as much as is known of it.
+pub(crate) fn span(
+    scope: Option<&str>,
+    operation: Option<&Operation>,
+    key: Option<&IdempotencyKey>,
+) -> Span {
     tracing::info_span!(
         "idempotent",
-        scope = call.and_then(|call| call.scope.as_deref()),
-        operation = call.map(|call| call.operation.as_str()),
+        scope,
+        operation = operation.map(Operation::as_str),
         key = key.map(IdempotencyKey::as_str),
         outcome = field::Empty,
         attempt = field::Empty,

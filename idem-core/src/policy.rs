@@ -1,4 +1,4 @@
-//! What an attribute promises for its endpoint, as a constant.
+//! The promises of an attribute for its endpoint, as a constant.
 
 use std::time::Duration;
 
@@ -6,17 +6,17 @@ use http::StatusCode;
 
 use crate::record::State;
 
-/// How long a duplicate waits for the first request where the attribute doesn't say.
+/// How long a duplicate waits for the first request, by default.
 pub const DEFAULT_WAIT: Duration = Duration::from_secs(2);
 
-/// How long an attempt may take where the attribute doesn't say.
+/// How long an attempt may take, by default.
 pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(30);
 
 /// The promise of one endpoint; the attribute makes it at compile time.
 ///
 /// ```
 /// use std::time::Duration;
-/// use idem_core::Policy;
+/// use idem_core::adapter::Policy;
 ///
 /// static POLICY: Policy =
 ///     Policy::new(Duration::from_secs(86_400)).with_deadline(Duration::from_secs(10));
@@ -70,8 +70,7 @@ impl Policy {
         Self { key, ..self }
     }
 
-    /// How isolated the handler's transaction is from others; the database's default if nothing is
-    /// said.
+    /// How isolated the handler's transaction is from others; by default as the database has it.
     #[must_use]
     pub const fn with_isolation(self, isolation: Isolation) -> Self {
         Self {
@@ -99,8 +98,13 @@ impl Policy {
         self.operation
     }
 
+    /// Whether the writes of a handler that answered with `status` are kept.
+    pub fn keeps(&self, status: StatusCode, settle: Option<Settle>) -> bool {
+        self.classify(status, settle) == State::Succeeded
+    }
+
     /// How an attempt that answered with `status` is settled (rules O2 to O6).
-    pub(crate) fn settle(&self, status: StatusCode, settle: Option<Settle>) -> State {
+    pub(crate) fn classify(&self, status: StatusCode, settle: Option<Settle>) -> State {
         match settle {
             Some(Settle::Commit) => return State::Succeeded,
             Some(Settle::Final) => return State::FailedFinal,
@@ -108,11 +112,12 @@ impl Policy {
             None => {}
         }
         match (status.as_u16(), self.replay) {
-            (..=399, _) => State::Succeeded,
+            (200..=399, _) => State::Succeeded,
             (401 | 403 | 408 | 409 | 423 | 425 | 429, _) | (_, Replay::Success) => {
                 State::FailedRetriable
             }
-            (500.., Replay::Final) => State::FailedRetriable,
+            // Below 200 there is no response yet: see `final_response` of the engine.
+            (..=199 | 500.., Replay::Final) => State::FailedRetriable,
             _ => State::FailedFinal,
         }
     }
@@ -140,11 +145,11 @@ pub enum KeyRule {
     Optional,
 }
 
-/// How isolated a handler's transaction is from those that run beside it: SQL's own levels.
+/// How isolated a handler's transaction is from concurrent ones: SQL's own levels.
 ///
 /// Under the stricter ones a transaction can fail because of another, at any statement and at
-/// COMMIT. At COMMIT that is 503 `try-again` (rule O8); an error of a statement is the handler's to
-/// pass on, and a 5xx of it may run again.
+/// COMMIT. At COMMIT the answer is 503 `try-again` (rule O8). The error of a statement goes to the
+/// handler; if it answers with a 5xx, the request may run again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Isolation {
@@ -156,7 +161,7 @@ pub enum Isolation {
     Serializable,
 }
 
-/// A handler's own word on how its response settles the attempt, in place of the status (rule O6).
+/// A handler's choice of how its response settles the attempt, in place of the status (rule O6).
 ///
 /// Put it into the response's extensions. A declined charge that must be kept:
 ///
@@ -186,7 +191,7 @@ mod tests {
     fn state(status: u16, replay: Replay) -> State {
         Policy::new(Duration::from_secs(1))
             .with_replay(replay)
-            .settle(StatusCode::from_u16(status).unwrap(), None)
+            .classify(StatusCode::from_u16(status).unwrap(), None)
     }
 
     #[test]
@@ -219,7 +224,7 @@ mod tests {
     #[test]
     fn o6_the_handler_has_the_last_word() {
         let policy = Policy::new(Duration::from_secs(1));
-        let settle = |status, settle| policy.settle(status, Some(settle));
+        let settle = |status, settle| policy.classify(status, Some(settle));
         assert_eq!(
             settle(StatusCode::PAYMENT_REQUIRED, Settle::Commit),
             State::Succeeded

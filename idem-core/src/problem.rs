@@ -6,14 +6,14 @@
 //! ## key-missing
 //! Status 400. The endpoint needs an idempotency key and the request has none.
 //! ## key-malformed
-//! Status 400. The header is no idempotency key.
+//! Status 400. The header's value is not an idempotency key.
 //! ## key-reused
 //! Status 422. The key was used for another request.
 //! ## in-flight
 //! Status 409, may be retried. The first request with this key has not ended yet.
 //! ## try-again
-//! Status 503, may be retried. The attempt was undone: the database refused to commit it, or it took too
-//! long.
+//! Status 503, may be retried. The attempt was undone: the database refused to commit it, or it took
+//! too long.
 //! ## outcome-unknown
 //! Status 503, may be retried. The connection was lost during the commit; a retry gets the truth.
 //! ## unavailable
@@ -28,7 +28,7 @@
 //! ## record-unreadable
 //! Status 500. There is a record that can't be read; the request is not executed again.
 //! ## misconfigured
-//! Status 500. The endpoint is not set up as it has to be; the log says why.
+//! Status 500. The endpoint is not set up correctly; the log says why.
 //!
 //! [RFC 9457]: https://www.rfc-editor.org/rfc/rfc9457
 
@@ -36,14 +36,16 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use http::StatusCode;
-use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use serde::Serialize;
 
+use crate::config::Config;
 use crate::key::KeyError;
 use crate::response::Response;
 
-/// The base of the problem types where the application sets none: this module's page.
-pub const DEFAULT_BASE: &str = "https://docs.rs/idem-core/latest/idem_core/problem/index.html#";
+/// The default base of the problem types: this module's page.
+pub(crate) const DEFAULT_BASE: &str =
+    "https://docs.rs/idem-core/latest/idem_core/problem/index.html#";
 
 /// One of the library's refusals.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,24 +85,24 @@ impl Problem {
         self.row().0
     }
 
-    /// The status that it is answered with.
+    /// The status of its response.
     pub const fn status(self) -> StatusCode {
         self.row().1
     }
 
-    /// Whether the same request may be sent again with hope of another answer.
+    /// Whether the same request, sent again, may get another answer.
     pub const fn retryable(self) -> bool {
         self.row().2
     }
 
-    /// The problem document as a complete response, its type below `base`.
-    pub fn to_response(self, base: &str) -> Response {
+    /// The problem document as a complete response.
+    pub(crate) fn to_response(self, config: &Config) -> Response {
         let (name, status, retryable, title) = self.row();
         let document = Document {
-            r#type: format!("{base}{name}"),
+            r#type: format!("{}{name}", config.problem_base),
             title,
             status: status.as_u16(),
-            detail: self.detail(),
+            detail: self.detail(&config.header),
             retryable,
         };
         // A document of strings, a number and a flag always has a JSON form.
@@ -205,13 +207,15 @@ impl Problem {
         }
     }
 
-    fn detail(self) -> Cow<'static, str> {
+    /// `header` carries the key.
+    fn detail(self, header: &HeaderName) -> Cow<'static, str> {
         match self {
             Self::KeyMissing => {
-                "send a unique key for this request in the idempotency header".into()
+                format!("send a unique key for this request in the header `{header}`").into()
             }
             Self::KeyMalformed(error) => format!(
-                "{error}; send 1 to 255 visible ASCII characters without comma, quote and backslash"
+                "{error}; send 1 to 255 visible ASCII characters without comma, quote and \
+                 backslash in the header `{header}`"
             )
             .into(),
             Self::KeyReused => {
@@ -257,7 +261,8 @@ mod tests {
 
     #[test]
     fn p1_p2_a_refusal_is_a_problem_document() {
-        let response = Problem::InFlight.to_response("https://example.com/");
+        let config = Config::new().with_problem_base("https://example.com/");
+        let response = Problem::InFlight.to_response(&config);
         assert_eq!(response.status(), 409);
         assert_eq!(
             response.headers()["content-type"],
@@ -269,6 +274,17 @@ mod tests {
         assert_eq!(document["status"], 409);
         assert_eq!(document["retryable"], true);
         assert!(document["title"].is_string() && document["detail"].is_string());
+    }
+
+    #[test]
+    fn k4_a_missing_key_names_its_header() {
+        let config = Config::new().try_with_header("x-request-key").unwrap();
+        for problem in [Problem::KeyMissing, Problem::KeyMalformed(KeyError::Empty)] {
+            let response = problem.to_response(&config);
+            let document: serde_json::Value = serde_json::from_slice(response.body()).unwrap();
+            let detail = document["detail"].as_str().unwrap();
+            assert!(detail.contains("`x-request-key`"), "{detail}");
+        }
     }
 
     #[test]

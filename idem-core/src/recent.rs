@@ -1,15 +1,15 @@
-//! Which identities this process has claimed lately.
+//! The identities that this process has seen recently.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::identity::Identity;
 
-/// How many identities there is room for; a power of two, so that digests fill the slots evenly.
+/// The number of identities that fit; a power of two, so that digests fill the slots evenly.
 const SLOTS: usize = 4096;
 
-/// A table that forgets: an identity displaces whichever had its slot before.
+/// A table that forgets: an identity displaces the one that had its slot before.
 ///
-/// It only makes a retry cheaper, so neither forgetting nor a false memory does any harm.
+/// It only makes a retry cheaper, so neither a forgotten nor a mistaken identity does any harm.
 #[derive(Debug)]
 pub(crate) struct RecentIdentities(Box<[AtomicU64]>);
 
@@ -18,7 +18,7 @@ impl RecentIdentities {
         Self((0..SLOTS).map(|_| AtomicU64::new(0)).collect())
     }
 
-    /// Remembers an identity; says whether it was remembered already.
+    /// Remembers an identity, and returns whether it was remembered already.
     pub(crate) fn mark(&self, identity: &Identity) -> bool {
         let [.., high, low] = *identity.as_bytes();
         let slot = usize::from(u16::from_be_bytes([high, low])) % SLOTS;
@@ -41,20 +41,20 @@ mod tests {
 
     #[test]
     fn identity_is_remembered_from_its_first_mark_on() {
-        let lately = RecentIdentities::new();
+        let recent = RecentIdentities::new();
         for number in 0..10 {
-            assert!(!lately.mark(&identity(number)), "{number} is new");
-            assert!(lately.mark(&identity(number)));
+            assert!(!recent.mark(&identity(number)), "{number} is new");
+            assert!(recent.mark(&identity(number)));
         }
     }
 
     #[test]
-    fn old_identities_are_forgotten_and_none_is_confused_with_another() {
-        let lately = RecentIdentities::new();
+    fn old_identities_are_forgotten_and_new_ones_are_not_mistaken_for_them() {
+        let recent = RecentIdentities::new();
         for number in 0..10 * SLOTS {
-            assert!(!lately.mark(&identity(number)), "{number} is new");
+            assert!(!recent.mark(&identity(number)), "{number} is new");
         }
-        let remembered = (0..10 * SLOTS).filter(|number| lately.mark(&identity(*number)));
+        let remembered = (0..10 * SLOTS).filter(|number| recent.mark(&identity(*number)));
         assert!(remembered.count() < SLOTS);
     }
 }

@@ -1,4 +1,4 @@
-//! The stored row of an identity, and the one decision that is made from it.
+//! The stored row of an identity.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -50,8 +50,8 @@ pub enum State {
     FailedFinal,
     /// Its writes were undone and it may run again.
     FailedRetriable,
-    /// Its handler ended the transaction itself, and nobody has written down how it went on: what
-    /// it wrote may stand. Only a store that writes when it claims can leave this behind.
+    /// The handler ended the transaction itself and the outcome was not recorded; its writes may
+    /// have been committed. Only a store that writes when it claims leaves this state.
     Ended,
 }
 
@@ -82,9 +82,9 @@ impl State {
     }
 }
 
-/// Which writing of a record is meant: settling replaces exactly the one that the claim saw.
+/// The version of a record: settling replaces exactly the version that the claim saw.
 ///
-/// A record that was purged and written anew has another time of settling.
+/// A record that was purged and written again has another time of settling.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Version {
     /// The attempts that the record counts.
@@ -93,20 +93,19 @@ pub struct Version {
     pub settled_at: Timestamp,
 }
 
-/// What is remembered of an identity.
+/// The record of an identity.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Record {
     /// How the last attempt ended.
     pub state: State,
-    /// How many attempts there were since the identity was new or expired.
+    /// The number of attempts since the identity was new or expired.
     pub attempts: i32,
-    /// The status that the last attempt answered with.
+    /// The status of the last attempt's response.
     pub status: StatusCode,
-    /// What the key is bound to.
-    pub fingerprint: Fingerprint,
-    /// What is replayed; empty where nothing is.
-    pub response: Recorded,
+    pub(crate) fingerprint: Fingerprint,
+    /// Empty unless the state is replayed.
+    pub(crate) response: Recorded,
     /// When the last attempt was settled.
     pub settled_at: Timestamp,
     /// Until when the record answers.
@@ -114,7 +113,7 @@ pub struct Record {
 }
 
 impl Record {
-    /// This writing of the record.
+    /// The version of the record.
     pub fn version(&self) -> Version {
         Version {
             attempts: self.attempts,
@@ -123,24 +122,24 @@ impl Record {
     }
 }
 
-/// A stored record that this release can't read: tampered with, cut short, or of a later version.
+/// A stored record can't be read: it was tampered with, cut short, or written by a later release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the record can't be read: {0}")]
 pub struct Unreadable(pub(crate) &'static str);
 
 impl Unreadable {
-    /// For a store that can't read a column into a [`Row`](crate::store::Row): the name of the column.
-    pub const fn new(column: &'static str) -> Self {
-        Self(column)
+    /// A record of which `part` can't be read.
+    pub const fn new(part: &'static str) -> Self {
+        Self(part)
     }
 }
 
-/// A record with the time at which the database read it.
+/// A record, and the time of its read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
     /// The record.
     pub record: Record,
-    /// The database's time.
+    /// The database's time when it read the record.
     pub now: Timestamp,
 }
 

@@ -20,7 +20,7 @@ mod stability;
 #[path = "canonical/strategies.rs"]
 mod strategies;
 
-use idem_core::canonical::encode;
+use idem_core::adapter::canonical::encode;
 use proptest::test_runner::Config;
 use serde::{Serialize, Serializer, ser::SerializeStruct};
 

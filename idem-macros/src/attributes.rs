@@ -1,15 +1,19 @@
-//! The attributes beside `#[idempotent]`: which of them go where, recognised by the last segment of their path.
+//! The handler's other attributes: which of them go to which function. An attribute is recognised by the last segment of
+//! its path, since a macro can't resolve paths.
 
 use proc_macro2::{TokenStream, TokenTree};
 use quote::{ToTokens, quote};
 use syn::{AttrStyle, Attribute, Meta};
 
+/// The name of the attribute that this crate implements.
+pub(crate) const IDEMPOTENT: &str = "idempotent";
+
 /// The attributes of the function that is emitted.
 #[derive(Default)]
 pub(crate) struct Attributes {
-    /// In their order, on what the framework calls.
+    /// On the function that the framework calls, in their order.
     pub(crate) outer: Vec<TokenStream>,
-    /// On the function as it was written: `#[instrument]`, whose fields name its arguments, and `#![…]`.
+    /// On the function as it was written: `#[instrument]`, whose fields name the handler's arguments, and `#![…]`.
     pub(crate) inner: Vec<TokenStream>,
 }
 
@@ -34,7 +38,7 @@ impl Attributes {
     }
 }
 
-/// The path of every attribute, and its last segment; also of those behind a `#[cfg_attr]`.
+/// The path of every attribute, and the last segment of that path. Attributes in a `#[cfg_attr]` count too.
 pub(crate) fn paths(attributes: &[Attribute]) -> Vec<(TokenStream, String)> {
     attributes
         .iter()
@@ -86,6 +90,12 @@ impl Condition {
             .is_some()
             .then(|| quote!(#[cfg_attr(#predicate, #(#metas),*)]))
     }
+}
+
+/// Whether this is `#[idempotent]`, by any path.
+pub(crate) fn is_idempotent(attribute: &Attribute) -> bool {
+    let last = attribute.path().segments.last();
+    last.is_some_and(|segment| segment.ident == IDEMPOTENT)
 }
 
 fn is_instrument(meta: &TokenStream) -> bool {
@@ -176,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_are_found_behind_conditions_too() {
+    fn paths_are_found_in_conditions_too() {
         let function: ItemFn = parse_quote! {
             #[cfg_attr(unix, actix_web::get("/"), inline)]
             #[path = "x"]

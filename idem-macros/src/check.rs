@@ -2,6 +2,7 @@
 
 use syn::{ItemFn, Type};
 
+use crate::choice::Choice;
 use crate::errors::Errors;
 use crate::framework::Framework;
 use crate::model::{Handler, Policy};
@@ -14,10 +15,10 @@ mod content;
 mod function;
 mod scope;
 
-pub(crate) use arguments::Arguments;
+use arguments::Arguments;
 pub(crate) use function::self_types;
 
-/// Checks every rule, and hands over the handler where enough of it is there to build one.
+/// Checks every rule. The handler can be incomplete after a mistake, and then there is none.
 pub(crate) fn check<F: Framework>(
     given: &Given,
     function: &ItemFn,
@@ -43,7 +44,8 @@ pub(crate) fn check<F: Framework>(
     })
 }
 
-/// A response that is remembered for ever, or for a time that nobody chose, is a bug that shows late.
+/// No default is right for `ttl`: a client that retries after it runs the handler again, and until then the record
+/// takes space.
 fn policy(given: &Given, errors: &mut Errors) -> Option<Policy> {
     if given.lacks(Name::Ttl) {
         let problem = r#"missing argument `ttl`; say how long a response is remembered, such as `ttl = "24h"`"#;
@@ -53,8 +55,16 @@ fn policy(given: &Given, errors: &mut Errors) -> Option<Policy> {
         Some(Value::Duration(duration)) => Some(duration.clone()),
         _ => None,
     };
-    let choice = |name| match given.value(name) {
-        Some(Value::Choice(choice)) => Some(*choice),
+    let replay = match given.value(Name::Replay) {
+        Some(Value::Choice(Choice::Replay(replay))) => Some(*replay),
+        _ => None,
+    };
+    let key = match given.value(Name::Key) {
+        Some(Value::Choice(Choice::Key(key))) => Some(*key),
+        _ => None,
+    };
+    let isolation = match given.value(Name::Isolation) {
+        Some(Value::Choice(Choice::Isolation(isolation))) => Some(*isolation),
         _ => None,
     };
     let operation = match given.value(Name::Operation) {
@@ -65,9 +75,9 @@ fn policy(given: &Given, errors: &mut Errors) -> Option<Policy> {
         ttl: duration(Name::Ttl)?,
         wait: duration(Name::Wait),
         deadline: duration(Name::Deadline),
-        replay: choice(Name::Replay),
-        key: choice(Name::Key),
-        isolation: choice(Name::Isolation),
+        replay,
+        key,
+        isolation,
         operation,
     })
 }
@@ -79,7 +89,7 @@ fn store(given: &Given) -> Option<Type> {
     }
 }
 
-/// The path that `crate = …` gives; a fallback needs it too.
+/// The path in `crate = …`. A fallback needs it too.
 pub(crate) fn root(given: &Given) -> Option<syn::Path> {
     match given.value(Name::Crate) {
         Some(Value::Path(path)) => Some(path.clone()),

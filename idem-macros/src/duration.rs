@@ -1,17 +1,17 @@
-//! Durations as they are written in the attribute: `"24h"`, `"1d 12h"`.
+//! Durations in the attribute: `"24h"`, `"1d 12h"`.
 
 use crate::suggest;
 
-/// One year: what is remembered for longer is no retry any more.
+/// One year. A client doesn't retry after that.
 const LONGEST: u64 = 365 * 24 * 60 * 60;
 
-/// The letters that a number can carry, and the seconds that each stands for.
+/// The units, and the seconds in each.
 const UNITS: &[(&str, u64)] = &[("s", 1), ("m", 60), ("h", 60 * 60), ("d", 24 * 60 * 60)];
 
-/// The seconds that `text` stands for.
+/// The seconds in `text`.
 ///
-/// A duration is one or more whole numbers, each with its unit right behind it. Each unit can be given once, in any
-/// order; spaces between the parts are free. The sum is at most one year.
+/// A duration is one or more whole numbers, each followed by its unit without a space. Each unit can be given once, in
+/// any order, and spaces between the parts are allowed. The sum is at most one year.
 ///
 /// # Errors
 ///
@@ -45,7 +45,7 @@ pub(crate) fn parse(text: &str) -> Result<u64, String> {
     Ok(total)
 }
 
-/// A number and what follows it, up to the next number or space.
+/// A number, its unit, and the rest of the text.
 struct Part<'a> {
     number: &'a str,
     unit: &'a str,
@@ -65,7 +65,7 @@ impl<'a> Part<'a> {
         Self { number, unit, rest }
     }
 
-    /// The unit and its seconds; `text` is the whole duration, for the remedy.
+    /// The unit and its seconds. `text` is the whole duration, for the remedy.
     fn unit(&self, text: &str) -> Result<(&'static str, u64), String> {
         if let Some(known) = UNITS.iter().find(|(name, _)| *name == self.unit)
             && !self.number.is_empty()
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_and_what_to_write() {
+    fn every_problem_has_a_remedy() {
         for (text, problem) in [
             (
                 "",

@@ -7,8 +7,7 @@ use proc_macro2::Span;
 use quote::ToTokens;
 use syn::Error;
 
-/// The mistakes found so far. [`finish`](Errors::finish) must be called: a collector that is merely dropped would
-/// forget them.
+/// The mistakes found so far. [`finish`](Errors::finish) has to be called, since dropping the collector would lose them.
 #[derive(Debug)]
 pub(crate) struct Errors {
     found: Vec<Error>,
@@ -37,7 +36,7 @@ impl Errors {
         self.found.push(error);
     }
 
-    /// Hands `value` over if nothing was found.
+    /// Returns `value` if there is no mistake.
     ///
     /// # Errors
     ///
@@ -78,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_found_hands_the_value_over() {
+    fn without_a_mistake_the_value_is_returned() {
         assert_eq!(Errors::new().finish(Some(1)).unwrap(), 1);
     }
 

@@ -1,22 +1,26 @@
 //! Writes the function that the framework calls, around the handler as it was written.
+//!
+//! The generated code and the handler are in one scope, so that code of the one could find names of the other: a
+//! constant `error` of the user's would turn a generated `Err(error)` into a comparison with it. Generated names
+//! therefore begin with `__idem_`, and generated paths with the adapter's path or `::core`.
 
 use proc_macro2::TokenStream;
 use quote::{ToTokens, format_ident, quote, quote_spanned};
-use syn::{Generics, Ident, ItemFn, Path, ReturnType, Visibility, WherePredicate, parse_quote};
+use syn::{Generics, Ident, ItemFn, Path, Visibility, WherePredicate, parse_quote};
 
 use crate::attributes::Attributes;
+use crate::choice::KeyRule;
 use crate::framework::{Frame, Framework};
-use crate::model::{Body, Content, Handler, Role, Scope};
+use crate::model::{Body, Content, Handler, Scope};
 use crate::pattern;
+use crate::place::{Place, Private, move_to};
 
+mod attempt;
 mod docs;
 pub(crate) mod lifetimes;
-mod place;
 mod policy;
 
 use lifetimes::{inferred_type, owned_generics, owned_type};
-use place::move_to;
-pub(crate) use place::{Place, Private};
 
 /// The one item that takes the handler's place.
 pub(crate) fn expand<F: Framework>(handler: &Handler) -> TokenStream {
@@ -24,7 +28,7 @@ pub(crate) fn expand<F: Framework>(handler: &Handler) -> TokenStream {
     let Attributes { outer, inner } = Attributes::split(&function.attrs);
     let visibility = &function.vis;
     let name = &function.sig.ident;
-    let generics = spawned_generics::<F>(&function.sig.generics);
+    let generics = bounded_generics::<F>(&function.sig.generics);
     let clause = &generics.where_clause;
     let lints = lints(&generics);
     let docs = docs::contract(handler);
@@ -74,7 +78,6 @@ pub(crate) fn private<F: Framework>(root: Option<&Path>) -> Private {
 fn frame<F: Framework>(handler: &Handler) -> Frame {
     let generics = &handler.function.sig.generics;
     let private = private::<F>(handler.root.as_ref());
-    // Where the transaction has no store, or the state has no such store, the message stands at the transaction.
     let transaction = owned_type(&handler.transaction, generics);
     let place = store_place(handler);
     let start = private.at(place.first);
@@ -83,11 +86,8 @@ fn frame<F: Framework>(handler: &Handler) -> Frame {
     } else {
         quote_spanned!(place.last=> #start::Of<#transaction>)
     };
-    // A missing key is refused before any extractor runs, so the extractor of the key has to know.
-    let optional = handler
-        .policy
-        .key
-        .is_some_and(|key| key.variant == "Optional");
+    // A missing key is refused before any extractor runs, so the type of the first argument says whether it may be.
+    let optional = handler.policy.key == Some(KeyRule::Optional);
     let request = quote_spanned!(place.last=> #start::Preflight<#provider, #optional>);
     let extractors = handler
         .extractors
@@ -101,7 +101,7 @@ fn frame<F: Framework>(handler: &Handler) -> Frame {
     }
 }
 
-/// What the choice of the store stands at.
+/// Where the compiler reports that the transaction has no store, or that the state doesn't have this store.
 fn store_place(handler: &Handler) -> Place {
     handler
         .store
@@ -109,8 +109,9 @@ fn store_place(handler: &Handler) -> Place {
         .map_or_else(|| Place::of(&handler.transaction), Place::of)
 }
 
-/// The attempt is spawned, so that it ends even when the client is gone: what it refers to has to be owned.
-fn spawned_generics<F: Framework>(generics: &Generics) -> Generics {
+/// The generics of the generated function. When the client leaves, the attempt moves to a task of its own, so the
+/// types that it refers to have to be owned.
+fn bounded_generics<F: Framework>(generics: &Generics) -> Generics {
     let mut generics = owned_generics(generics);
     let owned = F::owned();
     let predicates: Vec<WherePredicate> = generics
@@ -124,15 +125,18 @@ fn spawned_generics<F: Framework>(generics: &Generics) -> Generics {
     generics
 }
 
-/// What is true of the generated function is no fault of the handler. Attributes of the handler come later, and win.
+/// The lints that the generated function would break without a fault of the handler's. The handler's own attributes
+/// come after these, so a lint that the user denies stays denied.
 fn lints(generics: &Generics) -> TokenStream {
+    // A bound can be given by the user and once more by `bounded_generics`.
     let bounds = generics.type_params().next().map(
         |_| quote!(#[allow(clippy::multiple_bound_locations, clippy::trait_duplication_in_bounds)]),
     );
     quote!(#[allow(clippy::too_many_arguments)] #bounds)
 }
 
-/// The store that is named is one for this transaction. The others are chosen by it.
+/// Checks that the store which `store = …` names can open the transaction. Without that option the transaction's type
+/// chooses the store.
 fn assertion(handler: &Handler, private: &Private) -> Option<TokenStream> {
     let store = handler.store.as_ref()?;
     let transaction = inferred_type(&handler.transaction, &handler.function.sig.generics);
@@ -148,22 +152,24 @@ fn scope<F: Framework>(handler: &Handler, private: &Private) -> TokenStream {
     let value = F::extracted(handler, *extractor);
     let place = Place::of(&path.literal).first;
     let private = private.at(place);
-    let bound = Ident::new("__idem_whose", place);
+    let bound = Ident::new("__idem_source", place);
     let pattern = pattern::binding_only(
         &handler.extractors[*extractor].pattern,
         &path.argument,
         &bound,
     );
     let fields = &path.fields;
-    let whose = if fields.is_empty() {
+    let source = if fields.is_empty() {
         quote!(#bound)
     } else {
         quote_spanned!(place=> &#bound #(.#fields)*)
     };
-    let scope = quote_spanned!(place=> #private::Whose(#whose).scope());
+    let scope = quote_spanned!(place=> #private::ScopeProbe(#source).scope());
+    // The trait's method is used for an extractor that isn't a scope but points to one. For a scope the probe has a
+    // method of its own, and the import is unused.
     quote!({
         #[allow(unused_imports)]
-        use #private::Behind as _;
+        use #private::ScopeByDeref as _;
         let #pattern = &#value;
         ::core::option::Option::Some(#scope)
     })
@@ -194,68 +200,13 @@ fn content<F: Framework>(handler: &Handler, private: &Private) -> TokenStream {
     }
 }
 
-/// Hands everything to the adapter. Where the handler can't be sent to another thread, the message stands at its name.
+/// Hands everything to the adapter. The compiler reports at the handler's name that its future can't move to another
+/// thread.
 fn serve<F: Framework>(handler: &Handler, private: &Private) -> TokenStream {
     let place = Place::of(&handler.function.sig.ident).first;
     let start = private.at(place);
-    let attempt = attempt::<F>(handler, private);
+    let attempt = attempt::expand::<F>(handler, private);
     quote_spanned! {place=>
         #start::serve(__idem_request, &__IDEM_POLICY, __idem_scope, __idem_content, __idem_raw, #attempt).await
     }
-}
-
-/// The closure that runs the handler on a claim.
-///
-/// The response is made in it, as a return type such as `impl IntoResponse` borrows from the transaction.
-fn attempt<F: Framework>(handler: &Handler, private: &Private) -> TokenStream {
-    let transaction = inferred_type(&handler.transaction, &handler.function.sig.generics);
-    let place = Place::within(&transaction);
-    let start = private.at(place.first);
-    let transaction = quote_spanned!(place.first=> <#transaction as #start::Open<'_>>);
-    let claim = quote!(&mut __idem_claim);
-    let open = quote_spanned! {place.last=>
-        let mut __idem_opened = match #transaction::open(#start::connection(#claim)).await {
-            ::core::result::Result::Ok(opened) => opened,
-            ::core::result::Result::Err(error) => return #start::not_opened(error),
-        };
-    };
-    let lend = quote_spanned!(place.last=> #transaction::lend(&mut __idem_opened));
-    let close = quote_spanned!(place.last=> #transaction::close(__idem_opened).await);
-    let response = response::<F>(handler, private, &lend);
-    quote! {
-        move |mut __idem_claim, __idem_attempt: #private::Attempt| async move {
-            #open
-            let __idem_response = #response;
-            let __idem_closed = #close;
-            #private::ran(__idem_claim, __idem_closed, __idem_response).await
-        }
-    }
-}
-
-/// Calls the handler. Where its return type is no response, the message stands there.
-fn response<F: Framework>(handler: &Handler, private: &Private, lend: &TokenStream) -> TokenStream {
-    let signature = &handler.function.sig;
-    let arguments = handler.roles.iter().map(|role| match role {
-        Role::Transaction => lend.clone(),
-        Role::Attempt => {
-            let ty = handler
-                .attempt
-                .as_ref()
-                .map(|ty| inferred_type(ty, &signature.generics));
-            quote!(#private::attempt::<#ty>(&__idem_attempt))
-        }
-        Role::Extractor(index) => F::extracted(handler, *index).into_token_stream(),
-    });
-    let place = match &signature.output {
-        ReturnType::Type(_, ty) => Place::of(ty),
-        ReturnType::Default => Place::of(&signature.ident),
-    };
-    let mut name = signature.ident.clone();
-    name.set_span(place.first);
-    let generics = owned_generics(&signature.generics);
-    let (_, generics, _) = generics.split_for_impl();
-    let turbofish = generics.as_turbofish();
-    let private = private.at(place.first);
-    let context = F::response_context();
-    quote_spanned!(place.last=> #private::into_response(#name #turbofish(#(#arguments),*).await #context))
 }

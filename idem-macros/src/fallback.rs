@@ -1,11 +1,11 @@
-//! What is emitted in place of a handler with mistakes: only those mistakes are reported, and editors go on to
-//! complete what is in its body.
+//! What is emitted in place of a handler with mistakes. The compiler reports only those mistakes, and editors still
+//! complete code in the handler's body.
 
 use proc_macro2::{Span, TokenStream};
 use quote::quote;
 use syn::{Attribute, Error, ItemFn, Safety, Token, Visibility};
 
-use crate::attributes::Attributes;
+use crate::attributes::{self, Attributes};
 use crate::check;
 use crate::expand;
 use crate::expand::lifetimes::owned_generics;
@@ -14,19 +14,16 @@ use crate::parse::Given;
 
 /// The messages, and a function that the framework accepts wherever it would have accepted the handler.
 ///
-/// It takes no arguments, so that no argument is refused a second time. The function as it was written stands in its
-/// body, so that nothing it refers to becomes unused.
+/// It takes no arguments, so the compiler has none to refuse. The function as it was written is an item in its body,
+/// so nothing that it refers to becomes unused.
 pub(crate) fn expand<F: Framework>(given: &Given, function: &ItemFn, error: &Error) -> TokenStream {
     let messages = error.to_compile_error();
     let is_method = function.sig.receiver().is_some() || !check::self_types(function).is_empty();
     if is_method {
         return quote!(#messages #function);
     }
-    // A second `#[idempotent]` would be expanded on a function that has lost its arguments.
-    let is_other = |attribute: &&Attribute| {
-        let last = attribute.path().segments.last();
-        last.is_none_or(|segment| segment.ident != "idempotent")
-    };
+    // A second `#[idempotent]` would be expanded on this function, and report its missing arguments.
+    let is_other = |attribute: &&Attribute| !attributes::is_idempotent(attribute);
     let others: Vec<Attribute> = function.attrs.iter().filter(is_other).cloned().collect();
     let Attributes { outer, inner } = Attributes::split(&others);
     let written = as_written(function);

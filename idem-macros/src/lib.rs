@@ -1,10 +1,10 @@
-//! The attribute `#[idempotent]` of `idem-axum` and `idem-actix`. Use it through those crates: what it writes refers to
-//! them.
+//! The attribute `#[idempotent]` of `idem-axum` and `idem-actix`. Use it through those crates: the generated code refers
+//! to them.
 //!
-//! A handler goes through four stages, one module each: `parse` reads the attribute and the function, `check` holds
-//! the rules and reports every mistake at once, `model` is what is known then, and `expand` writes the function that
-//! the framework calls. After a mistake, `fallback` stands in for `expand`. The options are one table, in `options`;
-//! what differs between web frameworks is in `framework`.
+//! A handler goes through four stages, one module each. `parse` reads the attribute and the function. `check` holds the
+//! rules, and reports every mistake at once. `model` is the handler after that. `expand` writes the function that the
+//! framework calls; after a mistake `fallback` takes its place. The options are one table, in `options`, and the
+//! differences between web frameworks are in `framework`.
 
 use proc_macro2::TokenStream;
 use quote::quote;
@@ -17,6 +17,7 @@ use parse::Given;
 
 mod attributes;
 mod check;
+mod choice;
 mod duration;
 mod errors;
 mod expand;
@@ -26,6 +27,7 @@ mod model;
 mod options;
 mod parse;
 mod pattern;
+mod place;
 mod suggest;
 #[cfg(test)]
 mod tests;
@@ -36,27 +38,32 @@ mod value;
 ///
 /// # Handlers
 ///
-/// The attribute goes on a free `async fn`. What its arguments are follows from how they are taken:
-///
-/// - **By `&mut`**: the transaction. There is one, and its type picks the store: the connection type of a supported
-///   database, such as `&mut PgConnection` or `&mut MySqlConnection`, or `sqlx`'s transaction of it, such as `&mut Transaction<'_, Postgres>`,
-///   which is a savepoint.
-/// - **By `&`**: the attempt, as `&Attempt`. It can be left out.
+#[doc = include_str!("docs/borrowed.md")]
 /// - **By value**: axum's extractors, in their usual order; the last of them reads the body. All of them run before a
 ///   response is replayed, and so does the authorization that they do.
 ///
-/// The handler returns what any axum handler does. It runs to its end even when the client is gone, in a task of its
-/// own: extractors are `Send + 'static`, and so is what a generic parameter stands for.
+/// The handler returns a response, as any axum handler does. It runs on the request's task. If the client leaves, it
+/// runs on to its end, on a task of its own: so extractors are `Send + 'static`, and so are generic parameters.
 ///
-#[doc = include_str!("arguments.md")]
+#[doc = include_str!("docs/arguments.md")]
 ///
 /// # Other attributes
 ///
-/// Attributes below this one go to the function that axum calls, but for `#[instrument]`, which goes to the handler as
-/// it is written: `skip(tx)` works. Attributes above this one see the handler as it is written: `#[utoipa::path]` finds
-/// the extractors there, and `#[axum::debug_handler]` would take the transaction for one, so it goes below.
+#[doc = include_str!("docs/attributes.md")]
+/// `#[axum::debug_handler]` goes below, since above it would take the transaction for an extractor.
 ///
-/// What was chosen is appended to the handler's documentation.
+/// # What it expands to
+///
+#[doc = include_str!("docs/axum_expansion.md")]
+#[doc = include_str!("docs/expansion.md")]
+///
+/// The options are also appended to the handler's documentation, in a section *Idempotency*.
+///
+/// # Limitations
+///
+#[doc = include_str!("docs/limitations.md")]
+/// - Everything that the handler holds across an `.await` is `Send`.
+/// - The body is the last argument, as always on axum.
 #[proc_macro_attribute]
 pub fn idempotent_axum(
     arguments: proc_macro::TokenStream,
@@ -70,28 +77,34 @@ pub fn idempotent_axum(
 ///
 /// # Handlers
 ///
-/// The attribute goes on a free `async fn`. What its arguments are follows from how they are taken:
-///
-/// - **By `&mut`**: the transaction. There is one, and its type picks the store: the connection type of a supported
-///   database, such as `&mut PgConnection` or `&mut MySqlConnection`, or `sqlx`'s transaction of it, such as `&mut Transaction<'_, Postgres>`,
-///   which is a savepoint.
-/// - **By `&`**: the attempt, as `&Attempt`. It can be left out.
+#[doc = include_str!("docs/borrowed.md")]
 /// - **By value**: actix-web's extractors, in any order. The one that implements `RequestBody` is the body; `body` names
 ///   it where the handler is generic. All of them run before a response is replayed, and so does the authorization that
 ///   they do.
 ///
-/// The handler returns what any actix-web handler does. It runs to its end even when the client is gone, in a task of
-/// its own on the same thread: it need not be `Send`.
+/// The handler returns a response, as any actix-web handler does. It runs on the request's task. If the client leaves,
+/// it runs on to its end, on a task of its own on the same thread: so extractors and generic parameters are `'static`,
+/// and nothing needs to be `Send`.
 ///
-#[doc = include_str!("arguments.md")]
+#[doc = include_str!("docs/arguments.md")]
 ///
 /// # Other attributes
 ///
-/// Attributes below this one go to the function that actix-web calls, but for `#[instrument]`, which goes to the handler
-/// as it is written: `skip(tx)` works. Attributes above this one see the handler as it is written: `#[utoipa::path]`
-/// finds the extractors there. `#[actix_web::post("…")]` and its siblings can stand on either side.
+#[doc = include_str!("docs/attributes.md")]
+/// `#[actix_web::post("…")]` and its siblings can stand on either side.
 ///
-/// What was chosen is appended to the handler's documentation.
+/// # What it expands to
+///
+#[doc = include_str!("docs/actix_expansion.md")]
+#[doc = include_str!("docs/expansion.md")]
+///
+/// The options are also appended to the handler's documentation, in a section *Idempotency*.
+///
+/// # Limitations
+///
+#[doc = include_str!("docs/limitations.md")]
+/// - A generic handler names its body by `body = "…"`, because the body is found by types, and before the type of a
+///   generic parameter is known. With `fingerprint = "raw"` there is nothing to find.
 #[proc_macro_attribute]
 pub fn idempotent_actix(
     arguments: proc_macro::TokenStream,
@@ -112,7 +125,7 @@ fn idempotent<F: Framework>(arguments: TokenStream, item: &TokenStream) -> Token
     }
 }
 
-/// The handler or all mistakes, and, for a fallback, what of it could be read.
+/// The handler or all mistakes, and, for a fallback, the parts that could be read.
 fn read<F: Framework>(
     arguments: TokenStream,
     item: &TokenStream,

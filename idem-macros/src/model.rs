@@ -1,33 +1,33 @@
-//! The handler, once every rule has been checked.
+//! The handler after all rules have been checked.
 
 use syn::{ExprPath, ItemFn, Pat, Path, Type};
 
-use crate::options::Choice;
+use crate::choice::{Isolation, KeyRule, Replay};
 use crate::value::{Duration, FieldPath};
 
 /// A handler, with everything that its expansion needs.
 pub(crate) struct Handler {
     pub(crate) function: ItemFn,
-    /// What each argument of the function is, in order.
+    /// The role of each argument of the function, in order.
     pub(crate) roles: Vec<Role>,
-    /// The type behind the one `&mut`.
+    /// The type that is taken by `&mut`.
     pub(crate) transaction: Type,
-    /// The type behind the `&`, if there is one.
+    /// The type that is taken by `&`, if there is one.
     pub(crate) attempt: Option<Type>,
     /// The arguments that the framework extracts, in order.
     pub(crate) extractors: Vec<Extractor>,
     pub(crate) body: Body,
-    /// None for a handler that is `unscoped`.
+    /// `None` for a handler that is `unscoped`.
     pub(crate) scope: Option<Scope>,
     pub(crate) content: Content,
     pub(crate) policy: Policy,
-    /// The state that holds the store, where it is named.
+    /// The type in `store = …`.
     pub(crate) store: Option<Type>,
-    /// The adapter's path, where it is named.
+    /// The path in `crate = …`.
     pub(crate) root: Option<Path>,
 }
 
-/// What an argument of the function is.
+/// The role of an argument of the function.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
     Transaction,
@@ -43,7 +43,7 @@ pub(crate) struct Extractor {
     pub(crate) ty: Type,
 }
 
-/// Whose keys these are.
+/// The argument that the keys belong to.
 pub(crate) struct Scope {
     /// The extractor that binds the name.
     pub(crate) extractor: usize,
@@ -57,11 +57,11 @@ pub(crate) enum Body {
     None,
     /// The one with this index.
     Extractor(usize),
-    /// The one whose type says so.
+    /// The one whose type implements `RequestBody`.
     Probed,
 }
 
-/// What a key is bound to, beside path and query.
+/// The content that a key is bound to, besides path and query.
 pub(crate) enum Content {
     /// The deserialized body.
     Body,
@@ -69,17 +69,17 @@ pub(crate) enum Content {
     Raw,
     /// Nothing.
     None,
-    /// What a function makes of the body.
+    /// The value that a function makes of the body.
     Function(ExprPath),
 }
 
-/// The constants of the handler; None stands for the library's default.
+/// The constants of the handler. `None` stands for the library's default.
 pub(crate) struct Policy {
     pub(crate) ttl: Duration,
     pub(crate) wait: Option<Duration>,
     pub(crate) deadline: Option<Duration>,
-    pub(crate) replay: Option<&'static Choice>,
-    pub(crate) key: Option<&'static Choice>,
-    pub(crate) isolation: Option<&'static Choice>,
+    pub(crate) replay: Option<Replay>,
+    pub(crate) key: Option<KeyRule>,
+    pub(crate) isolation: Option<Isolation>,
     pub(crate) operation: Option<String>,
 }

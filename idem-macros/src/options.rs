@@ -1,5 +1,7 @@
-//! The one table of options. The parser, the duplicate check, "did you mean", "expected one of" and the
-//! documentation all read it.
+//! The one table of options. The parser, the duplicate check, "did you mean", "expected one of" and the test of the
+//! documentation read it, so that none of them can miss an option.
+
+use crate::choice::{Choice, Fingerprint, Isolation, KeyRule, Replay};
 
 /// Identifies an option.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,21 +21,21 @@ pub(crate) enum Name {
     Crate,
 }
 
-/// What can be written behind an option's `=`.
+/// What can be written after an option's `=`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Shape {
     /// A string such as `"1d 12h"`, also `"0s"` where `zero` says so.
     Duration { zero: bool },
     /// A string that names an argument, or a field of one.
     Field,
-    /// Nothing: the option's name says it all.
+    /// Nothing: the option is its name.
     Flag,
     /// One of a few strings.
-    Choice(&'static [Choice]),
+    Word(&'static [Word]),
     /// One of a few strings, or the path of a function, without quotes.
-    WordOrFunction(&'static [&'static str]),
+    WordOrFunction(&'static [Word]),
     /// One of a few strings, or a string that names an argument.
-    WordOrArgument(&'static [&'static str]),
+    WordOrArgument(&'static [Word]),
     /// A string that becomes part of an identity.
     Operation,
     /// A type, without quotes.
@@ -42,14 +44,11 @@ pub(crate) enum Shape {
     Path,
 }
 
-/// One of the strings that an option of the policy allows.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Choice {
-    pub(crate) word: &'static str,
-    /// The name of the generated variant.
-    pub(crate) variant: &'static str,
-    /// The line that the handler's documentation gets.
-    pub(crate) meaning: &'static str,
+/// One of the strings that an option allows.
+#[derive(Debug)]
+pub(crate) struct Word {
+    pub(crate) text: &'static str,
+    pub(crate) choice: Choice,
 }
 
 /// One option.
@@ -63,7 +62,7 @@ pub(crate) struct Spec {
     /// The line that the attribute's documentation has.
     #[cfg_attr(
         not(test),
-        expect(dead_code, reason = "a test reads it beside the documentation")
+        expect(dead_code, reason = "a test compares it with the documentation")
     )]
     pub(crate) meaning: &'static str,
 }
@@ -82,14 +81,14 @@ pub(crate) const OPTIONS: &[Spec] = &[
         word: "scope",
         shape: Shape::Field,
         example: r#"scope = "tenant""#,
-        meaning: r#"whose keys these are: an argument, or a field of one, such as `"claims.tenant_id"` (required, unless `unscoped`)"#,
+        meaning: r#"the owner of the keys: an argument, or a field of one, such as `"claims.tenant_id"` (required, unless `unscoped`)"#,
     },
     Spec {
         name: Name::Unscoped,
         word: "unscoped",
         shape: Shape::Flag,
         example: "unscoped",
-        meaning: "all clients share their keys, and so can read each other's responses",
+        meaning: "all clients share their keys, so they can read each other's responses",
     },
     Spec {
         name: Name::Wait,
@@ -108,30 +107,30 @@ pub(crate) const OPTIONS: &[Spec] = &[
     Spec {
         name: Name::Replay,
         word: "replay",
-        shape: Shape::Choice(REPLAY),
+        shape: Shape::Word(REPLAY),
         example: r#"replay = "final""#,
         meaning: r#"which responses are remembered; `"final"` is the default"#,
     },
     Spec {
         name: Name::Key,
         word: "key",
-        shape: Shape::Choice(KEY),
+        shape: Shape::Word(KEY),
         example: r#"key = "required""#,
         meaning: "whether a request without a key is refused, which is the default, or runs unrecorded",
     },
     Spec {
         name: Name::Isolation,
         word: "isolation",
-        shape: Shape::Choice(ISOLATION),
+        shape: Shape::Word(ISOLATION),
         example: r#"isolation = "serializable""#,
-        meaning: "how isolated the handler's transaction is; the database's default if nothing is said",
+        meaning: "the isolation level of the handler's transaction, in place of the database's default",
     },
     Spec {
         name: Name::Fingerprint,
         word: "fingerprint",
         shape: Shape::WordOrFunction(FINGERPRINT),
         example: "fingerprint = NewPayment::intent",
-        meaning: "what a key is bound to, beside path and query: the deserialized body (the default), its bytes, or what a function makes of it",
+        meaning: "the content that a key is bound to, besides path and query: the deserialized body (the default), its bytes, or the value that a function makes of it",
     },
     Spec {
         name: Name::Body,
@@ -145,79 +144,55 @@ pub(crate) const OPTIONS: &[Spec] = &[
         word: "operation",
         shape: Shape::Operation,
         example: r#"operation = "create_payment""#,
-        meaning: "the operation's name, in place of method and route: renaming the route then makes no key new, though a retry has to come on the path of the first request",
+        meaning: "the operation's name, in place of method and route: renaming the route then keeps the keys, though a retry has to use the path of the first request",
     },
     Spec {
         name: Name::Store,
         word: "store",
         shape: Shape::Type,
         example: "store = Billing",
-        meaning: "the state that holds the store, where an application has several databases of one kind",
+        meaning: "the state that holds the store, for an application with several databases of one kind",
     },
     Spec {
         name: Name::Crate,
         word: "crate",
         shape: Shape::Path,
         example: "crate = ::my_crate::idem",
-        meaning: "where the adapter is re-exported",
+        meaning: "the path at which the adapter is re-exported",
     },
 ];
 
-const REPLAY: &[Choice] = &[SUCCESS, FINAL, ALL];
-const KEY: &[Choice] = &[REQUIRED, OPTIONAL];
-const ISOLATION: &[Choice] = &[READ_COMMITTED, REPEATABLE_READ, SERIALIZABLE];
-const FINGERPRINT: &[&str] = &["body", RAW];
-const BODY: &[&str] = &[NONE];
+const REPLAY: &[Word] = &[
+    Word::new("success", Choice::Replay(Replay::Success)),
+    Word::new("final", Choice::Replay(Replay::Final)),
+    Word::new("all", Choice::Replay(Replay::All)),
+];
+const KEY: &[Word] = &[
+    Word::new("required", Choice::Key(KeyRule::Required)),
+    Word::new("optional", Choice::Key(KeyRule::Optional)),
+];
+const ISOLATION: &[Word] = &[
+    Word::new(
+        "read committed",
+        Choice::Isolation(Isolation::ReadCommitted),
+    ),
+    Word::new(
+        "repeatable read",
+        Choice::Isolation(Isolation::RepeatableRead),
+    ),
+    Word::new("serializable", Choice::Isolation(Isolation::Serializable)),
+];
+const FINGERPRINT: &[Word] = &[
+    Word::new("body", Choice::Fingerprint(Fingerprint::Body)),
+    Word::new("raw", Choice::Fingerprint(Fingerprint::Raw)),
+];
+const BODY: &[Word] = &[Word::new("none", Choice::NoBody)];
 
-const SUCCESS: Choice = Choice {
-    word: "success",
-    variant: "Success",
-    meaning: "statuses below 400",
-};
-/// What is replayed where nothing else is said.
-pub(crate) const FINAL: Choice = Choice {
-    word: "final",
-    variant: "Final",
-    meaning: "statuses below 400, and 4xx but 401, 403, 408, 409, 423, 425 and 429",
-};
-const ALL: Choice = Choice {
-    word: "all",
-    variant: "All",
-    meaning: "statuses below 400, 5xx, and 4xx but 401, 403, 408, 409, 423, 425 and 429",
-};
-
-/// Whether a key is needed where nothing else is said.
-pub(crate) const REQUIRED: Choice = Choice {
-    word: "required",
-    variant: "Required",
-    meaning: "required",
-};
-const OPTIONAL: Choice = Choice {
-    word: "optional",
-    variant: "Optional",
-    meaning: "optional; without it the request runs unrecorded",
-};
-
-const READ_COMMITTED: Choice = Choice {
-    word: "read committed",
-    variant: "ReadCommitted",
-    meaning: "read committed",
-};
-const REPEATABLE_READ: Choice = Choice {
-    word: "repeatable read",
-    variant: "RepeatableRead",
-    meaning: "repeatable read",
-};
-const SERIALIZABLE: Choice = Choice {
-    word: "serializable",
-    variant: "Serializable",
-    meaning: "serializable; 503 if another transaction is in the way at the commit",
-};
-
-/// A fingerprint of the body's bytes.
-pub(crate) const RAW: &str = "raw";
-/// No body.
-pub(crate) const NONE: &str = "none";
+impl Word {
+    const fn new(text: &'static str, choice: Choice) -> Self {
+        Self { text, choice }
+    }
+}
 
 impl Spec {
     /// The option called `word`.
@@ -234,10 +209,7 @@ mod tests {
     fn syntax(spec: &Spec) -> String {
         let word = spec.word;
         match spec.shape {
-            Shape::Choice(choices) => {
-                let words: Vec<_> = choices.iter().map(|choice| choice.word).collect();
-                format!("{word} = {}", quoted(&words))
-            }
+            Shape::Word(words) => format!("{word} = {}", quoted(words)),
             Shape::WordOrFunction(words) | Shape::WordOrArgument(words) => {
                 let (_, other) = spec.example.split_once(" = ").unwrap();
                 format!("{word} = {} | {other}", quoted(words))
@@ -246,10 +218,10 @@ mod tests {
         }
     }
 
-    fn quoted(words: &[&str]) -> String {
+    fn quoted(words: &[Word]) -> String {
         words
             .iter()
-            .map(|word| format!("{word:?}"))
+            .map(|word| format!("{:?}", word.text))
             .collect::<Vec<_>>()
             .join(" | ")
     }
@@ -268,10 +240,10 @@ mod tests {
 
     #[test]
     fn the_documentation_of_the_attribute_has_every_option() {
-        let source = include_str!("arguments.md");
+        let source = include_str!("docs/arguments.md");
         for spec in OPTIONS {
             let line = format!("- `{}`: {}\n", syntax(spec), spec.meaning);
-            assert!(source.contains(&line), "add to arguments.md:\n{line}");
+            assert!(source.contains(&line), "add to docs/arguments.md:\n{line}");
         }
         let lines = source
             .lines()
@@ -280,7 +252,7 @@ mod tests {
         assert_eq!(
             lines,
             OPTIONS.len(),
-            "arguments.md describes an option that is not in the table"
+            "docs/arguments.md describes an option that is not in the table"
         );
     }
 

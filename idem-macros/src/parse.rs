@@ -1,4 +1,5 @@
-//! Reads the attribute's arguments and the function below it, and goes on after a mistake.
+//! Reads the attribute's arguments and the function below it. After a mistake the reading continues, so that one compile
+//! reports all of them.
 
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 use quote::ToTokens;
@@ -15,7 +16,7 @@ use crate::value::{self, Value};
 #[derive(Default)]
 pub(crate) struct Given {
     entries: Vec<Entry>,
-    /// What misspelled options stand for, probably: those are not missing as well.
+    /// The options that misspelled words probably stand for. They are not reported as missing.
     meant: Vec<Name>,
 }
 
@@ -23,9 +24,9 @@ pub(crate) struct Given {
 pub(crate) struct Entry {
     pub(crate) spec: &'static Spec,
     pub(crate) key: Ident,
-    /// All that is written behind the `=`.
+    /// All tokens after the `=`.
     pub(crate) tokens: TokenStream,
-    /// None where a mistake was reported.
+    /// `None` after a mistake, which has been reported.
     pub(crate) value: Option<Value>,
 }
 
@@ -38,7 +39,7 @@ impl Given {
         self.entry(name)?.value.as_ref()
     }
 
-    /// Whether nothing was written that could stand for the option, not even with a mistake.
+    /// Whether the option was not given at all, not even with a mistake.
     pub(crate) fn lacks(&self, name: Name) -> bool {
         self.entry(name).is_none() && !self.meant.contains(&name)
     }
@@ -140,7 +141,8 @@ fn argument(input: ParseStream<'_>, given: &mut Given, errors: &mut Errors) -> R
     Ok(())
 }
 
-/// A literal ends a value even where its comma was forgotten; all else goes on up to the comma.
+/// The tokens of a value. A literal is a whole value, so a missing comma after it is reported there. Any other value ends
+/// at the comma.
 fn value_tokens(input: ParseStream<'_>) -> Result<TokenStream> {
     let first = input.fork().parse::<TokenTree>();
     if matches!(first, Ok(TokenTree::Literal(_))) {
@@ -150,7 +152,7 @@ fn value_tokens(input: ParseStream<'_>) -> Result<TokenStream> {
     }
 }
 
-/// All tokens before the next comma that is not between angle brackets.
+/// All tokens before the next comma. A comma between angle brackets does not count.
 fn up_to_comma(input: ParseStream<'_>) -> Result<TokenStream> {
     let mut tokens = TokenStream::new();
     let mut depth = 0_usize;
@@ -191,7 +193,7 @@ pub(crate) fn function(tokens: &TokenStream) -> Result<ItemFn> {
     })
 }
 
-/// The first token behind the attributes.
+/// The first token after the attributes.
 fn without_attributes(tokens: &TokenStream) -> Option<TokenTree> {
     tokens.clone().into_iter().find(|token| match token {
         TokenTree::Punct(punct) => punct.as_char() != '#',
@@ -204,7 +206,7 @@ fn without_attributes(tokens: &TokenStream) -> Option<TokenTree> {
 pub(crate) mod tests {
     use super::*;
 
-    /// The arguments that `text` gives, and the messages of its mistakes.
+    /// The arguments in `text`, and the messages of its mistakes.
     pub(crate) fn read(text: &str) -> (Given, Vec<String>) {
         let mut errors = Errors::new();
         let given = arguments(text.parse().unwrap(), &mut errors);

@@ -1,4 +1,4 @@
-//! The names that an argument's pattern binds, and the pattern that binds only one of them.
+//! The names that an argument's pattern binds, and a pattern that binds only one of them.
 
 use syn::visit_mut::{self, VisitMut};
 use syn::{FieldPat, Ident, Pat, PatIdent, PatWild, Token};
@@ -13,7 +13,7 @@ pub(crate) fn names(pattern: &Pat) -> Vec<String> {
     visitor.names
 }
 
-/// `pattern` with `name` bound as `replacement`, by reference through the default binding mode, and nothing else.
+/// `pattern` with only `name` bound, as `replacement`. It borrows: matched against a reference, a plain binding is one.
 pub(crate) fn binding_only(pattern: &Pat, name: &str, replacement: &Ident) -> Pat {
     let mut pattern = pattern.clone();
     Bindings {
@@ -30,7 +30,7 @@ struct Bindings<'a> {
 }
 
 impl Bindings<'_> {
-    /// What takes the place of a binding: the wanted one under its new name, or what is behind its `@`.
+    /// The pattern in place of a binding: the wanted one gets its new name, any other leaves the pattern after its `@`.
     fn rebind(&mut self, binding: PatIdent) -> Pat {
         let name = binding.ident.to_string();
         if is_binding(&binding) {
@@ -61,7 +61,7 @@ impl VisitMut for Bindings<'_> {
     fn visit_pat_mut(&mut self, pattern: &mut Pat) {
         match pattern {
             Pat::Ident(binding) => *pattern = self.rebind(binding.clone()),
-            // `&` is not allowed under a default binding mode, which looks through the reference anyway.
+            // Matched against a reference, a pattern must not have a `&` of its own, and needs none.
             Pat::Reference(reference) => {
                 self.visit_pat_mut(&mut reference.pat);
                 *pattern = Pat::clone(&reference.pat);
@@ -71,13 +71,13 @@ impl VisitMut for Bindings<'_> {
     }
 
     fn visit_field_pat_mut(&mut self, field: &mut FieldPat) {
-        // `Claims { tenant }` is short for `Claims { tenant: tenant }`, which can bind another name.
+        // `Claims { tenant }` is short for `Claims { tenant: tenant }`, and only the long form can bind another name.
         field.colon_token.get_or_insert_with(<Token![:]>::default);
         self.visit_pat_mut(&mut field.pat);
     }
 }
 
-/// Whether the pattern binds a name, rather than standing for a constant or a unit struct.
+/// Whether the pattern binds a name. A constant or a unit struct looks the same but for its capital letter.
 fn is_binding(binding: &PatIdent) -> bool {
     let upper = binding.ident.to_string().starts_with(char::is_uppercase);
     !upper || binding.by_ref.is_some() || binding.mutability.is_some() || binding.subpat.is_some()

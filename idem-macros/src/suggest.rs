@@ -1,6 +1,6 @@
 //! "Did you mean" and "expected one of": the remedies for a misspelled word.
 
-/// What to offer in place of `word`: the near miss among `choices`, else all of them. Both are quoted by `quote`.
+/// The remedy for an unknown `word`: the nearest of `choices`, or else all of them, in quotes of the kind `quote`.
 pub(crate) fn remedy<'a>(
     word: &str,
     choices: impl IntoIterator<Item = &'a str>,
@@ -18,7 +18,8 @@ pub(crate) fn remedy<'a>(
 
 /// The one of `choices` that `word` probably stands for.
 ///
-/// One slip is forgiven in a short word and one for every three letters in a longer one; letter case is free.
+/// A word of up to five letters may have one typing error, a longer one may have one for every three letters. Upper and
+/// lower case are equal.
 pub(crate) fn nearest<'a>(
     word: &str,
     choices: impl IntoIterator<Item = &'a str>,
@@ -71,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_slip_of_each_kind_is_forgiven() {
+    fn a_typing_error_of_each_kind_is_recognised() {
         for slip in ["scop", "scoope", "scppe", "socpe", "SCOPE"] {
             assert_eq!(
                 nearest(slip, ["ttl", "scope", "store"]),
@@ -88,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn another_word_is_no_slip() {
+    fn another_word_is_not_a_typing_error() {
         for word in ["", "t", "expires", "store", "x"] {
             assert_eq!(nearest(word, ["scope"]), None, "{word}");
         }

@@ -7,8 +7,10 @@ use crate::framework::{Axum, Framework};
 
 mod actix;
 mod arguments;
+mod documentation;
 mod expansions;
 mod handlers;
+mod names;
 mod tokens;
 
 /// The arguments of the attribute that `source` begins with, and the item below it.
@@ -24,7 +26,7 @@ fn split(source: &str) -> (TokenStream, TokenStream) {
     (arguments, tokens.collect())
 }
 
-/// Everything that the compiler is handed for `source`.
+/// Everything that is emitted for `source`.
 fn expand(source: &str) -> TokenStream {
     expand_for::<Axum>(source)
 }
@@ -34,8 +36,7 @@ fn expand_for<F: Framework>(source: &str) -> TokenStream {
     crate::idempotent::<F>(arguments, &item)
 }
 
-/// The mistakes in `source`: the text that is underlined, and the message. A mistake of the whole attribute underlines
-/// nothing.
+/// The mistakes in `source`: the text that is underlined, and the message. A mistake of the whole attribute has no text.
 fn mistakes(source: &str) -> Vec<(String, String)> {
     mistakes_for::<Axum>(source)
 }

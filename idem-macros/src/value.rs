@@ -1,4 +1,4 @@
-//! Reads what is written behind an option's `=`.
+//! Reads the value after an option's `=`.
 
 use proc_macro2::TokenStream;
 use quote::ToTokens;
@@ -6,16 +6,16 @@ use syn::ext::IdentExt;
 use syn::parse::Parser;
 use syn::{Error, ExprPath, Ident, LitStr, Member, Path, Result, Type, parse2};
 
-use crate::options::{Choice, Shape, Spec};
+use crate::choice::Choice;
+use crate::options::{Shape, Spec, Word};
 use crate::{duration, suggest};
 
-/// The value of an option; which kind it has follows from the option's [`Shape`].
+/// The value of an option. The option's [`Shape`] decides which kind it has.
 #[derive(Clone)]
 pub(crate) enum Value {
     Flag,
     Duration(Duration),
-    Choice(&'static Choice),
-    Word(&'static str),
+    Choice(Choice),
     Function(ExprPath),
     Argument(LitStr),
     Field(FieldPath),
@@ -39,7 +39,7 @@ pub(crate) struct FieldPath {
     pub(crate) fields: Vec<Member>,
 }
 
-/// Reads `tokens`, which are all that is written between the `=` of the option and the next comma. A flag has none.
+/// Reads `tokens`: everything between the option's `=` and the next comma. A flag has none.
 ///
 /// # Errors
 ///
@@ -53,14 +53,12 @@ pub(crate) fn read(spec: &'static Spec, tokens: &TokenStream) -> Result<Value> {
         Shape::Duration { zero } => duration(&string(spec, tokens)?, zero).map(Value::Duration),
         Shape::Field => field(spec, string(spec, tokens)?).map(Value::Field),
         Shape::Operation => operation(&string(spec, tokens)?).map(Value::Operation),
-        Shape::Choice(choices) => {
-            one_of(spec, choices, |choice| choice.word, &string(spec, tokens)?).map(Value::Choice)
-        }
+        Shape::Word(words) => one_of(spec, words, &string(spec, tokens)?),
         Shape::WordOrFunction(words) => word_or_function(spec, words, tokens),
         Shape::WordOrArgument(words) => {
             let literal = string(spec, tokens)?;
-            let word = words.iter().find(|word| **word == literal.value());
-            Ok(word.map_or(Value::Argument(literal), |word| Value::Word(word)))
+            let word = words.iter().find(|word| word.text == literal.value());
+            Ok(word.map_or(Value::Argument(literal), |word| Value::Choice(word.choice)))
         }
         Shape::Type => parse2(tokens.clone())
             .map(|ty| Value::Type(Box::new(ty)))
@@ -149,7 +147,7 @@ fn member(text: &str, literal: &LitStr) -> Option<Member> {
     Some(Member::Named(name))
 }
 
-/// Whether `text` is one identifier and nothing else, not even a comment beside it.
+/// Whether `text` is one identifier and nothing else. The parser alone would also accept comments and spaces.
 fn is_identifier(text: &str) -> bool {
     syn::parse_str::<Ident>(text).is_ok_and(|ident| ident == text && ident != "_")
 }
@@ -173,52 +171,32 @@ fn operation(literal: &LitStr) -> Result<String> {
     ))
 }
 
-/// The one of `choices` that is written.
-fn one_of<T>(
-    spec: &Spec,
-    choices: &'static [T],
-    word: fn(&T) -> &str,
-    literal: &LitStr,
-) -> Result<&'static T> {
+/// What the literal stands for, which has to be one of `words`.
+fn one_of(spec: &Spec, words: &[Word], literal: &LitStr) -> Result<Value> {
     let text = literal.value();
-    choices
-        .iter()
-        .find(|choice| word(choice) == text)
-        .ok_or_else(|| {
-            let remedy = suggest::remedy(&text, choices.iter().map(word), '"');
-            invalid(
-                literal,
-                format!("unknown value {text:?} for `{}`; {remedy}", spec.word),
-            )
-        })
+    if let Some(word) = words.iter().find(|word| word.text == text) {
+        return Ok(Value::Choice(word.choice));
+    }
+    let remedy = suggest::remedy(&text, words.iter().map(|word| word.text), '"');
+    Err(unknown(spec, literal, &remedy))
 }
 
-fn word_or_function(
-    spec: &Spec,
-    words: &'static [&'static str],
-    tokens: &TokenStream,
-) -> Result<Value> {
+fn word_or_function(spec: &Spec, words: &[Word], tokens: &TokenStream) -> Result<Value> {
     if let Ok(literal) = string(spec, tokens) {
         let text = literal.value();
-        let is_near = suggest::nearest(&text, words.iter().copied()).is_some();
+        let is_near = suggest::nearest(&text, words.iter().map(|word| word.text)).is_some();
         let is_path = Path::parse_mod_style.parse_str(&text).is_ok();
-        return one_of(spec, words, |word| word, &literal)
-            .map(|word| Value::Word(word))
-            .map_err(|error| {
-                if is_near || !is_path {
-                    return error;
-                }
-                let remedy = "a function is written without quotes";
-                invalid(
-                    &literal,
-                    format!("unknown value {text:?} for `{}`; {remedy}", spec.word),
-                )
-            });
+        return one_of(spec, words, &literal).map_err(|error| {
+            if is_near || !is_path {
+                return error;
+            }
+            unknown(spec, &literal, "a function is written without quotes")
+        });
     }
     let function = parse2::<ExprPath>(tokens.clone()).map_err(|_| {
         let words = words
             .iter()
-            .map(|word| format!("{word:?}"))
+            .map(|word| format!("{:?}", word.text))
             .collect::<Vec<_>>()
             .join(", ");
         invalid(
@@ -229,18 +207,26 @@ fn word_or_function(
             ),
         )
     })?;
-    // A function that has such a name can still be given as `self::raw`.
+    // The word without its quotes is more likely than a function of that name, which can be given as `self::raw`.
     let bare = function
         .path
         .get_ident()
         .map(|ident| ident.unraw().to_string());
-    match words.iter().find(|word| bare.as_deref() == Some(**word)) {
+    match words.iter().find(|word| bare.as_deref() == Some(word.text)) {
         Some(word) => Err(invalid(
             tokens,
-            format!("expected a string; write `{} = {word:?}`", spec.word),
+            format!("expected a string; write `{} = {:?}`", spec.word, word.text),
         )),
         None => Ok(Value::Function(function)),
     }
+}
+
+fn unknown(spec: &Spec, literal: &LitStr, remedy: &str) -> Error {
+    let text = literal.value();
+    invalid(
+        literal,
+        format!("unknown value {text:?} for `{}`; {remedy}", spec.word),
+    )
 }
 
 fn is_string(tokens: &TokenStream) -> bool {

@@ -10,6 +10,7 @@ use idem_core::{Attempt, Engine, Open, Transaction};
 use sqlx::{AssertSqlSafe, Pool, Row as _};
 
 use crate::control::{Control, Visit};
+use crate::framework;
 use crate::scene::{Act, Body, Reply};
 
 /// A connection that the service can run on.
@@ -171,9 +172,21 @@ impl<C: Domain> App<C> {
             Act::CancelledBegin => while let Some(Ok(_)) = tx.begin().now_or_never() {},
             Act::Wait => self.control.wait_at_gate().await,
             Act::Hang => std::future::pending().await,
+            Act::Freeze(time) => std::thread::sleep(*time),
+            Act::TaskLocal => {
+                let value = framework::local().unwrap_or_default();
+                return Ok(Some(Reply::bytes(200, value)));
+            }
             Act::AfterCommit => {
                 let control = Arc::clone(&self.control);
                 attempt.after_commit(async move { control.commit() });
+            }
+            Act::AfterCommitGated => {
+                let control = Arc::clone(&self.control);
+                attempt.after_commit(async move {
+                    control.wait_at_gate().await;
+                    control.commit();
+                });
             }
             Act::Panic => panic!("the scene says so"),
         }

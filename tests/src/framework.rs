@@ -56,10 +56,12 @@ macro_rules! routes {
 mod actix;
 mod axum;
 mod bodies;
+mod local;
 mod tenant;
 
 pub use self::actix::Actix;
 pub use self::axum::Axum;
+pub(crate) use self::local::local;
 
 /// The largest request body on `/limited`.
 const LIMIT: usize = 1000;

@@ -37,7 +37,7 @@ pub use self::suite::{Threads, run};
 pub use self::traces::{Fields, Traced, Traces};
 pub use self::verdict::{answers, assert_one_executed};
 pub use self::wire::{Cut, Wire};
-pub use self::world::{Instance, Settings, World};
+pub use self::world::{Instance, Settings, World, max_in_flight};
 
 #[doc(hidden)]
 pub mod __private {

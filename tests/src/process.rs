@@ -1,4 +1,4 @@
-//! The example services as processes.
+//! The test service and the examples as processes.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub struct Site<D> {
     /// The database.
     pub database: D,
-    /// The name of the example service.
+    /// The name of the program.
     pub program: &'static str,
 }
 
@@ -37,7 +37,7 @@ pub struct Service {
     child: Child,
     log: NamedTempFile,
     // Kept open, as the service goes on writing to it.
-    _output: Lines<BufReader<ChildStdout>>,
+    output: Lines<BufReader<ChildStdout>>,
 }
 
 impl Service {
@@ -77,7 +77,7 @@ impl Service {
             address,
             child,
             log,
-            _output: output,
+            output,
         }
     }
 
@@ -101,12 +101,34 @@ impl Service {
         answer.json()
     }
 
+    /// The rest of the next line of its output that begins with `prefix`.
+    pub async fn printed(&mut self, prefix: &str) -> String {
+        let line = async {
+            while let Some(line) = self.output.next_line().await.expect("an output in UTF-8") {
+                if let Some(rest) = line.strip_prefix(prefix) {
+                    return rest.to_owned();
+                }
+            }
+            panic!("the service has ended before it printed {prefix:?}");
+        };
+        timeout(PATIENCE, line).await.expect("a line in time")
+    }
+
     /// Asks it to end by SIGTERM.
     pub fn terminate(&self) {
+        self.signal("TERM");
+    }
+
+    /// Asks it to end by SIGINT, as Ctrl-C does.
+    pub fn interrupt(&self) {
+        self.signal("INT");
+    }
+
+    fn signal(&self, name: &str) {
         let id = self.child.id().expect("the service runs").to_string();
         // A shell's own `kill` is there even where no package brings a program of that name.
         let killed = StdCommand::new("sh")
-            .args(["-c", "kill -s TERM -- \"$1\"", "kill", &id])
+            .args(["-c", "kill -s \"$1\" -- \"$2\"", "kill", name, &id])
             .status();
         assert!(killed.is_ok_and(|status| status.success()));
     }
@@ -146,7 +168,17 @@ pub async fn until_working<D: Database>(observer: &mut D::Connection) {
     }
 }
 
-/// Builds the example services once, and says where one is.
+/// What is built: the test service, and the examples.
+const PACKAGES: [&str; 6] = [
+    "idem-service",
+    "payments",
+    "payments-actix",
+    "payments-auth",
+    "payments-mysql",
+    "payments-postgres",
+];
+
+/// Builds the programs once, and gives the path of one.
 fn program(name: &str) -> &'static Path {
     static PROGRAMS: OnceLock<HashMap<String, PathBuf>> = OnceLock::new();
     let programs = PROGRAMS.get_or_init(build);
@@ -157,12 +189,13 @@ fn program(name: &str) -> &'static Path {
 
 fn build() -> HashMap<String, PathBuf> {
     let output = StdCommand::new(env!("CARGO"))
-        .args(["build", "--package", "idem-examples", "--bins"])
+        .args(["build", "--bins"])
+        .args(PACKAGES.map(|package| format!("--package={package}")))
         .args(["--message-format", "json-render-diagnostics"])
         .stderr(Stdio::inherit())
         .output()
         .expect("cargo can be run");
-    assert!(output.status.success(), "the examples don't build");
+    assert!(output.status.success(), "the programs don't build");
     let messages = output.stdout.split(|&byte| byte == b'\n');
     let programs = messages.filter_map(|message| {
         let message: Value = serde_json::from_slice(message).ok()?;

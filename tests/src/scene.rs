@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
@@ -46,8 +47,14 @@ pub enum Act {
     Wait,
     /// Waits for ever.
     Hang,
+    /// Blocks the thread for so long, as a frozen process does.
+    Freeze(Duration),
+    /// Answers with the task-local value that a middleware has set, or with nothing.
+    TaskLocal,
     /// Counts once after the commit.
     AfterCommit,
+    /// Waits at the gate after the commit, and counts then.
+    AfterCommitGated,
     /// Panics.
     Panic,
 }

@@ -25,6 +25,7 @@ pub struct Traces(Arc<Mutex<Captured>>);
 #[derive(Debug, Default)]
 struct Captured {
     spans: Vec<(u64, Fields)>,
+    parents: Vec<Option<&'static str>>,
     events: Vec<Traced>,
 }
 
@@ -64,6 +65,11 @@ impl Traces {
             .collect()
     }
 
+    /// The name of the span around each of the library's spans, in the same order.
+    pub fn parents(&self) -> Vec<Option<&'static str>> {
+        self.captured().parents.clone()
+    }
+
     /// The events of idem's own crates.
     pub fn events(&self) -> Vec<Traced> {
         self.captured().events.clone()
@@ -78,11 +84,15 @@ impl Traces {
 const SPAN: &str = "idempotent";
 
 impl<S: Subscriber + for<'l> LookupSpan<'l>> Layer<S> for Traces {
-    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, _: Context<'_, S>) {
+    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
         if attributes.metadata().name() == SPAN {
             let mut fields = Collector::default();
             attributes.record(&mut fields);
-            self.captured().spans.push((id.into_u64(), fields.0));
+            let span = context.span(id);
+            let parent = span.and_then(|span| span.parent().map(|parent| parent.name()));
+            let mut captured = self.captured();
+            captured.spans.push((id.into_u64(), fields.0));
+            captured.parents.push(parent);
         }
     }
 

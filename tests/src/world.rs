@@ -61,6 +61,11 @@ impl Settings {
     }
 }
 
+/// The settings of an engine with room for so many attempts at once.
+pub fn max_in_flight(attempts: usize) -> Config {
+    Config::new().with_attempts(attempts)
+}
+
 impl From<Wires> for Settings {
     fn from(wires: Wires) -> Self {
         Self {
@@ -275,6 +280,17 @@ impl<D: Database> Instance<D> {
             let (open, idle) = (self.pool.size(), self.pool.num_idle());
             panic!("{open} of {connections} connections are open, {idle} of them idle")
         })
+    }
+
+    /// Waits until somebody uses a connection.
+    pub async fn is_busy(&self) {
+        let is_idle = || self.pool.num_idle() == self.pool.size() as usize;
+        let busy = async {
+            while is_idle() {
+                sleep(Duration::from_millis(1)).await;
+            }
+        };
+        timeout(PATIENCE, busy).await.expect("a connection in use");
     }
 
     /// A connection, however short the pool's own patience.

@@ -6,8 +6,7 @@
 use std::marker::PhantomData;
 
 use actix_web::FromRequest;
-use idem_core::Content;
-use idem_core::canonical::EncodeError;
+use idem_core::{Content, EncodeError};
 
 use super::{RequestBody, RequestPart};
 

@@ -41,13 +41,13 @@ fn record(ttl: Duration, body: Bytes) -> Record {
     }
 }
 
-fn cache(bytes: usize, staleness: Duration) -> Cache {
-    Cache::new(Some(ReplayCache::new(bytes, staleness)), 1024 * 1024)
+fn cache(bytes: usize, max_age: Duration) -> Cache {
+    Cache::new(Some(ReplayCache::new(bytes, max_age)), 1024 * 1024)
 }
 
 /// Inserts a record under its key as soon as it is written.
 fn write(cache: &Cache, key: &str, record: &Record) {
-    cache.insert(identity("acme", key), record, NOW, cache.moment());
+    cache.insert(identity("acme", key), record, NOW, cache.start_read());
 }
 
 fn weight(cache: &Cache) -> u64 {
@@ -85,7 +85,7 @@ async fn r8_record_is_not_remembered_past_its_expiry() {
         k,
         &record(2 * SECOND, Bytes::new()),
         read_at,
-        cache.moment(),
+        cache.start_read(),
     );
     advance(SECOND).await;
     assert!(cache.get(&k).is_none());
@@ -95,7 +95,7 @@ async fn r8_record_is_not_remembered_past_its_expiry() {
 async fn r8_time_that_the_store_took_counts() {
     let cache = cache(10_000, HOUR);
     let k = identity("acme", "k");
-    let asked = cache.moment();
+    let asked = cache.start_read();
     advance(SECOND).await;
     cache.insert(k, &record(2 * SECOND, Bytes::new()), NOW, asked);
     advance(SECOND).await;
@@ -108,11 +108,11 @@ async fn r8_time_that_the_store_took_counts() {
 async fn r8_time_that_a_machine_was_suspended_counts() {
     let cache = cache(10_000, HOUR);
     let k = identity("acme", "k");
-    let asked = Moment {
+    let asked = ReadStart {
         calendar: SystemTime::now() - 2 * HOUR,
-        ..cache.moment()
+        ..cache.start_read().unwrap()
     };
-    cache.insert(k, &record(24 * HOUR, Bytes::new()), NOW, asked);
+    cache.insert(k, &record(24 * HOUR, Bytes::new()), NOW, Some(asked));
     assert!(cache.get(&k).is_none());
 }
 
@@ -182,7 +182,7 @@ async fn e4_erasure_reaches_its_scope_and_what_was_asked_for_before() {
     let cache = cache(10_000, HOUR);
     let record = record(HOUR, Bytes::new());
     let (mine, other) = (identity("acme", "k"), identity("globex", "k"));
-    let before = cache.moment();
+    let before = cache.start_read();
     cache.insert(mine, &record, NOW, before);
     cache.insert(other, &record, NOW, before);
     cache.erase(&ScopeDigest::new(Some("acme")));
@@ -190,12 +190,12 @@ async fn e4_erasure_reaches_its_scope_and_what_was_asked_for_before() {
     assert!(cache.get(&other).is_some());
     cache.insert(mine, &record, NOW, before);
     assert!(cache.get(&mine).is_none(), "read before the erasure");
-    cache.insert(mine, &record, NOW, cache.moment());
+    cache.insert(mine, &record, NOW, cache.start_read());
     assert!(cache.get(&mine).is_some(), "written after the erasure");
 }
 
 #[test]
-fn e4_erasure_is_not_undone_by_a_replay_beside_it() {
+fn e4_erasure_is_not_undone_by_a_concurrent_replay() {
     let cache = cache(10_000, HOUR);
     let row = Mutex::new(None);
     let over = AtomicBool::new(false);
@@ -204,7 +204,7 @@ fn e4_erasure_is_not_undone_by_a_replay_beside_it() {
         for _ in 0..2 {
             scope.spawn(|| {
                 while !over.load(Ordering::Relaxed) {
-                    let asked = cache.moment();
+                    let asked = cache.start_read();
                     let found: Option<Record> = row.lock().unwrap().clone();
                     match found {
                         Some(found) => cache.insert(mine, &found, NOW, asked),

@@ -1,75 +1,55 @@
-//! What goes to a handler, and what comes back whatever becomes of it.
+//! The claim while the handler borrows it. It comes back on success, panic and timeout.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::response::Response;
-use crate::store::{BoxError, Claim};
+use crate::store::Claim;
 
-/// The transaction on its way through a handler. Dropping it, in a panic or at a deadline too, hands it
-/// back to the engine, which alone ends it.
+/// A claim on its way through a handler. Dropping the guard, also in a panic or at a deadline,
+/// returns the claim to the engine, which alone ends its transaction.
 #[derive(Debug)]
-pub struct Lent<C> {
+pub struct ClaimGuard<C> {
     claim: Option<C>,
-    home: Home<C>,
+    slot: ClaimSlot<C>,
 }
 
-/// What became of a handler: for adapters.
+/// The place to which a borrowed claim returns.
 #[derive(Debug)]
-pub enum Ran {
-    /// It answered, and the response is complete.
-    Answered {
-        /// What [`Open::close`](crate::Open::close) said.
-        closed: Result<(), BoxError>,
-        /// The handler's response.
-        response: Response,
-    },
-    /// Its response is too large to be recorded.
-    TooLarge,
-    /// Its transaction could not be lent to it, or its response's body broke off.
-    Broken(BoxError),
-}
+pub(super) struct ClaimSlot<C>(Arc<Mutex<Option<C>>>);
 
-/// Where a lent claim comes back to.
-#[derive(Debug)]
-pub(super) struct Home<C>(Arc<Mutex<Option<C>>>);
-
-impl<C> Lent<C> {
-    pub(super) fn out(claim: C) -> (Self, Home<C>) {
-        let home = Home(Arc::default());
-        let lent = Self {
+impl<C> ClaimGuard<C> {
+    /// Guards `claim`, which returns to the slot.
+    pub(super) fn new(claim: C) -> (Self, ClaimSlot<C>) {
+        let slot = ClaimSlot(Arc::default());
+        let guard = Self {
             claim: Some(claim),
-            home: Home(Arc::clone(&home.0)),
+            slot: ClaimSlot(Arc::clone(&slot.0)),
         };
-        (lent, home)
+        (guard, slot)
     }
 }
 
-impl<C: Claim> Claim for Lent<C> {
+impl<C: Claim> Claim for ClaimGuard<C> {
     type Connection = C::Connection;
 
     fn connection(&mut self) -> &mut C::Connection {
-        const HELD: &str = "a lent claim is held until it is dropped";
+        const HELD: &str = "a guard holds its claim until it is dropped";
         self.claim.as_mut().expect(HELD).connection()
     }
 }
 
-impl<C> Drop for Lent<C> {
+impl<C> Drop for ClaimGuard<C> {
     fn drop(&mut self) {
-        self.home.put(self.claim.take());
+        *self.slot.lock() = self.claim.take();
     }
 }
 
-impl<C> Home<C> {
-    /// The claim; `None` while it is out, as after a handler leaked it.
+impl<C> ClaimSlot<C> {
+    /// The claim; `None` while the guard lives, as after a handler leaked it.
     pub(super) fn take(&self) -> Option<C> {
-        self.slot().take()
+        self.lock().take()
     }
 
-    fn put(&self, claim: Option<C>) {
-        *self.slot() = claim;
-    }
-
-    fn slot(&self) -> std::sync::MutexGuard<'_, Option<C>> {
+    fn lock(&self) -> MutexGuard<'_, Option<C>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

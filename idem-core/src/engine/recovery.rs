@@ -1,169 +1,181 @@
-//! What is done after an attempt whose transaction broke, or whose end is not known.
+//! After an attempt whose transaction broke, or whose end is not known.
 
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::Instant;
 
-use super::{End, Turn, Won, pauses};
+use super::claim::{Terms, bounded};
+use super::turn::Ending;
+use super::{ClaimInfo, Known, Turn};
 use crate::attempt::Attempt;
 use crate::observe::Answer;
 use crate::policy::Isolation;
 use crate::problem::Problem;
-use crate::record::{Record, State};
+use crate::record::State;
 use crate::response;
-use crate::store::{ClaimRequest, Claimed, Opening, Store, StoreError};
+use crate::store::{Claimed, Opening, Store, StoreError};
 
-/// How long the engine asks for the outcome of a commit whose answer was lost, or tries to write
-/// down an effect that may stand.
+/// How long the engine asks for the outcome of a commit whose answer was lost, or tries to record
+/// an effect that may stand.
 const RESOLVE: Duration = Duration::from_secs(5);
 
-/// How long the engine waits for the server to let go of a broken attempt.
-const LET_GO: Duration = Duration::from_millis(250);
+/// How long the engine waits for the server to release a broken attempt.
+const RELEASE: Duration = Duration::from_millis(250);
 
 impl<S: Store> Turn<S> {
-    /// Undoes what the handler did, and answers with `problem` in its place.
+    /// Undoes the handler's writes, and answers with `problem` in their place.
     ///
-    /// A statement of the handler may still be running; if it doesn't end soon, the connection is
+    /// A statement of the handler may still be running. If it doesn't end soon, the connection is
     /// closed and the failure is not recorded.
     pub(super) async fn undo(
         &mut self,
-        won: Won,
+        info: ClaimInfo,
         claim: S::Claim,
         problem: Problem,
         attempt: &Attempt,
     ) -> Answer {
-        let end = End {
-            state: State::FailedRetriable,
-            response: self.problem(problem).response,
-            patience: LET_GO,
-        };
-        self.settle(won, claim, end, attempt).await
+        let ending = self.failure(State::FailedRetriable, problem, RELEASE);
+        self.finish(info, claim, ending, attempt).await
     }
 
-    /// Answers with a failure whose transaction is gone, and writes it down as well as can be.
-    pub(super) async fn fail(&mut self, won: Won, state: State, problem: Problem) -> Answer {
-        let mut answer = self.problem(problem);
-        if self.identity.is_none() {
+    /// Answers with a failure whose transaction is gone, and records it as well as can be.
+    pub(super) async fn fail(&mut self, info: ClaimInfo, state: State, problem: Problem) -> Answer {
+        let mut answer = self.engine.problem(problem);
+        if self.request.identity.is_none() {
             return answer;
         }
-        // An effect that may stand has to be written down; a failure that left none may be lost.
-        let patience = if state.is_replayed() { RESOLVE } else { LET_GO };
-        let written = match self.claim_again(won, patience).await {
-            Ok(Claimed::Won(claim)) => {
-                let end = End {
-                    state,
-                    response: answer.response.clone(),
-                    patience,
-                };
-                match self.write(won, claim, &end).await {
-                    (Ok(()), record) => Ok(record),
-                    (Err(error), _) => Err(error.to_string()),
-                }
-            }
-            // The claim had written it down beforehand.
-            Ok(Claimed::Changed(Some(found))) if found.record.state == State::Ended => {
-                Ok(Some(found.record))
-            }
-            Ok(_) => Err("the identity is taken".to_owned()),
-            Err(error) => Err(error.to_string()),
+        // An effect that may stand has to be recorded; a failure that left none may be lost.
+        let limit = if state.is_replayed() {
+            RESOLVE
+        } else {
+            RELEASE
         };
-        match written {
-            Ok(Some(record)) if state.is_replayed() => {
-                response::mark_expiry(answer.response.headers_mut(), record.expires_at);
-                if record.state.is_replayed() {
-                    let now = record.settled_at;
-                    self.publish(record, now);
+        match self
+            .record_failure(info, self.failure(state, problem, limit))
+            .await
+        {
+            Ok(Some(known)) if state.is_replayed() => {
+                response::mark_expiry(answer.response.headers_mut(), known.record.expires_at);
+                if known.record.state.is_replayed() {
+                    self.publish(known, None);
                 }
             }
             Ok(_) => {}
             Err(reason) if state.is_replayed() => {
-                tracing::error!(reason, "what may have had an effect may run again");
+                tracing::error!(reason, "an effect may stand, but its key may run again");
             }
             Err(reason) => tracing::warn!(reason, "the failure is not recorded"),
         }
         answer
     }
 
-    /// Learns, holding the identity, what became of a commit whose answer was lost.
-    pub(super) async fn resolve(
-        &mut self,
-        won: Won,
-        end: End,
-        record: Option<Record>,
-        attempt: &Attempt,
-    ) -> Answer {
-        let ours = record.as_ref().map(Record::version);
-        match self.claim_again(won, RESOLVE).await {
-            Ok(Claimed::Changed(Some(found))) if Some(found.record.version()) == ours => {
-                self.answer(end, record, attempt)
-            }
-            Ok(Claimed::Changed(Some(found))) => match self.decide(found, true) {
-                Err(answer) => answer,
-                Ok(_) => self.problem(Problem::TryAgain),
+    /// Records a failure in a transaction of its own.
+    async fn record_failure(
+        &self,
+        info: ClaimInfo,
+        ending: Ending,
+    ) -> Result<Option<Known>, String> {
+        match self.claim_again(info, ending.timeout).await {
+            Ok(Reclaimed::Won(claim)) => match self.write(info, claim, &ending).await {
+                (Ok(()), known) => Ok(known),
+                (Err(error), _) => Err(error.to_string()),
             },
-            // Writing a failure in its place proves that the commit has not happened and never
-            // will.
-            Ok(Claimed::Won(claim)) => {
-                let failure = self.problem(Problem::TryAgain);
-                let end = End {
-                    state: State::FailedRetriable,
-                    response: failure.response.clone(),
-                    patience: RESOLVE,
-                };
-                match self.write(won, claim, &end).await {
-                    (Ok(()), _) => failure,
-                    (Err(_), _) => self.problem(Problem::OutcomeUnknown),
-                }
-            }
-            Ok(Claimed::Changed(None) | Claimed::InFlight) | Err(_) => {
-                self.problem(Problem::OutcomeUnknown)
-            }
+            // The claim had recorded it beforehand.
+            Ok(Reclaimed::Changed(known)) if known.record.state == State::Ended => Ok(Some(known)),
+            // Another attempt has settled the identity: it does not run again.
+            Ok(Reclaimed::Changed(known)) if known.record.state.is_replayed() => Ok(None),
+            Ok(_) => Err("the identity is taken".to_owned()),
+            Err(error) => Err(error.to_string()),
         }
     }
 
-    /// Someone else settled the identity first: theirs is the answer, if it is one.
-    pub(super) async fn theirs(&mut self) -> Option<Answer> {
-        let identity = self.identity?;
-        match self.store().find(&identity).await {
-            Ok(found) => self.decide(found?, true).err(),
-            Err(error) => Some(self.store_problem(&error)),
+    /// Learns, holding the identity, the outcome of a commit whose answer was lost.
+    pub(super) async fn resolve(
+        &mut self,
+        info: ClaimInfo,
+        ending: Ending,
+        written: Option<Known>,
+        attempt: &Attempt,
+    ) -> Answer {
+        let own_version = written.as_ref().map(|known| known.record.version());
+        match self.claim_again(info, RESOLVE).await {
+            Ok(Reclaimed::Changed(known)) if Some(known.record.version()) == own_version => {
+                self.answer(ending, written, attempt)
+            }
+            Ok(Reclaimed::Changed(known)) => match self.answer_or_attempt(known, true) {
+                Err(answer) => answer,
+                Ok(_) => self.engine.problem(Problem::TryAgain),
+            },
+            // A failure recorded in its place proves that the commit has not happened and never
+            // will.
+            Ok(Reclaimed::Won(claim)) => {
+                let failure = self.failure(State::FailedRetriable, Problem::TryAgain, RESOLVE);
+                let (settled, _) = self.write(info, claim, &failure).await;
+                self.engine.problem(match settled {
+                    Ok(()) => Problem::TryAgain,
+                    Err(_) => Problem::OutcomeUnknown,
+                })
+            }
+            Ok(Reclaimed::Unknown) | Err(_) => self.engine.problem(Problem::OutcomeUnknown),
+        }
+    }
+
+    /// Another attempt settled the identity first: its record is the answer, if it is one.
+    pub(super) async fn answer_of_winner(&mut self) -> Option<Answer> {
+        let identity = self.request.identity?;
+        let read_at = Instant::now();
+        match bounded(RESOLVE, self.store().find(&identity)).await {
+            Ok(found) => {
+                let known = Known::of(found?, read_at, None);
+                self.answer_or_attempt(known, true).err()
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the record of the attempt that won can't be read");
+                None
+            }
         }
     }
 
     /// Claims once more, after the attempt's own transaction has ended or while it is about to.
     async fn claim_again(
         &self,
-        won: Won,
-        patience: Duration,
-    ) -> Result<Claimed<S::Claim>, StoreError> {
-        let Some(identity) = &self.identity else {
-            return Ok(Claimed::Changed(None));
+        info: ClaimInfo,
+        limit: Duration,
+    ) -> Result<Reclaimed<S::Claim>, StoreError> {
+        let Some(identity) = &self.request.identity else {
+            return Ok(Reclaimed::Unknown);
         };
-        // An older snapshot could miss what became of the attempt.
+        // An older snapshot could hide the outcome of the attempt.
         let opening = Opening {
             isolation: Some(Isolation::ReadCommitted),
-            deadline: patience,
+            deadline: limit,
         };
-        let until = Instant::now() + patience;
-        let mut pauses = pauses();
-        loop {
-            let request = ClaimRequest {
-                likely_taken: true,
-                ..self.request(identity, won, opening)
-            };
-            let claimed = match timeout(patience, self.store().claim(request)).await {
-                Ok(claimed) => claimed,
-                Err(elapsed) => Err(StoreError::Unavailable(elapsed.into())),
-            };
-            let pause = pauses();
-            let may_change = matches!(
-                claimed,
-                Ok(Claimed::InFlight) | Err(StoreError::Unavailable(_) | StoreError::Conflict(_))
-            );
-            if !may_change || Instant::now() + pause > until {
-                return claimed;
-            }
-            sleep(pause).await;
+        let mut terms = Terms::new(opening, Instant::now() + limit)
+            .likely_taken()
+            .outlasting_outages();
+        let claimed = self.try_claim(identity, info, &mut terms).await?;
+        Ok(match claimed {
+            Claimed::Won(claim) => Reclaimed::Won(claim),
+            Claimed::Changed(Some(found)) => Reclaimed::Changed(terms.known(found)),
+            Claimed::Changed(None) | Claimed::InFlight => Reclaimed::Unknown,
+        })
+    }
+
+    fn failure(&self, state: State, problem: Problem, limit: Duration) -> Ending {
+        Ending {
+            state,
+            response: self.engine.problem(problem).response,
+            problem: Some(problem),
+            timeout: limit,
         }
     }
+}
+
+/// The outcome of claiming an identity again.
+enum Reclaimed<C> {
+    Won(C),
+    /// The record is another version than the one that the attempt replaces.
+    Changed(Known),
+    /// There is no way to tell: no identity, no record, or another holder.
+    Unknown,
 }

@@ -1,357 +1,36 @@
-//! The engine against a store that answers as a test says, on a clock that a test moves: the steps
-//! and the times that no database can be made to take at will.
+//! The engine with a scripted store, on a clock that a test moves: steps and times that no database
+//! can be made to take at will.
 
-use std::collections::VecDeque;
 use std::future::{pending, ready};
 use std::mem;
-use std::sync::Mutex;
+use std::time::Duration;
 
-use bytes::Bytes;
-use http::StatusCode;
 use http::header::ETAG;
+use tokio::time::Instant;
 
-use super::*;
-use crate::fingerprint::{Content, Fingerprint, RequestParts};
-use crate::identity::ScopeDigest;
-use crate::key::IdempotencyKey;
-use crate::operation::Operation;
+use self::script::*;
+use super::{Engine, admit};
+use crate::ReplayCache;
+use crate::adapter::HandlerOutcome;
+use crate::config::Config;
 use crate::policy::Isolation;
-use crate::problem::DEFAULT_BASE;
-use crate::response::{EXPIRES, REPLAYED};
-use crate::store::{Claim, Times};
-use crate::{Ran, ReplayCache};
+use crate::problem::Problem;
+use crate::record::{Record, State};
+use crate::response::{EXPIRES, REPLAYED, Response};
+use crate::store::{Claimed, SettleError};
 
-const NOW: Timestamp = Timestamp(1_000_000_000);
-const MILLISECOND: Duration = Duration::from_millis(1);
-const SECOND: Duration = Duration::from_secs(1);
-const HOUR: Duration = Duration::from_hours(1);
-
-static POLICY: Policy = Policy::new(HOUR)
-    .with_deadline(SECOND)
-    .with_isolation(Isolation::Serializable);
-static IMPATIENT: Policy = POLICY.with_wait(Duration::ZERO);
-static SHORT: Policy = POLICY.with_wait(Duration::from_millis(5));
-static PATIENT: Policy = POLICY.with_wait(Duration::from_secs(10));
-
-/// A transaction of which nothing is left but that there was one.
-#[derive(Debug)]
-struct Open(());
-
-impl Claim for Open {
-    type Connection = ();
-
-    fn connection(&mut self) -> &mut () {
-        &mut self.0
-    }
-}
-
-/// One answer of the store.
-#[derive(Debug)]
-enum Says<T> {
-    This(T),
-    /// Nothing, for ever.
-    Nothing,
-}
-
-type ClaimAnswer = Result<Claimed<Open>, StoreError>;
-
-/// A store that answers in the order of the script. Behind its end an identity is in flight, a
-/// settlement succeeds, and there is no record.
-#[derive(Debug, Default)]
-struct Script {
-    claims: Mutex<VecDeque<Says<ClaimAnswer>>>,
-    /// An error, and whether the record was written before.
-    settlements: Mutex<VecDeque<Says<(SettleError, bool)>>>,
-    finds: Mutex<VecDeque<Result<Option<Found>, StoreError>>>,
-    claimed: Mutex<Vec<Claiming>>,
-    settled: Mutex<Vec<Settling>>,
-}
-
-/// What a claim asked for.
-#[derive(Debug, Clone, Copy)]
-struct Claiming {
-    at: Instant,
-    attempt: i32,
-    seen: Option<Version>,
-    likely_taken: bool,
-    opening: Opening,
-}
-
-/// What a settlement asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Settling {
-    keeps: bool,
-    state: State,
-    attempts: i32,
-    replaces: Option<Version>,
-    has_response: bool,
-}
-
-/// How a first attempt that left nothing behind is written down.
-const UNDONE: Settling = Settling {
-    keeps: false,
-    state: State::FailedRetriable,
-    attempts: 1,
-    replaces: None,
-    has_response: false,
-};
-
-impl Script {
-    fn claims(self, answer: ClaimAnswer) -> Self {
-        self.claims.lock().unwrap().push_back(Says::This(answer));
-        self
-    }
-
-    fn wins(self) -> Self {
-        self.claims(Ok(Claimed::Won(Open(()))))
-    }
-
-    fn changed(self, record: Record) -> Self {
-        self.claims(Ok(Claimed::Changed(Some(found(record)))))
-    }
-
-    fn claim_hangs(self) -> Self {
-        self.claims.lock().unwrap().push_back(Says::Nothing);
-        self
-    }
-
-    fn settles(self, error: SettleError) -> Self {
-        let answer = Says::This((error, true));
-        self.settlements.lock().unwrap().push_back(answer);
-        self
-    }
-
-    fn settles_unwritten(self, error: SettleError) -> Self {
-        let answer = Says::This((error, false));
-        self.settlements.lock().unwrap().push_back(answer);
-        self
-    }
-
-    fn settlement_hangs(self) -> Self {
-        self.settlements.lock().unwrap().push_back(Says::Nothing);
-        self
-    }
-
-    fn finds(self, answer: Result<Option<Found>, StoreError>) -> Self {
-        self.finds.lock().unwrap().push_back(answer);
-        self
-    }
-}
-
-impl Store for Script {
-    type Connection = ();
-    type Claim = Open;
-
-    async fn begin(&self, _: Opening) -> Result<Open, StoreError> {
-        Ok(Open(()))
-    }
-
-    async fn claim(&self, request: ClaimRequest<'_>) -> ClaimAnswer {
-        self.claimed.lock().unwrap().push(Claiming {
-            at: Instant::now(),
-            attempt: request.attempt,
-            seen: request.seen,
-            likely_taken: request.likely_taken,
-            opening: request.opening,
-        });
-        let says = self.claims.lock().unwrap().pop_front();
-        match says {
-            Some(Says::This(answer)) => answer,
-            Some(Says::Nothing) => pending().await,
-            None => Ok(Claimed::InFlight),
-        }
-    }
-
-    async fn settle(&self, _: Open, settlement: Settlement<'_>) -> Result<(), SettleError> {
-        if let Some(draft) = settlement.record {
-            self.settled.lock().unwrap().push(Settling {
-                keeps: settlement.keep_writes,
-                state: draft.state,
-                attempts: draft.attempts,
-                replaces: draft.replaces,
-                has_response: draft.response.is_some(),
-            });
-        }
-        let says = self.settlements.lock().unwrap().pop_front();
-        if !matches!(says, Some(Says::This((_, false)))) {
-            let times = Times {
-                settled_at: NOW,
-                expires_at: NOW.plus(HOUR),
-            };
-            settlement.written.set(times).unwrap();
-        }
-        match says {
-            Some(Says::This((error, _))) => Err(error),
-            Some(Says::Nothing) => pending().await,
-            None => Ok(()),
-        }
-    }
-
-    async fn find(&self, _: &Identity) -> Result<Option<Found>, StoreError> {
-        let answer = self.finds.lock().unwrap().pop_front();
-        answer.unwrap_or(Ok(None))
-    }
-
-    async fn purge_expired(&self, _: u32) -> Result<u64, StoreError> {
-        Ok(0)
-    }
-
-    async fn erase(&self, _: &ScopeDigest) -> Result<u64, StoreError> {
-        Ok(0)
-    }
-}
-
-fn found(record: Record) -> Found {
-    Found { record, now: NOW }
-}
-
-fn unavailable() -> StoreError {
-    StoreError::Unavailable("test".into())
-}
-
-fn conflict() -> StoreError {
-    StoreError::Conflict("test".into())
-}
-
-fn misconfigured() -> StoreError {
-    StoreError::Misconfigured("test".into())
-}
-
-fn unknown() -> SettleError {
-    SettleError::Unknown("test".into())
-}
-
-fn refused() -> SettleError {
-    SettleError::Refused("test".into())
-}
-
-fn aborted() -> SettleError {
-    SettleError::Aborted("test".into())
-}
-
-fn fingerprint(body: &[u8]) -> Fingerprint {
-    let asked = RequestParts {
-        method: "POST",
-        path: "/",
-        query: None,
-        raw: body,
-    };
-    Fingerprint::new(asked, &Content::Raw, None)
-}
-
-fn call(key: &str) -> Call {
-    Call {
-        scope: Some("acme".to_owned()),
-        operation: Operation::named("test"),
-        key: IdempotencyKey::parse(key.as_bytes()).ok(),
-        fingerprint: fingerprint(b"body"),
-        likely_retry: false,
-    }
-}
-
-/// The record of an attempt that was settled a minute ago.
-fn record(state: State) -> Record {
-    let settled_at = Timestamp(NOW.0 - 60_000_000);
-    Record {
-        state,
-        attempts: 1,
-        status: StatusCode::ACCEPTED,
-        fingerprint: fingerprint(b"body"),
-        response: Recorded {
-            headers: Vec::new(),
-            body: Bytes::from_static(b"theirs"),
-        },
-        settled_at,
-        expires_at: settled_at.plus(HOUR),
-    }
-}
-
-/// The record that a first attempt's settlement writes.
-fn ours() -> Record {
-    Record {
-        settled_at: NOW,
-        expires_at: NOW.plus(HOUR),
-        ..record(State::Succeeded)
-    }
-}
-
-/// Asks with the key `k`; the handler answers with this status.
-async fn ask(engine: &Engine<Script>, policy: &'static Policy, status: u16) -> Response {
-    ask_for(engine, call("k"), policy, status).await
-}
-
-async fn ask_for(
-    engine: &Engine<Script>,
-    call: Call,
-    policy: &'static Policy,
-    status: u16,
-) -> Response {
-    let turn = match engine.admit(call, policy).await {
-        Ok(turn) => turn,
-        Err(answer) => return answer,
-    };
-    turn.run(|_lent, attempt| {
-        let mut response = Response::new(Bytes::from(format!("attempt {}", attempt.number())));
-        *response.status_mut() = StatusCode::from_u16(status).unwrap();
-        ready(Ran::Answered {
-            closed: Ok(()),
-            response,
-        })
-    })
-    .await
-}
-
-fn asked(engine: &Engine<Script>) -> Vec<Claiming> {
-    engine.shared.store.claimed.lock().unwrap().clone()
-}
-
-/// Whether each claim was told that the identity is likely taken.
-fn likely(engine: &Engine<Script>) -> Vec<bool> {
-    let asked = asked(engine);
-    asked.iter().map(|asked| asked.likely_taken).collect()
-}
-
-fn settled(engine: &Engine<Script>) -> Vec<Settling> {
-    engine.shared.store.settled.lock().unwrap().clone()
-}
-
-#[track_caller]
-fn is(response: &Response, problem: Problem) {
-    let expected = problem.to_response(DEFAULT_BASE);
-    assert_eq!(response.body(), expected.body());
-    assert_eq!(response.status(), expected.status());
-    assert!(!response.headers().contains_key(REPLAYED));
-}
-
-#[track_caller]
-fn is_own(response: &Response, status: u16, body: &'static str) {
-    assert_eq!(response.body(), body);
-    assert_eq!(response.status(), status);
-    assert!(!response.headers().contains_key(REPLAYED));
-}
-
-#[track_caller]
-fn is_replay_of_theirs(response: &Response) {
-    assert_eq!(response.body(), "theirs");
-    assert_eq!(response.status(), StatusCode::ACCEPTED);
-    assert_eq!(response.headers()[REPLAYED], "true");
-}
-
-/// Until when the response says that it is remembered.
-fn expiry(response: &Response) -> Option<&str> {
-    let value = response.headers().get(EXPIRES)?;
-    value.to_str().ok()
-}
+mod duplicates;
+mod script;
 
 #[tokio::test(start_paused = true)]
-async fn c2_identity_elsewhere_is_looked_at_until_the_wait_is_over() {
-    for (policy, looks) in [(&IMPATIENT, 1), (&SHORT, 2), (&PATIENT, 106)] {
+async fn c2_identity_elsewhere_is_claimed_again_until_the_wait_is_over() {
+    for (policy, tries) in [(&IMPATIENT, 1), (&SHORT, 2), (&PATIENT, 106)] {
         let engine = Engine::new(Script::default());
         let start = Instant::now();
         is(&ask(&engine, policy, 201).await, Problem::InFlight);
         assert!(start.elapsed() <= policy.wait);
         let asked = asked(&engine);
-        assert_eq!(asked.len(), looks);
+        assert_eq!(asked.len(), tries);
         let pauses = asked.windows(2).map(|pair| pair[1].at - pair[0].at);
         // The clock has a resolution of a millisecond.
         assert!(pauses.clone().is_sorted_by(|a, b| *a <= *b + MILLISECOND));
@@ -361,7 +40,7 @@ async fn c2_identity_elsewhere_is_looked_at_until_the_wait_is_over() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn c2_identity_that_is_let_go_is_claimed_at_the_next_look() {
+async fn c2_identity_that_is_released_is_claimed_at_the_next_try() {
     let script = Script::default()
         .claims(Ok(Claimed::InFlight))
         .claims(Err(conflict()))
@@ -372,15 +51,12 @@ async fn c2_identity_that_is_let_go_is_claimed_at_the_next_look() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn likely_retries_are_told_to_the_store() {
+async fn r2_likely_retries_are_marked_for_the_store() {
     let engine = Engine::new(Script::default().wins().wins().wins());
     ask(&engine, &POLICY, 201).await;
     ask(&engine, &POLICY, 201).await;
-    let retry = Call {
-        likely_retry: true,
-        ..call("other")
-    };
-    ask_for(&engine, retry, &POLICY, 201).await;
+    let retry = request(Some("other"), &POLICY).with_likely_retry(true);
+    ask_for(&engine, retry, 201).await;
     assert_eq!(likely(&engine), [false, true, true]);
 }
 
@@ -419,11 +95,14 @@ async fn o6_retriable_record_is_replaced_by_the_next_attempt() {
     let engine = Engine::new(script);
     is_own(&ask(&engine, &POLICY, 201).await, 201, "attempt 4");
     let [_, first, second] = asked(&engine)[..] else {
-        panic!("three looks");
+        panic!("three tries");
     };
     assert_eq!((first.attempt, first.seen), (1, None));
     assert_eq!((second.attempt, second.seen), (4, Some(version)));
-    assert!(!second.likely_taken, "what was just seen is free");
+    assert!(
+        !second.likely_taken,
+        "the record that was just seen is free"
+    );
     let expected = Settling {
         keeps: true,
         state: State::Succeeded,
@@ -435,8 +114,10 @@ async fn o6_retriable_record_is_replaced_by_the_next_attempt() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn o8_who_was_overtaken_gets_the_others_answer() {
-    let overtaken = || Script::default().wins().settles(SettleError::Superseded);
+async fn o8_loser_of_a_race_gets_the_winners_answer() {
+    fn overtaken() -> Script {
+        Script::default().wins().settles(SettleError::Superseded)
+    }
 
     let theirs = record(State::Succeeded);
     let engine = Engine::new(overtaken().finds(Ok(Some(found(theirs)))));
@@ -452,8 +133,23 @@ async fn o8_who_was_overtaken_gets_the_others_answer() {
     let engine = Engine::new(overtaken().finds(Ok(Some(found(failed)))));
     is(&ask(&engine, &POLICY, 201).await, Problem::TryAgain);
 
-    let engine = Engine::new(overtaken().finds(Err(unavailable())));
-    is(&ask(&engine, &POLICY, 201).await, Problem::Unavailable);
+    // A winner that can't be read hides nothing of the loser's own answer.
+    for lost in [
+        || overtaken().finds(Err(unavailable())),
+        || overtaken().find_hangs(),
+    ] {
+        let start = Instant::now();
+        is(
+            &ask(&Engine::new(lost()), &POLICY, 201).await,
+            Problem::TryAgain,
+        );
+        is_own(
+            &ask(&Engine::new(lost()), &POLICY, 503).await,
+            503,
+            "attempt 1",
+        );
+        assert!(start.elapsed() <= 10 * SECOND);
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -464,7 +160,7 @@ async fn o8_refused_commit_may_be_tried_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn o5_failure_that_can_not_be_recorded_is_still_told() {
+async fn o5_failure_that_can_not_be_recorded_is_still_answered() {
     for error in [refused(), unknown()] {
         let engine = Engine::new(Script::default().wins().settles(error));
         let answer = ask(&engine, &POLICY, 503).await;
@@ -492,7 +188,7 @@ async fn o9_lost_commit_that_happened_is_the_attempts_own() {
         is_own(&answer, 201, "attempt 1");
         assert_eq!(expiry(&answer), Some("@4600"));
         let [_, resolving, _] = asked(&engine)[..] else {
-            panic!("a claim and two looks");
+            panic!("a claim and two more");
         };
         assert!(resolving.likely_taken);
         assert_eq!(resolving.opening.isolation, Some(Isolation::ReadCommitted));
@@ -510,7 +206,7 @@ async fn o9_lost_commit_is_a_replay_where_its_times_are_not_known() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn o9_lost_commit_that_was_overtaken_is_told_as_what_stands() {
+async fn o9_lost_commit_that_was_overtaken_is_answered_by_the_record() {
     let lost = |found| {
         let script = Script::default().wins().settles(unknown());
         Engine::new(script.changed(found))
@@ -529,7 +225,7 @@ async fn o9_lost_commit_that_was_overtaken_is_told_as_what_stands() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn o9_lost_commit_that_did_not_happen_is_written_down_as_a_failure() {
+async fn o9_lost_commit_that_did_not_happen_is_recorded_as_a_failure() {
     let lost = || Script::default().wins().settles(unknown()).wins();
     let engine = Engine::new(lost());
     let answer = ask(&engine, &POLICY, 201).await;
@@ -544,7 +240,7 @@ async fn o9_lost_commit_that_did_not_happen_is_written_down_as_a_failure() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn o9_outcome_is_unknown_when_nobody_says_it_in_time() {
+async fn o9_outcome_is_unknown_without_an_answer_in_time() {
     let lost = || Script::default().wins().settles(unknown());
 
     let engine = Engine::new(lost());
@@ -567,7 +263,7 @@ async fn o9_outcome_is_unknown_when_nobody_says_it_in_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn o14_swallowed_error_is_written_down_if_it_can_be_soon() {
+async fn o14_swallowed_error_is_recorded_if_that_is_soon_possible() {
     let broken = || Script::default().wins().settles(aborted());
 
     let engine = Engine::new(broken().wins());
@@ -590,7 +286,7 @@ async fn o14_swallowed_error_is_written_down_if_it_can_be_soon() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn o14_own_end_is_written_down_and_replayed() {
+async fn o14_own_end_is_recorded_and_replayed() {
     let config = Config::new().with_replay_cache(ReplayCache::new(100_000, HOUR));
     let script = Script::default().wins().settles(SettleError::Ended);
     let engine = Engine::with_config(script.wins(), config);
@@ -611,7 +307,7 @@ async fn o14_own_end_is_written_down_and_replayed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn o14_own_end_that_the_claim_has_written_down_is_found() {
+async fn o14_own_end_that_the_claim_has_recorded_is_found() {
     for (state, expected) in [(State::Ended, Some("@4540")), (State::Succeeded, None)] {
         let script = Script::default().wins().settles(SettleError::Ended);
         let engine = Engine::new(script.changed(record(state)));
@@ -623,7 +319,7 @@ async fn o14_own_end_that_the_claim_has_written_down_is_found() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn o14_own_end_is_tried_to_be_written_down_for_long() {
+async fn o14_own_end_is_tried_to_be_recorded_for_long() {
     let script = Script::default().wins().settles(SettleError::Ended);
     let engine = Engine::new(script);
     let start = Instant::now();
@@ -643,19 +339,19 @@ async fn o14_record_of_an_own_end_is_never_run_again() {
 async fn o13_undoing_does_not_wait_for_long() {
     let engine = Engine::new(Script::default().wins().settlement_hangs());
     let start = Instant::now();
-    let turn = engine.admit(call("k"), &POLICY).await.unwrap();
-    let answer = turn.run(|_lent, _attempt| pending()).await;
+    let turn = admit(&engine, request(Some("k"), &POLICY)).await.unwrap();
+    let answer = turn.run(|_guard, _attempt| pending()).await;
     is(&answer, Problem::TryAgain);
     assert_eq!(start.elapsed(), POLICY.deadline + 250 * MILLISECOND);
 }
 
 #[tokio::test(start_paused = true)]
-async fn o14_transaction_that_does_not_come_back_is_no_success() {
+async fn o14_transaction_that_does_not_come_back_is_not_a_success() {
     let engine = Engine::new(Script::default().wins());
-    let turn = engine.admit(call("k"), &POLICY).await.unwrap();
-    let work = |lent, _attempt| {
-        mem::forget(lent);
-        ready(Ran::Answered {
+    let turn = admit(&engine, request(Some("k"), &POLICY)).await.unwrap();
+    let work = |guard, _attempt| {
+        mem::forget(guard);
+        ready(HandlerOutcome::Answered {
             closed: Ok(()),
             response: Response::default(),
         })
@@ -665,18 +361,14 @@ async fn o14_transaction_that_does_not_come_back_is_no_success() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn k6_request_without_a_key_writes_nothing_down() {
+async fn k6_request_without_a_key_records_nothing() {
     for (error, problem) in [
         (unknown(), Problem::OutcomeUnknown),
         (aborted(), Problem::TransactionAborted),
         (SettleError::Ended, Problem::TransactionEnded),
     ] {
         let engine = Engine::new(Script::default().settles(error));
-        let keyless = Call {
-            key: None,
-            ..call("k")
-        };
-        let answer = ask_for(&engine, keyless, &POLICY, 201).await;
+        let answer = ask_for(&engine, request(None, &POLICY), 201).await;
         is(&answer, problem);
         assert_eq!(expiry(&answer), None);
         assert!(asked(&engine).is_empty());
@@ -686,8 +378,8 @@ async fn k6_request_without_a_key_writes_nothing_down() {
 #[tokio::test(start_paused = true)]
 async fn r1_handler_can_not_say_that_it_is_a_replay() {
     let engine = Engine::new(Script::default().wins());
-    let turn = engine.admit(call("k"), &POLICY).await.unwrap();
-    let work = |_lent, _attempt| {
+    let turn = admit(&engine, request(Some("k"), &POLICY)).await.unwrap();
+    let work = |_guard, _attempt| {
         let mut response = Response::default();
         response
             .headers_mut()
@@ -696,7 +388,7 @@ async fn r1_handler_can_not_say_that_it_is_a_replay() {
             .headers_mut()
             .insert(EXPIRES, "@1".parse().unwrap());
         response.headers_mut().insert(ETAG, "1".parse().unwrap());
-        ready(Ran::Answered {
+        ready(HandlerOutcome::Answered {
             closed: Ok(()),
             response,
         })

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt::Write};
 
-use idem_core::canonical::VERSION;
+use idem_core::adapter::canonical::VERSION;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 

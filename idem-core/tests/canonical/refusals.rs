@@ -1,6 +1,6 @@
 //! What has no encoding, and what a `Serialize` that breaks the protocol gets.
 
-use idem_core::canonical::{EncodeError, encode};
+use idem_core::adapter::canonical::{EncodeError, encode};
 use proptest::{collection::vec, prelude::*};
 use serde::{
     Serialize, Serializer,

@@ -1,4 +1,4 @@
-//! What each argument of the handler is: the transaction, the attempt, or something that the framework extracts.
+//! The role of each argument of the handler: the transaction, the attempt, or an extractor.
 
 use proc_macro2::TokenStream;
 use quote::ToTokens;
@@ -21,12 +21,12 @@ pub(crate) struct Arguments {
 /// An argument that is taken by reference.
 pub(crate) struct Borrowed {
     pub(crate) pattern: Pat,
-    /// The type behind the reference.
+    /// The type that the reference is to.
     pub(crate) ty: Type,
 }
 
 impl Arguments {
-    /// Reads the arguments. No extractor can be a reference, so this is exact.
+    /// Reads the arguments. An extractor is never a reference, so the way in which an argument is taken gives its role.
     pub(crate) fn read(function: &ItemFn, errors: &mut Errors) -> Self {
         let mut arguments = Self::default();
         for argument in &function.sig.inputs {
@@ -52,26 +52,28 @@ impl Arguments {
             });
             return;
         };
-        let (role, seat, problem) = if reference.mutability.is_some() {
+        let (role, slot, name, problem) = if reference.mutability.is_some() {
             (
                 Role::Transaction,
                 &mut self.transaction,
+                "transaction",
                 "second argument taken by `&mut`; a handler has one transaction",
             )
         } else {
             (
                 Role::Attempt,
                 &mut self.attempt,
+                "attempt",
                 "second argument taken by `&`; a handler has one `&Attempt`",
             )
         };
         self.roles.push(role);
-        if seat.is_some() {
+        if slot.is_some() {
             errors.spanned(borrow(reference), problem);
             return;
         }
-        is_lent(reference, errors);
-        *seat = Some(Borrowed {
+        check_lifetimes(reference, name, errors);
+        *slot = Some(Borrowed {
             pattern: Pat::clone(&argument.pat),
             ty: Type::clone(&reference.elem),
         });
@@ -103,7 +105,7 @@ impl Borrowed {
     }
 }
 
-/// The reference that a type is, behind parentheses and the invisible groups of macros.
+/// The type as a reference, without parentheses and without the invisible groups that macros leave.
 fn reference(ty: &Type) -> Option<&TypeReference> {
     match ty {
         Type::Reference(reference) => Some(reference),
@@ -120,20 +122,24 @@ fn borrow(reference: &TypeReference) -> TokenStream {
     tokens
 }
 
-/// Transaction and attempt last as long as the request.
-fn is_lent(reference: &TypeReference, errors: &mut Errors) {
-    struct Statics<'a>(&'a mut Errors);
+/// The transaction and the attempt live as long as the request.
+fn check_lifetimes(reference: &TypeReference, name: &str, errors: &mut Errors) {
+    struct Statics<'a> {
+        name: &'a str,
+        errors: &'a mut Errors,
+    }
 
     impl VisitMut for Statics<'_> {
         fn visit_lifetime_mut(&mut self, lifetime: &mut Lifetime) {
             if lifetime.ident == "static" {
-                self.0.at(
+                let name = self.name;
+                self.errors.at(
                     lifetime.span(),
-                    "what is lent to a handler ends with the request; write `'_` in place of `'static`",
+                    format!("the {name} does not live as long as `'static`; write `'_`"),
                 );
             }
         }
     }
 
-    Statics(errors).visit_type_reference_mut(&mut reference.clone());
+    Statics { name, errors }.visit_type_reference_mut(&mut reference.clone());
 }

@@ -1,18 +1,19 @@
-//! What a key is bound to must be one thing, and must be there.
+//! The content that a key is bound to: it has to be one, and it has to exist.
 
 use quote::ToTokens;
 use syn::{ItemFn, LitStr};
 
-use super::Arguments;
+use super::arguments::Arguments;
 use super::scope::no_argument;
+use crate::choice::{Choice, Fingerprint};
 use crate::errors::Errors;
 use crate::framework::Framework;
 use crate::model::{Body, Content};
-use crate::options::{self, Name};
+use crate::options::Name;
 use crate::parse::Given;
 use crate::value::Value;
 
-/// The extractor that reads the body, and what of it the key is bound to.
+/// The extractor that reads the body, and what the key is bound to.
 pub(crate) fn check<F: Framework>(
     given: &Given,
     function: &ItemFn,
@@ -21,7 +22,7 @@ pub(crate) fn check<F: Framework>(
 ) -> (Body, Content) {
     let named = named(given, arguments, errors);
     let body = F::body(&arguments.extractors, named, errors);
-    if let Some(Value::Word(options::NONE)) = given.value(Name::Body) {
+    if let Some(Value::Choice(Choice::NoBody)) = given.value(Name::Body) {
         if let Some(fingerprint) = given.entry(Name::Fingerprint) {
             let problem = r#"`fingerprint` contradicts `body = "none"`; remove one of the two"#;
             errors.spanned(&fingerprint.tokens, problem);
@@ -29,7 +30,7 @@ pub(crate) fn check<F: Framework>(
         return (body, Content::None);
     }
     let content = match given.value(Name::Fingerprint) {
-        Some(Value::Word(options::RAW)) => Content::Raw,
+        Some(Value::Choice(Choice::Fingerprint(Fingerprint::Raw))) => Content::Raw,
         Some(Value::Function(function)) => {
             if body == Body::None {
                 let name = function.to_token_stream().to_string().replace(' ', "");
@@ -44,13 +45,13 @@ pub(crate) fn check<F: Framework>(
         _ => Content::Body,
     };
     if body == Body::Probed && !matches!(content, Content::Raw) {
-        has_known_types(function, errors);
+        check_generics(function, errors);
     }
     (body, content)
 }
 
-/// What a generic parameter stands for is not known yet when the body is found by the arguments' types.
-fn has_known_types(function: &ItemFn, errors: &mut Errors) {
+/// The body is found by the arguments' types before the type of a generic parameter is known.
+fn check_generics(function: &ItemFn, errors: &mut Errors) {
     if let Some(parameter) = function.sig.generics.type_params().next() {
         errors.spanned(
             &parameter.ident,

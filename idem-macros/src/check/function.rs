@@ -1,4 +1,4 @@
-//! Rules about the function itself, and about what is beside it.
+//! Rules about the function itself and about its other attributes.
 
 use proc_macro2::Span;
 use syn::visit_mut::{self, VisitMut};
@@ -8,18 +8,18 @@ use crate::attributes;
 use crate::errors::Errors;
 
 pub(crate) fn check(function: &ItemFn, errors: &mut Errors) {
-    is_async(&function.sig, errors);
-    is_plain(&function.sig, errors);
-    is_free(&function.sig, errors);
-    names_no_self(function, errors);
-    names_its_types(&function.sig, errors);
-    has_unconditional_arguments(&function.sig, errors);
-    writes(function, errors);
-    is_protected_once(function, errors);
+    check_async(&function.sig, errors);
+    check_qualifiers(&function.sig, errors);
+    check_receiver(&function.sig, errors);
+    check_self_types(function, errors);
+    check_impl_types(&function.sig, errors);
+    check_conditions(&function.sig, errors);
+    check_method(function, errors);
+    check_duplicate(function, errors);
 }
 
-/// The handler waits for its transaction.
-fn is_async(signature: &Signature, errors: &mut Errors) {
+/// The handler awaits its statements.
+fn check_async(signature: &Signature, errors: &mut Errors) {
     if signature.asyncness.is_none() {
         errors.at(
             signature.fn_token.span,
@@ -28,8 +28,8 @@ fn is_async(signature: &Signature, errors: &mut Errors) {
     }
 }
 
-/// The framework calls the function, so it has to be callable like any other.
-fn is_plain(signature: &Signature, errors: &mut Errors) {
+/// The generated code calls the handler as a plain function.
+fn check_qualifiers(signature: &Signature, errors: &mut Errors) {
     let mut refuse = |tokens: &dyn quote::ToTokens, what: &str| {
         errors.spanned(
             tokens.to_token_stream(),
@@ -53,23 +53,23 @@ fn is_plain(signature: &Signature, errors: &mut Errors) {
 }
 
 /// A framework has no value to call a method on.
-fn is_free(signature: &Signature, errors: &mut Errors) {
+fn check_receiver(signature: &Signature, errors: &mut Errors) {
     if let Some(receiver) = signature.receiver() {
         errors.at(
             receiver.self_token.span,
-            "a handler can't have `self`; `#[idempotent]` goes on a free function, which extracts what it shares",
+            "a handler can't have `self`; `#[idempotent]` goes on a free function, which takes shared values by extractors",
         );
     }
 }
 
-/// The handler moves into a function, where the `Self` around it means nothing.
-fn names_no_self(function: &ItemFn, errors: &mut Errors) {
+/// The handler becomes an item in a function, and an item can't use the `Self` of the `impl` around that function.
+fn check_self_types(function: &ItemFn, errors: &mut Errors) {
     for span in self_types(function) {
         errors.at(span, "a handler can't use `Self`; write the type's name");
     }
 }
 
-/// Where the function mentions `Self`. Items within it have their own.
+/// Where the function mentions `Self`. An item within it has its own.
 pub(crate) fn self_types(function: &ItemFn) -> Vec<Span> {
     struct SelfTypes(Vec<Span>);
 
@@ -85,7 +85,7 @@ pub(crate) fn self_types(function: &ItemFn) -> Vec<Span> {
 
         fn visit_item_mut(&mut self, _: &mut Item) {}
 
-        // A receiver is a mistake of its own.
+        // `check_receiver` reports it.
         fn visit_receiver_mut(&mut self, _: &mut Receiver) {}
     }
 
@@ -94,8 +94,8 @@ pub(crate) fn self_types(function: &ItemFn) -> Vec<Span> {
     found.0
 }
 
-/// Every argument's type is repeated in the generated code, and `impl Trait` would be another type each time.
-fn names_its_types(signature: &Signature, errors: &mut Errors) {
+/// The generated code repeats each argument's type, and each `impl Trait` would be another type.
+fn check_impl_types(signature: &Signature, errors: &mut Errors) {
     struct Impls<'a>(&'a mut Errors);
 
     impl VisitMut for Impls<'_> {
@@ -116,8 +116,8 @@ fn names_its_types(signature: &Signature, errors: &mut Errors) {
     }
 }
 
-/// A call can't leave an argument out under a condition.
-fn has_unconditional_arguments(signature: &Signature, errors: &mut Errors) {
+/// A call can't leave out an argument under a condition.
+fn check_conditions(signature: &Signature, errors: &mut Errors) {
     for argument in &signature.inputs {
         let attributes = match argument {
             FnArg::Receiver(receiver) => &receiver.attrs,
@@ -139,8 +139,8 @@ fn has_unconditional_arguments(signature: &Signature, errors: &mut Errors) {
     }
 }
 
-/// A read-only request can be repeated as it is: it needs no key, and clients send none.
-fn writes(function: &ItemFn, errors: &mut Errors) {
+/// A read-only request is safe to repeat, so clients send no key with it.
+fn check_method(function: &ItemFn, errors: &mut Errors) {
     for (path, name) in attributes::paths(&function.attrs) {
         if name == "get" || name == "head" {
             errors.spanned(path, format!("`#[{name}]` is read-only and needs no idempotency key; remove one of the two attributes"));
@@ -148,10 +148,10 @@ fn writes(function: &ItemFn, errors: &mut Errors) {
     }
 }
 
-/// A second transaction around the first one would protect nothing.
-fn is_protected_once(function: &ItemFn, errors: &mut Errors) {
+/// The second attribute would take the generated function for a handler, and that one has no transaction.
+fn check_duplicate(function: &ItemFn, errors: &mut Errors) {
     for (path, name) in attributes::paths(&function.attrs) {
-        if name == "idempotent" {
+        if name == attributes::IDEMPOTENT {
             errors.spanned(path, "duplicate `#[idempotent]`; remove one of the two");
         }
     }

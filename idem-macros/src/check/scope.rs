@@ -1,8 +1,8 @@
-//! Whose keys these are must be said, and must be the value of an extracted argument.
+//! The scope has to be given, and has to be the value of an extracted argument.
 
 use proc_macro2::Span;
 
-use super::Arguments;
+use super::arguments::Arguments;
 use crate::errors::Errors;
 use crate::model::Scope;
 use crate::options::Name;
@@ -18,7 +18,7 @@ pub(crate) fn check(given: &Given, arguments: &Arguments, errors: &mut Errors) -
         );
     }
     if given.lacks(Name::Scope) && given.lacks(Name::Unscoped) {
-        let problem = r#"missing argument `scope`; say whose keys these are, such as `scope = "tenant"`, or write `unscoped`"#;
+        let problem = r#"missing argument `scope`; name the owner of the keys, such as `scope = "tenant"`, or write `unscoped`"#;
         errors.at(Span::call_site(), problem);
     }
     let Some(Value::Field(path)) = given.value(Name::Scope) else {
@@ -65,7 +65,7 @@ pub(super) fn no_argument(name: &str, arguments: &Arguments) -> String {
 fn offer(name: &str, arguments: &Arguments) -> String {
     let names = arguments.names();
     if names.is_empty() {
-        return "the handler extracts none that has a name".to_owned();
+        return "the handler extracts no argument that has a name".to_owned();
     }
     suggest::remedy(name, names.iter().map(String::as_str), '`')
 }

@@ -1,4 +1,4 @@
-//! A framework calls handlers with what it owns: in the outer signature every lifetime is `'static`.
+//! A framework calls handlers with values that it owns, so in the outer signature every lifetime is `'static`.
 
 use proc_macro2::Span;
 use syn::visit_mut::{self, VisitMut};
@@ -38,7 +38,7 @@ pub(crate) fn owned_type(ty: &Type, generics: &Generics) -> Type {
     ty
 }
 
-/// The type as it can be written in the body of that function: its lifetimes are inferred.
+/// The type as it can be written in the body of that function, where lifetimes are inferred.
 pub(crate) fn inferred_type(ty: &Type, generics: &Generics) -> Type {
     let mut ty = ty.clone();
     Rename::new(generics, "'_").visit_type_mut(&mut ty);
@@ -46,7 +46,7 @@ pub(crate) fn inferred_type(ty: &Type, generics: &Generics) -> Type {
 }
 
 struct Rename {
-    /// The names that the function declares.
+    /// The lifetimes that the function declares.
     declared: Vec<Lifetime>,
     /// Whether lifetimes that are left out, or `'_`, are renamed too.
     elided: bool,
@@ -70,7 +70,7 @@ impl Rename {
         Lifetime::new(self.replacement, span)
     }
 
-    /// Lifetimes that are left out in a function's signature belong to that signature.
+    /// In the signature of a function pointer or an `Fn` bound, a lifetime that is left out belongs to that signature.
     fn within_signature(&mut self, visit: impl FnOnce(&mut Self)) {
         let elided = std::mem::replace(&mut self.elided, false);
         visit(self);
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_infers_the_lifetimes_that_the_function_declares() {
+    fn declared_lifetimes_are_inferred_in_a_body() {
         let generics = function().sig.generics;
         let ty: Type = parse_quote!(Transaction<'a, Either<'static, &u8, Cow<'_, str>>>);
         let expected: Type = parse_quote!(Transaction<'_, Either<'static, &u8, Cow<'_, str>>>);

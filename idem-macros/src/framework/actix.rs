@@ -1,4 +1,4 @@
-//! actix-web: every extractor is of the same trait, and any of them can read the body.
+//! actix-web: all extractors implement one trait, and any of them can read the body.
 
 use proc_macro2::TokenStream;
 use quote::{format_ident, quote, quote_spanned};
@@ -6,8 +6,8 @@ use syn::{Ident, LitStr};
 
 use super::{Frame, Framework};
 use crate::errors::Errors;
-use crate::expand::Place;
 use crate::model::{Body, Content, Extractor, Handler};
+use crate::place::Place;
 
 /// Expands for `idem-actix`.
 pub(crate) struct Actix;
@@ -70,8 +70,10 @@ impl Framework for Actix {
     }
 }
 
-/// Finds the body by the types of the arguments. The constant is an item, since the compiler looks at others only when
-/// it makes code; so it can't know what a generic parameter stands for.
+/// Finds the body by the types of the arguments.
+///
+/// The roles are a constant item because the compiler evaluates an item during `cargo check`, and a `const` block only
+/// when it generates code. An item can't use generic parameters, so a generic handler has to name its body.
 fn probed(frame: &Frame, handler: &Handler) -> Option<TokenStream> {
     let reads = matches!(handler.content, Content::Body | Content::Function(_));
     if handler.body != Body::Probed || !reads {
@@ -88,10 +90,10 @@ fn probed(frame: &Frame, handler: &Handler) -> Option<TokenStream> {
         quote!(#private::choose::<{ __IDEM_ROLES[#index].is_body() }, _, _>(&#name, #rest))
     });
     let checks = extractors.iter().enumerate().map(|(index, extractor)| {
-        // The message stands at the argument's type.
+        // The compiler reports at the argument's type that it has no role.
         let place = Place::of(extractor).first;
         let private = private.at(place);
-        let role = quote_spanned!(place=> { __IDEM_ROLES[#index] as u8 });
+        let role = quote_spanned!(place=> { __IDEM_ROLES[#index] as ::core::primitive::u8 });
         quote_spanned!(place=> #private::check::<#role, #extractor>();)
     });
     let count = extractors.len();

@@ -1,4 +1,4 @@
-//! axum: the last extractor reads the body, all others read the request's parts.
+//! axum: the last extractor reads the body, all others the request's head.
 
 use proc_macro2::TokenStream;
 use quote::{format_ident, quote};

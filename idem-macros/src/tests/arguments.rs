@@ -1,4 +1,4 @@
-//! Every refusal of an argument of the attribute: its message and what it underlines.
+//! Every refusal of an argument of the attribute: its message, and the text that is underlined.
 
 use super::{expand, function, refused};
 
@@ -22,7 +22,7 @@ fn ttl_and_scope_are_required() {
     );
     let scope = (
         "",
-        r#"missing argument `scope`; say whose keys these are, such as `scope = "tenant"`, or write `unscoped`"#,
+        r#"missing argument `scope`; name the owner of the keys, such as `scope = "tenant"`, or write `unscoped`"#,
     );
     arguments_refused("", &[ttl, scope]);
     arguments_refused("unscoped", &[ttl]);
@@ -30,7 +30,7 @@ fn ttl_and_scope_are_required() {
 }
 
 #[test]
-fn a_scope_is_not_also_unscoped() {
+fn a_scope_contradicts_unscoped() {
     arguments_refused(
         r#"ttl = "24h", unscoped, scope = "tenant""#,
         &[(
@@ -77,7 +77,7 @@ fn a_scope_names_an_extracted_argument() {
         r#"#[idempotent(ttl = "24h", scope = "tenant")] async fn pay(tx: &mut PgConnection, _: Tenant) {}"#,
         &[(
             "\"tenant\"",
-            "no argument named `tenant`; the handler extracts none that has a name",
+            "no argument named `tenant`; the handler extracts no argument that has a name",
         )],
     );
 }
@@ -170,7 +170,7 @@ fn an_argument_is_given_once() {
 }
 
 #[test]
-fn strings_are_asked_for_where_they_are_missing() {
+fn a_value_that_has_to_be_a_string_is_one() {
     for (value, underlined) in [
         ("24", "24"),
         ("day", "day"),
@@ -200,7 +200,7 @@ fn strings_are_asked_for_where_they_are_missing() {
 }
 
 #[test]
-fn types_and_paths_are_asked_for_where_they_are_missing() {
+fn a_value_that_has_to_be_a_type_or_a_path_is_one() {
     arguments_refused(
         r#"ttl = "24h", unscoped, store = "Billing", crate = "::idem""#,
         &[
@@ -283,7 +283,7 @@ fn a_fingerprint_function_is_a_path_without_quotes() {
 }
 
 #[test]
-fn the_body_is_the_last_argument_and_is_there() {
+fn the_body_is_the_last_argument_and_exists() {
     arguments_refused(
         r#"ttl = "24h", unscoped, body = "tenant""#,
         &[(
@@ -336,7 +336,7 @@ fn an_operation_is_short_and_plain() {
 }
 
 #[test]
-fn arguments_have_a_form() {
+fn arguments_are_separated_and_have_values() {
     arguments_refused(
         r#"ttl, scope = , unscoped = true, wait("2s"), deadline: "1s", key, "x", , store = A<B, C>"#,
         &[

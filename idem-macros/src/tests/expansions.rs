@@ -1,319 +1,202 @@
-//! What a handler becomes.
+//! Whole expansions, kept as formatted files in `expansions/axum` and `expansions/actix`.
+//!
+//! A file begins with a handler and ends with its expansion. The test reads the handler from the file, so no file is
+//! left without a test: a new case is a file with a handler, and an old one is deleted. After a change of the
+//! expansions, `BLESS=1 cargo test -p idem-macros` writes them anew; read the difference before you commit it.
+//!
+//! The files show tokens. They don't show where the compiler's messages point: `tests/tests/ui` does.
 
-use proc_macro2::TokenStream;
-use quote::{ToTokens, quote};
-use syn::ItemFn;
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
-use super::{expand, expand_for, function, mistakes_for};
-use crate::framework::{Axum, Framework};
+use syn::LitStr;
 
-fn expanded(source: &str) -> ItemFn {
-    expanded_for::<Axum>(source)
+use super::{expand_for, mistakes_for, split};
+use crate::framework::{Actix, Axum, Framework};
+use crate::options::{OPTIONS, Shape};
+
+/// The line between a handler and its expansion.
+const MARKER: &str = "\n// Expands to:\n";
+
+/// The case that has mistakes.
+const WITH_MISTAKES: &str = "fallback";
+
+/// Held while the files are read or written, since tests run at the same time.
+static FILES: Mutex<()> = Mutex::new(());
+
+/// One file.
+pub(super) struct Case {
+    path: PathBuf,
+    /// The attribute and the function, after a comment.
+    pub(super) handler: String,
+    /// Everything after the marker.
+    expansion: String,
 }
 
-pub(super) fn expanded_for<F: Framework>(source: &str) -> ItemFn {
-    assert_eq!(mistakes_for::<F>(source), [], "{source}");
-    let emitted = expand_for::<F>(source);
-    let file: syn::File = syn::parse2(emitted.clone()).unwrap();
-    assert_eq!(file.items.len(), 1, "one item comes out");
-    function(emitted)
-}
-
-#[track_caller]
-pub(super) fn contains(function: &ItemFn, expected: &TokenStream) {
-    let compact = |tokens: TokenStream| tokens.to_string().replace(' ', "");
-    let (text, expected) = (
-        compact(function.to_token_stream()),
-        compact(expected.clone()),
-    );
-    assert!(text.contains(&expected), "no {expected}\nin {text}");
-}
-
-#[test]
-fn the_framework_calls_a_function_of_extractors() {
-    let function = expanded(
-        r#"#[idempotent(ttl = "24h", scope = "tenant")]
-        pub async fn pay(tx: &mut PgConnection, Extension(mut tenant): Extension<String>, State(app): State<App>,
-            Json(order): Json<Order>) -> Result<StatusCode, Error> { run(tx).await }"#,
-    );
-    contains(
-        &function,
-        &quote! {
-            pub async fn pay(
-                __idem_request: ::idem_axum::__private::Preflight<
-                    ::idem_axum::__private::Of<PgConnection>,
-                    false
-                >,
-                __idem_arg0: Extension<String>,
-                __idem_arg1: State<App>,
-                __idem_body: ::idem_axum::__private::Body<Json<Order>>,
-            ) -> ::idem_axum::__private::Response
-        },
-    );
-    contains(
-        &function,
-        &quote! {
-            async fn pay(tx: &mut PgConnection, Extension(mut tenant): Extension<String>, State(app): State<App>,
-                Json(order): Json<Order>) -> Result<StatusCode, Error> { run(tx).await }
-        },
-    );
-    contains(
-        &function,
-        &quote! {
-            let __idem_scope = {
-                #[allow(unused_imports)]
-                use ::idem_axum::__private::Behind as _;
-                let Extension(__idem_whose) = &__idem_arg0;
-                ::core::option::Option::Some(::idem_axum::__private::Whose(__idem_whose).scope())
-            };
-            let __idem_content = ::idem_axum::__private::content::<Json<Order>>(&__idem_value);
-        },
-    );
-}
-
-#[test]
-fn the_handler_gets_its_arguments_in_its_own_order() {
-    let function = expanded(
-        r#"#[idempotent(ttl = "24h", unscoped)]
-        async fn pay(app: State<App>, attempt: &Attempt, order: Json<Order>, tx: &mut PgConnection) {}"#,
-    );
-    contains(
-        &function,
-        &quote! {
-            ::idem_axum::__private::into_response(pay(
-                __idem_arg0,
-                ::idem_axum::__private::attempt::<Attempt>(&__idem_attempt),
-                __idem_value,
-                <PgConnection as ::idem_axum::__private::Open<'_>>::lend(&mut __idem_opened)
-            ).await)
-        },
-    );
-}
-
-#[test]
-fn a_policy_holds_only_what_was_written() {
-    let policy = |arguments: &str| {
-        let source = format!(
-            "#[idempotent(unscoped, {arguments})] async fn pay(tx: &mut PgConnection) {{}}"
-        );
-        let text = expanded(&source).to_token_stream().to_string();
-        let (_, policy) = text
-            .split_once("__IDEM_POLICY : :: idem_axum :: __private :: Policy = ")
-            .unwrap();
-        policy
-            .split_once(" ;")
+impl Case {
+    /// All cases of a framework, in the order of their names.
+    pub(super) fn all<F: Framework>() -> Vec<Self> {
+        let _files = FILES.lock().unwrap();
+        let folder = F::ROOT.trim_start_matches("idem_");
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("src/tests/expansions")
+            .join(folder);
+        let mut paths: Vec<PathBuf> = fs::read_dir(folder)
             .unwrap()
-            .0
-            .replace(":: idem_axum :: __private :: ", "")
-            .replace(' ', "")
+            .map(|entry| entry.unwrap().path())
+            .collect();
+        paths.sort();
+        paths.into_iter().map(Self::read).collect()
+    }
+
+    /// The case called `name`.
+    pub(super) fn named<F: Framework>(name: &str) -> Self {
+        let mut cases = Self::all::<F>().into_iter();
+        let case = cases.find(|case| case.name() == name);
+        case.unwrap_or_else(|| panic!("no case {name}"))
+    }
+
+    fn read(path: PathBuf) -> Self {
+        let text = fs::read_to_string(&path).unwrap();
+        let (handler, expansion) = match text.split_once(MARKER) {
+            Some((handler, expansion)) => (handler.to_owned(), expansion.to_owned()),
+            None => (text, String::new()),
+        };
+        Self {
+            path,
+            handler,
+            expansion,
+        }
+    }
+
+    pub(super) fn name(&self) -> &str {
+        self.path.file_stem().unwrap().to_str().unwrap()
+    }
+
+    /// What the handler expands to today.
+    pub(super) fn expand<F: Framework>(&self) -> syn::File {
+        let tokens = expand_for::<F>(&self.handler);
+        let text = tokens.to_string();
+        syn::parse2(tokens)
+            .unwrap_or_else(|error| panic!("{}: {error} in {text}", self.path.display()))
+    }
+
+    /// Compares the file with today's expansion, or writes it anew.
+    fn check<F: Framework>(&self, bless: bool) -> Result<(), String> {
+        let name = self.path.display();
+        let has_mistakes = !mistakes_for::<F>(&self.handler).is_empty();
+        if has_mistakes != (self.name() == WITH_MISTAKES) {
+            return Err(format!("{name}: only `{WITH_MISTAKES}` has mistakes\n"));
+        }
+        let expansion = format!("\n{}", prettyplease::unparse(&self.expand::<F>()));
+        if expansion == self.expansion {
+            return Ok(());
+        }
+        if bless {
+            let _files = FILES.lock().unwrap();
+            let handler = self.handler.trim_end();
+            fs::write(&self.path, format!("{handler}\n{MARKER}{expansion}")).unwrap();
+            return Ok(());
+        }
+        Err(format!(
+            "{name}:\n{}",
+            difference(&self.expansion, &expansion)
+        ))
+    }
+}
+
+/// The lines that differ, between those that don't.
+pub(super) fn difference(before: &str, after: &str) -> String {
+    const CONTEXT: usize = 2;
+    let (before, after): (Vec<&str>, Vec<&str>) =
+        (before.lines().collect(), after.lines().collect());
+    let equal = |(left, right): &(&&str, &&str)| left == right;
+    let head = before.iter().zip(&after).take_while(equal).count();
+    let (left, right) = (&before[head..], &after[head..]);
+    let tail = left
+        .iter()
+        .rev()
+        .zip(right.iter().rev())
+        .take_while(equal)
+        .count();
+    let mut text = String::new();
+    let mut add = |sign: char, lines: &[&str]| {
+        for line in lines {
+            writeln!(text, "{sign} {line}").unwrap();
+        }
     };
-    assert_eq!(
-        policy(r#"ttl = "1d 12h""#),
-        "Policy::new(Duration::from_secs(129600u64))"
-    );
-    assert_eq!(
-        policy(
-            r#"ttl = "1s", wait = "0s", deadline = "1m", replay = "all", key = "optional", isolation = "repeatable read", operation = "pay""#
-        ),
-        "Policy::new(Duration::from_secs(1u64)).with_wait(Duration::from_secs(0u64))\
-         .with_deadline(Duration::from_secs(60u64)).with_replay(Replay::All).with_key(KeyRule::Optional)\
-         .with_isolation(Isolation::RepeatableRead)\
-         .with_operation(\"pay\")"
+    add(' ', &before[head.saturating_sub(CONTEXT)..head]);
+    add('-', &left[..left.len() - tail]);
+    add('+', &right[..right.len() - tail]);
+    add(' ', &left[left.len() - tail..][..tail.min(CONTEXT)]);
+    text
+}
+
+/// Checks all cases of a framework, and reports every difference at once.
+fn check_all<F: Framework>() {
+    let bless = std::env::var_os("BLESS").is_some();
+    let differences: String = Case::all::<F>()
+        .iter()
+        .filter_map(|case| case.check::<F>(bless).err())
+        .collect();
+    assert!(
+        differences.is_empty(),
+        "the expansions differ from the files; `BLESS=1` writes them anew\n{differences}"
     );
 }
 
 #[test]
-fn a_scope_is_read_by_reference_and_can_be_in_the_body() {
-    for (scope, expected) in [
-        (
-            "claims",
-            quote!(let Extension(__idem_whose) = &__idem_arg0;),
-        ),
-        (
-            "claims.0.tenant_id",
-            quote!(::idem_axum::__private::Whose(&__idem_whose.0.tenant_id).scope()),
-        ),
-        (
-            "order.tenant",
-            quote!(let Json(__idem_whose) = &__idem_value;),
-        ),
-    ] {
-        let function = expanded(&format!(
-            "#[idempotent(ttl = \"1s\", scope = {scope:?})]
-            async fn pay(tx: &mut PgConnection, Extension(ref claims): Extension<C>, Json(mut order): Json<O>) {{}}"
-        ));
-        contains(&function, &expected);
+fn axum_expansions_are_as_in_the_files() {
+    check_all::<Axum>();
+}
+
+#[test]
+fn actix_expansions_are_as_in_the_files() {
+    check_all::<Actix>();
+}
+
+/// Every option, and every word that an option allows.
+fn options() -> BTreeSet<String> {
+    let mut options = BTreeSet::new();
+    for spec in OPTIONS {
+        options.insert(spec.word.to_owned());
+        if let Shape::Word(words) | Shape::WordOrFunction(words) | Shape::WordOrArgument(words) =
+            spec.shape
+        {
+            options.extend(words.iter().map(|word| format!("{:?}", word.text)));
+        }
     }
+    options
 }
 
-#[test]
-fn what_the_key_is_bound_to_is_chosen() {
-    let json = "Json(order): Json<Order>";
-    for (arguments, extractors, expected) in [
-        ("", json, quote!(content::<Json<Order>>(&__idem_value))),
-        (
-            "fingerprint = \"body\"",
-            json,
-            quote!(content::<Json<Order>>(&__idem_value)),
-        ),
-        ("fingerprint = \"raw\"", json, quote!(content_raw())),
-        ("body = \"none\"", json, quote!(content_none())),
-        ("", "", quote!(content_none())),
-        (
-            "body = \"order\"",
-            json,
-            quote!(content::<Json<Order>>(&__idem_value)),
-        ),
-        (
-            "fingerprint = a::b::<C>",
-            json,
-            quote!(content_of(&a::b::<C>(&__idem_value))),
-        ),
-        (
-            "fingerprint = <C as D>::e",
-            json,
-            quote!(content_of(&<C as D>::e(&__idem_value))),
-        ),
-    ] {
-        let function = expanded(&format!(
-            "#[idempotent(ttl = \"1s\", unscoped, {arguments})] async fn pay(tx: &mut C, {extractors}) {{}}"
-        ));
-        contains(&function, &expected);
+fn check_options<F: Framework>() {
+    let mut missing = options();
+    for case in Case::all::<F>() {
+        let (arguments, _) = split(&case.handler);
+        for token in arguments {
+            let literal = syn::parse2::<LitStr>(token.clone().into());
+            let text = literal.map_or_else(
+                |_| token.to_string(),
+                |literal| format!("{:?}", literal.value()),
+            );
+            missing.remove(&text);
+        }
     }
+    assert_eq!(missing, BTreeSet::new(), "options without a file");
 }
 
 #[test]
-fn generics_are_repeated_without_lifetimes() {
-    let function = expanded(
-        r#"#[idempotent(ttl = "1s", unscoped)]
-        async fn pay<'a: 'b, 'b, C: Ledger + 'a, const N: usize>(tx: &'b mut Transaction<'a, C>, x: X<'a, '_>) -> R
-        where 'a: 'b, C: for<'c> Open<'c> {}"#,
-    );
-    contains(
-        &function,
-        &quote!(async fn pay<C: Ledger + 'static, const N: usize>),
-    );
-    contains(
-        &function,
-        &quote!(::idem_axum::__private::Of<Transaction<'static, C>>),
-    );
-    contains(
-        &function,
-        &quote!(__idem_body: ::idem_axum::__private::Body<X<'static, 'static>>),
-    );
-    contains(
-        &function,
-        &quote!(where C: for<'c> Open<'c>, C: ::core::marker::Send + 'static),
-    );
-    contains(
-        &function,
-        &quote!(<Transaction<'_, C> as ::idem_axum::__private::Open<'_>>::lend),
-    );
-    contains(&function, &quote!(pay::<C, N>));
+fn every_option_and_every_word_has_a_file() {
+    check_options::<Axum>();
+    check_options::<Actix>();
 }
 
 #[test]
-fn a_store_can_be_named() {
-    let function = expanded(
-        r#"#[idempotent(ttl = "1s", unscoped, store = Billing<A, B>)] async fn pay(tx: &mut PgConnection) {}"#,
-    );
-    contains(
-        &function,
-        &quote!(__idem_request: ::idem_axum::__private::Preflight<::idem_axum::__private::Named<Billing<A, B>>, false>),
-    );
-    contains(
-        &function,
-        &quote!(::idem_axum::__private::assert_store::<Billing<A, B>, PgConnection>();),
-    );
-}
-
-#[test]
-fn the_adapter_can_be_anywhere() {
-    let source = r#"#[idempotent(ttl = "1s", scope = "id", crate = crate::web::idem)]
-        async fn pay(tx: &mut PgConnection, attempt: &Attempt, id: Path<i64>) -> StatusCode {}"#;
-    let text = expanded(source).to_token_stream().to_string();
-    assert!(text.contains("crate :: web :: idem :: __private :: serve"));
-    assert!(!text.contains("idem_axum"));
-    let text = expand(&source.replace("1s", "0s")).to_string();
-    assert!(text.contains("crate :: web :: idem :: __private :: Response"));
-    assert!(!text.contains("idem_axum"));
-}
-
-#[test]
-fn other_attributes_stay_and_instrument_moves_to_the_handler() {
-    let function = expanded(
-        r#"#[idempotent(ttl = "1s", unscoped)]
-        /// Pays.
-        #[debug_handler]
-        #[tracing::instrument(skip(tx))]
-        #[deprecated]
-        async fn pay(tx: &mut PgConnection) {}"#,
-    );
-    contains(
-        &function,
-        &quote!(#[doc = " Pays."] #[debug_handler] #[deprecated] #[doc = ""] #[doc = " # Idempotency"]),
-    );
-    contains(
-        &function,
-        &quote!(
-            #[tracing::instrument(skip(tx))]
-            async fn pay(tx: &mut PgConnection) {}
-        ),
-    );
-}
-
-#[test]
-fn the_contract_is_documented() {
-    let docs = |arguments: &str, extractors: &str| {
-        let function = expanded(&format!(
-            "#[idempotent({arguments})] async fn pay(tx: &mut PgConnection, {extractors}) {{}}"
-        ));
-        let docs = function
-            .attrs
-            .iter()
-            .filter_map(|attribute| match &attribute.meta {
-                syn::Meta::NameValue(meta) if meta.path.is_ident("doc") => {
-                    Some(meta.value.to_token_stream())
-                }
-                _ => None,
-            });
-        docs.map(|line| syn::parse2::<syn::LitStr>(line).unwrap().value())
-            .collect::<Vec<_>>()
-            .join("\n")
-    };
-    assert_eq!(
-        docs(r#"ttl = "24h", scope = "claims.tenant""#, "claims: Claims, order: Json<Order>"),
-        "
- # Idempotency
-
- The writes and the response are stored once per idempotency key; a retry gets that response.
-
- - Key: required
- - Scope: each `claims.tenant` has its own keys
- - Operation: method and route
- - Remembered: 24h
- - Bound to the key: path, query and body
- - Replayed: statuses below 400, and 4xx but 401, 403, 408, 409, 423, 425 and 429
- - Statuses: 400 without a valid key, 409 while the first request runs, 422 for another request with the same key, \
-         503 to try again"
-    );
-    let docs = docs(
-        r#"ttl = "1d  2h", unscoped, key = "optional", replay = "success", operation = "pay", fingerprint = Order::intent"#,
-        "order: Json<Order>",
-    );
-    for line in [
-        " - Key: optional; without it the request runs unrecorded",
-        " - Scope: all clients share their keys",
-        " - Operation: `pay`",
-        " - Remembered: 1d  2h",
-        " - Bound to the key: path, query and `Order::intent` of the body",
-        " - Replayed: statuses below 400",
-        " - Statuses: 400 for a malformed key, 409 while the first request runs, 422 for another request with the same \
-         key, 503 to try again",
-    ] {
-        assert!(
-            docs.lines().any(|found| found == line),
-            "no {line}\nin {docs}"
-        );
-    }
+fn a_difference_is_shown_between_equal_lines() {
+    let shown = difference("a\nb\nc\nd\ne\nf", "a\nb\nc\nX\nY\ne\nf");
+    assert_eq!(shown, "  b\n  c\n- d\n+ X\n+ Y\n  e\n  f\n");
+    assert_eq!(difference("", "a"), "+ a\n");
 }

@@ -1,4 +1,4 @@
-//! Every refusal of a function: its message and what it underlines.
+//! Every refusal of a function: its message, and the text that is underlined.
 
 use super::{expand, function, refused};
 
@@ -46,7 +46,7 @@ fn the_attribute_goes_on_an_async_function() {
 
 #[test]
 fn the_function_is_a_free_and_plain_one() {
-    let problem = "a handler can't have `self`; `#[idempotent]` goes on a free function, which extracts what it shares";
+    let problem = "a handler can't have `self`; `#[idempotent]` goes on a free function, which takes shared values by extractors";
     for receiver in ["self", "&self", "&mut self", "mut self: Box<Self>"] {
         let source = format!("async fn pay({receiver}, tx: &mut PgConnection) {{}}");
         handler_refused(&source, &[("self", problem)]);
@@ -66,7 +66,7 @@ fn the_function_is_a_free_and_plain_one() {
 }
 
 #[test]
-fn self_means_nothing_in_a_handler() {
+fn a_handler_does_not_use_the_self_type() {
     let problem = "a handler can't use `Self`; write the type's name";
     handler_refused(
         "async fn pay(tx: &mut PgConnection, a: Json<Self>) -> Self::Out { impl A { fn b() -> Self { A } } Self::pay(tx).await }",
@@ -98,15 +98,19 @@ fn there_is_one_transaction_and_at_most_one_attempt() {
 }
 
 #[test]
-fn the_transaction_ends_with_the_request() {
-    let message =
-        "what is lent to a handler ends with the request; write `'_` in place of `'static`";
+fn the_transaction_and_the_attempt_end_with_the_request() {
+    let message = "the transaction does not live as long as `'static`; write `'_`";
     handler_refused(
         "async fn pay(tx: &mut Transaction<'static, Postgres>) {}",
         &[("'static", message)],
     );
     handler_refused(
         "async fn pay(tx: &'static mut PgConnection) {}",
+        &[("'static", message)],
+    );
+    let message = "the attempt does not live as long as `'static`; write `'_`";
+    handler_refused(
+        "async fn pay(tx: &mut PgConnection, attempt: &'static Attempt) {}",
         &[("'static", message)],
     );
 }
@@ -201,7 +205,7 @@ fn all_mistakes_of_a_handler_come_at_once_in_the_order_of_the_source() {
             ),
             (
                 "self",
-                "a handler can't have `self`; `#[idempotent]` goes on a free function, which extracts what it shares",
+                "a handler can't have `self`; `#[idempotent]` goes on a free function, which takes shared values by extractors",
             ),
             (
                 "impl Sized",

@@ -1,5 +1,4 @@
-//! Whatever is written between the parentheses or below them: no tokens make the macro panic, and what it emits
-//! is Rust, or says what is wrong, and where.
+//! No tokens in the attribute or below it make the macro panic. It emits Rust, or a message at each mistake.
 
 use proc_macro2::{Group, TokenStream, TokenTree};
 use proptest::collection::vec;
@@ -11,7 +10,7 @@ use syn::{File, Item, ItemFn, parse2};
 use super::split;
 use crate::framework::{Actix, Axum, Framework};
 
-/// What attributes are made of, and what they are not.
+/// Parts of attributes, and other tokens.
 const ARGUMENTS: &[&str] = &[
     "ttl",
     "scope",
@@ -80,7 +79,7 @@ const HANDLERS: &[&str] = &[
     "",
 ];
 
-/// Without a mistake, above the first of the handlers.
+/// Arguments without a mistake for the first of the handlers.
 const VALID: &[&str] = &[
     "ttl = \"24h\", unscoped",
     "ttl = \"1d 12h\", scope = \"tenant\", wait = \"0s\", deadline = \"10s\", replay = \"success\", key = \"optional\"",
@@ -88,7 +87,7 @@ const VALID: &[&str] = &[
     "ttl = \"24h\", unscoped, operation = \"pay\", store = Billing<u8>, crate = ::my::idem, fingerprint = \"raw\"",
 ];
 
-/// As many of the words as make tokens.
+/// The tokens of those words that are tokens by themselves.
 fn tokens(words: &[&str]) -> TokenStream {
     words
         .iter()
@@ -96,7 +95,7 @@ fn tokens(words: &[&str]) -> TokenStream {
         .collect()
 }
 
-/// Puts words in front of a token, counted from the outside in, and takes the token away or doesn't.
+/// Puts words before a token, and keeps or removes that token.
 #[derive(Clone, Debug)]
 struct Edit {
     at: Index,
@@ -151,8 +150,8 @@ fn count(stream: &TokenStream) -> usize {
     tokens.map(inside).sum()
 }
 
-/// Checks what is emitted.
-fn is_sound<F: Framework>(
+/// Checks that every mistake is emitted, at its place, and that the rest is Rust.
+fn check_sound<F: Framework>(
     arguments: &TokenStream,
     item: &TokenStream,
 ) -> Result<(), TestCaseError> {
@@ -167,7 +166,7 @@ fn is_sound<F: Framework>(
     for mistake in &mistakes {
         let message = mistake.to_string();
         prop_assert!(!message.is_empty());
-        // What isn't there can't be underlined; and the compiler hands over nothing that is no item.
+        // A missing argument can't be underlined. An item that isn't one never comes from the compiler.
         let is_nowhere =
             message.starts_with("missing argument") || parse2::<Item>(item.clone()).is_err();
         let is_somewhere = mistake.span().source_text().is_some();
@@ -182,7 +181,7 @@ fn is_sound<F: Framework>(
 
 fn config() -> ProptestConfig {
     let config = ProptestConfig::default();
-    // A case takes next to no time.
+    // A case takes well under a millisecond.
     ProptestConfig {
         cases: config.cases * 4,
         failure_persistence: None,
@@ -195,7 +194,7 @@ fn handler() -> impl Strategy<Value = TokenStream> {
 }
 
 #[test]
-fn what_is_edited_is_valid() {
+fn arguments_are_valid_before_an_edit() {
     for valid in VALID {
         let (arguments, item) = split(&format!("#[idempotent({valid})] {}", HANDLERS[0]));
         for read in [crate::read::<Axum>, crate::read::<Actix>] {
@@ -214,29 +213,29 @@ proptest! {
 
     #[test]
     fn any_arguments(words in vec(select(ARGUMENTS), 0..16), item in handler()) {
-        is_sound::<Axum>(&tokens(&words), &item)?;
-        is_sound::<Actix>(&tokens(&words), &item)?;
+        check_sound::<Axum>(&tokens(&words), &item)?;
+        check_sound::<Actix>(&tokens(&words), &item)?;
     }
 
     #[test]
     fn edited_arguments(valid in select(VALID), item in handler(), edits in vec(Edit::any(), 1..4)) {
         let arguments = valid.parse().unwrap();
         let arguments = edits.iter().fold(arguments, |arguments, edit| edit.apply(arguments));
-        is_sound::<Axum>(&arguments, &item)?;
-        is_sound::<Actix>(&arguments, &item)?;
+        check_sound::<Axum>(&arguments, &item)?;
+        check_sound::<Actix>(&arguments, &item)?;
     }
 
     #[test]
     fn edited_handlers(valid in select(VALID), item in handler(), edits in vec(Edit::any(), 1..4)) {
         let arguments = valid.parse().unwrap();
         let item = edits.iter().fold(item, |item, edit| edit.apply(item));
-        is_sound::<Axum>(&arguments, &item)?;
-        is_sound::<Actix>(&arguments, &item)?;
+        check_sound::<Axum>(&arguments, &item)?;
+        check_sound::<Actix>(&arguments, &item)?;
     }
 
     #[test]
     fn any_values(text in ".{0,20}", option in select(&["ttl", "scope", "wait", "replay", "fingerprint", "body", "operation"][..])) {
         let (arguments, item) = split(&format!("#[idempotent({option} = {text:?})] {}", HANDLERS[0]));
-        is_sound::<Axum>(&arguments, &item)?;
+        check_sound::<Axum>(&arguments, &item)?;
     }
 }

@@ -1,4 +1,4 @@
-//! What must hold, decided from what clients were told and from what is in the database alone.
+//! The invariants, decided only from the clients' answers and from the rows of the database.
 
 use std::collections::HashMap;
 use std::fmt::{self, Display};
@@ -49,7 +49,7 @@ pub struct Evidence {
     pub record: Option<State>,
     /// What its answers must name, so that another's are recognised.
     pub label: String,
-    /// Whether the one request that suffered was told that nothing is left of it.
+    /// Whether the answer to the one request with a fault says that nothing is left of it.
     pub is_denied: bool,
 }
 
@@ -62,7 +62,7 @@ pub struct Ledger {
     pub label: &'static str,
 }
 
-/// All effects and records of a database, read behind idem's back once everything is quiet.
+/// All effects and records of a database, read without idem once everything is quiet.
 #[derive(Debug)]
 pub struct Facts {
     effects: HashMap<String, i64>,
@@ -80,7 +80,7 @@ impl Facts {
         }
     }
 
-    /// What there is of one identity, with what its clients were told.
+    /// The effects and the record of one identity, with the answers that its clients got.
     pub fn evidence(
         &self,
         identity: &Identity,
@@ -116,14 +116,14 @@ impl Display for Evidence {
         } = self;
         write!(
             f,
-            "{label} has {effects} effects and the record {record:?}; its clients were told"
+            "{label} has {effects} effects and the record {record:?}; its clients got"
         )?;
         told.iter().try_for_each(|told| write!(f, "\n  {told}"))
     }
 }
 
 impl Evidence {
-    /// Whether a client was told of a success.
+    /// Whether a client got a success.
     pub fn is_acknowledged(&self) -> bool {
         let succeeded = |told: &Told| matches!(told, Told::Answer(answer) if answer.status == 201);
         self.told.iter().any(succeeded)
@@ -137,13 +137,13 @@ pub enum Violation {
     SecondEffect,
     /// I2: an effect without a record of a success, or the record without the effect.
     HalfDone,
-    /// I3: a client was told of a success that is not there.
+    /// I3: a client got a success that is not there.
     Lost,
     /// I4: two answers that are there to stay differ.
     Differs,
     /// I7: an answer that is not this identity's.
     Foreign,
-    /// I8: a client was told that nothing was done, and something was.
+    /// I8: the answer says that nothing was done, and something was.
     Denied,
 }
 
@@ -152,7 +152,7 @@ impl Display for Violation {
         f.write_str(match self {
             Self::SecondEffect => "I1: a second effect",
             Self::HalfDone => "I2: effect and record differ",
-            Self::Lost => "I3: a success that a client was told of is lost",
+            Self::Lost => "I3: a success that a client got is lost",
             Self::Differs => "I4: a replay differs",
             Self::Foreign => "I7: another identity's answer",
             Self::Denied => "I8: an effect of a request that was refused",
@@ -219,7 +219,7 @@ pub(crate) fn is_lasting(answer: &Answer) -> bool {
     answer.status == 201 || answer.status == 422 && !is_problem()
 }
 
-/// Whether an answer says that its request left nothing behind. One that says it doesn't know, does not.
+/// Whether an answer says that its request left nothing. `outcome-unknown` does not say so.
 pub(crate) fn denies(answer: &Answer) -> bool {
     let kind = || answer.json()["type"].as_str().unwrap_or("").to_owned();
     matches!(answer.status, 400..=500)

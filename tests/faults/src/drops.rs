@@ -1,4 +1,4 @@
-//! Futures that are dropped at any poll, and stores that fail, panic or hang before and behind what they do.
+//! Futures that are dropped at any poll, and stores that fail, panic or hang before and after each of their steps.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;

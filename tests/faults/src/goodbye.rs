@@ -101,7 +101,7 @@ impl Client {
         }
     }
 
-    /// Leaves. Who half-closes may still be answered: that is told once it is awaited.
+    /// Leaves. A client that half-closes may still get an answer: the task returns it.
     pub async fn leave(self) -> JoinHandle<Told> {
         let Self {
             request,

@@ -1,4 +1,4 @@
-//! What clients were told, key by key.
+//! The answers that clients got, key by key.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,7 +23,7 @@ struct Past {
     told: Vec<Told>,
     /// What was done to its requests.
     harms: Vec<String>,
-    /// Whether that was one, and it was told that nothing is left of it.
+    /// Whether that was one request, and its answer says that nothing is left of it.
     is_denied: bool,
 }
 
@@ -86,7 +86,7 @@ impl History {
             .await
     }
 
-    /// What is wrong, and how much was told.
+    /// The violations, and the number of answers.
     ///
     /// # Panics
     ///

@@ -56,7 +56,7 @@ const PAYMENTS: Ledger = Ledger {
     label: "note",
 };
 
-/// F4: kills an example service.
+/// X4: kills an example service.
 pub async fn kill_application<D: Database>(program: &'static str, mut kills: Kills) -> Report {
     const PATH: &str = "/payments";
     let database = D::create().await;
@@ -116,7 +116,7 @@ pub enum Durability {
     Off,
 }
 
-/// F10 and F11: kills a server that is started for this alone.
+/// X10 and X11: kills a server that is started for this alone.
 pub async fn kill_server<F: Framework<D>, D: Served>(
     kind: &'static dyn Kind,
     durability: Durability,
@@ -136,7 +136,7 @@ pub async fn kill_server<F: Framework<D>, D: Served>(
         world.instance_with(settings.clone()).await,
         world.instance_with(settings).await,
     ];
-    // Behind the migrations, which would be lost, too.
+    // After the migrations, which would be lost, too.
     weaken(&world, durability).await;
     let addresses = instances.map(|instance| instance.address);
     let request = move |label: &str, number: usize| {

@@ -48,7 +48,7 @@ pub struct Lane<F: Framework<D>, D: Served> {
     clean: Arc<Instance<D>>,
     keys: usize,
     history: History,
-    /// What cannot be told from the history.
+    /// Violations that the history can't show.
     report: Report,
 }
 

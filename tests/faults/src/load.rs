@@ -1,4 +1,4 @@
-//! Clients that go on whatever happens.
+//! Clients that continue after any error.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

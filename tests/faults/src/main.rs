@@ -47,7 +47,7 @@ const ROUNDS: [Round; 16] = [
         drops::<Axum, Sqlite>(rng).boxed_local()
     }),
     ("application killed, axum, postgres", |rng| {
-        application::<Postgres>("payments-postgres", rng).boxed_local()
+        application::<Postgres>("service-axum", rng).boxed_local()
     }),
     ("wire, actix, mysql", |rng| {
         wire::<Actix, Mysql>(rng).boxed_local()
@@ -56,7 +56,7 @@ const ROUNDS: [Round; 16] = [
         drops::<Axum, Postgres>(rng).boxed_local()
     }),
     ("application killed, actix, mysql", |rng| {
-        application::<Mysql>("payments-actix", rng).boxed_local()
+        application::<Mysql>("service-actix", rng).boxed_local()
     }),
     ("server killed, axum, postgres", |rng| {
         server::<Axum, Postgres>(&POSTGRES, rng).boxed_local()
@@ -68,7 +68,7 @@ const ROUNDS: [Round; 16] = [
         drops::<Axum, Mysql>(rng).boxed_local()
     }),
     ("application killed, axum, sqlite", |rng| {
-        application::<Sqlite>("payments", rng).boxed_local()
+        application::<Sqlite>("service-axum", rng).boxed_local()
     }),
     ("server killed, actix, mysql", |rng| {
         server::<Actix, Mysql>(&MARIADB, rng).boxed_local()
@@ -80,7 +80,7 @@ const ROUNDS: [Round; 16] = [
         drops::<Axum, RecordInCommit>(rng).boxed_local()
     }),
     ("application killed, actix, postgres", |rng| {
-        application::<Postgres>("payments-actix", rng).boxed_local()
+        application::<Postgres>("service-actix", rng).boxed_local()
     }),
     ("wire, actix, postgres", |rng| {
         wire::<Actix, Postgres>(rng).boxed_local()

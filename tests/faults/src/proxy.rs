@@ -8,7 +8,7 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-/// Forwards every connection to a server, counts the bytes, and does the harm that it is told to.
+/// Forwards every connection to a server, counts the bytes, and does the harm that it is armed with.
 /// It knows of no protocol.
 #[derive(Debug)]
 pub struct Proxy {
@@ -35,7 +35,7 @@ pub enum Harm {
     HoldBack,
     /// Nothing more is forwarded in this direction, ever.
     Stall,
-    /// Nothing more is forwarded at all, and neither side is told.
+    /// Nothing more is forwarded at all, and neither side sees it.
     BlackHole,
 }
 
@@ -138,7 +138,7 @@ impl Proxy {
         state.fault = None;
     }
 
-    /// What was forwarded since it was armed or told to count.
+    /// What was forwarded since it was armed or began to count.
     pub fn traffic(&self) -> Traffic {
         lock(&self.shared.state).traffic
     }

@@ -14,7 +14,7 @@ pub struct Report {
     pub faults: usize,
     /// How many requests were sent, with and without a fault.
     pub requests: usize,
-    /// How many keys clients were told of a success.
+    /// For how many keys a client got a success.
     pub acknowledged: usize,
     /// What was violated, with what is known of it.
     pub violations: Vec<(Violation, String)>,
@@ -22,7 +22,7 @@ pub struct Report {
     pub recoveries: Vec<Duration>,
     /// How many requests were answered 201 although their fault was done.
     pub resolved: usize,
-    /// How many of them were told that the outcome is unknown.
+    /// How many of them got `outcome-unknown`.
     pub unknown: usize,
 }
 
@@ -94,7 +94,7 @@ impl Display for Report {
         write!(
             f,
             "{faults} faults in {requests} requests, {} violations; {acknowledged} keys were acknowledged; \
-             {resolved} requests were answered 201 in spite of their fault, {unknown} were told that the outcome is \
+             {resolved} requests were answered 201 in spite of their fault, {unknown} were answered that the outcome is \
              unknown; after its fault a key was answered in {middle:.1?} (p50), {late:.1?} (p99), {last:.1?} (all)",
             violations.len()
         )?;

@@ -1,4 +1,4 @@
-//! F1: clients that leave in every way, at every point of a request that can be told from outside.
+//! X1: clients that leave in every way, at every point of a request that can be seen from outside.
 
 use std::time::Duration;
 
@@ -12,14 +12,14 @@ use idem_tests::{
 use tokio::time::sleep;
 
 mod anywhere {
-    use super::f1_client_leaves_at_every_point;
+    use super::x1_client_leaves_at_every_point;
 
-    idem_tests::conformance![f1_client_leaves_at_every_point,];
+    idem_tests::conformance![x1_client_leaves_at_every_point,];
 }
 
 conformance![
     on [Postgres RecordInCommit Mysql]:
-    f1_client_leaves_while_the_wire_is_held,
+    x1_client_leaves_while_the_wire_is_held,
 ];
 
 const PATH: &str = "/effects";
@@ -33,7 +33,7 @@ enum Place {
     BeforeTheClaim,
     /// P3: claimed, and nothing done.
     Claimed,
-    /// P5 and P6: the handler waits behind its statement.
+    /// P5 and P6: the handler waits after its statement.
     InTheHandler,
     /// P12: the answer is partly written.
     InTheAnswer,
@@ -50,7 +50,7 @@ const PLACES: [Place; 5] = [
 /// More than Linux takes of an answer that nobody reads, which is 4 MiB.
 const LARGE: usize = 5 * 1024 * 1024;
 
-async fn f1_client_leaves_at_every_point<F: Framework<D>, D: Database>(world: &World<F, D>) {
+async fn x1_client_leaves_at_every_point<F: Framework<D>, D: Database>(world: &World<F, D>) {
     let config = Config::new().with_response_limit(2 * LARGE);
     let instance = world.configured(config.clone()).await;
     let clean = world.configured(config).await;
@@ -64,7 +64,7 @@ async fn f1_client_leaves_at_every_point<F: Framework<D>, D: Database>(world: &W
             let elsewhere = request.clone().to(clean.address);
             let told = vec![told.await.expect("told")];
             report = report.and(retried(world, [&request, &elsewhere], told, &label).await);
-            // What was claimed runs to its end (O10), and what was not runs once it is sent again.
+            // A claimed attempt runs to its end (O10). A request that was not claimed runs once it is sent again.
             assert_eq!(
                 world.control.entries(),
                 entries + 1,
@@ -81,7 +81,7 @@ fn request<D: Database>(instance: &Instance<D>, label: &str) -> Request {
     instance.post(PATH).key(label).effect(label)
 }
 
-/// Has a client leave there. What it was told is known at the end.
+/// A client leaves there. Its answer is known at the end.
 async fn leave<F: Framework<D>, D: Database>(
     world: &World<F, D>,
     instance: &Instance<D>,
@@ -127,9 +127,9 @@ async fn leave<F: Framework<D>, D: Database>(
 /// How many bytes of a request, in each direction, are the last that pass before the client leaves.
 const BYTES: usize = 6;
 
-/// P1, P2, P8 to P10, P13 and P14: what the database is sent, or answers, stops after a byte; then the client
-/// leaves; then the rest goes on.
-async fn f1_client_leaves_while_the_wire_is_held<F: Framework<D>, D: Served>(world: &World<F, D>) {
+/// P1, P2, P8 to P10, P13 and P14: the bytes to the database, or its answers, stop after a byte; then the client
+/// leaves; then the rest passes.
+async fn x1_client_leaves_while_the_wire_is_held<F: Framework<D>, D: Served>(world: &World<F, D>) {
     let proxy = Proxy::to(world.database.address()).await;
     let wires = Wires {
         connections: 1,
@@ -202,7 +202,7 @@ async fn traffic<D: Served>(
     proxy.traffic()
 }
 
-/// The connection goes back to its pool a little later, and says something on its way.
+/// The connection goes back to its pool a little later, and sends something on its way.
 async fn idle<D: Served>(held: &Instance<D>) {
     drop(held.whole_pool().await);
     while held.pool.num_idle() == 0 {

@@ -1,4 +1,4 @@
-//! F5: an instance is drained, as it is behind a SIGTERM, while its wire to the database is held.
+//! X5: an instance is drained, as it is after a SIGTERM, while its wire to the database is held.
 
 use std::time::Duration;
 
@@ -9,14 +9,14 @@ use tokio::time::sleep;
 
 conformance![
     on [Postgres RecordInCommit Mysql]:
-    f5_instance_drained_while_the_wire_is_held,
+    x5_instance_drained_while_the_wire_is_held,
 ];
 
 /// How many bytes, in each direction, are the last that pass before the drain.
 const BYTES: usize = 4;
 
 /// From P1 to P10: the attempt ends, and its client is answered.
-async fn f5_instance_drained_while_the_wire_is_held<F: Framework<D>, D: Served>(
+async fn x5_instance_drained_while_the_wire_is_held<F: Framework<D>, D: Served>(
     world: &World<F, D>,
 ) {
     let proxy = Proxy::to(world.database.address()).await;
@@ -42,7 +42,7 @@ async fn f5_instance_drained_while_the_wire_is_held<F: Framework<D>, D: Served>(
             let after = proxy.traffic().of(direction) * part / BYTES;
             let label = format!("{direction:?}-{after}");
             let request = instance.post("/effects").key(&label).effect(&label);
-            // On its way back to the pool the connection says something, too.
+            // On its way back to the pool the connection sends something, too.
             drop(instance.whole_pool().await);
             while instance.pool.num_idle() == 0 {
                 sleep(Duration::from_millis(1)).await;
@@ -56,7 +56,7 @@ async fn f5_instance_drained_while_the_wire_is_held<F: Framework<D>, D: Served>(
             let first = request.start();
             proxy.harmed(harms + 1).await;
             let mut drain = Box::pin(instance.engine.drain());
-            // What was held may be no attempt's, but the pool's own word with the server.
+            // The held bytes may belong to the pool and not to an attempt.
             let runs = (&mut drain).now_or_never().is_none();
             let other = request.clone().key("other").effect("other");
             other.send().await.assert_problem("unavailable");

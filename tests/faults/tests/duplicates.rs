@@ -1,5 +1,5 @@
-//! F15, F19 and F20: duplicates beside an attempt that succeeds or fails in any way, at every isolation, and at the
-//! instant at which a record expires.
+//! X15, X19 and X20: duplicates of an attempt that succeeds or fails in any way, at every isolation, and at the instant
+//! at which a record expires.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,16 +13,16 @@ use idem_tests::{
 use tokio::time::sleep;
 
 conformance![
-    f15_duplicates_have_one_effect_whatever_becomes_of_the_first,
-    f20_retries_at_the_instant_of_the_expiry,
+    x15_duplicates_have_one_effect_however_the_first_ends,
+    x20_retries_at_the_instant_of_the_expiry,
 ];
 
 mod served {
-    use super::f19_duplicates_have_one_effect_at_every_isolation;
+    use super::x19_duplicates_have_one_effect_at_every_isolation;
 
     idem_tests::conformance![
         on [Postgres RecordInCommit Mysql]:
-        f19_duplicates_have_one_effect_at_every_isolation,
+        x19_duplicates_have_one_effect_at_every_isolation,
     ];
 }
 
@@ -124,10 +124,7 @@ async fn duplicates<F: Framework<D>, D: Database>(
     }
 }
 
-async fn f15_duplicates_have_one_effect_whatever_becomes_of_the_first<
-    F: Framework<D>,
-    D: Database,
->(
+async fn x15_duplicates_have_one_effect_however_the_first_ends<F: Framework<D>, D: Database>(
     world: &World<F, D>,
 ) {
     let instances = [world.instance_of(2).await, world.instance_of(2).await];
@@ -154,7 +151,7 @@ async fn f15_duplicates_have_one_effect_whatever_becomes_of_the_first<
     assert!(report.faults > 2000);
 }
 
-async fn f19_duplicates_have_one_effect_at_every_isolation<F: Framework<D>, D: Served>(
+async fn x19_duplicates_have_one_effect_at_every_isolation<F: Framework<D>, D: Served>(
     world: &World<F, D>,
 ) {
     let instances = [world.instance_of(2).await, world.instance_of(2).await];
@@ -176,8 +173,8 @@ async fn f19_duplicates_have_one_effect_at_every_isolation<F: Framework<D>, D: S
 const LIFE: Duration = Duration::from_secs(1);
 const LIVES: u32 = 2;
 
-/// Clients that ask again and again, behind the first expiry beside purges that delete at once what has expired.
-async fn f20_retries_at_the_instant_of_the_expiry<F: Framework<D>, D: Database>(
+/// Clients that retry again and again; after the first expiry alongside purges that delete expired records at once.
+async fn x20_retries_at_the_instant_of_the_expiry<F: Framework<D>, D: Database>(
     world: &World<F, D>,
 ) {
     let instances = [world.instance().await, world.instance().await];

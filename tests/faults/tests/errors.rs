@@ -1,4 +1,4 @@
-//! F9, F12 and F17: errors that the database answers with, at every point of a request where it is asked.
+//! X9, X12 and X17: errors that the database answers with, at every point of a request where it is asked.
 //!
 //! Locks that others hold, statements that are cancelled, sessions that are ended, and messages that are too large are
 //! real. What would need a broken machine, such as a full disk, is raised by triggers with the server's own code.
@@ -14,28 +14,28 @@ use tokio::time::{Duration, sleep};
 
 conformance![
     on [Postgres RecordInCommit Mysql]:
-    f12_error_at_every_point,
-    f12_lock_that_others_keep_at_every_point,
-    f9_session_interrupted_at_every_point,
-    f17_full_disk_at_every_point,
+    x12_error_at_every_point,
+    x12_lock_that_others_keep_at_every_point,
+    x9_session_interrupted_at_every_point,
+    x17_full_disk_at_every_point,
 ];
 
 mod sqlite {
-    use super::{f12_busy_at_the_claim, f17_full_database_at_every_point};
+    use super::{x12_busy_at_the_claim, x17_full_database_at_every_point};
 
     idem_tests::conformance![
         on Sqlite:
-        f12_busy_at_the_claim,
-        f17_full_database_at_every_point,
+        x12_busy_at_the_claim,
+        x17_full_database_at_every_point,
     ];
 }
 
 mod mysql {
-    use super::f17_message_too_large_at_every_point;
+    use super::x17_message_too_large_at_every_point;
 
     idem_tests::conformance![
         on Mysql:
-        f17_message_too_large_at_every_point,
+        x17_message_too_large_at_every_point,
     ];
 }
 
@@ -60,10 +60,10 @@ trait Failing: Served {
     /// Where it can be made to.
     const PLACES: &'static [Place];
 
-    /// How it says that another transaction is in the way, or that a statement takes too long.
+    /// Its errors for a conflict with another transaction, or for a statement that takes too long.
     const CODES: &'static [&'static str];
 
-    /// How it says that there is no room.
+    /// Its errors for a full disk or memory.
     const FULL: &'static [&'static str];
 
     /// Triggers that raise what stands in the table `troubles` for their place, and a COMMIT that waits for the row
@@ -88,7 +88,7 @@ trait Failing: Served {
     /// A query for a session's own number.
     const SESSION: &'static str;
 
-    /// Interrupts whoever waits for the session that has this number.
+    /// Interrupts the session that waits for the one with this number.
     async fn interrupt(connection: &mut Self::Connection, holder: i64, interruption: Interruption);
 }
 
@@ -171,7 +171,7 @@ impl<const CLUSTER: bool> Failing for Mysql<CLUSTER> {
     const FULL: &'static [&'static str] = &["1114", "1021", "1041"];
     const IMPATIENT: &'static [&'static str] = &[
         "SET SESSION innodb_lock_wait_timeout = 1, SESSION lock_wait_timeout = 1",
-        // Only MariaDB has the latter for what is no SELECT.
+        // Only MariaDB has the latter for statements other than SELECT.
         "SET SESSION lock_wait_timeout = 1 /*M!, SESSION max_statement_time = 0.1 */",
     ];
     const SETUP: &'static str = "
@@ -241,16 +241,16 @@ fn scenes(place: Place, statement: &str) -> Vec<Scene> {
     let kinds = [Kind::Success, Kind::FinalFailure, Kind::RetriableFailure];
     let scene = |kind: Kind| Scene::answering(Reply::new(kind.status()));
     let kinds = kinds.into_iter().map(scene);
-    // A failure undoes what COMMIT would look at.
+    // A failure undoes the writes that COMMIT would check.
     kinds
         .take(if place == Place::Commit { 1 } else { 3 })
         .collect()
 }
 
 /// What is answered where the database failed: never a success, and never what is not so.
-fn is_told(place: Place, scene: &Scene, told: &Told) {
+fn assert_answer(place: Place, scene: &Scene, told: &Told) {
     let Told::Answer(answer) = told else {
-        panic!("{place:?}: nothing is told");
+        panic!("{place:?}: there is no answer");
     };
     let status = answer.status;
     match (place, scene.reply.status) {
@@ -282,7 +282,7 @@ async fn raised<F: Framework<D>, D: Failing>(world: &World<F, D>, codes: &[&str]
                 let entries = world.control.entries();
                 world.control.play([scene.clone()]);
                 let told = Told::Answer(request.send().await);
-                is_told(place, &scene, &told);
+                assert_answer(place, &scene, &told);
                 let entered = usize::from(place != Place::Claim);
                 assert_eq!(world.control.entries(), entries + entered, "{label}");
                 world.control.forget();
@@ -296,14 +296,14 @@ async fn raised<F: Framework<D>, D: Failing>(world: &World<F, D>, codes: &[&str]
     report
 }
 
-async fn f12_error_at_every_point<F: Framework<D>, D: Failing>(world: &World<F, D>) {
+async fn x12_error_at_every_point<F: Framework<D>, D: Failing>(world: &World<F, D>) {
     let report = raised(world, D::CODES).await;
     report.holds();
     report.is_soon_over();
     assert!(report.faults >= D::CODES.len() * 8);
 }
 
-async fn f17_full_disk_at_every_point<F: Framework<D>, D: Failing>(world: &World<F, D>) {
+async fn x17_full_disk_at_every_point<F: Framework<D>, D: Failing>(world: &World<F, D>) {
     let report = raised(world, D::FULL).await;
     report.holds();
     report.is_soon_over();
@@ -350,13 +350,13 @@ async fn waits<F: Framework<D>, D: Failing>(
     let told = Told::Answer(first.answer().await);
     holder.run(D::RELEASE).await.expect("it is let go");
     drop(holder);
-    is_told(place, &scene, &told);
+    assert_answer(place, &scene, &told);
     world.control.forget();
     let elsewhere = request.clone().to(clean.address);
     retried(world, [&request, &elsewhere], vec![told], &label).await
 }
 
-async fn f12_lock_that_others_keep_at_every_point<F: Framework<D>, D: Failing>(
+async fn x12_lock_that_others_keep_at_every_point<F: Framework<D>, D: Failing>(
     world: &World<F, D>,
 ) {
     let clean = world.instance().await;
@@ -383,7 +383,7 @@ async fn f12_lock_that_others_keep_at_every_point<F: Framework<D>, D: Failing>(
     assert!(report.faults >= 10);
 }
 
-async fn f9_session_interrupted_at_every_point<F: Framework<D>, D: Failing>(world: &World<F, D>) {
+async fn x9_session_interrupted_at_every_point<F: Framework<D>, D: Failing>(world: &World<F, D>) {
     let (instance, clean) = (world.instance().await, world.instance().await);
     world.run(D::SETUP).await;
     let mut report = Report::default();
@@ -402,7 +402,7 @@ async fn f9_session_interrupted_at_every_point<F: Framework<D>, D: Failing>(worl
 }
 
 /// The writer's lock is another's; inside an attempt nobody else can have it.
-async fn f12_busy_at_the_claim<F: Framework<Sqlite>>(world: &World<F, Sqlite>) {
+async fn x12_busy_at_the_claim<F: Framework<Sqlite>>(world: &World<F, Sqlite>) {
     let (instance, clean) = (world.instance_of(1).await, world.instance().await);
     let mut report = Report::default();
     for (number, scene) in scenes(Place::Claim, "").into_iter().enumerate() {
@@ -432,7 +432,7 @@ async fn f12_busy_at_the_claim<F: Framework<Sqlite>>(world: &World<F, Sqlite>) {
 }
 
 /// A database that may not grow.
-async fn f17_full_database_at_every_point<F: Framework<Sqlite>>(world: &World<F, Sqlite>) {
+async fn x17_full_database_at_every_point<F: Framework<Sqlite>>(world: &World<F, Sqlite>) {
     let (instance, clean) = (world.instance_of(1).await, world.instance().await);
     let large = "INSERT INTO names VALUES (hex(randomblob(100000)))";
     let grow = async |pages: usize| {
@@ -455,7 +455,7 @@ async fn f17_full_database_at_every_point<F: Framework<Sqlite>>(world: &World<F,
             let told = request.send().await;
             grow(1_000_000).await;
             if place == Place::Statement {
-                // SQLite has ended the transaction by itself: what had come behind would stand.
+                // SQLite has ended the transaction by itself: a later write would have been committed.
                 told.assert_problem("transaction-lost");
                 told.assert_retryable(false);
                 assert_eq!(request.send().await.body, told.body);
@@ -463,7 +463,7 @@ async fn f17_full_database_at_every_point<F: Framework<Sqlite>>(world: &World<F,
                 continue;
             }
             let told = Told::Answer(told);
-            is_told(place, &scene, &told);
+            assert_answer(place, &scene, &told);
             let elsewhere = request.clone().to(clean.address);
             report = report.and(retried(world, [&request, &elsewhere], vec![told], &label).await);
         }
@@ -474,7 +474,7 @@ async fn f17_full_database_at_every_point<F: Framework<Sqlite>>(world: &World<F,
 }
 
 /// The server closes the session of one that sends too much at once.
-async fn f17_message_too_large_at_every_point<F: Framework<Mysql>>(world: &World<F, Mysql>) {
+async fn x17_message_too_large_at_every_point<F: Framework<Mysql>>(world: &World<F, Mysql>) {
     let most = world
         .number("SELECT CAST(@@GLOBAL.max_allowed_packet AS SIGNED)")
         .await;
@@ -492,7 +492,7 @@ async fn f17_message_too_large_at_every_point<F: Framework<Mysql>>(world: &World
             let (request, label) = request(&instance, &format!("{place:?}-{number}"));
             world.control.play([scene.clone()]);
             let told = Told::Answer(request.send().await);
-            is_told(place, &scene, &told);
+            assert_answer(place, &scene, &told);
             let elsewhere = request.clone().to(clean.address);
             report = report.and(retried(world, [&request, &elsewhere], vec![told], &label).await);
         }

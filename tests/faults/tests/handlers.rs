@@ -1,4 +1,4 @@
-//! F2 and F16: handlers that panic or pass their deadline anywhere, and that want a second connection of a pool that
+//! X2 and X16: handlers that panic or pass their deadline anywhere, and that want a second connection of a pool that
 //! has none.
 
 use std::time::Duration;
@@ -9,15 +9,15 @@ use idem_tests::{
     answers, conformance,
 };
 
-conformance![f2_handler_broken_anywhere,];
+conformance![x2_handler_broken_anywhere,];
 
 mod served {
-    use super::f16_pool_exhausted_by_handlers_that_want_more;
+    use super::x16_pool_exhausted_by_handlers_that_want_more;
 
     // SQLite lets one handler in at a time.
     idem_tests::conformance![
         on [Postgres RecordInCommit Mysql]:
-        f16_pool_exhausted_by_handlers_that_want_more,
+        x16_pool_exhausted_by_handlers_that_want_more,
     ];
 }
 
@@ -55,7 +55,7 @@ fn ends<F: Framework<D>, D: Slow>(world: &World<F, D>) -> [(&'static str, Scene)
     ]
 }
 
-async fn f2_handler_broken_anywhere<F: Framework<D>, D: Slow>(world: &World<F, D>) {
+async fn x2_handler_broken_anywhere<F: Framework<D>, D: Slow>(world: &World<F, D>) {
     let (instance, clean) = (world.instance_of(8).await, world.instance().await);
     let mut requests = Vec::new();
     for (label, scene) in ends(world) {
@@ -87,9 +87,9 @@ async fn f2_handler_broken_anywhere<F: Framework<D>, D: Slow>(world: &World<F, D
     assert_eq!(report.faults, 8);
 }
 
-/// Every handler has one of two connections and wants another, which never comes; others wait for one, and
-/// duplicates for the handlers.
-async fn f16_pool_exhausted_by_handlers_that_want_more<F: Framework<D>, D: Database>(
+/// Every handler has one of two connections and waits for another, which never comes; other requests wait for one, and
+/// duplicates wait for the handlers.
+async fn x16_pool_exhausted_by_handlers_that_want_more<F: Framework<D>, D: Database>(
     world: &World<F, D>,
 ) {
     let mut settings = Settings::default();

@@ -1,4 +1,4 @@
-//! The engine beside a model of itself: requests that overlap, futures that are dropped, stores that break
+//! The engine compared with a model of it: requests that overlap, futures that are dropped, stores that break
 //! between any two steps, processes that crash, and time that passes, in sequences that shrink.
 //!
 //! `PROPTEST_CASES` says how many sequences.
@@ -34,17 +34,17 @@ use tokio::time::timeout;
 prop_state_machine! {
     #![proptest_config(cases(96))]
     #[test]
-    fn sqlite(sequential 1..32 => System<Axum, Sqlite>);
+    fn x3_model_on_sqlite(sequential 1..32 => System<Axum, Sqlite>);
 }
 
 prop_state_machine! {
     #![proptest_config(cases(12))]
     #[test]
-    fn postgres(sequential 1..32 => System<Axum, Postgres>);
+    fn x3_model_on_postgres(sequential 1..32 => System<Axum, Postgres>);
     #[test]
-    fn record_in_commit(sequential 1..32 => System<Axum, RecordInCommit>);
+    fn x3_model_on_record_in_commit(sequential 1..32 => System<Axum, RecordInCommit>);
     #[test]
-    fn mysql(sequential 1..32 => System<Axum, Mysql>);
+    fn x3_model_on_mysql(sequential 1..32 => System<Axum, Mysql>);
 }
 
 fn cases(default: u32) -> Cases {
@@ -76,7 +76,7 @@ enum Step {
     Drop(usize),
     /// All handlers go on; all requests end.
     Release,
-    /// Both processes crash, with whatever is open, and start again.
+    /// Both processes crash, with all open requests, and start again.
     Crash,
     /// All records expire.
     Expire,
@@ -218,7 +218,7 @@ impl Ask {
         }
     }
 
-    /// One that settles the identity, whatever was there before, if there is one for each intent.
+    /// One that settles the identity in any state, if there is one for each intent.
     fn probe((tenant, key): Whose, intent: u8) -> Self {
         Self {
             process: 0,
@@ -302,7 +302,7 @@ impl<F: Framework<D>, D: Database> StateMachineTest for System<F, D> {
                 Step::Purge => this.purge().await,
                 Step::Erase(tenant) => this.erase(tenant).await,
             }
-            this.look().await;
+            this.compare().await;
         });
         this
     }
@@ -486,11 +486,11 @@ impl<F: Framework<D>, D: Database> System<F, D> {
             let explained = self.explained.get_mut(&whose).expect("it was there");
             explained.rest();
         }
-        self.look().await;
+        self.compare().await;
     }
 
     /// Compares the database with what is known.
-    async fn look(&self) {
+    async fn compare(&self) {
         let mut connection = self.world().observe().await;
         let facts = Facts::read::<D>(&mut connection, EFFECTS).await;
         for (&(tenant, key), explained) in &self.explained {

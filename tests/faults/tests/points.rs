@@ -1,4 +1,4 @@
-//! F3 and the points between the engine's steps.
+//! X3 and the points between the engine's steps.
 
 use futures_util::{StreamExt as _, stream};
 use idem_faults::{Blow, Drops, Kind, Point, Report};
@@ -31,14 +31,14 @@ macro_rules! databases {
 }
 
 databases! {
-    f3_future_dropped_at_every_poll
-    every_blow_at_every_point
+    x3_future_dropped_at_every_poll
+    x3_every_blow_at_every_point
 }
 
 /// How many times each poll is the last.
 const ROUNDS: usize = 3;
 
-async fn f3_future_dropped_at_every_poll<F: Framework<D>, D: Database>(world: &World<F, D>) {
+async fn x3_future_dropped_at_every_poll<F: Framework<D>, D: Database>(world: &World<F, D>) {
     let report = every_kind(world, async |drops, kind| {
         for round in 0..ROUNDS {
             let mut polls = 1;
@@ -55,7 +55,7 @@ async fn f3_future_dropped_at_every_poll<F: Framework<D>, D: Database>(world: &W
     assert!(report.faults >= 20, "hardly any fault was injected");
 }
 
-async fn every_blow_at_every_point<F: Framework<D>, D: Database>(world: &World<F, D>) {
+async fn x3_every_blow_at_every_point<F: Framework<D>, D: Database>(world: &World<F, D>) {
     let report = every_kind(world, async |drops, kind| {
         for point in Point::ALL {
             for blow in Blow::ALL {
@@ -70,7 +70,7 @@ async fn every_blow_at_every_point<F: Framework<D>, D: Database>(world: &World<F
     assert_eq!(report.faults, 4 * 15 + 6);
 }
 
-/// Requests of all kinds, beside each other where writers don't wait for what hangs.
+/// Requests of all kinds, at the same time where a writer does not wait for one that hangs.
 async fn every_kind<F: Framework<D>, D: Database>(
     world: &World<F, D>,
     harm: impl AsyncFn(&mut Drops<D>, Kind),

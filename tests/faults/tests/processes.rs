@@ -7,33 +7,33 @@ use idem_faults::{Kills, alone, kill_application};
 use idem_tests::{Database, Mysql, Postgres, Sqlite};
 
 #[test]
-fn f4_application_killed_axum_sqlite() {
-    run::<Sqlite>("payments");
+fn x4_application_killed_axum_sqlite() {
+    run::<Sqlite>("service-axum");
 }
 
 #[test]
-fn f4_application_killed_axum_postgres() {
-    run::<Postgres>("payments-postgres");
+fn x4_application_killed_axum_postgres() {
+    run::<Postgres>("service-axum");
 }
 
 #[test]
-fn f4_application_killed_axum_mysql() {
-    run::<Mysql>("payments-mysql");
+fn x4_application_killed_axum_mysql() {
+    run::<Mysql>("service-axum");
 }
 
 #[test]
-fn f4_application_killed_actix_sqlite() {
-    run::<Sqlite>("payments-actix");
+fn x4_application_killed_actix_sqlite() {
+    run::<Sqlite>("service-actix");
 }
 
 #[test]
-fn f4_application_killed_actix_postgres() {
-    run::<Postgres>("payments-actix");
+fn x4_application_killed_actix_postgres() {
+    run::<Postgres>("service-actix");
 }
 
 #[test]
-fn f4_application_killed_actix_mysql() {
-    run::<Mysql>("payments-actix");
+fn x4_application_killed_actix_mysql() {
+    run::<Mysql>("service-actix");
 }
 
 fn run<D: Database>(program: &'static str) {

@@ -1,4 +1,4 @@
-//! F10 and F11: the database server is killed and started again.
+//! X10 and X11: the database server is killed and started again.
 
 use std::time::Duration;
 
@@ -8,28 +8,28 @@ use idem_tests::{Actix, Axum, Framework, Mysql, Postgres, RecordInCommit, Served
 use xtask::server::{Kind, MARIADB, POSTGRES};
 
 #[test]
-fn f10_server_killed_axum_postgres() {
+fn x10_server_killed_axum_postgres() {
     run::<Axum, Postgres>(&POSTGRES, Durability::Kept).holds();
 }
 
 #[test]
-fn f10_server_killed_actix_record_in_commit() {
+fn x10_server_killed_actix_record_in_commit() {
     run::<Actix, RecordInCommit>(&POSTGRES, Durability::Kept).holds();
 }
 
 #[test]
-fn f10_server_killed_axum_mysql() {
+fn x10_server_killed_axum_mysql() {
     run::<Axum, Mysql>(&MARIADB, Durability::Kept).holds();
 }
 
-/// The control: what is lost here shows that F10 would see a loss. Even so nothing is half done.
+/// The control: what is lost here shows that X10 would see a loss. Even so nothing is half done.
 #[test]
-fn f11_server_killed_without_durability_axum_postgres() {
+fn x11_server_killed_without_durability_axum_postgres() {
     loses_whole_requests(&run::<Axum, Postgres>(&POSTGRES, Durability::Off));
 }
 
 #[test]
-fn f11_server_killed_without_durability_axum_mysql() {
+fn x11_server_killed_without_durability_axum_mysql() {
     loses_whole_requests(&run::<Axum, Mysql>(&MARIADB, Durability::Off));
 }
 

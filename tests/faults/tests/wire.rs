@@ -1,4 +1,4 @@
-//! F6 to F9: the wire between application and database is cut after every byte in both directions, goes dead,
+//! X6 to X9: the wire between application and database is cut after every byte in both directions, goes dead,
 //! or holds bytes back while clients retry or the server ends the session.
 
 use std::future::Future;
@@ -31,24 +31,24 @@ macro_rules! everywhere {
 }
 
 everywhere! {
-    f6_wire_cut_after_every_byte
-    f7_wire_black_holed
-    f8_bytes_held_back_while_the_client_retries
-    f9_session_ended_by_the_server
+    x6_wire_cut_after_every_byte
+    x7_wire_black_holed
+    x8_bytes_held_back_while_the_client_retries
+    x9_session_ended_by_the_server
 }
 
-async fn f6_wire_cut_after_every_byte<F: Framework<D>, D: Served>(step: usize) -> Report {
+async fn x6_wire_cut_after_every_byte<F: Framework<D>, D: Served>(step: usize) -> Report {
     sweep::<F, D>(Sample::EVERY.by(step), &[Harm::Cut], Meanwhile::Nothing).await
 }
 
 /// What an attempt waits for in vain takes seconds, so this is a sample.
-async fn f7_wire_black_holed<F: Framework<D>, D: Served>(step: usize) -> Report {
+async fn x7_wire_black_holed<F: Framework<D>, D: Served>(step: usize) -> Report {
     let harms = [Harm::Stall, Harm::BlackHole];
     sweep::<F, D>(Sample::SOME.by(step), &harms, Meanwhile::Nothing).await
 }
 
 /// The attempt passes its deadline meanwhile, and what was held back arrives after that.
-async fn f8_bytes_held_back_while_the_client_retries<F: Framework<D>, D: Served>(
+async fn x8_bytes_held_back_while_the_client_retries<F: Framework<D>, D: Served>(
     step: usize,
 ) -> Report {
     sweep::<F, D>(
@@ -59,7 +59,7 @@ async fn f8_bytes_held_back_while_the_client_retries<F: Framework<D>, D: Served>
     .await
 }
 
-async fn f9_session_ended_by_the_server<F: Framework<D>, D: Served>(step: usize) -> Report {
+async fn x9_session_ended_by_the_server<F: Framework<D>, D: Served>(step: usize) -> Report {
     sweep::<F, D>(
         Sample::MANY.by(step),
         &[Harm::HoldBack],

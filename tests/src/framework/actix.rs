@@ -4,11 +4,13 @@ use std::future::{Ready, ready};
 use std::net::TcpListener;
 use std::sync::Arc;
 
-use actix_web::dev::Payload;
+use actix_web::body::MessageBody;
+use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
 use actix_web::error::InternalError;
 use actix_web::http::StatusCode;
+use actix_web::middleware::{Next, from_fn};
 use actix_web::web::{Data, Form, Json, JsonConfig, ServiceConfig, ThinData as State};
-use actix_web::{App as Application, FromRequest, Handler, HttpRequest, HttpServer};
+use actix_web::{App as Application, Error, FromRequest, Handler, HttpRequest, HttpServer};
 use actix_web::{Responder, Route, web};
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, join};
@@ -18,7 +20,7 @@ use tracing::Dispatch;
 use tracing::dispatcher::{get_default, set_default};
 
 use super::tenant::Tenant;
-use super::{Deploy, Framework, LIMIT};
+use super::{Deploy, Framework, LIMIT, local};
 use crate::control::Control;
 use crate::database::{Database, Galera, Mysql, Postgres, RecordInCommit, Sqlite};
 use crate::domain::{App, Domain};
@@ -98,12 +100,16 @@ fn configure<C: Domain>(config: &mut ServiceConfig, app: &App<C>, deploy: Deploy
     let limited = web::resource("/limited")
         .app_data(JsonConfig::default().limit(LIMIT))
         .route(post(handlers::effect::<C>));
+    let local = web::resource("/local")
+        .wrap(from_fn(bind))
+        .route(post(handlers::effect::<C>));
     let nested = web::scope("/nested/{account}").route("/effects", post(handlers::effect::<C>));
     config
         .configure(idem_actix::engine(app.engine.clone()))
         .app_data(State(app.clone()))
         .app_data(Data::from(Arc::clone(&app.control)))
         .service(limited)
+        .service(local)
         .service(nested)
         .default_service(any(handlers::effect::<C>));
     routes!(config, deploy);
@@ -125,6 +131,13 @@ where
     F::Output: Responder + 'static,
 {
     web::post().to(handler)
+}
+
+async fn bind(
+    request: ServiceRequest,
+    next: Next<impl MessageBody>,
+) -> Result<ServiceResponse<impl MessageBody>, Error> {
+    local::bind(next.call(request)).await
 }
 
 impl FromRequest for Tenant {

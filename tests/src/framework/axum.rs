@@ -2,9 +2,11 @@
 
 use std::net::TcpListener;
 
-use ::axum::extract::{DefaultBodyLimit, FromRef, FromRequestParts, State};
+use ::axum::extract::{DefaultBodyLimit, FromRef, FromRequestParts, Request, State};
 use ::axum::http::StatusCode;
 use ::axum::http::request::Parts;
+use ::axum::middleware::{Next, from_fn};
+use ::axum::response::Response;
 use ::axum::routing::{any, post};
 use ::axum::{Form, Json, Router};
 use futures_util::FutureExt as _;
@@ -13,7 +15,7 @@ use idem_axum::{Engine, idempotent};
 use tokio::sync::oneshot;
 
 use super::tenant::Tenant;
-use super::{Deploy, Framework, LIMIT};
+use super::{Deploy, Framework, LIMIT, local};
 use crate::database::{Database, Galera, Mysql, Postgres, RecordInCommit, Sqlite};
 use crate::domain::{App, Domain};
 
@@ -78,10 +80,16 @@ impl<C: Domain> FromRequestParts<App<C>> for Tenant {
 
 fn router<C: Domain>(deploy: Deploy) -> Router<App<C>> {
     let limited = post(handlers::effect::<C>).layer(DefaultBodyLimit::max(LIMIT));
+    let local = post(handlers::effect::<C>).layer(from_fn(bind));
     let nested = Router::new().route("/effects", post(handlers::effect::<C>));
     let router = Router::new()
         .route("/limited", limited)
+        .route("/local", local)
         .nest("/nested/{account}", nested)
         .fallback(handlers::effect::<C>);
     routes!(router, deploy)
+}
+
+async fn bind(request: Request, next: Next) -> Response {
+    local::bind(next.run(request)).await
 }

@@ -6,20 +6,25 @@ use std::sync::Arc;
 
 use idem_core::Config;
 use idem_tests::{
-    Actix, Answer, Axum, Database, Framework, Instance, Postgres, Request, Scene, Sqlite, Threads,
-    World, run,
+    Actix, Answer, Axum, Database, Framework, Instance, Mysql, Postgres, Request, Scene, Sqlite,
+    Threads, World, run,
 };
 
 mod rules;
 
 #[test]
-fn sqlite() {
+fn parity_on_sqlite() {
     assert_parity::<Sqlite>();
 }
 
 #[test]
-fn postgres() {
+fn parity_on_postgres() {
     assert_parity::<Postgres>();
+}
+
+#[test]
+fn parity_on_mysql() {
+    assert_parity::<Mysql>();
 }
 
 fn assert_parity<D: Database>()

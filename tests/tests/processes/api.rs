@@ -1,4 +1,4 @@
-//! The API of the example services.
+//! The API of the test service.
 
 use idem_tests::{Database, Service, Site};
 

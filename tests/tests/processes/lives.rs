@@ -11,6 +11,7 @@ on_every_site![
     i3_killed_in_the_middle_of_the_handler_pays_once_on_the_retry,
     i3_killed_after_the_answer_replays,
     o10_terminated_in_the_middle_of_the_handler_answers_and_ends_well,
+    o10_interrupted_in_the_middle_of_the_handler_answers_and_ends_well,
     o10_terminated_when_the_client_has_gone_ends_the_attempt,
     c1_two_processes_on_one_database_pay_once,
     c1_two_processes_on_one_database_serve_different_keys,
@@ -76,12 +77,22 @@ async fn i3_killed_after_the_answer_replays<D: Database>(site: &Site<D>) {
 async fn o10_terminated_in_the_middle_of_the_handler_answers_and_ends_well<D: Database>(
     site: &Site<D>,
 ) {
+    answers_and_ends_well(site, Service::terminate).await;
+}
+
+async fn o10_interrupted_in_the_middle_of_the_handler_answers_and_ends_well<D: Database>(
+    site: &Site<D>,
+) {
+    answers_and_ends_well(site, Service::interrupt).await;
+}
+
+async fn answers_and_ends_well<D: Database>(site: &Site<D>, end: fn(&Service)) {
     let before = Service::working(site, Duration::from_millis(500)).await;
     let pool = observer(site).await;
     let mut connection = pool.acquire().await.expect("a connection");
     let pending = payment(&before).start();
     until_working::<D>(&mut connection).await;
-    before.terminate();
+    end(&before);
     let first = pending.answer().await;
     first.assert_executed(201);
     assert_eq!(before.ended().await.code(), Some(0));

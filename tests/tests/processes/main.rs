@@ -1,6 +1,7 @@
-//! The example services as processes: restarts, kills, and their API.
+//! The test service as a process: restarts, kills, and its API; and the examples.
 
 mod api;
+mod examples;
 mod lives;
 
 use std::time::Duration;
@@ -9,16 +10,21 @@ use idem_tests::{Database, Driver, Site, Wires};
 use sqlx::Pool;
 use tokio::runtime::Builder;
 
-/// Instantiates tests for every example service. A test is an `async fn` that takes a `&Site<D>`.
+/// Instantiates tests for the test service on every framework and database. A test is an `async fn` that takes a
+/// `&Site<D>`.
 macro_rules! on_every_site {
     ($($test:ident,)*) => {
-        crate::on_every_site!(sqlite Sqlite "payments" [$($test)*]);
-        crate::on_every_site!(postgres Postgres "payments-postgres" [$($test)*]);
-        crate::on_every_site!(mysql Mysql "payments-mysql" [$($test)*]);
-        crate::on_every_site!(actix_sqlite Sqlite "payments-actix" [$($test)*]);
-        crate::on_every_site!(actix_postgres Postgres "payments-actix" [$($test)*]);
-        crate::on_every_site!(actix_mysql Mysql "payments-actix" [$($test)*]);
+        crate::on_site!(sqlite Sqlite "service-axum" [$($test)*]);
+        crate::on_site!(postgres Postgres "service-axum" [$($test)*]);
+        crate::on_site!(mysql Mysql "service-axum" [$($test)*]);
+        crate::on_site!(actix_sqlite Sqlite "service-actix" [$($test)*]);
+        crate::on_site!(actix_postgres Postgres "service-actix" [$($test)*]);
+        crate::on_site!(actix_mysql Mysql "service-actix" [$($test)*]);
     };
+}
+
+/// Instantiates tests for one program on one database.
+macro_rules! on_site {
     ($name:ident $database:ident $program:literal [$($test:ident)*]) => {
         mod $name {
             $(
@@ -32,7 +38,7 @@ macro_rules! on_every_site {
     };
 }
 
-pub(crate) use on_every_site;
+pub(crate) use {on_every_site, on_site};
 
 fn run<D: Database>(program: &'static str, test: impl AsyncFnOnce(&Site<D>)) {
     use futures_util::FutureExt as _;

@@ -1,4 +1,4 @@
-//! What of an actix-web handler is wrong whatever its types.
+//! Mistakes in an actix-web handler that do not depend on types.
 
 use actix_web::web::{self, Json, ServiceConfig};
 use idem_actix::{Attempt, idempotent};

@@ -1,4 +1,4 @@
-//! Which argument is the body of an actix-web handler.
+//! The argument that is the body of an actix-web handler.
 
 use actix_web::web::{self, Json, Path, ServiceConfig};
 use idem_actix::idempotent;

@@ -1,4 +1,4 @@
-//! Which arguments the attribute has, and the form they are written in.
+//! The arguments of the attribute, and the form in which they are written.
 
 use axum::http::StatusCode;
 use axum::routing::post;

@@ -1,4 +1,4 @@
-//! Which argument is the body, and what of it the key is bound to.
+//! The argument that is the body, and the part of it that the key is bound to.
 
 use axum::extract::Path;
 use axum::routing::post;

@@ -1,4 +1,4 @@
-//! How durations are written, and how long they may be.
+//! The form of durations, and their limits.
 
 use axum::Router;
 use axum::routing::post;

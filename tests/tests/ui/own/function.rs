@@ -1,4 +1,4 @@
-//! What the attribute goes on, and what it has beside it.
+//! The item below the attribute, and its other attributes.
 
 use axum::Router;
 // Stands in for a framework's attribute of that name.

@@ -1,4 +1,4 @@
-//! Whose keys these are.
+//! The owner of the keys.
 
 use axum::extract::{Path, State};
 use axum::routing::post;

@@ -1,4 +1,4 @@
-//! What a handler takes: one transaction, at most one attempt, and extractors whose types have names.
+//! The arguments of a handler: one transaction, at most one attempt, and extractors whose types have names.
 
 use axum::extract::{Path, State};
 use axum::routing::post;

@@ -1,4 +1,4 @@
-//! Words, names, types and paths behind an argument's `=`.
+//! Words, names, types and paths after an argument's `=`.
 
 use axum::Router;
 use axum::routing::post;

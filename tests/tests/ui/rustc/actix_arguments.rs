@@ -1,5 +1,5 @@
 //! Scopes, transactions, attempts, extractors and responses of actix-web handlers.
-#![allow(dead_code)] // on a route, actix-web would add that it is no handler
+#![allow(dead_code)] // on a route, actix-web would add that it is not a handler
 
 use actix_web::http::StatusCode;
 use actix_web::web::{Json, Path, ReqData};

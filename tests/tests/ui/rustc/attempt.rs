@@ -1,4 +1,4 @@
-//! What is taken by `&` is the attempt.
+//! The argument taken by `&` is the attempt.
 
 use axum::http::HeaderMap;
 use axum::routing::post;

@@ -1,4 +1,4 @@
-//! What `fingerprint` names makes something of the body that can be bound.
+//! The function that `fingerprint` names returns a value that a key can be bound to.
 
 use axum::body::Bytes;
 use axum::routing::post;

@@ -1,4 +1,4 @@
-//! What a handler returns is a response.
+//! A handler returns a response.
 
 use axum::http::StatusCode;
 use axum::routing::post;

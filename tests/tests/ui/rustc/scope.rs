@@ -1,4 +1,4 @@
-//! What `scope` names says whose keys these are.
+//! The argument that `scope` names is a `Scope`.
 
 use axum::routing::post;
 use axum::{Extension, Router};

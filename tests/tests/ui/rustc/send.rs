@@ -1,4 +1,4 @@
-//! A handler runs on a task of its own.
+//! A handler can move to another thread.
 
 use std::rc::Rc;
 

@@ -1,4 +1,4 @@
-//! The router's state holds the engine.
+//! The router's state has the engine.
 
 use axum::Json;
 use axum::extract::FromRef;

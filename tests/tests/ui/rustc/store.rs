@@ -1,5 +1,5 @@
-//! What `store` names holds an engine of the transaction's database.
-#![allow(dead_code)] // on a router, axum would add that it is no handler
+//! The type that `store` names has an engine for the transaction's database.
+#![allow(dead_code)] // on a router, axum would add that it is not a handler
 
 use axum::Json;
 use idem_axum::{Engine, PostgresStore, Provider, idempotent};

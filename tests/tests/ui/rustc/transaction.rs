@@ -1,5 +1,5 @@
-//! What is taken by `&mut` is a transaction of a store.
-#![allow(dead_code)] // on a router, axum would add that it is no handler
+//! The argument taken by `&mut` is a transaction of a store.
+#![allow(dead_code)] // on a router, axum would add that it is not a handler
 
 use axum::Json;
 use axum::http::StatusCode;

@@ -1,0 +1,347 @@
+//! Payments on axum after a real authentication: `cargo run -p payments-auth`.
+//!
+//! A bearer token is looked up, and its claims say whose keys a request may use: `scope = "claims.tenant"`. Extractors
+//! run for every request before the key is looked at, so a replay is only for a caller that may make the payment.
+//!
+//! The tokens are opaque: random bytes, of which the database has a digest. A stolen table opens no door, a token can be
+//! revoked at once, and nothing has to be added for it. With signed tokens, such as JWTs, `Claims` would verify a
+//! signature instead; the handler would be the same.
+
+use std::net::SocketAddr;
+use std::str::FromStr as _;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use axum::extract::{FromRef, FromRequestParts, State};
+use axum::http::StatusCode;
+use axum::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
+use axum::http::request::Parts;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{delete, get};
+use axum::{Json, Router};
+use idem_axum::{Engine, SqliteStore, idempotent};
+use lexopt::{
+    Arg::{Long, Short},
+    ValueExt as _,
+};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteRow, SqliteSynchronous};
+use sqlx::{FromRow, Row as _, SqliteConnection, SqlitePool};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Two users of a tenant share their keys; another tenant has its own. The body of this function doesn't run for a
+/// replay, so a check of the caller's rights belongs in an extractor too.
+#[idempotent(ttl = "24h", scope = "claims.tenant")]
+async fn create_payment(
+    tx: &mut SqliteConnection,
+    claims: Claims,
+    State(app): State<App>,
+    Json(payment): Json<NewPayment>,
+) -> Result<(StatusCode, Json<Payment>), Refusal> {
+    let paid = sqlx::query_as(
+        "INSERT INTO payments (tenant, payer, debtor, creditor, amount) \
+         VALUES ($1, $2, $3, $4, $5) RETURNING *",
+    );
+    let paid = paid
+        .bind(&claims.tenant)
+        .bind(&claims.user)
+        .bind(&payment.from)
+        .bind(&payment.to)
+        .bind(payment.amount)
+        .fetch_one(tx)
+        .await?;
+    tokio::time::sleep(app.work).await;
+    Ok((StatusCode::CREATED, Json(paid)))
+}
+
+async fn payments(claims: Claims, State(app): State<App>) -> Result<Json<Vec<Payment>>, Refusal> {
+    let payments = sqlx::query_as("SELECT * FROM payments WHERE tenant = $1 ORDER BY id");
+    let payments = payments.bind(claims.tenant).fetch_all(&app.pool).await?;
+    Ok(Json(payments))
+}
+
+/// Revokes the token of the request.
+async fn log_out(token: Token, State(app): State<App>) -> Result<StatusCode, Refusal> {
+    let deleted = sqlx::query("DELETE FROM tokens WHERE digest = $1");
+    let deleted = deleted.bind(token.digest()).execute(&app.pool).await?;
+    match deleted.rows_affected() {
+        0 => Err(Refusal::Unauthorized),
+        _ => Ok(StatusCode::NO_CONTENT),
+    }
+}
+
+/// What is known of the caller after the authentication.
+struct Claims {
+    tenant: String,
+    user: String,
+}
+
+impl FromRequestParts<App> for Claims {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Refusal> {
+        let token = Token::from_request_parts(parts, app).await?;
+        let claims = sqlx::query_as(
+            "SELECT tenant, user FROM tokens WHERE digest = $1 AND expires_at > unixepoch()",
+        );
+        let claims: Option<(String, String)> = claims
+            .bind(token.digest())
+            .fetch_optional(&app.pool)
+            .await?;
+        let (tenant, user) = claims.ok_or(Refusal::Unauthorized)?;
+        Ok(Self { tenant, user })
+    }
+}
+
+/// 32 random bytes in hex, as the client has them.
+struct Token(String);
+
+impl Token {
+    /// Writes a new token for a user, which is valid for an hour.
+    async fn issue(pool: &SqlitePool, tenant: &str, user: &str) -> anyhow::Result<Self> {
+        let mut random = [0; 32];
+        getrandom::fill(&mut random).context("no random bytes")?;
+        let token = Self(random.iter().map(|byte| format!("{byte:02x}")).collect());
+        let issued = sqlx::query(
+            "INSERT INTO tokens (digest, tenant, user, expires_at) \
+             VALUES ($1, $2, $3, unixepoch() + 3600)",
+        );
+        let issued = issued.bind(token.digest()).bind(tenant).bind(user);
+        issued.execute(pool).await?;
+        Ok(token)
+    }
+
+    /// A digest without a salt is enough for random bytes: nobody can guess them. It would not be for passwords.
+    fn digest(&self) -> Vec<u8> {
+        Sha256::digest(&self.0).to_vec()
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Token {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
+        let header = parts.headers.get(AUTHORIZATION);
+        let token = header
+            .and_then(|value| value.to_str().ok()?.split_once(' '))
+            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+            .map(|(_, token)| Self(token.trim().to_owned()));
+        token.ok_or(Refusal::Unauthorized)
+    }
+}
+
+/// The state of the router. The attribute finds the engine in it, by `FromRef`.
+#[derive(Clone)]
+struct App {
+    engine: Engine<SqliteStore>,
+    pool: SqlitePool,
+    /// Pretended work inside the transaction.
+    work: Duration,
+}
+
+impl FromRef<App> for Engine<SqliteStore> {
+    fn from_ref(app: &App) -> Self {
+        app.engine.clone()
+    }
+}
+
+/// The body of a request. `Serialize` binds it to the key: the same key with another body is refused.
+#[derive(Serialize, Deserialize)]
+struct NewPayment {
+    from: String,
+    to: String,
+    /// In minor units.
+    amount: u32,
+}
+
+#[derive(Serialize)]
+struct Payment {
+    id: i64,
+    /// The user that made it.
+    payer: String,
+    from: String,
+    to: String,
+    amount: u32,
+}
+
+// sqlx's derive would write this, and would take longer to build.
+impl FromRow<'_, SqliteRow> for Payment {
+    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
+        Ok(Self {
+            id: row.try_get("id")?,
+            payer: row.try_get("payer")?,
+            from: row.try_get("debtor")?,
+            to: row.try_get("creditor")?,
+            amount: row.try_get("amount")?,
+        })
+    }
+}
+
+const SCHEMA: &str = "
+    CREATE TABLE IF NOT EXISTS tokens (
+        digest     BLOB    NOT NULL PRIMARY KEY,
+        tenant     TEXT    NOT NULL,
+        user       TEXT    NOT NULL,
+        expires_at INTEGER NOT NULL
+    ) STRICT;
+    CREATE TABLE IF NOT EXISTS payments (
+        id       INTEGER PRIMARY KEY AUTOINCREMENT,
+        tenant   TEXT    NOT NULL,
+        payer    TEXT    NOT NULL,
+        debtor   TEXT    NOT NULL,
+        creditor TEXT    NOT NULL,
+        amount   INTEGER NOT NULL
+    ) STRICT;
+";
+
+enum Refusal {
+    Unauthorized,
+    Database(sqlx::Error),
+}
+
+impl From<sqlx::Error> for Refusal {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Database(error)
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        match self {
+            Self::Unauthorized => {
+                let challenge = [(WWW_AUTHENTICATE, "Bearer")];
+                (StatusCode::UNAUTHORIZED, challenge).into_response()
+            }
+            Self::Database(error) => {
+                tracing::error!(%error, "the database failed");
+                StatusCode::INTERNAL_SERVER_ERROR.into_response()
+            }
+        }
+    }
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let flags = Flags::read()?;
+    tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::WARN)
+        .with_writer(std::io::stderr)
+        .init();
+
+    let options = SqliteConnectOptions::from_str(&flags.database_url)?
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full);
+    let pool = SqlitePool::connect_with(options)
+        .await
+        .with_context(|| format!("can't open {}", flags.database_url))?;
+    sqlx::raw_sql(SCHEMA).execute(&pool).await?;
+    let store = SqliteStore::new(pool.clone());
+    store.migrate().await?;
+    let engine = Engine::new(store);
+    let _purge = engine.spawn_purge(Duration::from_mins(1));
+
+    let app = App {
+        engine: engine.clone(),
+        pool: pool.clone(),
+        work: flags.work,
+    };
+    let router = Router::new()
+        .route("/payments", get(payments).post(create_payment))
+        .route("/token", delete(log_out))
+        .with_state(app);
+    let listener = TcpListener::bind(flags.listen)
+        .await
+        .with_context(|| format!("can't listen on {}", flags.listen))?;
+    let ann = Token::issue(&pool, "acme", "ann").await?;
+    let ben = Token::issue(&pool, "acme", "ben").await?;
+    let gus = Token::issue(&pool, "globex", "gus").await?;
+    let shutdown = shutdown()?;
+    introduce(listener.local_addr()?, &ann.0, &ben.0, &gus.0);
+
+    axum::serve(listener, router)
+        .with_graceful_shutdown(shutdown)
+        .await?;
+    // An attempt goes on when its client has gone.
+    engine.drain().await;
+    pool.close().await;
+    Ok(())
+}
+
+/// Completes at Ctrl-C, and at SIGTERM: that is how systemd, Docker and Kubernetes end a service.
+fn shutdown() -> std::io::Result<impl Future<Output = ()>> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}
+
+struct Flags {
+    listen: SocketAddr,
+    database_url: String,
+    work: Duration,
+}
+
+impl Flags {
+    const HELP: &str = "\
+--listen ADDRESS      where to listen; port 0 takes a free one [127.0.0.1:3000]
+--database-url URL    the database, which is created if it is missing [sqlite:payments-auth.sqlite]
+--work-ms NUMBER      milliseconds of pretended work in a payment, to see duplicates meet [0]";
+
+    fn read() -> anyhow::Result<Self> {
+        let mut flags = Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 3000)),
+            database_url: "sqlite:payments-auth.sqlite".to_owned(),
+            work: Duration::ZERO,
+        };
+        let mut arguments = lexopt::Parser::from_env();
+        while let Some(argument) = arguments.next()? {
+            match argument {
+                Long("listen") => flags.listen = arguments.value()?.parse()?,
+                Long("database-url") => flags.database_url = arguments.value()?.string()?,
+                Long("work-ms") => {
+                    flags.work = Duration::from_millis(arguments.value()?.parse()?);
+                }
+                Long("help") | Short('h') => {
+                    println!("{}", Self::HELP);
+                    std::process::exit(0);
+                }
+                _ => bail!("{}\n{}", argument.unexpected(), Self::HELP),
+            }
+        }
+        Ok(flags)
+    }
+}
+
+fn introduce(address: SocketAddr, ann: &str, ben: &str, gus: &str) {
+    println!("listening on http://{address}");
+    println!(
+        r#"
+ANN={ann}   # of acme
+BEN={ben}   # of acme too
+GUS={gus}   # of globex
+
+# a first request pays, and answers 201
+curl -i http://{address}/payments -H "Authorization: Bearer $ANN" -H 'Idempotency-Key: k1' \
+     -H 'Content-Type: application/json' -d '{{"from":"alice","to":"bob","amount":500}}'
+
+# a colleague's is the same request: it answers the same, with Idempotency-Replayed: true
+curl -i http://{address}/payments -H "Authorization: Bearer $BEN" -H 'Idempotency-Key: k1' \
+     -H 'Content-Type: application/json' -d '{{"from":"alice","to":"bob","amount":500}}'
+
+# another tenant has its own keys, and pays
+curl -i http://{address}/payments -H "Authorization: Bearer $GUS" -H 'Idempotency-Key: k1' \
+     -H 'Content-Type: application/json' -d '{{"from":"alice","to":"bob","amount":500}}'
+
+# after the token is revoked there is no replay: 401
+curl -i -X DELETE http://{address}/token -H "Authorization: Bearer $ANN"
+curl -i http://{address}/payments -H "Authorization: Bearer $ANN" -H 'Idempotency-Key: k1' \
+     -H 'Content-Type: application/json' -d '{{"from":"alice","to":"bob","amount":500}}'"#
+    );
+}

@@ -1,0 +1,441 @@
+//! Payments on axum and an embedded SQLite file: `cargo run --bin payments`.
+//!
+//! A payment moves money between two accounts of a tenant. `#[idempotent]` on `create_payment` lets it happen once
+//! for each `Idempotency-Key`, however often the request is sent.
+
+use std::borrow::Cow;
+use std::net::SocketAddr;
+use std::str::FromStr as _;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use axum::extract::{FromRef, FromRequestParts, Path, State};
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, LOCATION, WWW_AUTHENTICATE};
+use axum::http::request::Parts;
+use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use idem_axum::{Engine, Scope, SqliteStore, idempotent};
+use lexopt::{
+    Arg::{Long, Short},
+    ValueExt as _,
+};
+use serde::{Deserialize, Serialize};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteRow, SqliteSynchronous};
+use sqlx::{FromRow, Row as _, SqliteConnection, SqlitePool};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// `tx` is the transaction of the payment, of the key's record and of the recorded response. The attribute opens it
+/// before this function and commits it after.
+#[idempotent(ttl = "24h", scope = "tenant")]
+async fn create_payment(
+    tx: &mut SqliteConnection,
+    tenant: Tenant,
+    State(app): State<App>,
+    Json(payment): Json<NewPayment>,
+) -> Result<(StatusCode, [(HeaderName, String); 1], Json<Payment>), Refusal> {
+    let payment = pay(tx, &tenant.0, &payment).await?;
+    tokio::time::sleep(app.work).await;
+    let location = [(LOCATION, format!("/payments/{}", payment.id))];
+    Ok((StatusCode::CREATED, location, Json(payment)))
+}
+
+async fn payments(tenant: Tenant, State(app): State<App>) -> Result<Json<Vec<Payment>>, Refusal> {
+    let payments = sqlx::query_as("SELECT * FROM payments WHERE tenant = $1 ORDER BY id");
+    Ok(Json(payments.bind(tenant.0).fetch_all(&app.pool).await?))
+}
+
+async fn payment(
+    tenant: Tenant,
+    State(app): State<App>,
+    Path(id): Path<i64>,
+) -> Result<Json<Payment>, Refusal> {
+    let mut connection = app.pool.acquire().await?;
+    Ok(Json(find(&mut connection, &tenant.0, id).await?))
+}
+
+async fn accounts(tenant: Tenant, State(app): State<App>) -> Result<Json<Vec<Account>>, Refusal> {
+    const ACCOUNTS: &str = "SELECT * FROM accounts WHERE tenant = $1 ORDER BY name";
+
+    let mut connection = app.pool.acquire().await?;
+    let accounts = sqlx::query_as(ACCOUNTS).bind(&tenant.0);
+    let accounts = accounts.fetch_all(&mut *connection).await?;
+    if !accounts.is_empty() {
+        return Ok(Json(accounts));
+    }
+    open_accounts(&mut connection, &tenant.0).await?;
+    let accounts = sqlx::query_as(ACCOUNTS).bind(&tenant.0);
+    Ok(Json(accounts.fetch_all(&mut *connection).await?))
+}
+
+/// The state of the router. The attribute finds the engine in it, by `FromRef`.
+#[derive(Clone)]
+struct App {
+    engine: Engine<SqliteStore>,
+    pool: SqlitePool,
+    /// Pretended work inside the transaction.
+    work: Duration,
+}
+
+impl FromRef<App> for Engine<SqliteStore> {
+    fn from_ref(app: &App) -> Self {
+        app.engine.clone()
+    }
+}
+
+/// The owner of accounts and keys: here the bearer token itself, in `examples/payments-auth` that of a verified token.
+struct Tenant(String);
+
+impl<S: Sync> FromRequestParts<S> for Tenant {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
+        let header = parts.headers.get(AUTHORIZATION);
+        let (scheme, token) = header
+            .and_then(|value| value.to_str().ok()?.split_once(' '))
+            .ok_or(Refusal::NoTenant)?;
+        let token = token.trim();
+        if scheme.eq_ignore_ascii_case("bearer") && !token.is_empty() {
+            Ok(Self(token.to_owned()))
+        } else {
+            Err(Refusal::NoTenant)
+        }
+    }
+}
+
+/// Two tenants may use the same key; each has its own records.
+impl Scope for Tenant {
+    fn scope(&self) -> Cow<'_, str> {
+        Cow::Borrowed(&self.0)
+    }
+}
+
+/// The body of a request. `Serialize` binds it to the key: the same key with another body is refused.
+#[derive(Serialize, Deserialize)]
+struct NewPayment {
+    from: String,
+    to: String,
+    /// In minor units.
+    amount: i64,
+    note: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Payment {
+    id: i64,
+    from: String,
+    to: String,
+    amount: i64,
+    note: Option<String>,
+    created_at: String,
+}
+
+#[derive(Serialize)]
+struct Account {
+    name: String,
+    balance: i64,
+}
+
+// sqlx's derive would write these two, and would take longer to build.
+impl FromRow<'_, SqliteRow> for Payment {
+    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
+        Ok(Self {
+            id: row.try_get("id")?,
+            from: row.try_get("debtor")?,
+            to: row.try_get("creditor")?,
+            amount: row.try_get("amount")?,
+            note: row.try_get("note")?,
+            created_at: row.try_get("created_at")?,
+        })
+    }
+}
+
+impl FromRow<'_, SqliteRow> for Account {
+    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
+        Ok(Self {
+            name: row.try_get("name")?,
+            balance: row.try_get("balance")?,
+        })
+    }
+}
+
+const SCHEMA: &str = "
+    CREATE TABLE IF NOT EXISTS accounts (
+        tenant  TEXT    NOT NULL,
+        name    TEXT    NOT NULL,
+        balance INTEGER NOT NULL CHECK (balance >= 0),
+        PRIMARY KEY (tenant, name)
+    ) STRICT;
+    CREATE TABLE IF NOT EXISTS payments (
+        id         INTEGER PRIMARY KEY AUTOINCREMENT,
+        tenant     TEXT    NOT NULL,
+        debtor     TEXT    NOT NULL,
+        creditor   TEXT    NOT NULL,
+        amount     INTEGER NOT NULL,
+        note       TEXT,
+        created_at TEXT    NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))
+    ) STRICT;
+";
+
+/// An ordinary function on a connection. It knows nothing of keys and retries, and a test can call it.
+async fn pay(
+    tx: &mut SqliteConnection,
+    tenant: &str,
+    payment: &NewPayment,
+) -> Result<Payment, Refusal> {
+    const MOVE: &str = "UPDATE accounts SET balance = balance + $1 \
+        WHERE tenant = $2 AND name = $3 AND balance + $1 >= 0";
+
+    if payment.amount < 1 {
+        return Err(Refusal::Invalid("the amount must be at least 1"));
+    }
+    open_accounts(tx, tenant).await?;
+    for (account, change) in [
+        (&payment.from, -payment.amount),
+        (&payment.to, payment.amount),
+    ] {
+        let moved = sqlx::query(MOVE).bind(change).bind(tenant).bind(account);
+        if moved.execute(&mut *tx).await?.rows_affected() == 0 {
+            return Err(refusal(tx, tenant, account).await?);
+        }
+    }
+    let id = sqlx::query_scalar(
+        "INSERT INTO payments (tenant, debtor, creditor, amount, note) \
+         VALUES ($1, $2, $3, $4, $5) RETURNING id",
+    );
+    let id = id
+        .bind(tenant)
+        .bind(&payment.from)
+        .bind(&payment.to)
+        .bind(payment.amount)
+        .bind(&payment.note)
+        .fetch_one(&mut *tx)
+        .await?;
+    find(tx, tenant, id).await
+}
+
+/// A new tenant has two accounts with 1000.00 each.
+async fn open_accounts(connection: &mut SqliteConnection, tenant: &str) -> sqlx::Result<()> {
+    let accounts = sqlx::query(
+        "INSERT INTO accounts (tenant, name, balance) \
+         VALUES ($1, 'alice', 100000), ($1, 'bob', 100000) ON CONFLICT DO NOTHING",
+    );
+    accounts.bind(tenant).execute(connection).await.map(drop)
+}
+
+async fn find(
+    connection: &mut SqliteConnection,
+    tenant: &str,
+    id: i64,
+) -> Result<Payment, Refusal> {
+    let payment = sqlx::query_as("SELECT * FROM payments WHERE tenant = $1 AND id = $2");
+    let payment = payment.bind(tenant).bind(id).fetch_optional(connection);
+    payment.await?.ok_or(Refusal::Unknown("the payment"))
+}
+
+/// Tells why an account can't be changed.
+async fn refusal(
+    connection: &mut SqliteConnection,
+    tenant: &str,
+    account: &str,
+) -> sqlx::Result<Refusal> {
+    let known = sqlx::query("SELECT 1 FROM accounts WHERE tenant = $1 AND name = $2");
+    let known = known.bind(tenant).bind(account).fetch_optional(connection);
+    Ok(match known.await? {
+        Some(_) => Refusal::InsufficientFunds,
+        None => Refusal::Unknown("the account"),
+    })
+}
+
+/// The status decides: what a 402, 404 or 422 has written is undone and the answer is kept for the key; a 500 is
+/// undone too, and the same request may be sent again.
+enum Refusal {
+    NoTenant,
+    Unknown(&'static str),
+    InsufficientFunds,
+    Invalid(&'static str),
+    Database(sqlx::Error),
+}
+
+impl From<sqlx::Error> for Refusal {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Database(error)
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let (status, title, detail) = match self {
+            Self::NoTenant => (
+                StatusCode::UNAUTHORIZED,
+                "No tenant",
+                "send `Authorization: Bearer TENANT`".to_owned(),
+            ),
+            Self::Unknown(what) => (
+                StatusCode::NOT_FOUND,
+                "Not found",
+                format!("{what} is not known"),
+            ),
+            Self::InsufficientFunds => (
+                StatusCode::PAYMENT_REQUIRED,
+                "Insufficient funds",
+                "the account holds less than the amount".to_owned(),
+            ),
+            Self::Invalid(detail) => (
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "Invalid request",
+                detail.to_owned(),
+            ),
+            Self::Database(error) => {
+                tracing::error!(%error, "the database failed");
+                (
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "Request failed",
+                    "send the same request with the same key again".to_owned(),
+                )
+            }
+        };
+        let problem = Problem {
+            title,
+            status: status.as_u16(),
+            detail,
+        };
+        let content_type = [(CONTENT_TYPE, "application/problem+json")];
+        let mut response = (status, content_type, Json(problem)).into_response();
+        if status == StatusCode::UNAUTHORIZED {
+            let challenge = HeaderValue::from_static("Bearer");
+            response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+        }
+        response
+    }
+}
+
+/// RFC 9457.
+#[derive(Serialize)]
+struct Problem {
+    title: &'static str,
+    status: u16,
+    detail: String,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let flags = Flags::read()?;
+    tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::WARN)
+        .with_writer(std::io::stderr)
+        .init();
+
+    let options = SqliteConnectOptions::from_str(&flags.database_url)?
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full);
+    let pool = SqlitePool::connect_with(options)
+        .await
+        .with_context(|| format!("can't open {}", flags.database_url))?;
+    sqlx::raw_sql(SCHEMA).execute(&pool).await?;
+    let store = SqliteStore::new(pool.clone());
+    store.migrate().await?;
+    let engine = Engine::new(store);
+    let _purge = engine.spawn_purge(Duration::from_mins(1));
+
+    let app = App {
+        engine: engine.clone(),
+        pool: pool.clone(),
+        work: flags.work,
+    };
+    let router = Router::new()
+        .route("/payments", get(payments).post(create_payment))
+        .route("/payments/{id}", get(payment))
+        .route("/accounts", get(accounts))
+        .with_state(app);
+    let listener = TcpListener::bind(flags.listen)
+        .await
+        .with_context(|| format!("can't listen on {}", flags.listen))?;
+    let shutdown = shutdown()?;
+    introduce(listener.local_addr()?);
+
+    axum::serve(listener, router)
+        .with_graceful_shutdown(shutdown)
+        .await?;
+    // An attempt goes on when its client has gone.
+    engine.drain().await;
+    pool.close().await;
+    Ok(())
+}
+
+/// Completes at Ctrl-C, and at SIGTERM: that is how systemd, Docker and Kubernetes end a service.
+fn shutdown() -> std::io::Result<impl Future<Output = ()>> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}
+
+struct Flags {
+    listen: SocketAddr,
+    database_url: String,
+    work: Duration,
+}
+
+impl Flags {
+    const HELP: &str = "\
+--listen ADDRESS      where to listen; port 0 takes a free one [127.0.0.1:3000]
+--database-url URL    the database, which is created if it is missing [sqlite:payments.sqlite]
+--work-ms NUMBER      milliseconds of pretended work in a payment, to see duplicates meet [0]";
+
+    fn read() -> anyhow::Result<Self> {
+        let mut flags = Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 3000)),
+            database_url: "sqlite:payments.sqlite".to_owned(),
+            work: Duration::ZERO,
+        };
+        let mut arguments = lexopt::Parser::from_env();
+        while let Some(argument) = arguments.next()? {
+            match argument {
+                Long("listen") => flags.listen = arguments.value()?.parse()?,
+                Long("database-url") => flags.database_url = arguments.value()?.string()?,
+                Long("work-ms") => {
+                    flags.work = Duration::from_millis(arguments.value()?.parse()?);
+                }
+                Long("help") | Short('h') => {
+                    println!("{}", Self::HELP);
+                    std::process::exit(0);
+                }
+                _ => bail!("{}\n{}", argument.unexpected(), Self::HELP),
+            }
+        }
+        Ok(flags)
+    }
+}
+
+fn introduce(address: SocketAddr) {
+    println!("listening on http://{address}");
+    println!(
+        r#"
+# a first request pays, and answers 201
+curl -i http://{address}/payments -H 'Authorization: Bearer acme' -H 'Idempotency-Key: k1' \
+     -H 'Content-Type: application/json' -d '{{"from":"alice","to":"bob","amount":500}}'
+
+# the same request again pays nothing, and answers the same with Idempotency-Replayed: true
+curl -i http://{address}/payments -H 'Authorization: Bearer acme' -H 'Idempotency-Key: k1' \
+     -H 'Content-Type: application/json' -d '{{"amount": 500, "to": "bob", "from": "alice"}}'
+
+# another amount with the same key is refused with 422
+curl -i http://{address}/payments -H 'Authorization: Bearer acme' -H 'Idempotency-Key: k1' \
+     -H 'Content-Type: application/json' -d '{{"from":"alice","to":"bob","amount":501}}'
+
+# another tenant has its own keys, and pays
+curl -i http://{address}/payments -H 'Authorization: Bearer globex' -H 'Idempotency-Key: k1' \
+     -H 'Content-Type: application/json' -d '{{"from":"alice","to":"bob","amount":500}}'
+
+# the balances
+curl http://{address}/accounts -H 'Authorization: Bearer acme'"#
+    );
+}

@@ -1,0 +1,27 @@
+//! For idem's own adapters of web frameworks: from a request's head to the attempt's answer.
+//!
+//! Hidden, and exempt from semantic versioning.
+#![allow(missing_docs)]
+
+mod detach;
+mod engine_source;
+pub mod expansion;
+mod head;
+mod outcome;
+mod scope_probe;
+
+/// For the tests and benchmarks of the encoding.
+pub mod canonical {
+    pub use crate::canonical::*;
+}
+
+pub use crate::engine::{ClaimGuard, Prepared, Turn};
+pub use crate::fingerprint::{Fingerprint, RequestParts};
+pub use crate::policy::{DEFAULT_DEADLINE, DEFAULT_WAIT, Isolation, KeyRule, Policy, Replay};
+pub use crate::response::{EXPIRES, REPLAYED, Response};
+
+pub use self::detach::DetachOnDrop;
+pub use self::engine_source::{Named, Of, Source, StoreOf, assert_store};
+pub use self::head::{Admissible, RequestHead, admit, misconfigured};
+pub use self::outcome::{HandlerOutcome, is_endless};
+pub use self::scope_probe::{PointsToScope, ScopeByDeref, ScopeProbe};

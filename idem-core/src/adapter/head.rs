@@ -1,0 +1,148 @@
+//! From a request's head to its turn.
+
+use std::borrow::Cow;
+
+use crate::canonical::EncodeError;
+use crate::config::Config;
+use crate::engine::{self, Engine, Prepared, Turn};
+use crate::fingerprint::{Content, Fingerprint, RequestParts};
+use crate::key::IdempotencyKey;
+use crate::observe::{self, Answer};
+use crate::operation::Operation;
+use crate::policy::Policy;
+use crate::problem::Problem;
+use crate::response::Response;
+use crate::store::Store;
+
+/// A request's method and target, in the framework's own types, which clone cheaply.
+pub trait RequestHead {
+    fn method(&self) -> &str;
+
+    /// The path as routed, prefixes of nested routes included.
+    fn path(&self) -> &str;
+
+    fn query(&self) -> Option<&str>;
+
+    /// The route's template, with parameters as in `{id}`; `None` where no route matched.
+    fn template(&self) -> Option<Cow<'_, str>>;
+}
+
+/// The answer where the application's state has no engine.
+pub fn misconfigured() -> Response {
+    let answer = Answer::problem(Problem::Misconfigured, &Config::new());
+    answer.observed(&observe::span(None, None, None))
+}
+
+/// Lets a request in: it gets its turn to run, or an answer.
+///
+/// # Errors
+///
+/// The answer, where the request does not get to run.
+pub async fn admit<S: Store>(engine: &Engine<S>, request: Prepared) -> Result<Turn<S>, Response> {
+    engine::admit(engine, request).await
+}
+
+/// A request whose key is in order.
+#[derive(Debug)]
+pub struct Admissible<S, H> {
+    engine: Engine<S>,
+    head: H,
+    key: Option<IdempotencyKey>,
+    likely_retry: bool,
+}
+
+impl<S: Store, H: RequestHead> Admissible<S, H> {
+    /// Reads the head of a request, before any extractor runs. `lines` gives the values of a header
+    /// by its name; `optional` lets a request without a key pass.
+    ///
+    /// # Errors
+    ///
+    /// The answer to a request that is refused without its arguments.
+    pub fn new<'h, L>(
+        engine: &Engine<S>,
+        head: H,
+        lines: impl Fn(&str) -> L,
+        optional: bool,
+    ) -> Result<Self, Response>
+    where
+        L: Iterator<Item = &'h [u8]>,
+    {
+        let refuse = |problem| Err(engine::refuse(engine, problem, None, None));
+        let method = head.method();
+        if method == "GET" || method == "HEAD" {
+            tracing::error!("`#[idempotent]` is on a route for {method}, which is read-only");
+            return refuse(Problem::Misconfigured);
+        }
+        let config = &engine.shared.config;
+        let key = match IdempotencyKey::from_lines(lines(config.header.as_str())) {
+            Ok(None) if !optional => return refuse(Problem::KeyMissing),
+            Ok(key) => key,
+            Err(error) => return refuse(Problem::KeyMalformed(error)),
+        };
+        let retry_header = config.retry_header.as_ref();
+        let likely_retry =
+            retry_header.is_some_and(|name| lines(name.as_str()).any(|count| count != b"0"));
+        Ok(Self {
+            engine: engine.clone(),
+            head,
+            key,
+            likely_retry,
+        })
+    }
+
+    /// The most bytes that a response's body may have.
+    pub fn response_limit(&self) -> usize {
+        self.engine.shared.config.response_limit
+    }
+
+    /// Lets the request in, once its arguments are extracted.
+    ///
+    /// # Errors
+    ///
+    /// The answer, where the handler is not to run.
+    pub async fn admit(
+        self,
+        policy: &'static Policy,
+        scope: Option<String>,
+        content: Result<Content, EncodeError>,
+        raw: &[u8],
+    ) -> Result<Turn<S>, Response> {
+        let Self {
+            engine,
+            head,
+            key,
+            likely_retry,
+        } = self;
+        let refuse = |operation: Option<&Operation>| {
+            let problem = Problem::Misconfigured;
+            engine::refuse(&engine, problem, operation, key.as_ref())
+        };
+        let named = policy.operation().map(Operation::named);
+        let route = || Some(Operation::of_route(head.method(), &head.template()?));
+        let Some(operation) = named.or_else(route) else {
+            tracing::error!(
+                "no route matched, so the endpoint has no identity; name its `operation`"
+            );
+            return Err(refuse(None));
+        };
+        let content = match content {
+            Ok(content) => content,
+            Err(error) => {
+                tracing::error!(%error, %operation, "the body can't be fingerprinted");
+                return Err(refuse(Some(&operation)));
+            }
+        };
+        let parts = RequestParts {
+            method: head.method(),
+            path: head.path(),
+            // `/payments?` is the same request as `/payments`.
+            query: head.query().filter(|query| !query.is_empty()),
+            raw,
+        };
+        let secret = engine.shared.config.secret.as_deref();
+        let fingerprint = Fingerprint::new(parts, &content, secret);
+        let request = Prepared::new(policy, scope, operation, key, fingerprint)
+            .with_likely_retry(likely_retry);
+        engine::admit(&engine, request).await
+    }
+}

@@ -1,0 +1,181 @@
+//! From a prepared request to its turn, or to an answer from memory.
+
+use std::sync::Arc;
+
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
+use tokio_util::task::task_tracker::TaskTrackerToken;
+use tracing::Instrument as _;
+
+use super::{Engine, Shareable, Turn};
+use crate::fingerprint::Fingerprint;
+use crate::identity::Identity;
+use crate::key::IdempotencyKey;
+use crate::observe::{self, Answer};
+use crate::operation::Operation;
+use crate::policy::Policy;
+use crate::problem::Problem;
+use crate::response::Response;
+use crate::single_flight::{Joined, Owner};
+use crate::store::Store;
+
+/// A protected request, reduced to what idempotency needs of it. Its identity is hashed once, here.
+#[derive(Debug, Clone)]
+pub struct Prepared {
+    pub(super) scope: Option<String>,
+    pub(super) operation: Operation,
+    pub(super) key: Option<IdempotencyKey>,
+    /// What the record is stored under; `None` without a key.
+    pub(super) identity: Option<Identity>,
+    pub(super) fingerprint: Fingerprint,
+    pub(super) policy: &'static Policy,
+    /// Whether the request itself says that it is a retry, by the header that
+    /// [`Config::try_with_retry_header`](crate::Config::try_with_retry_header) names.
+    pub(super) likely_retry: bool,
+}
+
+impl Prepared {
+    /// A request of `scope`, `None` for an endpoint that is explicitly unscoped, with `key`, `None`
+    /// only where the endpoint makes the key optional.
+    pub fn new(
+        policy: &'static Policy,
+        scope: Option<String>,
+        operation: Operation,
+        key: Option<IdempotencyKey>,
+        fingerprint: Fingerprint,
+    ) -> Self {
+        let identity = key
+            .as_ref()
+            .map(|key| Identity::new(scope.as_deref(), &operation, key));
+        Self {
+            scope,
+            operation,
+            key,
+            identity,
+            fingerprint,
+            policy,
+            likely_retry: false,
+        }
+    }
+
+    /// The same request, which says of itself whether it is a retry.
+    #[must_use]
+    pub fn with_likely_retry(self, likely_retry: bool) -> Self {
+        Self {
+            likely_retry,
+            ..self
+        }
+    }
+
+    pub(crate) fn key(&self) -> Option<&IdempotencyKey> {
+        self.key.as_ref()
+    }
+
+    pub(crate) fn scope(&self) -> Option<&str> {
+        self.scope.as_deref()
+    }
+
+    pub(crate) fn identity(&self) -> Option<Identity> {
+        self.identity
+    }
+}
+
+/// Lets a request in: it gets its turn to run, or it is answered at once, or after waiting for the
+/// attempt that is in flight in this process.
+pub(crate) async fn admit<S: Store>(
+    engine: &Engine<S>,
+    request: Prepared,
+) -> Result<Turn<S>, Response> {
+    let span = observe::span(
+        request.scope(),
+        Some(&request.operation),
+        request.key.as_ref(),
+    );
+    let until = Instant::now() + request.policy.wait;
+    let joined = engine.join(&request, until).instrument(span.clone()).await;
+    let admitted = joined.and_then(|owner| Ok((owner, engine.enter()?)));
+    match admitted {
+        Ok((owner, (room, running))) => Ok(Turn {
+            engine: engine.clone(),
+            request,
+            owner,
+            until,
+            span,
+            _room: room,
+            _running: running,
+        }),
+        Err(answer) => Err(answer.observed(&span)),
+    }
+}
+
+/// Answers a request that does not get as far as [`admit`]. `operation` and `key` are for the span,
+/// where they are known.
+pub(crate) fn refuse<S>(
+    engine: &Engine<S>,
+    problem: Problem,
+    operation: Option<&Operation>,
+    key: Option<&IdempotencyKey>,
+) -> Response {
+    let span = observe::span(None, operation, key);
+    engine.problem(problem).observed(&span)
+}
+
+impl<S: Store> Engine<S> {
+    /// Becomes the owner of the identity in this process, or gets an answer. There is no owner
+    /// without an identity.
+    async fn join(
+        &self,
+        request: &Prepared,
+        until: Instant,
+    ) -> Result<Option<Owner<Shareable>>, Answer> {
+        if request.scope() == Some("") {
+            tracing::error!("the scope is empty; a key that belongs to nobody is refused");
+            return Err(self.problem(Problem::Misconfigured));
+        }
+        if self.shared.tracker.is_closed() {
+            return Err(self.problem(Problem::Unavailable));
+        }
+        let Some(identity) = request.identity else {
+            return Ok(None);
+        };
+        if let Some((record, now)) = self.shared.cache.get(&identity) {
+            self.decide(&record, now, &request.fingerprint, false)
+                .map(drop)?;
+        }
+        loop {
+            match self.shared.single_flight.join(identity, until).await {
+                Joined::Owner(owner) => return Ok(Some(owner)),
+                Joined::InFlight => return Err(self.problem(Problem::InFlight)),
+                Joined::Published(answer) => self.shared_answer(&answer, request)?,
+            }
+        }
+    }
+
+    /// The answer of an owner, for a duplicate that waited for it. Without one the duplicate asks
+    /// again: the record has expired in the meantime.
+    fn shared_answer(&self, answer: &Shareable, request: &Prepared) -> Result<(), Answer> {
+        match answer {
+            Shareable::Problem(problem) => Err(self.problem(*problem)),
+            Shareable::Record { known, instead } => {
+                let now = known.present();
+                self.decide(&known.record, now, &request.fingerprint, true)?;
+                instead.map_or(Ok(()), |problem| Err(self.problem(problem)))
+            }
+        }
+    }
+
+    /// Room for one more attempt, and a token that a drain waits for.
+    fn enter(&self) -> Result<(OwnedSemaphorePermit, TaskTrackerToken), Answer> {
+        let Ok(room) = Arc::clone(&self.shared.room).try_acquire_owned() else {
+            tracing::warn!("as many attempts are in flight as may be");
+            return Err(self.problem(Problem::Unavailable));
+        };
+        let running = self.shared.tracker.token();
+        // Check again now that there is a token: a drain waits for the holders of tokens, so none
+        // can slip past it.
+        if self.shared.tracker.is_closed() {
+            return Err(self.problem(Problem::Unavailable));
+        }
+        Ok((room, running))
+    }
+}

@@ -1,0 +1,183 @@
+//! From a handler's outcome to the commit and the answer.
+
+use std::sync::{Arc, OnceLock};
+
+use tokio::time::{Instant, timeout};
+use tracing::Instrument as _;
+
+use super::turn::Ending;
+use super::{ClaimInfo, Known, Shareable, Turn};
+use crate::attempt::Attempt;
+use crate::observe::Answer;
+use crate::problem::Problem;
+use crate::record::{Record, State};
+use crate::response::{self, Recorded};
+use crate::store::{Draft, SettleError, Settlement, Store};
+
+impl<S: Store> Turn<S> {
+    /// Records the response and commits, or undoes the handler's writes.
+    pub(super) async fn finish(
+        &mut self,
+        info: ClaimInfo,
+        claim: S::Claim,
+        ending: Ending,
+        attempt: &Attempt,
+    ) -> Answer {
+        let (settled, known) = self.write(info, claim, &ending).await;
+        match settled {
+            Ok(()) => self.answer(ending, known, attempt),
+            Err(SettleError::Aborted(error)) => {
+                tracing::error!(error, "the handler swallowed an SQL error");
+                let problem = Problem::TransactionAborted;
+                self.fail(info, State::FailedRetriable, problem).await
+            }
+            Err(SettleError::Ended) => {
+                tracing::error!("the handler ended its transaction itself; its effect may stand");
+                let problem = Problem::TransactionEnded;
+                self.fail(info, State::FailedFinal, problem).await
+            }
+            Err(SettleError::Superseded) => match self.answer_of_winner().await {
+                Some(answer) => answer,
+                None if ending.state == State::FailedRetriable => {
+                    self.answer(ending, None, attempt)
+                }
+                None => self.engine.problem(Problem::TryAgain),
+            },
+            Err(error) if ending.state == State::FailedRetriable => {
+                tracing::warn!(%error, "the failure could not be recorded");
+                self.answer(ending, None, attempt)
+            }
+            Err(SettleError::Refused(error)) => {
+                tracing::warn!(error, "the database refused to commit");
+                self.engine.problem(Problem::TryAgain)
+            }
+            Err(SettleError::Unknown(error)) => {
+                tracing::warn!(error, "the answer to the commit was lost");
+                self.resolve(info, ending, known, attempt).await
+            }
+        }
+    }
+
+    /// Ends the transaction with a record of the ending. The record is known once it is written,
+    /// even if the outcome of the commit is not.
+    pub(super) async fn write(
+        &self,
+        info: ClaimInfo,
+        claim: S::Claim,
+        ending: &Ending,
+    ) -> (Result<(), SettleError>, Option<Known>) {
+        let request = &self.request;
+        let shared = &self.engine.shared;
+        let status = ending.response.status();
+        let recorded = if ending.state.is_replayed() {
+            Recorded::of(&ending.response, &shared.config.recorded_headers)
+        } else {
+            Recorded::default()
+        };
+        let encoding = request
+            .identity
+            .filter(|_| ending.state.is_replayed())
+            .map(|identity| recorded.encode(&identity, status));
+        let draft = request.identity.as_ref().map(|identity| Draft {
+            identity,
+            operation: &request.operation,
+            state: ending.state,
+            attempts: info.attempt,
+            status,
+            fingerprint: &request.fingerprint,
+            response: encoding.as_deref(),
+            ttl: request.policy.ttl,
+            replaces: info.replaces,
+        });
+        let times = OnceLock::new();
+        let settlement = Settlement {
+            keep_writes: ending.state == State::Succeeded,
+            record: draft,
+            written: &times,
+        };
+        let (read_at, since) = (Instant::now(), shared.cache.start_read());
+        let settled = timeout(ending.timeout, shared.store.settle(claim, settlement)).await;
+        let settled = settled.unwrap_or_else(|elapsed| Err(SettleError::Unknown(elapsed.into())));
+        let known = times.into_inner().map(|times| Known {
+            record: Record {
+                state: ending.state,
+                attempts: info.attempt,
+                status,
+                fingerprint: request.fingerprint,
+                response: recorded,
+                settled_at: times.settled_at,
+                expires_at: times.expires_at,
+            },
+            now: times.settled_at,
+            read_at,
+            since,
+        });
+        (settled, known)
+    }
+
+    /// The attempt's own answer, after its settlement is confirmed.
+    pub(super) fn answer(
+        &mut self,
+        ending: Ending,
+        known: Option<Known>,
+        attempt: &Attempt,
+    ) -> Answer {
+        let Ending {
+            state,
+            mut response,
+            problem,
+            ..
+        } = ending;
+        if state == State::Succeeded {
+            self.run_after_commit(attempt);
+        }
+        let headers = response.headers_mut();
+        headers.remove(response::REPLAYED);
+        headers.remove(response::EXPIRES);
+        if let Some(known) = known.as_ref().filter(|_| state.is_replayed()) {
+            response::mark_expiry(headers, known.record.expires_at);
+        }
+        // Another run would only end in the same way, for each of those who wait.
+        let instead = problem.filter(|problem| *problem == Problem::ResponseTooLarge);
+        match (known, instead) {
+            (Some(known), instead) if state.is_replayed() || instead.is_some() => {
+                self.publish(known, instead);
+            }
+            (None, Some(problem)) => self.share(Shareable::Problem(problem)),
+            _ => {}
+        }
+        Answer::own(response, state)
+    }
+
+    /// Gives the futures of `after_commit` tasks of their own. A drain waits for them, so each has
+    /// as long as an attempt.
+    fn run_after_commit(&self, attempt: &Attempt) {
+        let limit = self.request.policy.deadline;
+        for future in attempt.take_after_commit() {
+            let bounded = async move {
+                if timeout(limit, future).await.is_err() {
+                    tracing::error!("a future of `after_commit` passed the deadline");
+                }
+            };
+            let future = bounded.instrument(self.span.clone());
+            self.engine.shared.tracker.spawn(future);
+        }
+    }
+
+    /// Hands a record to the duplicates that wait in this process, and to the cache for later ones.
+    pub(super) fn publish(&mut self, known: Known, instead: Option<Problem>) {
+        if let Some(identity) = self.request.identity {
+            let cache = &self.engine.shared.cache;
+            cache.insert(identity, &known.record, known.now, known.since);
+        }
+        let known = Arc::new(known);
+        self.share(Shareable::Record { known, instead });
+    }
+
+    /// Answers the duplicates that wait in this process.
+    pub(super) fn share(&mut self, answer: Shareable) {
+        if let Some(owner) = self.owner.take() {
+            owner.publish(answer);
+        }
+    }
+}

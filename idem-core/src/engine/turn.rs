@@ -1,0 +1,174 @@
+//! One attempt, from the claim to the answer.
+
+use std::any::Any;
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use http::StatusCode;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, timeout_at};
+use tokio_util::task::task_tracker::TaskTrackerToken;
+use tracing::{Instrument as _, Span};
+
+use super::guard::ClaimGuard;
+use super::{Engine, Prepared, Shareable};
+use crate::adapter::HandlerOutcome;
+use crate::attempt::Attempt;
+use crate::observe::Answer;
+use crate::policy::Settle;
+use crate::problem::Problem;
+use crate::record::State;
+use crate::response::Response;
+use crate::single_flight::Owner;
+use crate::store::Store;
+
+/// The right of a request to run: in this process it is the only one for its identity.
+#[derive(Debug)]
+pub struct Turn<S> {
+    pub(super) engine: Engine<S>,
+    pub(super) request: Prepared,
+    /// Until it has published an answer.
+    pub(super) owner: Option<Owner<Shareable>>,
+    /// Until when it waits for an attempt of another process.
+    pub(super) until: Instant,
+    pub(super) span: Span,
+    // Freed when the attempt has ended.
+    pub(super) _room: OwnedSemaphorePermit,
+    pub(super) _running: TaskTrackerToken,
+}
+
+/// How an attempt is going to be settled.
+#[derive(Debug)]
+pub(super) struct Ending {
+    pub(super) state: State,
+    pub(super) response: Response,
+    /// The library's own reason, where the response is not the handler's.
+    pub(super) problem: Option<Problem>,
+    /// How long the store may take.
+    pub(super) timeout: Duration,
+}
+
+/// What `catch_unwind` makes of a handler that is still in time.
+type Caught = Result<HandlerOutcome<Response>, Box<dyn Any + Send>>;
+
+impl<S: Store> Turn<S> {
+    /// Claims the identity, runs `work` in the claim's transaction, and settles.
+    ///
+    /// Dropping the future undoes the attempt: adapters poll it to its end, see
+    /// [`DetachOnDrop`](crate::adapter::DetachOnDrop).
+    pub async fn run<W, F>(self, work: W) -> Response
+    where
+        W: FnOnce(ClaimGuard<S::Claim>, Attempt) -> F,
+        F: Future<Output = HandlerOutcome<Response>>,
+    {
+        let (engine, span) = (self.engine.clone(), self.span.clone());
+        let attempt = AssertUnwindSafe(self.attempt(work)).catch_unwind();
+        let answer = attempt.instrument(span.clone()).await;
+        let answer = answer.unwrap_or_else(|_panic| {
+            span.in_scope(|| tracing::error!("idem itself panicked; the outcome is not known"));
+            engine.problem(Problem::OutcomeUnknown)
+        });
+        answer.observed(&span)
+    }
+
+    async fn attempt<W, F>(mut self, work: W) -> Answer
+    where
+        W: FnOnce(ClaimGuard<S::Claim>, Attempt) -> F,
+        F: Future<Output = HandlerOutcome<Response>>,
+    {
+        let (claim, info) = match self.claim().await {
+            Ok(won) => won,
+            Err(answer) => return answer,
+        };
+        self.span.record("attempt", info.attempt);
+        self.handler_runs();
+        let attempt = Attempt::new(&self.request, info.attempt.unsigned_abs());
+
+        let (guard, slot) = ClaimGuard::new(claim);
+        let handler = AssertUnwindSafe(work(guard, attempt.clone())).catch_unwind();
+        let outcome = within(self.request.policy.deadline, handler).await;
+        let Some(claim) = slot.take() else {
+            tracing::error!("the handler's transaction did not come back");
+            return self.engine.problem(Problem::TryAgain);
+        };
+
+        match self.ending(outcome) {
+            Ok(ending) => self.finish(info, claim, ending, &attempt).await,
+            Err(problem) => self.undo(info, claim, problem, &attempt).await,
+        }
+    }
+
+    /// How the handler's outcome is settled, or why its writes are undone.
+    fn ending(&self, outcome: Result<Caught, TooLate>) -> Result<Ending, Problem> {
+        match outcome {
+            Ok(Ok(HandlerOutcome::Answered { response, closed })) => {
+                let response = final_response(response);
+                let policy = self.request.policy;
+                let settle = response.extensions().get::<Settle>().copied();
+                let state = policy.classify(response.status(), settle);
+                if let (State::Succeeded, Err(error)) = (state, closed) {
+                    tracing::error!(error, "the handler's transaction could not be closed");
+                    return Err(Problem::TransactionAborted);
+                }
+                Ok(Ending {
+                    state,
+                    response,
+                    problem: None,
+                    timeout: policy.deadline,
+                })
+            }
+            Ok(Ok(HandlerOutcome::TooLarge)) => {
+                tracing::error!("the response is too large to be recorded");
+                Err(Problem::ResponseTooLarge)
+            }
+            Ok(Ok(HandlerOutcome::Broken(error))) => {
+                tracing::error!(error, "the handler's transaction or response broke");
+                Err(Problem::TryAgain)
+            }
+            Ok(Err(_panic)) => {
+                tracing::error!("the handler panicked");
+                Err(Problem::HandlerPanicked)
+            }
+            Err(TooLate) => {
+                tracing::error!("the handler passed its deadline");
+                Err(Problem::TryAgain)
+            }
+        }
+    }
+
+    /// Says to the duplicates in this process that they wait for a handler, here or elsewhere.
+    pub(super) fn handler_runs(&self) {
+        if let Some(owner) = &self.owner {
+            owner.handler_runs();
+        }
+    }
+
+    pub(super) fn store(&self) -> &S {
+        &self.engine.shared.store
+    }
+}
+
+/// A handler was not ready within its deadline.
+struct TooLate;
+
+/// A future's output, if it is ready within `limit`. In contrast to a mere timeout, a future that is
+/// ready when it is polled after the limit is too late: a process can be frozen in between.
+async fn within<T>(limit: Duration, future: impl Future<Output = T>) -> Result<T, TooLate> {
+    let deadline = Instant::now() + limit;
+    match timeout_at(deadline, future).await {
+        Ok(output) if Instant::now() <= deadline => Ok(output),
+        _ => Err(TooLate),
+    }
+}
+
+/// A 1xx announces a response and is none: servers send a 500 in its place, so that is recorded.
+fn final_response(mut response: Response) -> Response {
+    if response.status().is_informational() {
+        let status = response.status().as_u16();
+        tracing::error!(status, "the handler answered with an interim status");
+        *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+    }
+    response
+}

@@ -1,0 +1,46 @@
+//! What the strings of an option stand for.
+
+/// What one of the strings of an option stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Choice {
+    Replay(Replay),
+    Key(KeyRule),
+    Isolation(Isolation),
+    Fingerprint(Fingerprint),
+    /// The handler has no body that a key is bound to.
+    NoBody,
+}
+
+/// Which responses are remembered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Replay {
+    Success,
+    #[default]
+    Final,
+    All,
+}
+
+/// Whether a request needs a key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum KeyRule {
+    #[default]
+    Required,
+    Optional,
+}
+
+/// How isolated the handler's transaction is. Without an option it is as isolated as the database makes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Isolation {
+    ReadCommitted,
+    RepeatableRead,
+    Serializable,
+}
+
+/// Which form of the body a key is bound to, where no function makes one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fingerprint {
+    /// The deserialized body.
+    Body,
+    /// The body's bytes.
+    Raw,
+}

@@ -1,0 +1,77 @@
+//! The closure that runs the handler on a claim: it opens the transaction, calls the handler, and closes the
+//! transaction.
+
+use proc_macro2::TokenStream;
+use quote::{ToTokens, quote, quote_spanned};
+use syn::ReturnType;
+
+use super::lifetimes::{inferred_type, owned_generics};
+use crate::framework::Framework;
+use crate::model::{Handler, Role};
+use crate::place::{Place, Private};
+
+/// The closure, as a parameter of `serve`.
+///
+/// This is generated code, not a function of the library, because the handler borrows the transaction from the
+/// closure's future. A function would need an `AsyncFnOnce` over a borrowed transaction whose future is `Send`, and that
+/// bound can't be written.
+pub(crate) fn expand<F: Framework>(handler: &Handler, private: &Private) -> TokenStream {
+    let transaction = inferred_type(&handler.transaction, &handler.function.sig.generics);
+    let place = Place::within(&transaction);
+    let start = private.at(place.first);
+    let transaction = quote_spanned!(place.first=> <#transaction as #start::Open<'_>>);
+    // The transaction's tokens can come out of a macro, and variables declared elsewhere aren't visible there. So
+    // these two stand at the call site.
+    let claim = quote!(&mut __idem_claim);
+    let keep = quote!(__idem_keep);
+    let open = quote_spanned! {place.last=>
+        let mut __idem_opened = match #transaction::open(#start::connection(#claim)).await {
+            ::core::result::Result::Ok(__idem_opened) => __idem_opened,
+            ::core::result::Result::Err(__idem_error) => return #start::HandlerOutcome::Broken(__idem_error),
+        };
+    };
+    let lend = quote_spanned!(place.last=> #transaction::lend(&mut __idem_opened));
+    let close = quote_spanned!(place.last=> #transaction::close(__idem_opened, #keep).await);
+    // A return type such as `impl IntoResponse` can borrow from the transaction, so the response is made before the
+    // transaction is closed.
+    let response = response::<F>(handler, private, &lend);
+    // The claim is dropped explicitly: this returns it to the engine, which settles it as soon as the outcome is there.
+    quote! {
+        move |mut __idem_claim, __idem_attempt: #private::Attempt| async move {
+            #open
+            let __idem_response = #response;
+            let __idem_keep = #private::keeps(&__IDEM_POLICY, &__idem_response);
+            let __idem_closed = #close;
+            ::core::mem::drop(__idem_claim);
+            #private::HandlerOutcome::Answered { response: __idem_response, closed: __idem_closed }
+        }
+    }
+}
+
+/// Calls the handler. The compiler reports at the return type that it is not a response.
+fn response<F: Framework>(handler: &Handler, private: &Private, lend: &TokenStream) -> TokenStream {
+    let signature = &handler.function.sig;
+    let arguments = handler.roles.iter().map(|role| match role {
+        Role::Transaction => lend.clone(),
+        Role::Attempt => {
+            let ty = handler
+                .attempt
+                .as_ref()
+                .map(|ty| inferred_type(ty, &signature.generics));
+            quote!(#private::attempt::<#ty>(&__idem_attempt))
+        }
+        Role::Extractor(index) => F::extracted(handler, *index).into_token_stream(),
+    });
+    let place = match &signature.output {
+        ReturnType::Type(_, ty) => Place::of(ty),
+        ReturnType::Default => Place::of(&signature.ident),
+    };
+    let mut name = signature.ident.clone();
+    name.set_span(place.first);
+    let generics = owned_generics(&signature.generics);
+    let (_, generics, _) = generics.split_for_impl();
+    let turbofish = generics.as_turbofish();
+    let private = private.at(place.first);
+    let context = F::response_context();
+    quote_spanned!(place.last=> #private::into_response(#name #turbofish(#(#arguments),*).await #context))
+}

@@ -1,0 +1,97 @@
+// The last extractor isn't a body, so the key is bound to path and query alone.
+
+#[idempotent(ttl = "24h", unscoped, body = "none")]
+async fn cancel_order(tx: &mut PgConnection, id: Path<u64>, signed: Signed) -> StatusCode {
+    cancel(tx, *id, signed).await
+}
+
+// Expands to:
+
+#[allow(clippy::too_many_arguments)]
+///
+/// # Idempotency
+///
+/// The writes and the response are stored once per idempotency key; a retry gets that response.
+///
+/// - Key: required
+/// - Scope: all clients share their keys
+/// - Operation: method and route
+/// - Remembered: 24h
+/// - Bound to the key: path and query
+/// - Replayed: statuses below 400, and 4xx but 401, 403, 408, 409, 423, 425 and 429
+/// - Statuses: 400 without a valid key, 409 while the first request runs, 422 for another request with the same key, 503 to try again
+async fn cancel_order(
+    __idem_extracted: ::idem_actix::__private::Extracted<
+        ::idem_actix::__private::Preflight<
+            ::idem_actix::__private::Of<PgConnection>,
+            false,
+        >,
+        (Path<u64>, Signed),
+    >,
+) -> ::idem_actix::__private::Response {
+    static __IDEM_POLICY: ::idem_actix::__private::Policy = ::idem_actix::__private::Policy::new(
+        ::idem_actix::__private::Duration::from_secs(86400u64),
+    );
+    #[allow(clippy::unused_async)]
+    async fn cancel_order(
+        tx: &mut PgConnection,
+        id: Path<u64>,
+        signed: Signed,
+    ) -> StatusCode {
+        cancel(tx, *id, signed).await
+    }
+    let ::idem_actix::__private::Extracted {
+        request: __idem_request,
+        arguments: (__idem_arg0, __idem_arg1),
+        raw: __idem_raw,
+        http: __idem_http,
+    } = __idem_extracted;
+    let __idem_scope = ::core::option::Option::None;
+    let __idem_content = ::idem_actix::__private::content_none();
+    ::idem_actix::__private::serve(
+            __idem_request,
+            &__IDEM_POLICY,
+            __idem_scope,
+            __idem_content,
+            __idem_raw,
+            move |mut __idem_claim, __idem_attempt: ::idem_actix::__private::Attempt| async move {
+                let mut __idem_opened = match <PgConnection as ::idem_actix::__private::Open<
+                    '_,
+                >>::open(::idem_actix::__private::connection(&mut __idem_claim))
+                    .await
+                {
+                    ::core::result::Result::Ok(__idem_opened) => __idem_opened,
+                    ::core::result::Result::Err(__idem_error) => {
+                        return ::idem_actix::__private::HandlerOutcome::Broken(
+                            __idem_error,
+                        );
+                    }
+                };
+                let __idem_response = ::idem_actix::__private::into_response(
+                    cancel_order(
+                            <PgConnection as ::idem_actix::__private::Open<
+                                '_,
+                            >>::lend(&mut __idem_opened),
+                            __idem_arg0,
+                            __idem_arg1,
+                        )
+                        .await,
+                    &__idem_http,
+                );
+                let __idem_keep = ::idem_actix::__private::keeps(
+                    &__IDEM_POLICY,
+                    &__idem_response,
+                );
+                let __idem_closed = <PgConnection as ::idem_actix::__private::Open<
+                    '_,
+                >>::close(__idem_opened, __idem_keep)
+                    .await;
+                ::core::mem::drop(__idem_claim);
+                ::idem_actix::__private::HandlerOutcome::Answered {
+                    response: __idem_response,
+                    closed: __idem_closed,
+                }
+            },
+        )
+        .await
+}

@@ -1,0 +1,126 @@
+// The options of the policy. A request without a key passes, which the type of the first argument says.
+
+#[idempotent(
+    ttl = "1d 12h",
+    unscoped,
+    wait = "0s",
+    deadline = "1m 30s",
+    replay = "all",
+    key = "optional",
+    isolation = "serializable",
+    operation = "orders.create"
+)]
+async fn create_order(tx: &mut PgConnection, order: Json<NewOrder>) -> StatusCode {
+    insert(tx, &order).await
+}
+
+// Expands to:
+
+#[allow(clippy::too_many_arguments)]
+///
+/// # Idempotency
+///
+/// The writes and the response are stored once per idempotency key; a retry gets that response.
+///
+/// - Key: optional; without it the request runs unrecorded
+/// - Scope: all clients share their keys
+/// - Operation: `orders.create`
+/// - Remembered: 1d 12h
+/// - Bound to the key: path, query and body
+/// - Replayed: statuses below 400, 5xx, and 4xx but 401, 403, 408, 409, 423, 425 and 429
+/// - Statuses: 400 for a malformed key, 409 while the first request runs, 422 for another request with the same key, 503 to try again
+/// - Isolation: serializable; 503 if another transaction is in the way at the commit
+async fn create_order(
+    __idem_extracted: ::idem_actix::__private::Extracted<
+        ::idem_actix::__private::Preflight<
+            ::idem_actix::__private::Of<PgConnection>,
+            true,
+        >,
+        (Json<NewOrder>,),
+    >,
+) -> ::idem_actix::__private::Response {
+    static __IDEM_POLICY: ::idem_actix::__private::Policy = ::idem_actix::__private::Policy::new(
+            ::idem_actix::__private::Duration::from_secs(129600u64),
+        )
+        .with_wait(::idem_actix::__private::Duration::from_secs(0u64))
+        .with_deadline(::idem_actix::__private::Duration::from_secs(90u64))
+        .with_replay(::idem_actix::__private::Replay::All)
+        .with_key(::idem_actix::__private::KeyRule::Optional)
+        .with_isolation(::idem_actix::__private::Isolation::Serializable)
+        .with_operation("orders.create");
+    #[allow(clippy::unused_async)]
+    async fn create_order(tx: &mut PgConnection, order: Json<NewOrder>) -> StatusCode {
+        insert(tx, &order).await
+    }
+    let ::idem_actix::__private::Extracted {
+        request: __idem_request,
+        arguments: (__idem_arg0,),
+        raw: __idem_raw,
+        http: __idem_http,
+    } = __idem_extracted;
+    const __IDEM_ROLES: [::idem_actix::__private::Role; 1usize] = {
+        use ::idem_actix::__private::{NotBody as _, NotPart as _};
+        ::idem_actix::__private::roles([
+            (
+                ::idem_actix::__private::Probe::<Json<NewOrder>>::IS_BODY,
+                ::idem_actix::__private::Probe::<Json<NewOrder>>::IS_PART,
+            ),
+        ])
+    };
+    ::idem_actix::__private::check::<
+        { __IDEM_ROLES[0usize] as ::core::primitive::u8 },
+        Json<NewOrder>,
+    >();
+    let __idem_value = ::idem_actix::__private::choose::<
+        { __IDEM_ROLES[0usize].is_body() },
+        _,
+        _,
+    >(&__idem_arg0, &::idem_actix::__private::Nothing);
+    let __idem_scope = ::core::option::Option::None;
+    let __idem_content = ::idem_actix::__private::content::<_>(__idem_value);
+    ::idem_actix::__private::serve(
+            __idem_request,
+            &__IDEM_POLICY,
+            __idem_scope,
+            __idem_content,
+            __idem_raw,
+            move |mut __idem_claim, __idem_attempt: ::idem_actix::__private::Attempt| async move {
+                let mut __idem_opened = match <PgConnection as ::idem_actix::__private::Open<
+                    '_,
+                >>::open(::idem_actix::__private::connection(&mut __idem_claim))
+                    .await
+                {
+                    ::core::result::Result::Ok(__idem_opened) => __idem_opened,
+                    ::core::result::Result::Err(__idem_error) => {
+                        return ::idem_actix::__private::HandlerOutcome::Broken(
+                            __idem_error,
+                        );
+                    }
+                };
+                let __idem_response = ::idem_actix::__private::into_response(
+                    create_order(
+                            <PgConnection as ::idem_actix::__private::Open<
+                                '_,
+                            >>::lend(&mut __idem_opened),
+                            __idem_arg0,
+                        )
+                        .await,
+                    &__idem_http,
+                );
+                let __idem_keep = ::idem_actix::__private::keeps(
+                    &__IDEM_POLICY,
+                    &__idem_response,
+                );
+                let __idem_closed = <PgConnection as ::idem_actix::__private::Open<
+                    '_,
+                >>::close(__idem_opened, __idem_keep)
+                    .await;
+                ::core::mem::drop(__idem_claim);
+                ::idem_actix::__private::HandlerOutcome::Answered {
+                    response: __idem_response,
+                    closed: __idem_closed,
+                }
+            },
+        )
+        .await
+}

@@ -1,0 +1,104 @@
+// The scope is in the body.
+
+#[idempotent(ttl = "24h", scope = "order.tenant", body = "order")]
+async fn create_order(tx: &mut PgConnection, Json(order): Json<NewOrder>) -> StatusCode {
+    insert(tx, &order).await
+}
+
+// Expands to:
+
+#[allow(clippy::too_many_arguments)]
+///
+/// # Idempotency
+///
+/// The writes and the response are stored once per idempotency key; a retry gets that response.
+///
+/// - Key: required
+/// - Scope: each `order.tenant` has its own keys
+/// - Operation: method and route
+/// - Remembered: 24h
+/// - Bound to the key: path, query and body
+/// - Replayed: statuses below 400, and 4xx but 401, 403, 408, 409, 423, 425 and 429
+/// - Statuses: 400 without a valid key, 409 while the first request runs, 422 for another request with the same key, 503 to try again
+async fn create_order(
+    __idem_extracted: ::idem_actix::__private::Extracted<
+        ::idem_actix::__private::Preflight<
+            ::idem_actix::__private::Of<PgConnection>,
+            false,
+        >,
+        (Json<NewOrder>,),
+    >,
+) -> ::idem_actix::__private::Response {
+    static __IDEM_POLICY: ::idem_actix::__private::Policy = ::idem_actix::__private::Policy::new(
+        ::idem_actix::__private::Duration::from_secs(86400u64),
+    );
+    #[allow(clippy::unused_async)]
+    async fn create_order(
+        tx: &mut PgConnection,
+        Json(order): Json<NewOrder>,
+    ) -> StatusCode {
+        insert(tx, &order).await
+    }
+    let ::idem_actix::__private::Extracted {
+        request: __idem_request,
+        arguments: (__idem_arg0,),
+        raw: __idem_raw,
+        http: __idem_http,
+    } = __idem_extracted;
+    let __idem_scope = {
+        #[allow(unused_imports)]
+        use ::idem_actix::__private::ScopeByDeref as _;
+        let Json(__idem_source) = &__idem_arg0;
+        ::core::option::Option::Some(
+            ::idem_actix::__private::ScopeProbe(&__idem_source.tenant).scope(),
+        )
+    };
+    let __idem_content = ::idem_actix::__private::content::<
+        Json<NewOrder>,
+    >(&__idem_arg0);
+    ::idem_actix::__private::serve(
+            __idem_request,
+            &__IDEM_POLICY,
+            __idem_scope,
+            __idem_content,
+            __idem_raw,
+            move |mut __idem_claim, __idem_attempt: ::idem_actix::__private::Attempt| async move {
+                let mut __idem_opened = match <PgConnection as ::idem_actix::__private::Open<
+                    '_,
+                >>::open(::idem_actix::__private::connection(&mut __idem_claim))
+                    .await
+                {
+                    ::core::result::Result::Ok(__idem_opened) => __idem_opened,
+                    ::core::result::Result::Err(__idem_error) => {
+                        return ::idem_actix::__private::HandlerOutcome::Broken(
+                            __idem_error,
+                        );
+                    }
+                };
+                let __idem_response = ::idem_actix::__private::into_response(
+                    create_order(
+                            <PgConnection as ::idem_actix::__private::Open<
+                                '_,
+                            >>::lend(&mut __idem_opened),
+                            __idem_arg0,
+                        )
+                        .await,
+                    &__idem_http,
+                );
+                let __idem_keep = ::idem_actix::__private::keeps(
+                    &__IDEM_POLICY,
+                    &__idem_response,
+                );
+                let __idem_closed = <PgConnection as ::idem_actix::__private::Open<
+                    '_,
+                >>::close(__idem_opened, __idem_keep)
+                    .await;
+                ::core::mem::drop(__idem_claim);
+                ::idem_actix::__private::HandlerOutcome::Answered {
+                    response: __idem_response,
+                    closed: __idem_closed,
+                }
+            },
+        )
+        .await
+}

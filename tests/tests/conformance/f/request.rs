@@ -1,0 +1,240 @@
+//! What a key is bound to: path, query and body.
+
+use idem_tests::{Database, Deploy, Framework, World, conformance};
+
+conformance![
+    f1_query_is_bound_as_received,
+    f1_empty_query_is_no_query,
+    f1_path_is_bound_as_received,
+    f1_parameter_of_a_nested_router_is_bound,
+    f1_json_is_bound_by_its_meaning,
+    f1_fields_that_serde_ignores_do_not_matter,
+    f1_byte_equal_retry_matches_a_generated_default,
+    f1_byte_equal_retry_matches_a_type_that_gained_a_default,
+    f1_forms_are_bound_by_their_meaning,
+    f1_texts_and_bytes_are_bound_byte_for_byte,
+    f1_handler_without_a_body_is_bound_to_path_and_query,
+];
+
+/// A second body after a first, with the same key: whether it is the same request.
+pub(crate) enum Then {
+    Replays,
+    Mismatches,
+}
+
+use Then::{Mismatches, Replays};
+
+pub(crate) async fn compare<F: Framework<D>, D: Database>(
+    world: &World<F, D>,
+    path: &str,
+    content_type: &str,
+    cases: &[(&str, &str, Then)],
+) {
+    let request = world.instance().await.post(path);
+    for (number, (before, after, then)) in cases.iter().enumerate() {
+        let request = request.clone().key(format!("key-{number}"));
+        let first = request.clone().body(content_type, before).send().await;
+        first.assert_executed(201);
+        let second = request.body(content_type, after).send().await;
+        match then {
+            Replays => second.assert_replays(&first),
+            Mismatches => second.assert_problem("key-reused"),
+        }
+    }
+    assert_eq!(world.control.entries(), cases.len());
+}
+
+pub(crate) const JSON: &str = "application/json";
+
+async fn f1_query_is_bound_as_received<F: Framework<D>, D: Database>(world: &World<F, D>) {
+    let instance = world.instance().await;
+    let post = |query: &str| {
+        instance
+            .post(&format!("/effects{query}"))
+            .key("k")
+            .effect("a")
+    };
+    let first = post("?a=1&b=%41").send().await;
+    first.assert_executed(201);
+    for other in [
+        "?b=%41&a=1",
+        "?a=1&b=A",
+        "?a=1&b=%41&",
+        "?a=1&b=%41&a=1",
+        "?",
+        "",
+    ] {
+        post(other).send().await.assert_problem("key-reused");
+    }
+    post("?a=1&b=%41").send().await.assert_replays(&first);
+}
+
+async fn f1_empty_query_is_no_query<F: Framework<D>, D: Database>(world: &World<F, D>) {
+    let instance = world.instance().await;
+    for (key, before, after) in [
+        ("k1", "/effects", "/effects?"),
+        ("k2", "/effects?", "/effects"),
+    ] {
+        let first = instance.post(before).key(key).effect("a").send().await;
+        first.assert_executed(201);
+        let retry = instance.post(after).key(key).effect("a").send().await;
+        retry.assert_replays(&first);
+    }
+    assert_eq!(world.effects("acme").await, 2);
+}
+
+async fn f1_path_is_bound_as_received<F: Framework<D>, D: Database>(world: &World<F, D>) {
+    let instance = world.instance().await;
+    let post = |id: &str| {
+        instance
+            .post(&format!("/accounts/{id}/effects"))
+            .key("k")
+            .effect("a")
+    };
+    let first = post("a%2fb").send().await;
+    first.assert_executed(201);
+    for other in ["a%2Fb", "a", "A%2fb"] {
+        post(other).send().await.assert_problem("key-reused");
+    }
+    post("a%2fb").send().await.assert_replays(&first);
+}
+
+async fn f1_parameter_of_a_nested_router_is_bound<F: Framework<D>, D: Database>(
+    world: &World<F, D>,
+) {
+    let instance = world.instance().await;
+    let post = |account: &str| {
+        instance
+            .post(&format!("/nested/{account}/effects"))
+            .key("k")
+    };
+    let first = post("1").effect("a").send().await;
+    first.assert_executed(201);
+    post("2")
+        .effect("a")
+        .send()
+        .await
+        .assert_problem("key-reused");
+    post("1").effect("a").send().await.assert_replays(&first);
+    assert_eq!(world.effects("acme").await, 1);
+}
+
+async fn f1_json_is_bound_by_its_meaning<F: Framework<D>, D: Database>(world: &World<F, D>) {
+    let body = r#"{"integer":1,"float":2.5,"map":{"a":1}}"#;
+    let cases = [
+        (
+            body,
+            r#" { "integer" : 1 , "float" : 2.5 , "map" : { "a" : 1 } } "#,
+            Replays,
+        ),
+        (body, r#"{"map":{"a":1},"float":2.5,"integer":1}"#, Replays),
+        (
+            body,
+            r#"{"integer":1,"float":25e-1,"map":{"\u0061":1}}"#,
+            Replays,
+        ),
+        (
+            body,
+            r#"{"integer":1,"float":2.5,"map":{"a":2}}"#,
+            Mismatches,
+        ),
+        (
+            body,
+            r#"{"integer":1,"float":2.5,"map":{"b":1}}"#,
+            Mismatches,
+        ),
+        (body, r#"{"integer":1,"float":2.5,"map":{}}"#, Mismatches),
+    ];
+    compare(world, "/numbers", JSON, &cases).await;
+}
+
+async fn f1_fields_that_serde_ignores_do_not_matter<F: Framework<D>, D: Database>(
+    world: &World<F, D>,
+) {
+    let cases = [
+        (r#"{"label":"a"}"#, r#"{"label":"a","trace":1}"#, Replays),
+        (
+            r#"{"label":"a","trace":1}"#,
+            r#"{"trace":[2],"label":"a"}"#,
+            Replays,
+        ),
+        (
+            r#"{"label":"a","trace":1}"#,
+            r#"{"label":"b","trace":1}"#,
+            Mismatches,
+        ),
+    ];
+    compare(world, "/effects", JSON, &cases).await;
+}
+
+async fn f1_byte_equal_retry_matches_a_generated_default<F: Framework<D>, D: Database>(
+    world: &World<F, D>,
+) {
+    let cases = [
+        (r#"{"label":"a"}"#, r#"{"label":"a"}"#, Replays),
+        (
+            r#"{"label":"a","number":7}"#,
+            r#"{"number":7, "label":"a"}"#,
+            Replays,
+        ),
+        (r#"{"label":"a"}"#, r#"{"label":"b"}"#, Mismatches),
+    ];
+    compare(world, "/generated", JSON, &cases).await;
+}
+
+async fn f1_byte_equal_retry_matches_a_type_that_gained_a_default<F: Framework<D>, D: Database>(
+    world: &World<F, D>,
+) {
+    let before = world.deployed(Deploy::First).await;
+    let after = world.deployed(Deploy::Second).await;
+    let request = before.post("/defaulted").key("k").json(r#"{"label":"a"}"#);
+    let first = request.send().await;
+    first.assert_executed(201);
+    let after = request.clone().to(after.address);
+    after.send().await.assert_replays(&first);
+    let other = after.json(r#"{"label":"a","currency":"usd"}"#);
+    other.send().await.assert_problem("key-reused");
+    assert_eq!(world.effects("acme").await, 1);
+}
+
+async fn f1_forms_are_bound_by_their_meaning<F: Framework<D>, D: Database>(world: &World<F, D>) {
+    let cases = [
+        ("label=a&more=1", "more=1&label=%61", Replays),
+        ("label=a+b", "label=a%20b", Replays),
+        ("label=a", "label=b", Mismatches),
+    ];
+    compare(world, "/form", "application/x-www-form-urlencoded", &cases).await;
+}
+
+async fn f1_texts_and_bytes_are_bound_byte_for_byte<F: Framework<D>, D: Database>(
+    world: &World<F, D>,
+) {
+    let request = world.instance().await.post("/text").key("k");
+    let text = |body: &str| request.clone().body("text/plain", body);
+    let first = text("a").send().await;
+    first.assert_executed(201);
+    text("a").send().await.assert_replays(&first);
+    for other in ["a ", "A", ""] {
+        text(other).send().await.assert_problem("key-reused");
+    }
+    let request = world.instance().await.post("/bytes").key("k");
+    let bytes = |body: &[u8]| request.clone().body("application/octet-stream", body);
+    let first = bytes(b"\xff\0").send().await;
+    first.assert_executed(201);
+    bytes(b"\xff\0").send().await.assert_replays(&first);
+    for other in [&b"\xff"[..], b"\xff\0\0", b"\xfe\0", b""] {
+        bytes(other).send().await.assert_problem("key-reused");
+    }
+}
+
+async fn f1_handler_without_a_body_is_bound_to_path_and_query<F: Framework<D>, D: Database>(
+    world: &World<F, D>,
+) {
+    let instance = world.instance().await;
+    let first = instance.post("/bodiless?a=1").key("k").send().await;
+    first.assert_executed(201);
+    let replay = instance.post("/bodiless?a=1").key("k").send().await;
+    replay.assert_replays(&first);
+    let other = instance.post("/bodiless?a=2").key("k").send().await;
+    other.assert_problem("key-reused");
+}

@@ -1,0 +1,189 @@
+//! Limits.
+
+use futures_util::FutureExt as _;
+use futures_util::future::select_all;
+use idem_core::Config;
+use idem_tests::{
+    Act, Body, Database, Framework, Reply, Scene, Settings, World, answers, conformance,
+};
+
+conformance![
+    l1_response_of_known_size_over_the_limit_is_undone,
+    l1_response_of_unknown_size_is_buffered_up_to_the_limit,
+    l1_response_at_the_limit_is_recorded,
+    l1_endless_response_is_refused_without_polling,
+    l1_endless_response_is_known_by_its_type_in_any_case,
+    l2_request_body_over_the_frameworks_limit_is_refused,
+    l3_duplicates_in_flight_are_answered_without_a_connection,
+    l1_waiters_of_a_response_that_is_too_large_get_the_same_problem,
+    l3_waiters_are_answered_without_a_connection,
+];
+
+const LIMIT: usize = 5000;
+
+async fn is_too_large<F: Framework<D>, D: Database>(world: &World<F, D>, reply: Reply) {
+    let instance = world
+        .configured(Config::new().with_response_limit(LIMIT))
+        .await;
+    let request = instance.post("/effects").key("k").effect("a");
+    let scene = Scene::new([Act::Insert, Act::AfterCommit]).answer(reply);
+    world.control.play([scene]);
+    let refused = request.send().await;
+    refused.assert_problem("response-too-large");
+    assert_eq!(refused.expires(), None);
+    assert_eq!(world.effects("acme").await, 0);
+    request.send().await.assert_executed(201);
+    assert_eq!(world.effects("acme").await, 1);
+    assert_eq!(world.control.commits(), 0);
+}
+
+async fn l1_response_of_known_size_over_the_limit_is_undone<F: Framework<D>, D: Database>(
+    world: &World<F, D>,
+) {
+    is_too_large(world, Reply::bytes(200, [b'x'; LIMIT + 1])).await;
+}
+
+async fn l1_response_of_unknown_size_is_buffered_up_to_the_limit<F: Framework<D>, D: Database>(
+    world: &World<F, D>,
+) {
+    let streams = Reply::bytes(200, "").body(Body::Stream(LIMIT + 1));
+    is_too_large(world, streams).await;
+}
+
+/// Each of them would run the handler again, one after the other, for a response as large.
+async fn l1_waiters_of_a_response_that_is_too_large_get_the_same_problem<
+    F: Framework<D>,
+    D: Database,
+>(
+    world: &World<F, D>,
+) {
+    const WAITERS: usize = 40;
+    let instance = world
+        .configured(Config::new().with_response_limit(LIMIT))
+        .await;
+    let request = instance.post("/patient").key("k").effect("a");
+    let large = Reply::bytes(200, [b'x'; LIMIT + 1]);
+    world.control.play([Scene::gated().answer(large)]);
+    let first = request.start();
+    world.control.at_gate(1).await;
+    let waiters: Vec<_> = (0..WAITERS).map(|_| request.start()).collect();
+    world.control.extracted(1 + WAITERS).await;
+    world.control.open(1);
+    let first = first.answer().await;
+    first.assert_problem("response-too-large");
+    for waiter in answers(waiters).await {
+        waiter.assert_problem("response-too-large");
+        assert_eq!(waiter.body, first.body);
+    }
+    assert_eq!(world.control.entries(), 1);
+    assert_eq!(world.effects("acme").await, 0);
+    // It is not recorded, so a later request runs.
+    request.send().await.assert_executed(201);
+    assert_eq!(world.control.entries(), 2);
+}
+
+async fn l1_response_at_the_limit_is_recorded<F: Framework<D>, D: Database>(world: &World<F, D>) {
+    let instance = world
+        .configured(Config::new().with_response_limit(LIMIT))
+        .await;
+    let request = instance.post("/effects").effect("a");
+    let known = Reply::bytes(200, [b'x'; LIMIT]);
+    let streams = Reply::bytes(200, "").body(Body::Stream(LIMIT));
+    world.control.play([known, streams].map(Scene::answering));
+    for key in ["known", "streams"] {
+        let request = request.clone().key(key);
+        let first = request.send().await;
+        first.assert_executed(200);
+        assert_eq!(first.body.len(), LIMIT);
+        request.send().await.assert_replays(&first);
+    }
+}
+
+async fn l1_endless_response_is_refused_without_polling<F: Framework<D>, D: Database>(
+    world: &World<F, D>,
+) {
+    is_refused_without_polling(world, "text/event-stream").await;
+}
+
+async fn l1_endless_response_is_known_by_its_type_in_any_case<F: Framework<D>, D: Database>(
+    world: &World<F, D>,
+) {
+    is_refused_without_polling(world, "Text/Event-Stream; charset=utf-8").await;
+}
+
+async fn is_refused_without_polling<F: Framework<D>, D: Database>(
+    world: &World<F, D>,
+    content_type: &str,
+) {
+    let endless = Body::Endless(world.control.clone());
+    let reply = Reply::bytes(200, "").header("content-type", content_type);
+    world.control.play([Scene::answering(reply.body(endless))]);
+    // The deadline is short, so that a test that fails does so soon.
+    let request = world.instance().await.post("/bounded").key("k").effect("a");
+    request.send().await.assert_problem("response-too-large");
+    assert_eq!(world.control.polls(), 0);
+    assert_eq!(world.effects("acme").await, 0);
+}
+
+async fn l2_request_body_over_the_frameworks_limit_is_refused<F: Framework<D>, D: Database>(
+    world: &World<F, D>,
+) {
+    let instance = world.instance().await;
+    for (path, size) in [("/limited", 1001), ("/effects", 3 * 1024 * 1024)] {
+        let request = instance.post(path).key("k");
+        let answer = request.clone().effect(&"x".repeat(size)).send().await;
+        assert_eq!(answer.status, 413, "{}", answer.text());
+        assert_eq!(world.records().await, 0);
+        assert_eq!(world.control.entries(), 0);
+    }
+    let request = instance.post("/limited").key("k");
+    request.effect("a").send().await.assert_executed(201);
+}
+
+async fn l3_duplicates_in_flight_are_answered_without_a_connection<F: Framework<D>, D: Database>(
+    world: &World<F, D>,
+) {
+    let instance = world.instance_of(1).await;
+    let request = instance.post("/hasty").key("k").effect("a");
+    world.control.play([Scene::gated()]);
+    let first = request.start();
+    world.control.entered(1).await;
+    assert!(
+        instance.pool.try_acquire().is_none(),
+        "the attempt has the only one"
+    );
+    let hammering: Vec<_> = (0..100).map(|_| request.start()).collect();
+    for duplicate in hammering {
+        duplicate.answer().await.assert_problem("in-flight");
+    }
+    world.control.open(1);
+    first.answer().await.assert_executed(201);
+}
+
+async fn l3_waiters_are_answered_without_a_connection<F: Framework<D>, D: Database>(
+    world: &World<F, D>,
+) {
+    let mut settings = Settings::default();
+    settings.wires.connections = 1;
+    settings.config = Config::new().with_waiters(8, 8);
+    let instance = world.instance_with(settings).await;
+    let request = instance.post("/patient").key("k").effect("a");
+    world.control.play([Scene::gated()]);
+    let first = request.start();
+    world.control.entered(1).await;
+    let duplicates = (0..9).map(|_| request.start());
+    // The one that finds no room says that all others wait.
+    let (told, _, waiters) = select_all(duplicates).await;
+    told.assert_problem("in-flight");
+    // The test is next in the pool's queue, and keeps what the attempt gives back.
+    let mut next = Box::pin(instance.pool.acquire());
+    assert!((&mut next).now_or_never().is_none());
+    world.control.open(1);
+    let kept = next.await.expect("a connection");
+    let first = first.answer().await;
+    first.assert_executed(201);
+    for waiter in answers(waiters).await {
+        waiter.assert_replays(&first);
+    }
+    drop(kept);
+}
