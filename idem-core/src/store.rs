@@ -1,4 +1,239 @@
-//! Where records live, in the database of the application's own tables.
+//! Where records live, in the database of the application's own tables: for authors of stores.
+//!
+//! Applications use one of the stores of this crate and never look in here. An author of a [`Store`]
+//! for another database finds every type of the contract in this module.
+//!
+//! # How to write a store
+//!
+//! 1. **A table.** One row for each identity, with the columns of [`Row`]. The identity is the primary
+//!    key: this unique index alone guarantees that two attempts never both commit. [`Row::decode`]
+//!    reads a row and refuses what this release did not write. All times are the database's.
+//! 2. **A claim.** [`Store::claim`] opens a transaction and takes the identity in it, usually with a
+//!    lock that ends with the transaction. It then checks that the record is still the one in
+//!    [`ClaimRequest::seen`]. The handler writes through [`Claim::connection`].
+//! 3. **A settlement.** [`Store::settle`] keeps or undoes what the handler wrote, writes the record and
+//!    commits. The record is an INSERT, or an UPDATE of exactly the [`Version`] that was seen. A handler
+//!    may have ended the transaction itself, so the statement that writes the record has to fail outside
+//!    of the claim's own transaction.
+//! 4. **Reads and deletions.** [`Store::find`], [`Store::purge_expired`] and [`Store::erase`] are one
+//!    statement each.
+//! 5. **The checks.** With the feature `store-contract`, `store_contract!` runs the module `contract`
+//!    against the store, with real concurrency.
+//!
+//! The engine decides what a record means and in which order things happen. A store only answers: a
+//! record that is not the one in `seen` is [`Claimed::Changed`], whatever its state, and an identity
+//! that another attempt holds is [`Claimed::InFlight`].
+//!
+//! # Example
+//!
+//! A store in memory. It is complete in the sense of the contract, but it lacks what makes a database
+//! useful: nothing survives the process, there is one lock for everything, and a handler can't read
+//! what is committed, nor see a constraint fail.
+//!
+//! ```
+//! use std::collections::{HashMap, HashSet};
+//! use std::sync::{Arc, Mutex, MutexGuard};
+//! use std::time::{SystemTime, UNIX_EPOCH};
+//!
+//! use idem_core::store::{
+//!     Claim, ClaimRequest, Claimed, Draft, Found, Identity, Opening, Row, ScopeDigest, SettleError,
+//!     Settlement, Store, StoreError, Times, Timestamp, Version,
+//! };
+//!
+//! /// The application's table, the table of the records, and the locks.
+//! #[derive(Default)]
+//! struct Tables {
+//!     effects: Vec<String>,
+//!     records: HashMap<[u8; 32], Row>,
+//!     held: HashSet<[u8; 32]>,
+//! }
+//!
+//! /// What happens while the mutex is locked is one transaction.
+//! #[derive(Clone, Default)]
+//! struct MemoryStore(Arc<Mutex<Tables>>);
+//!
+//! /// The handler's writes are staged here until the attempt is settled.
+//! struct MemoryClaim {
+//!     store: MemoryStore,
+//!     identity: Option<[u8; 32]>,
+//!     staged: Vec<String>,
+//! }
+//!
+//! impl Claim for MemoryClaim {
+//!     type Connection = Vec<String>;
+//!
+//!     fn connection(&mut self) -> &mut Vec<String> {
+//!         &mut self.staged
+//!     }
+//! }
+//!
+//! /// A dropped claim keeps nothing and frees its identity.
+//! impl Drop for MemoryClaim {
+//!     fn drop(&mut self) {
+//!         if let Some(identity) = &self.identity {
+//!             self.store.tables().held.remove(identity);
+//!         }
+//!     }
+//! }
+//!
+//! impl MemoryStore {
+//!     fn tables(&self) -> MutexGuard<'_, Tables> {
+//!         self.0.lock().expect("no other thread panicked")
+//!     }
+//! }
+//!
+//! impl Tables {
+//!     fn find(&self, identity: &Identity) -> Result<Option<Found>, StoreError> {
+//!         let row = self.records.get(identity.as_bytes()).cloned();
+//!         // A row that can't be decoded is an error, and never a missing record.
+//!         let record = row.map(|row| row.decode(identity)).transpose()?;
+//!         Ok(record.map(|record| Found { record, now: now() }))
+//!     }
+//!
+//!     fn version(&self, identity: &Identity) -> Option<Version> {
+//!         let row = self.records.get(identity.as_bytes())?;
+//!         let settled_at = Timestamp(row.settled_at);
+//!         Some(Version { attempts: row.attempts, settled_at })
+//!     }
+//!
+//!     fn write(&mut self, draft: Draft<'_>) -> Result<Times, SettleError> {
+//!         // Compare and set: only the version that the claim saw is replaced.
+//!         if self.version(draft.identity) != draft.replaces {
+//!             return Err(SettleError::Superseded);
+//!         }
+//!         let settled_at = now();
+//!         let expires_at = Timestamp(settled_at.0 + draft.ttl.as_micros() as i64);
+//!         let row = Row {
+//!             state: draft.state.code(),
+//!             attempts: draft.attempts,
+//!             status: draft.status.as_u16() as i16,
+//!             fingerprint: draft.fingerprint.to_bytes().to_vec(),
+//!             response: draft.response.map(<[u8]>::to_vec),
+//!             settled_at: settled_at.0,
+//!             expires_at: expires_at.0,
+//!         };
+//!         self.records.insert(*draft.identity.as_bytes(), row);
+//!         Ok(Times { settled_at, expires_at })
+//!     }
+//! }
+//!
+//! /// The one clock that decides expiry.
+//! fn now() -> Timestamp {
+//!     let elapsed = SystemTime::now().duration_since(UNIX_EPOCH);
+//!     Timestamp(elapsed.expect("it is after 1970").as_micros() as i64)
+//! }
+//!
+//! impl Store for MemoryStore {
+//!     type Connection = Vec<String>;
+//!     type Claim = MemoryClaim;
+//!
+//!     async fn begin(&self, _: Opening) -> Result<MemoryClaim, StoreError> {
+//!         Ok(MemoryClaim { store: self.clone(), identity: None, staged: Vec::new() })
+//!     }
+//!
+//!     async fn claim(&self, request: ClaimRequest<'_>) -> Result<Claimed<MemoryClaim>, StoreError> {
+//!         let identity = *request.identity.as_bytes();
+//!         let mut tables = self.tables();
+//!         let found = tables.find(request.identity)?;
+//!         if found.as_ref().map(|found| found.record.version()) != request.seen {
+//!             return Ok(Claimed::Changed(found));
+//!         }
+//!         if !tables.held.insert(identity) {
+//!             return Ok(Claimed::InFlight);
+//!         }
+//!         let (store, identity) = (self.clone(), Some(identity));
+//!         Ok(Claimed::Won(MemoryClaim { store, identity, staged: Vec::new() }))
+//!     }
+//!
+//!     async fn settle(
+//!         &self,
+//!         mut claim: MemoryClaim,
+//!         settlement: Settlement<'_>,
+//!     ) -> Result<(), SettleError> {
+//!         let mut tables = self.tables();
+//!         if let Some(draft) = settlement.record {
+//!             let times = tables.write(draft)?;
+//!             settlement.written.set(times).ok();
+//!         }
+//!         if settlement.keep_writes {
+//!             tables.effects.append(&mut claim.staged);
+//!         }
+//!         // The claim's drop locks the tables again.
+//!         drop(tables);
+//!         Ok(())
+//!     }
+//!
+//!     async fn find(&self, identity: &Identity) -> Result<Option<Found>, StoreError> {
+//!         self.tables().find(identity)
+//!     }
+//!
+//!     async fn purge_expired(&self, limit: u32) -> Result<u64, StoreError> {
+//!         let mut tables = self.tables();
+//!         let Tables { records, held, .. } = &mut *tables;
+//!         let now = now().0;
+//!         let is_purged = |(identity, row): &(&[u8; 32], &mut Row)| {
+//!             row.expires_at <= now && !held.contains(*identity)
+//!         };
+//!         let purged = records.iter_mut().filter(is_purged).map(|(identity, _)| *identity);
+//!         let purged: Vec<_> = purged.take(limit as usize).collect();
+//!         records.retain(|identity, _| !purged.contains(identity));
+//!         Ok(purged.len() as u64)
+//!     }
+//!
+//!     async fn erase(&self, scope: &ScopeDigest) -> Result<u64, StoreError> {
+//!         let scope = scope.first()..=scope.last();
+//!         let mut tables = self.tables();
+//!         let before = tables.records.len();
+//!         tables.records.retain(|identity, _| !scope.contains(identity));
+//!         Ok((before - tables.records.len()) as u64)
+//!     }
+//! }
+//!
+//! # #[cfg(feature = "store-contract")]
+//! # #[tokio::main]
+//! # async fn main() {
+//! use idem_core::store::contract::{self, Subject};
+//!
+//! // The contract's checks need the application's table too.
+//! impl Subject for MemoryStore {
+//!     type Store = Self;
+//!
+//!     fn store(&self) -> &Self {
+//!         self
+//!     }
+//!
+//!     fn scope(&self) -> String {
+//!         "acme".to_owned()
+//!     }
+//!
+//!     async fn write(&self, staged: &mut Vec<String>, effect: &str) {
+//!         staged.push(effect.to_owned());
+//!     }
+//!
+//!     async fn count(&self, effect: &str) -> u64 {
+//!         let tables = self.tables();
+//!         tables.effects.iter().filter(|written| *written == effect).count() as u64
+//!     }
+//! }
+//!
+//! // In a test module of its own: `idem_core::store_contract!(MemoryStore::default());`
+//! contract::a_success_keeps_everything(&MemoryStore::default()).await;
+//! contract::simultaneous_claims_have_one_effect(&MemoryStore::default()).await;
+//! # contract::a_failure_keeps_the_record_alone(&MemoryStore::default()).await;
+//! # contract::a_dropped_claim_keeps_nothing(&MemoryStore::default()).await;
+//! # contract::a_held_identity_is_not_won_twice(&MemoryStore::default()).await;
+//! # contract::a_record_is_shown_in_place_of_a_claim(&MemoryStore::default()).await;
+//! # contract::only_the_version_that_was_seen_is_replaced(&MemoryStore::default()).await;
+//! # contract::identities_do_not_hold_each_other_up(&MemoryStore::default()).await;
+//! # contract::a_plain_transaction_is_kept_or_undone(&MemoryStore::default()).await;
+//! # contract::times_are_read_when_the_record_is_written(&MemoryStore::default()).await;
+//! # contract::a_purge_takes_expired_records_only(&MemoryStore::default()).await;
+//! # contract::an_erasure_takes_one_scope_only(&MemoryStore::default()).await;
+//! # contract::an_aborted_claim_leaves_nothing_behind(&MemoryStore::default()).await;
+//! # }
+//! # #[cfg(not(feature = "store-contract"))]
+//! # fn main() {}
+//! ```
 
 use std::future::Future;
 use std::sync::OnceLock;
@@ -6,8 +241,12 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use crate::operation::Operation;
-use crate::record::{Found, State, Timestamp};
+pub use crate::fingerprint::Fingerprint;
+pub use crate::identity::{Identity, ScopeDigest};
+pub use crate::operation::Operation;
+pub use crate::policy::Isolation;
+pub use crate::record::{Found, Record, State, Timestamp, Unreadable, Version};
+pub use crate::response::Recorded;
 
 #[macro_use]
 mod row;
@@ -16,7 +255,7 @@ mod row;
 mod connection;
 #[cfg(feature = "store-contract")]
 pub mod contract;
-#[cfg(any(feature = "sqlite", feature = "postgres"))]
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 mod migrate;
 #[cfg(feature = "mysql")]
 mod mysql;
@@ -33,37 +272,34 @@ pub use self::postgres::{PostgresClaim, PostgresStore, TimeLimit};
 pub use self::sqlite::{SqliteClaim, SqliteStore};
 
 pub use self::row::Row;
-pub use crate::fingerprint::Fingerprint;
-pub use crate::identity::{Identity, ScopeDigest};
-pub use crate::policy::Isolation;
-pub use crate::record::{Unreadable, Version};
-pub use crate::response::Recorded;
 
 /// Any error of a driver.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A database that keeps records in the transaction of the handler's own writes.
 ///
-/// An implementation is SQL and row mapping only: the order of things is the engine's, and what a
-/// record means is decided by [`decide`](crate::decide). With the feature `store-contract`, the
-/// macro `store_contract!` checks what is promised here with real concurrency.
+/// An implementation is SQL and row mapping only: the engine decides what a record means, and in
+/// which order things happen. The [module](self) shows how to write one. With the feature
+/// `store-contract`, the macro `store_contract!` checks this contract with real concurrency.
 ///
 /// # Contract
 ///
-/// - The unique index over the identity is the truth. Locks only make the answer "in flight" fast:
-///   with a lock function that always says yes there must still be at most one effect.
-/// - No decision is made from a read that another writer may have overtaken.
+/// - The unique index over the identity guarantees at most one effect. Locks only make the answer "in
+///   flight" fast: with a lock function that always says yes there must still be at most one effect.
+/// - A store never decides from a read that another writer may have overtaken.
 /// - A connection goes back to its pool only after the server confirmed the end of its
-///   transaction. On any other exit, a dropped future included, it is closed.
+///   transaction. In all other cases, also when a future is dropped, the connection is closed.
 /// - Times are the database's, read when the statement runs and not when the transaction began.
+/// - A record that can't be read is [`StoreError::Unreadable`], never a missing record and never an
+///   error that a retry could mend.
 pub trait Store: Send + Sync + 'static {
-    /// What handlers write through.
+    /// The connection that handlers write through.
     type Connection: Send;
 
     /// An open transaction in which this process has won the right to be the attempt.
     type Claim: Claim<Connection = Self::Connection>;
 
-    /// Opens a transaction for a request without a key. It is settled without a record.
+    /// Opens a transaction for a request without a key. The transaction is settled without a record.
     ///
     /// # Errors
     ///
@@ -81,14 +317,15 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`StoreError`] if nothing could be found out; no transaction is left then.
+    /// [`StoreError`] if the store can't tell who has the identity; no transaction is left then.
     ///
     /// # Atomicity
     ///
     /// Two claims of one identity that are both won and both settled do not both commit. A claim
-    /// is won only if, while it is held, the record is the one that was seen: none for `None`, else
-    /// the writing that [`ClaimRequest::seen`] names. Otherwise the answer is
-    /// [`Claimed::Changed`], and the transaction has ended.
+    /// is won only if, while it is held, the record has the version [`ClaimRequest::seen`]; for
+    /// `None` there must be no record. If the record has another version the answer is
+    /// [`Claimed::Changed`], also while another attempt holds the identity: a settled key is never
+    /// answered as in flight. Except for [`Claimed::Won`], the transaction has ended.
     ///
     /// # Cancellation
     ///
@@ -99,7 +336,7 @@ pub trait Store: Send + Sync + 'static {
         request: ClaimRequest<'_>,
     ) -> impl Future<Output = Result<Claimed<Self::Claim>, StoreError>> + Send;
 
-    /// Ends the transaction: keeps or undoes what the handler wrote, writes the record, commits.
+    /// Ends the transaction: keeps or undoes the handler's writes, writes the record, commits.
     ///
     /// # Errors
     ///
@@ -107,12 +344,12 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// # Atomicity
     ///
-    /// The record is an INSERT, or an UPDATE of exactly the writing that [`Draft::replaces`]
-    /// names; where that is not possible nothing is kept and the error is
-    /// [`SettleError::Superseded`]. `Ok` means that the statement which wrote the record succeeded
-    /// in the claim's own transaction, after everything the handler did in it, and that the commit
-    /// was confirmed. Whether the handler has broken the transaction is checked on every outcome,
-    /// also when everything is undone and also without a record.
+    /// The record is an INSERT, or an UPDATE of exactly the version [`Draft::replaces`]. If neither
+    /// is possible, nothing is kept and the error is [`SettleError::Superseded`]. `Ok` means two
+    /// things: the statement that wrote the record succeeded in the claim's own transaction, after
+    /// all statements of the handler, and the commit was confirmed. The store checks on every
+    /// outcome whether the handler has broken the transaction, also when everything is undone and
+    /// also without a record.
     ///
     /// # Cancellation
     ///
@@ -141,7 +378,7 @@ pub trait Store: Send + Sync + 'static {
         identity: &Identity,
     ) -> impl Future<Output = Result<Option<Found>, StoreError>> + Send;
 
-    /// Deletes at most `limit` expired records, and says how many; skips what is locked.
+    /// Deletes at most `limit` expired records and returns their number. Skips locked records.
     ///
     /// # Errors
     ///
@@ -149,32 +386,36 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// # Atomicity
     ///
-    /// One statement. Never touches a record that has not expired.
+    /// One statement. Never touches a record that has not expired. Records that can't be read are
+    /// deleted like others.
     ///
     /// # Cancellation
     ///
     /// Safe: the statement happens or doesn't.
     fn purge_expired(&self, limit: u32) -> impl Future<Output = Result<u64, StoreError>> + Send;
 
-    /// Deletes all settled records of a scope, and says how many.
+    /// Deletes all settled records of a scope, also those that can't be read, and returns their
+    /// number.
     ///
     /// # Errors
     ///
-    /// [`StoreError`] if the database does not answer.
+    /// [`StoreError`] if the database does not answer. [`StoreError::Incomplete`] if records are left,
+    /// as other transactions kept them locked.
     ///
     /// # Atomicity
     ///
-    /// One statement. An attempt in flight is not disturbed and writes its record afterwards.
+    /// `Ok` means that no record is left that was settled before the call. An attempt in flight is not
+    /// disturbed and writes its record afterwards.
     ///
     /// # Cancellation
     ///
-    /// Safe: the statement happens or doesn't.
+    /// Safe: a record is deleted or it isn't.
     fn erase(&self, scope: &ScopeDigest) -> impl Future<Output = Result<u64, StoreError>> + Send;
 }
 
-/// An open transaction that is lent to the handler. Dropping it undoes everything.
+/// An open transaction. The handler borrows its connection. Dropping the claim undoes everything.
 pub trait Claim: Send + 'static {
-    /// What handlers write through.
+    /// The connection that handlers write through.
     type Connection;
 
     /// The connection, inside the transaction.
@@ -185,9 +426,9 @@ pub trait Claim: Send + 'static {
 #[derive(Debug, Clone, Copy)]
 pub struct Opening {
     /// The isolation that the endpoint asks for; `None` leaves the database's default. A database
-    /// that knows a stricter one only gives that.
+    /// without this level uses a stricter one.
     pub isolation: Option<Isolation>,
-    /// How long the attempt may take. A store that can has the server end an attempt that takes
+    /// How long the attempt may take. If possible, the store has the server end an attempt that takes
     /// much longer, since its process may be frozen.
     pub deadline: Duration,
 }
@@ -197,20 +438,20 @@ pub struct Opening {
 pub struct ClaimRequest<'a> {
     /// The record's primary key.
     pub identity: &'a Identity,
-    /// For operators.
+    /// The endpoint, stored for operators.
     pub operation: &'a Operation,
-    /// What the key is bound to.
+    /// The request that the key is bound to.
     pub fingerprint: &'a Fingerprint,
     /// The attempt's number, if the claim is won.
     pub attempt: i32,
-    /// For how long the endpoint's records answer.
+    /// How long the endpoint's records answer.
     pub ttl: Duration,
     /// How to open the transaction.
     pub opening: Opening,
-    /// The record that was found and may be replaced: expired, or retriable.
+    /// The version of the record that was found and may be replaced, as it is expired or retriable.
     pub seen: Option<Version>,
-    /// Whether someone is likely to hold or to have settled the identity: it is in flight, or the
-    /// request is likely a retry. A store for which a failing claim is dear looks first then.
+    /// Whether the identity is likely to be in flight or settled, such as for a retry. A store whose
+    /// failing claims are expensive reads the record first then.
     pub likely_taken: bool,
 }
 
@@ -221,19 +462,19 @@ pub enum Claimed<C> {
     Won(C),
     /// Another attempt holds the identity.
     InFlight,
-    /// The record is not the one that was seen, but this.
+    /// The record is not the version that was seen, but this one.
     Changed(Option<Found>),
 }
 
 /// How a transaction is to be ended.
 #[derive(Debug, Clone, Copy)]
 pub struct Settlement<'a> {
-    /// Whether what the handler wrote is kept.
+    /// Whether the handler's writes are kept.
     pub keep_writes: bool,
     /// The record to write; `None` for a request without a key.
     pub record: Option<Draft<'a>>,
-    /// Where the store puts the record's times once it is written and before it is committed: so
-    /// they are known also if the answer to the commit is not.
+    /// The store sets the record's times here after the record is written and before the commit. So
+    /// the times are known even if the reply to the commit is lost.
     pub written: &'a OnceLock<Times>,
 }
 
@@ -242,21 +483,21 @@ pub struct Settlement<'a> {
 pub struct Draft<'a> {
     /// The primary key.
     pub identity: &'a Identity,
-    /// For operators.
+    /// The endpoint, stored for operators.
     pub operation: &'a Operation,
     /// How the attempt ended.
     pub state: State,
-    /// Its number.
+    /// The attempt's number.
     pub attempts: i32,
-    /// The status it answered with.
+    /// The status of the attempt's response.
     pub status: StatusCode,
-    /// What the key is bound to.
+    /// The request that the key is bound to.
     pub fingerprint: &'a Fingerprint,
-    /// [`Recorded::encode`](crate::Recorded::encode), if it is to be replayed.
+    /// [`Recorded::encode`], if the response is to be replayed.
     pub response: Option<&'a [u8]>,
-    /// For how long it answers, from now.
+    /// How long the record answers, from now.
     pub ttl: Duration,
-    /// The writing that it replaces; `None` if there must be no record.
+    /// The version that the record replaces; `None` if there must be no record.
     pub replaces: Option<Version>,
 }
 
@@ -282,30 +523,31 @@ pub enum StoreError {
     /// There is a record that can't be read.
     #[error(transparent)]
     Unreadable(#[from] Unreadable),
-    /// An erasure has left records, as other transactions hold them.
-    #[error("{erased} records are erased, and {left} are left: other transactions hold them")]
-    Incomplete {
-        /// The number of records that were deleted.
-        erased: u64,
-        /// The number of records that were not.
-        left: u64,
-    },
     /// The tables or functions are missing or of another version.
     #[error("the database is not set up for this release, or not for this role; run `migrate()`")]
     Misconfigured(#[source] BoxError),
+    /// An erasure is incomplete: other transactions kept records locked. Erase again later.
+    #[error("the erasure is incomplete: {erased} records are erased, {left} are locked and left")]
+    Incomplete {
+        /// The number of records that were erased.
+        erased: u64,
+        /// The number of records that are left and were settled before the erasure.
+        left: u64,
+    },
 }
 
 /// Why a settlement is not confirmed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SettleError {
-    /// A statement of the handler had failed and the transaction with it: nothing is kept.
+    /// A statement of the handler failed, and the transaction with it: nothing is kept.
     #[error("the transaction was aborted by an SQL error that the handler swallowed")]
     Aborted(#[source] BoxError),
-    /// The handler ended the transaction itself: what it wrote may stand.
+    /// The handler ended the transaction itself: its writes may have been committed.
     #[error("the handler ended the transaction itself; its effect may stand")]
     Ended,
-    /// Someone else has settled the identity or was in the way otherwise: nothing is kept.
+    /// Another attempt has settled the identity, or another transaction was in the way: nothing is
+    /// kept.
     #[error("another attempt has settled the identity, or another transaction was in the way")]
     Superseded,
     /// The database refused: nothing is kept.

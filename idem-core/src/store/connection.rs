@@ -1,5 +1,10 @@
 //! Connections that are pooled again only after a confirmed end of their transaction.
+#![cfg_attr(
+    not(all(feature = "postgres", feature = "mysql", feature = "sqlite")),
+    allow(dead_code, reason = "each store uses a part of it")
+)]
 
+use std::future::Future;
 use std::ops::{Deref, DerefMut};
 
 use sqlx::pool::PoolConnection;
@@ -11,7 +16,7 @@ use super::SettleError;
 /// A connection out of a pool. Dropping it closes it; [`release`](Self::release) returns it.
 ///
 /// A dropped sqlx future can leave a connection with an open transaction, or in the middle of a
-/// protocol exchange; so whatever is not released in so many words is closed.
+/// protocol exchange; so a connection that is not explicitly released is closed.
 #[derive(Debug)]
 pub(super) struct CheckedConnection<DB: Database> {
     connection: Option<PoolConnection<DB>>,
@@ -30,20 +35,17 @@ impl<DB: Database> CheckedConnection<DB> {
         DB::TransactionManager::begin(&mut **self, Some(statement)).await
     }
 
-    #[cfg(any(feature = "postgres", feature = "sqlite"))]
     /// Commits the transaction that [`begin`](Self::begin) began.
     pub(super) async fn commit(&mut self) -> sqlx::Result<()> {
         DB::TransactionManager::commit(&mut **self).await
     }
 
     /// Undoes the transaction that [`begin`](Self::begin) began.
-    #[cfg(feature = "postgres")]
     pub(super) async fn rollback(&mut self) -> sqlx::Result<()> {
         DB::TransactionManager::rollback(&mut **self).await
     }
 
     /// Has the transaction undone before the connection is used again.
-    #[cfg(any(feature = "postgres", feature = "mysql"))]
     pub(super) fn rollback_soon(&mut self) {
         DB::TransactionManager::start_rollback(&mut **self);
     }
@@ -58,9 +60,8 @@ impl<DB: Database> CheckedConnection<DB> {
         }
     }
 
-    #[cfg(any(feature = "postgres", feature = "sqlite"))]
-    /// Commits at the end of a settlement. `is_answer` tells an error that the database answered
-    /// with from one that leaves the outcome open.
+    /// Commits at the end of a settlement. `is_answer` is true for an error that proves that the commit
+    /// did not happen.
     pub(super) async fn commit_checked(
         &mut self,
         is_answer: impl FnOnce(&sqlx::Error) -> bool,
@@ -70,19 +71,25 @@ impl<DB: Database> CheckedConnection<DB> {
         committed.map_err(|error| commit_error(error, is_answer))
     }
 
-    /// Waits for what a dropped future has left to be answered, and says how that went.
-    #[cfg(any(feature = "postgres", feature = "mysql"))]
+    /// Reads the replies to a cancelled query, and returns its error if it failed.
     pub(super) async fn flush(&mut self) -> sqlx::Result<()> {
         sqlx::Connection::flush(&mut **self).await
     }
 
     /// Returns the connection to its pool: only for a connection outside of any transaction.
-    pub(super) fn release(mut self) {
+    pub(super) fn release(&mut self) {
         drop(self.connection.take());
+    }
+
+    /// Closes the connection, if it has not been released. The future is done when the database has
+    /// undone what was open.
+    pub(super) fn close(&mut self) -> Option<impl Future<Output = ()> + Send + 'static> {
+        let mut connection = self.connection.take()?;
+        connection.close_on_drop();
+        Some(async move { drop(connection.close().await) })
     }
 }
 
-#[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub(super) fn commit_error(
     error: sqlx::Error,
     is_answer: impl FnOnce(&sqlx::Error) -> bool,
@@ -94,7 +101,7 @@ pub(super) fn commit_error(
     }
 }
 
-const HELD: &str = "a connection has its connection until it is released or dropped";
+const HELD: &str = "the connection is used until it is released, closed or dropped";
 
 impl<DB: Database> Deref for CheckedConnection<DB> {
     type Target = DB::Connection;

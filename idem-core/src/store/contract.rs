@@ -6,8 +6,11 @@
 //! idem_core::store_contract!(MySubject::start().await);
 //! ```
 //!
-//! Each check starts from a subject of its own, which may share a database with others. A check
-//! fails by a panic, as tests do.
+//! Each check starts from a subject of its own, which may share a database with others.
+//!
+//! # Panics
+//!
+//! A check that fails panics, as tests do.
 #![allow(
     clippy::missing_panics_doc,
     reason = "a check panics: that is how tests fail"
@@ -29,7 +32,7 @@ use crate::operation::Operation;
 use crate::record::{State, Version};
 use crate::response::Recorded;
 
-/// A store with a table that stands for the application's own.
+/// A store with a table that represents the application's own.
 pub trait Subject: Send + Sync + 'static {
     /// The store.
     type Store: Store;
@@ -40,14 +43,14 @@ pub trait Subject: Send + Sync + 'static {
     /// A scope that no other subject uses.
     fn scope(&self) -> String;
 
-    /// Writes one row that says `effect`.
+    /// Writes one row with the text `effect`.
     fn write(
         &self,
         connection: &mut <Self::Store as Store>::Connection,
         effect: &str,
     ) -> impl Future<Output = ()> + Send;
 
-    /// Counts the committed rows that say `effect`.
+    /// Counts the committed rows with the text `effect`.
     fn count(&self, effect: &str) -> impl Future<Output = u64> + Send;
 
     /// Cleans up after a check that passed.
@@ -70,11 +73,11 @@ macro_rules! store_contract {
             a_dropped_claim_keeps_nothing
             a_held_identity_is_not_won_twice
             a_record_is_shown_in_place_of_a_claim
-            only_the_writing_that_was_seen_is_replaced
+            only_the_version_that_was_seen_is_replaced
             simultaneous_claims_have_one_effect
             identities_do_not_hold_each_other_up
             a_plain_transaction_is_kept_or_undone
-            time_is_told_by_the_database
+            times_are_read_when_the_record_is_written
             a_purge_takes_expired_records_only
             an_erasure_takes_one_scope_only
             an_aborted_claim_leaves_nothing_behind
@@ -149,7 +152,7 @@ pub async fn a_held_identity_is_not_won_twice<S: Subject>(subject: &S) {
     let held = case.win(None).await;
     for likely_taken in [false, true] {
         let second = case.claim(None, likely_taken);
-        // A store with one writer may wait in place of an answer.
+        // A store with one writer may wait instead of answering.
         if let Ok(Ok(claimed)) = timeout(Duration::from_millis(300), second).await {
             assert!(matches!(claimed, Claimed::InFlight), "won twice");
         }
@@ -170,9 +173,9 @@ pub async fn a_record_is_shown_in_place_of_a_claim<S: Subject>(subject: &S) {
     }
 }
 
-/// Settling replaces exactly the writing that the claim saw, and a claim with an outdated one is
+/// Settling replaces exactly the version that the claim saw, and a claim with an outdated version is
 /// not won.
-pub async fn only_the_writing_that_was_seen_is_replaced<S: Subject>(subject: &S) {
+pub async fn only_the_version_that_was_seen_is_replaced<S: Subject>(subject: &S) {
     let case = Case::new(subject, "replaced");
     case.execute(None, State::FailedRetriable, DAY).await;
     let first = case.version().await;
@@ -185,7 +188,7 @@ pub async fn only_the_writing_that_was_seen_is_replaced<S: Subject>(subject: &S)
         let claimed = case.claim(outdated, false).await;
         assert!(matches!(claimed, Ok(Claimed::Changed(Some(_)))));
     }
-    // As if locks were broken: the claim is in order, and the writing it wants to replace is not.
+    // As if locks were broken: the claim is right, but the version that it wants to replace is wrong.
     for wrong in [Some(first), None] {
         let mut claim = case.win(Some(second)).await;
         case.write(&mut claim).await;
@@ -200,7 +203,7 @@ pub async fn only_the_writing_that_was_seen_is_replaced<S: Subject>(subject: &S)
     assert_eq!(case.effects().await, 1);
 }
 
-/// Many that claim one identity at once: one wins, and all others see its record in the end.
+/// Of many simultaneous claims of one identity one is won, and all others see its record in the end.
 pub async fn simultaneous_claims_have_one_effect<S: Subject>(subject: &S) {
     let case = Case::new(subject, "simultaneous");
     let wins = AtomicU32::new(0);
@@ -229,7 +232,7 @@ pub async fn simultaneous_claims_have_one_effect<S: Subject>(subject: &S) {
     assert_eq!(case.effects().await, 1);
 }
 
-/// Many identities at once: all succeed.
+/// Many identities at once all succeed.
 pub async fn identities_do_not_hold_each_other_up<S: Subject>(subject: &S) {
     let one = async |number: u32| {
         let case = Case::new(subject, &format!("other-{number}"));
@@ -259,8 +262,8 @@ pub async fn a_plain_transaction_is_kept_or_undone<S: Subject>(subject: &S) {
     assert!(case.find().await.is_none());
 }
 
-/// The time a record is read at is not before the time it was settled at.
-pub async fn time_is_told_by_the_database<S: Subject>(subject: &S) {
+/// The times are the database's at the statement, not at the beginning of the transaction.
+pub async fn times_are_read_when_the_record_is_written<S: Subject>(subject: &S) {
     let case = Case::new(subject, "time");
     let mut claim = case.win(None).await;
     case.write(&mut claim).await;
@@ -277,7 +280,7 @@ pub async fn time_is_told_by_the_database<S: Subject>(subject: &S) {
     );
 }
 
-/// A purge deletes what has expired, at most as much as it is told.
+/// A purge deletes expired records only, and at most as many as the limit.
 pub async fn a_purge_takes_expired_records_only<S: Subject>(subject: &S) {
     let living = Case::new(subject, "living");
     living.execute(None, State::Succeeded, DAY).await;
@@ -343,8 +346,7 @@ pub async fn an_aborted_claim_leaves_nothing_behind<S: Subject>(subject: &S) {
                 }
             }
         };
-        let patience = Duration::from_secs(10);
-        timeout(patience, settled)
+        timeout(Duration::from_secs(10), settled)
             .await
             .expect("the identity is free again");
         assert_eq!(case.effects().await, 1, "after {polls} polls");
@@ -416,7 +418,7 @@ impl<'a, S: Subject> Case<'a, S> {
         self.subject.store().claim(request).await
     }
 
-    /// Wins, as soon as the server has let go of whoever held the identity before.
+    /// Wins, as soon as the server has freed the identity.
     async fn win(&self, seen: Option<Version>) -> <S::Store as Store>::Claim {
         for _ in 0..1000 {
             match self.claim(seen, false).await {
@@ -426,7 +428,7 @@ impl<'a, S: Subject> Case<'a, S> {
                 Err(error) => panic!("{error:?}"),
             }
         }
-        panic!("the identity does not get free");
+        panic!("the identity is not freed");
     }
 
     async fn write(&self, claim: &mut <S::Store as Store>::Claim) {

@@ -25,13 +25,13 @@ mod sql;
 
 /// Records in the table `idem_records` of a MariaDB (from 10.6) or MySQL (from 8.0) database.
 ///
-/// The claim is a row, inserted in BEGIN's message without waiting for others; the record is
-/// written in its place before COMMIT. Should a handler commit by itself, the row becomes visible,
-/// and says that the key's effect may stand.
+/// The claim is a row, inserted in BEGIN's message without waiting for others; the record takes its
+/// place before COMMIT. If a handler commits by itself, the row becomes visible and records that the
+/// key's effect may stand.
 ///
 /// The pool's connections have to name the database. While an attempt runs, its session has
-/// `autocommit` off and a `wait_timeout` of the endpoint's deadline and a second; both are restored
-/// to what they were when the store first connected.
+/// `autocommit` off and a `wait_timeout` of the endpoint's deadline and a second. Afterwards both
+/// have the values again that they had when the store first connected.
 #[derive(Debug, Clone)]
 pub struct MySqlStore {
     pool: MySqlPool,
@@ -39,7 +39,7 @@ pub struct MySqlStore {
 }
 
 impl MySqlStore {
-    /// Keeps records where `pool` connects to: the database of the application's own tables.
+    /// A store in the database that `pool` connects to, which has the application's own tables.
     pub fn new(pool: MySqlPool) -> Self {
         Self {
             pool,
@@ -54,11 +54,17 @@ impl MySqlStore {
     ///
     /// # Errors
     ///
-    /// Whatever the database reports, such as a missing privilege.
+    /// [`StoreError::Misconfigured`] if the database refuses, such as for a missing privilege;
+    /// [`StoreError::Unavailable`] if it can't be reached, is in trouble, or if another instance holds
+    /// the lock for migrations for half a minute.
     pub async fn migrate(&self) -> Result<(), StoreError> {
-        for pause in MIGRATIONS {
-            if self.migrate_once().await.is_ok() {
-                return Ok(());
+        for pause in MIGRATION_PAUSES {
+            match self.migrate_once().await {
+                Ok(()) => return Ok(()),
+                Err(error) => {
+                    let cause: &dyn std::error::Error = &error;
+                    tracing::warn!(error = cause, "the migration failed and is tried again");
+                }
             }
             tokio::time::sleep(pause).await;
         }
@@ -70,13 +76,13 @@ impl MySqlStore {
         self.check().await
     }
 
-    /// Checks that the table is there in a version that this release knows, and that this user has
-    /// the rights to it. The first request does too; at the start of a service the error comes
+    /// Checks that the table has a version that this release knows, and that this user has the rights
+    /// to it. The first request does the same; a call at the start of a service shows the error
     /// earlier.
     ///
     /// # Errors
     ///
-    /// [`StoreError::Misconfigured`], which says what is wrong.
+    /// [`StoreError::Misconfigured`] with the reason.
     pub async fn check(&self) -> Result<(), StoreError> {
         self.sql().await.map(drop)
     }
@@ -91,7 +97,7 @@ impl MySqlStore {
             .map_err(store_error)
     }
 
-    /// Runs what stands for itself, and says how many rows it changed.
+    /// Runs a statement in a transaction of its own and returns the number of rows that it changed.
     async fn run(&self, sql: String) -> Result<u64, StoreError> {
         let mut connection = self.connection().await?;
         let done = sqlx::raw_sql(AssertSqlSafe(sql))
@@ -102,7 +108,7 @@ impl MySqlStore {
         Ok(done.rows_affected())
     }
 
-    /// Runs what stands for itself, and gives its one row, if there is one.
+    /// Runs a query in a transaction of its own and returns its first row.
     async fn fetch(&self, sql: String) -> Result<Option<MySqlRow>, StoreError> {
         let mut connection = self.connection().await?;
         let rows = fetch_with(&mut connection, sql)
@@ -117,7 +123,7 @@ impl MySqlStore {
 #[derive(Debug)]
 pub struct MySqlClaim {
     connection: CheckedConnection<MySql>,
-    /// The writing that the claim's row stands in place of.
+    /// The version of the record that the claim's row replaced.
     replaces: Option<Version>,
 }
 
@@ -129,23 +135,20 @@ impl Claim for MySqlClaim {
     }
 }
 
-/// How often a claim is tried that failed although the identity is free: next to a duplicate that
-/// collides with a record, for a moment nobody else can insert.
+/// Tries of a claim that fails on a free identity. While a duplicate's INSERT fails on a neighbouring
+/// key, InnoDB holds a gap lock that briefly blocks other inserts.
 const TRIES: usize = 10;
 
-/// Pauses between tries to migrate: the nodes of a cluster do not see each other's locks, and what
-/// one of them lost to another it finds done a moment later.
-const MIGRATIONS: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(400)];
+/// Pauses between tries of a migration. The nodes of a cluster do not see each other's locks; a
+/// migration that fails because of another node's finds it done a moment later.
+const MIGRATION_PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(400)];
 
-/// Pauses between looks at a scope whose records are held: a duplicate that reads one does, for a
-/// moment.
-const ERASURES: [Duration; 5] = [
-    Duration::ZERO,
-    Duration::from_millis(2),
-    Duration::from_millis(10),
-    Duration::from_millis(50),
-    Duration::from_millis(250),
-];
+/// The pauses of an erasure while other transactions hold records: a duplicate that reads one does so
+/// for a moment. They add up to five seconds.
+fn erasure_pauses() -> impl Iterator<Item = Duration> {
+    let milliseconds = [2, 10, 50].into_iter().chain([250; 20]);
+    milliseconds.map(Duration::from_millis)
+}
 
 impl Store for MySqlStore {
     type Connection = MySqlConnection;
@@ -166,13 +169,13 @@ impl Store for MySqlStore {
         let sql = self.sql().await?;
         let mut connection = self.connection().await?;
         if request.likely_taken {
-            let look = sql.look(request.identity);
-            if let Some(taken) = look_with(&mut connection, look, request).await? {
+            let read = sql.read(request.identity);
+            if let Some(taken) = read_with(&mut connection, sql, read, request).await? {
                 connection.release();
                 return Ok(taken);
             }
         }
-        let mut tries = 1..=TRIES;
+        let mut tries = 1;
         loop {
             let claim = AssertSqlSafe(sql.claim(request)).into_sql_str();
             let Err(error) = connection.begin(claim).await else {
@@ -185,14 +188,16 @@ impl Store for MySqlStore {
             if !number(&error).is_some_and(taken) {
                 return Err(store_error(error));
             }
-            if tries.next().is_none() {
-                return Err(StoreError::Conflict(error.into()));
-            }
-            let look = sql.restore_and_look(request.identity);
-            if let Some(taken) = look_with(&mut connection, look, request).await? {
+            let read = sql.restore_and_read(request.identity);
+            if let Some(taken) = read_with(&mut connection, sql, read, request).await? {
                 connection.release();
                 return Ok(taken);
             }
+            if tries == TRIES {
+                connection.release();
+                return Err(StoreError::Conflict(error.into()));
+            }
+            tries += 1;
         }
     }
 
@@ -209,8 +214,8 @@ impl Store for MySqlStore {
             mut connection,
             replaces,
         } = claim;
-        // A statement whose future the handler has dropped may have failed: that undoes nothing
-        // else, or the savepoint is gone.
+        // A statement that the handler cancelled may have failed: that undoes nothing else, or the
+        // savepoint is gone.
         let _ = connection.flush().await;
         if !settlement.keep_writes {
             undo(&mut connection).await?;
@@ -238,17 +243,35 @@ impl Store for MySqlStore {
 
     async fn erase(&self, scope: &ScopeDigest) -> Result<u64, StoreError> {
         let sql = self.sql().await?;
-        let mut erased = 0;
-        for pause in ERASURES {
-            tokio::time::sleep(pause).await;
-            erased += self.run(sql.erase(scope)).await?;
-            let left = self.fetch(sql.count(scope)).await?;
-            let left = left.map_or(Ok(0), |row| row.try_get::<i64, _>(0));
-            if left.map_err(store_error)? == 0 {
+        let mut erased = self.run(sql.erase(scope)).await?;
+        let (mut left, now) = self.count(sql.count(scope, None)).await?;
+        for pause in erasure_pauses() {
+            if left == 0 {
                 break;
             }
+            tokio::time::sleep(pause).await;
+            erased += self.run(sql.erase(scope)).await?;
+            // Later records are not a matter of this erasure.
+            (left, _) = self.count(sql.count(scope, Some(now))).await?;
         }
-        Ok(erased)
+        match left {
+            0 => Ok(erased),
+            left => Err(StoreError::Incomplete { erased, left }),
+        }
+    }
+}
+
+impl MySqlStore {
+    /// A number of records, and the database's time.
+    async fn count(&self, sql: String) -> Result<(u64, Timestamp), StoreError> {
+        let mut connection = self.connection().await?;
+        let rows = fetch_with(&mut connection, sql).await;
+        let rows = rows.map_err(store_error)?;
+        connection.release();
+        let row = rows.first().ok_or(sqlx::Error::RowNotFound);
+        let counted = row.and_then(|row| Ok((row.try_get::<i64, _>(0)?, row.try_get(1)?)));
+        let (count, now) = counted.map_err(store_error)?;
+        Ok((count.unsigned_abs(), Timestamp(now)))
     }
 }
 
@@ -261,33 +284,38 @@ async fn fetch_with(
         .await
 }
 
-/// The answer for an identity that is in flight or recorded; `None` for one that can be claimed.
-async fn look_with(
+/// The answer for an identity that is in flight or recorded; `None` if it can be claimed.
+async fn read_with(
     connection: &mut CheckedConnection<MySql>,
-    look: String,
+    sql: &Sql,
+    read: String,
     request: ClaimRequest<'_>,
 ) -> Result<Option<Claimed<MySqlClaim>>, StoreError> {
-    let rows = match fetch_with(connection, look).await {
+    let (rows, is_held) = match fetch_with(connection, read).await {
+        // Another transaction holds the record: an attempt that replaces it, or an erasure.
         Err(error) if number(&error).is_some_and(is_conflict) => {
-            return Ok(Some(Claimed::InFlight));
+            let rows = fetch_with(connection, sql.find(request.identity)).await;
+            (rows.map_err(store_error)?, true)
         }
-        rows => rows.map_err(store_error)?,
+        rows => (rows.map_err(store_error)?, false),
     };
     let found = rows.first().map(|row| found(row, request.identity));
     let found = found.transpose()?;
-    let version = found.as_ref().map(|found| found.record.version());
-    Ok((version != request.seen).then_some(Claimed::Changed(found)))
+    if found.as_ref().map(|found| found.record.version()) != request.seen {
+        return Ok(Some(Claimed::Changed(found)));
+    }
+    Ok(is_held.then_some(Claimed::InFlight))
 }
 
-/// Undoes what the handler wrote.
+/// Undoes the handler's writes.
 async fn undo(connection: &mut CheckedConnection<MySql>) -> Result<(), SettleError> {
     let mut gone_before = false;
     let mut answers = sqlx::raw_sql(sql::UNDO).fetch(&mut **connection);
     loop {
         match answers.try_next().await {
-            // The server undoes a whole transaction itself, such as the victim of a deadlock. Then
-            // this was the session's last statement, or its rollback of a nested transaction was.
-            // Otherwise the handler has ended it on purpose.
+            // The server itself undoes a whole transaction, such as a deadlock's victim. Then the
+            // session's last statement failed so, or the rollback of a nested transaction did.
+            // Otherwise the handler ended the transaction.
             Ok(Some(error)) => {
                 let number = error.try_get::<u32, _>(1).map_err(settle_error)?;
                 gone_before |= is_conflict(number) || number == NO_SAVEPOINT;
@@ -336,7 +364,7 @@ async fn write(
     })
 }
 
-/// Whether the claim's own transaction is not there any more, although nothing undid it.
+/// Whether the claim's own transaction has ended, although nothing undid it.
 async fn has_ended(connection: &mut CheckedConnection<MySql>) -> bool {
     let released = connection.execute(sql::RELEASE).await;
     released.is_err_and(|error| number(&error) == Some(NO_SAVEPOINT))
@@ -352,7 +380,7 @@ async fn commit(connection: &mut CheckedConnection<MySql>, sql: &Sql) -> Result<
     });
     match answers.await {
         Ok(Sql::COMMIT_ANSWERS) => {}
-        // Half a statement of the handler is still on the wire.
+        // Replies to a statement of the handler came first.
         Ok(_) => {
             return Err(SettleError::Unknown(
                 "an answer is not to this commit".into(),
@@ -364,8 +392,8 @@ async fn commit(connection: &mut CheckedConnection<MySql>, sql: &Sql) -> Result<
         }
         Err(error) => return Err(SettleError::Unknown(error.into())),
     }
-    // sqlx believes that the transaction goes on. The ROLLBACK of nothing travels with what comes
-    // next.
+    // sqlx still counts the transaction as open. Its ROLLBACK, of nothing, is sent with the next
+    // message.
     connection.rollback_soon();
     Ok(())
 }
@@ -384,7 +412,7 @@ fn number(error: &sqlx::Error) -> Option<u32> {
     Some(error.number().into())
 }
 
-/// Whether an INSERT collided with a record (1062), or with the absence of the one that was seen (1048).
+/// Whether an INSERT collided with a record (1062), or the record that was seen is missing (1048).
 fn is_collision(number: u32) -> bool {
     matches!(number, 1048 | 1062)
 }
@@ -393,6 +421,13 @@ fn is_collision(number: u32) -> bool {
 /// cluster's other node (1213), a snapshot that is too old (1020), a group that refused (3101).
 fn is_conflict(number: u32) -> bool {
     matches!(number, 1020 | 1205 | 1213 | 3101 | 3572)
+}
+
+/// Whether the server refused a migration as such, rather than for lack of resources (1037, 1038, 1040,
+/// 1041, 1114), because it shuts down (1053), or because it was interrupted (1317).
+fn is_refusal(error: &sqlx::Error) -> bool {
+    let in_trouble = [1037, 1038, 1040, 1041, 1053, 1114, 1317];
+    number(error).is_some_and(|number| !is_conflict(number) && !in_trouble.contains(&number))
 }
 
 fn store_error(error: sqlx::Error) -> StoreError {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use sqlx::postgres::{PgConnectOptions, PgDatabaseError, PgRow};
 use sqlx::{
-    AssertSqlSafe, Executor as _, PgConnection, PgPool, Postgres, Row as _, SqlSafeStr as _,
+    AssertSqlSafe, Executor as _, PgConnection, PgPool, Postgres, Row as _, SqlSafeStr as _, SqlStr,
 };
 use tokio::sync::OnceCell;
 
@@ -16,7 +16,7 @@ use super::{
     Claim, ClaimRequest, Claimed, Draft, Opening, SettleError, Settlement, Store, StoreError, Times,
 };
 use crate::identity::{Identity, ScopeDigest};
-use crate::record::{Found, Timestamp, Version};
+use crate::record::{Found, Timestamp, Unreadable, Version};
 
 mod setup;
 mod sql;
@@ -25,30 +25,35 @@ pub use self::setup::TimeLimit;
 
 /// Records in the schema `idem` of a PostgreSQL database.
 ///
-/// The claim travels in BEGIN's message; the record is a bound INSERT before COMMIT. Locks and
+/// The claim is part of BEGIN's message; the record is a bound INSERT before COMMIT. Locks and
 /// settings belong to the transaction, so a pooler in transaction mode is fine.
+///
+/// A clone shares the pool. The `with_*` methods change the store on which they are called, at any
+/// time, and never its clones.
 #[derive(Debug, Clone)]
 pub struct PostgresStore {
     pool: PgPool,
     settings: Settings,
+    /// What the database is, and nothing of the settings: clones share it.
     setup: Arc<OnceCell<Setup>>,
 }
 
+/// What the application has chosen; a clone of a store has settings of its own.
 #[derive(Debug, Clone)]
 struct Settings {
-    endings: SettleSql,
+    settle_sql: SettleSql,
     record_in_commit: bool,
     named_statements: bool,
     limit: TimeLimit,
 }
 
 impl PostgresStore {
-    /// Keeps records where `pool` connects to: the database of the application's own tables.
+    /// A store in the database that `pool` connects to, which has the application's own tables.
     pub fn new(pool: PgPool) -> Self {
         Self {
             pool,
             settings: Settings {
-                endings: SettleSql::new(true),
+                settle_sql: SettleSql::new(true),
                 record_in_commit: false,
                 named_statements: true,
                 limit: TimeLimit::Deadline,
@@ -60,9 +65,9 @@ impl PostgresStore {
     /// Sends a first attempt's record in COMMIT's message, so that it costs no round trip beyond
     /// BEGIN and COMMIT.
     ///
-    /// The response's body then stands in a statement's text, as hex: a server that logs slow or
-    /// failing statements logs it, and sqlx logs a slow one. So leave it off, or encrypt what is
-    /// secret in a body. And where the answer to such a message is lost, the commit is found to have
+    /// The response's body is then part of a statement's text, as hex: a server that logs slow or
+    /// failing statements logs it, and sqlx logs a slow one. So leave this off, or encrypt the secrets
+    /// in a body. If the reply to such a message is lost, the engine finds out that the commit
     /// happened, but `after_commit` does not run and the answer is marked as a replay.
     #[must_use]
     pub fn with_record_in_commit(mut self) -> Self {
@@ -71,8 +76,8 @@ impl PostgresStore {
     }
 
     /// Leaves no prepared statement on the server: for poolers in transaction mode that don't keep
-    /// track of them, such as `PgBouncer` before 1.21. One more round trip for each record, unless it
-    /// is [in COMMIT's message](Self::with_record_in_commit).
+    /// track of them, such as `PgBouncer` before 1.21. It costs one more round trip for each record,
+    /// unless the record is [in COMMIT's message](Self::with_record_in_commit).
     #[must_use]
     pub fn with_unnamed_statements(mut self) -> Self {
         self.settings.named_statements = false;
@@ -87,20 +92,20 @@ impl PostgresStore {
     }
 
     /// Commits with the session's own `synchronous_commit`. By default a weaker one than `on` is
-    /// raised to `on`: a server that crashes may else lose what was acknowledged, record and effect
-    /// together.
+    /// raised to `on`: otherwise a server that crashes may lose acknowledged requests, record and
+    /// effect together.
     #[must_use]
     pub fn with_session_durability(mut self) -> Self {
-        self.settings.endings = SettleSql::new(false);
+        self.settings.settle_sql = SettleSql::new(false);
         self
     }
 
-    /// Has the server itself refuse writes outside of a transaction that says it writes, as idem's
-    /// do: so a handler that has lost its transaction fails with SQLSTATE 25006 in place of writing
-    /// past it.
+    /// Makes sessions read-only by default, so that the server refuses writes outside of a `READ WRITE`
+    /// transaction, which idem's are. A handler that has lost its transaction then fails with SQLSTATE
+    /// 25006 instead of writing outside of it.
     ///
-    /// For direct connections: it is a setting of the session. What else uses the pool has to say
-    /// `BEGIN READ WRITE` too.
+    /// For direct connections, as this is a setting of the session. Other users of the pool have to
+    /// begin with `BEGIN READ WRITE` too.
     ///
     /// ```
     /// # use sqlx::postgres::PgConnectOptions;
@@ -116,23 +121,24 @@ impl PostgresStore {
     /// [checks](Self::check) them.
     ///
     /// The bookkeeping is in `idem.migrations`, apart from the application's own migrations. Many
-    /// instances may call it at once. A role that must not create functions leaves the procedure
+    /// instances may call it at once. If the role must not create functions the procedure is left
     /// out, and claims take one more round trip.
     ///
     /// # Errors
     ///
-    /// Whatever the database reports, such as a missing privilege.
+    /// [`StoreError::Misconfigured`] if the database refuses, such as for a missing privilege;
+    /// [`StoreError::Unavailable`] if it can't be reached or is in trouble.
     pub async fn migrate(&self) -> Result<(), StoreError> {
         setup::set_up(&self.pool).await?;
         self.check().await
     }
 
-    /// Checks that the schema is there in a version that this release knows, and that its locks
-    /// lock. The first request does too; at the start of a service the error comes earlier.
+    /// Checks that the schema has a version that this release knows, and that its locks work. The
+    /// first request does the same; a call at the start of a service shows the error earlier.
     ///
     /// # Errors
     ///
-    /// [`StoreError::Misconfigured`], which says what is wrong.
+    /// [`StoreError::Misconfigured`] with the reason.
     pub async fn check(&self) -> Result<(), StoreError> {
         self.setup().await.map(drop)
     }
@@ -140,11 +146,22 @@ impl PostgresStore {
     async fn setup(&self) -> Result<&Setup, StoreError> {
         let learn = || async {
             let mut connection = self.connection().await?;
-            let known = Setup::learn(&mut connection, self.settings.limit).await?;
+            let known = Setup::learn(&mut connection).await?;
             connection.release();
             Ok(known)
         };
         self.setup.get_or_try_init(learn).await
+    }
+
+    /// The message that opens a transaction, with the claim where there is a procedure for it.
+    fn begin_sql(
+        &self,
+        opening: Opening,
+        setup: &Setup,
+        claim: Option<ClaimRequest<'_>>,
+    ) -> SqlStr {
+        let limits = setup.limits(self.settings.limit, opening.deadline);
+        AssertSqlSafe(sql::begin(opening.isolation, limits, claim)).into_sql_str()
     }
 
     /// Whether the record and the commit can be one message.
@@ -181,7 +198,7 @@ impl Store for PostgresStore {
     async fn begin(&self, opening: Opening) -> Result<PostgresClaim, StoreError> {
         let known = self.setup().await?;
         let mut connection = self.connection().await?;
-        let begin = AssertSqlSafe(sql::begin(opening, known, None)).into_sql_str();
+        let begin = self.begin_sql(opening, known, None);
         connection.begin(begin).await.map_err(store_error)?;
         Ok(PostgresClaim { connection })
     }
@@ -190,33 +207,32 @@ impl Store for PostgresStore {
         let known = self.setup().await?;
         let mut connection = self.connection().await?;
         if request.likely_taken {
-            // Raises nothing where the identity is in flight or recorded, and says which at once.
-            let look = sql::look(request.identity, known);
-            if let Some(claimed) = look_with(&mut connection, look, request).await? {
+            // Raises no SQL error for an identity that is in flight or recorded.
+            let read = sql::read(request.identity, known);
+            if let Some(taken) = read_with(&mut connection, read, request).await? {
                 connection.release();
-                return Ok(claimed);
+                return Ok(taken);
             }
         }
         if !known.has_procedure {
-            return claim_plainly(connection, request, known).await;
+            return self.claim_plainly(connection, request, known).await;
         }
-        let begin = AssertSqlSafe(sql::begin(request.opening, known, Some(request)));
-        let Err(error) = connection.begin(begin.into_sql_str()).await else {
+        let begin = self.begin_sql(request.opening, known, Some(request));
+        let Err(error) = connection.begin(begin).await else {
             return Ok(Claimed::Won(PostgresClaim { connection }));
         };
-        let claimed = match code(&error).as_deref() {
-            Some("ID001") => {
-                connection
-                    .execute(sql::ROLLBACK)
-                    .await
-                    .map_err(store_error)?;
-                Claimed::InFlight
-            }
-            Some("ID002") => {
-                let sql = sql::rollback_and_find(request.identity);
-                Claimed::Changed(find_with(&mut connection, sql, request.identity).await?)
-            }
+        let is_held = match code(&error).as_deref() {
+            Some("ID001") => true,
+            Some("ID002") => false,
             _ => return Err(store_error(error)),
+        };
+        let read = sql::rollback_and_find(request.identity);
+        let found = find_with(&mut connection, read, request.identity).await?;
+        // The lock may be held by a short read of a settled record, whose answer is the record.
+        let claimed = if is_held && is_seen(found.as_ref(), request) {
+            Claimed::InFlight
+        } else {
+            Claimed::Changed(found)
         };
         connection.release();
         Ok(claimed)
@@ -228,13 +244,13 @@ impl Store for PostgresStore {
         settlement: Settlement<'_>,
     ) -> Result<(), SettleError> {
         let mut connection = claim.connection;
-        // The error of a statement whose future the handler has dropped is reported by the next one.
-        let drained = connection.flush().await;
-        if !settlement.keep_writes || drained.is_err() {
+        // If the handler has cancelled a statement that then failed, its error is reported here.
+        let flushed = connection.flush().await;
+        if !settlement.keep_writes || flushed.is_err() {
             connection.execute(sql::UNDO).await.map_err(settle_error)?;
         }
         if settlement.keep_writes {
-            drained.map_err(|error| SettleError::Aborted(error.into()))?;
+            flushed.map_err(|error| SettleError::Aborted(error.into()))?;
         }
         match settlement.record {
             Some(draft) if draft.replaces.is_none() && self.may_fuse() => {
@@ -272,16 +288,41 @@ impl Store for PostgresStore {
 }
 
 impl PostgresStore {
+    /// The claim where there is no procedure for it.
+    async fn claim_plainly(
+        &self,
+        mut connection: CheckedConnection<Postgres>,
+        request: ClaimRequest<'_>,
+        setup: &Setup,
+    ) -> Result<Claimed<PostgresClaim>, StoreError> {
+        let begin = self.begin_sql(request.opening, setup, None);
+        connection.begin(begin).await.map_err(store_error)?;
+        let read = sql::claim_plainly(request, setup);
+        let mut taken = read_with(&mut connection, read, request).await?;
+        if taken.is_none() && request.seen.is_some() {
+            let read = sql::hold_record(request.identity);
+            taken = read_with(&mut connection, read, request).await?;
+        }
+        Ok(match taken {
+            None => Claimed::Won(PostgresClaim { connection }),
+            Some(taken) => {
+                connection.rollback().await.map_err(store_error)?;
+                connection.release();
+                taken
+            }
+        })
+    }
+
     /// Writes the record, and thereby checks that the transaction is still the claim's and healthy.
     async fn write(
         &self,
         connection: &mut CheckedConnection<Postgres>,
         draft: Draft<'_>,
     ) -> Result<Times, SettleError> {
-        let endings = &self.settings.endings;
+        let sql = &self.settings.settle_sql;
         let statement = match draft.replaces {
-            None => &endings.insert,
-            Some(_) => &endings.update,
+            None => &sql.insert,
+            Some(_) => &sql.update,
         };
         let mut query = sqlx::query(AssertSqlSafe(Arc::clone(statement)))
             .persistent(self.settings.named_statements)
@@ -303,20 +344,20 @@ impl PostgresStore {
         let written = query.fetch_optional(&mut **connection).await;
         match written.map_err(|error| write_error(error, settle_error))? {
             Some(row) => times(&row).map_err(settle_error),
-            // An UPDATE of nothing: the transaction is gone, or the record was replaced.
+            // The UPDATE found no row: the transaction is gone, or the record was replaced.
             None if self.in_transaction(connection).await? => Err(SettleError::Superseded),
             None => Err(SettleError::Ended),
         }
     }
 
-    /// The same and the commit in one message.
+    /// Writes a first record and commits, in one message.
     async fn write_and_commit(
         &self,
         connection: &mut CheckedConnection<Postgres>,
         draft: Draft<'_>,
     ) -> Result<Times, SettleError> {
         connection.check_depth()?;
-        let sql = self.settings.endings.insert_and_commit(&draft);
+        let sql = self.settings.settle_sql.insert_and_commit(&draft);
         let row = sqlx::raw_sql(AssertSqlSafe(sql))
             .fetch_one(&mut **connection)
             .await;
@@ -331,7 +372,7 @@ impl PostgresStore {
         &self,
         connection: &mut CheckedConnection<Postgres>,
     ) -> Result<bool, SettleError> {
-        let check = AssertSqlSafe(Arc::clone(&self.settings.endings.check));
+        let check = AssertSqlSafe(Arc::clone(&self.settings.settle_sql.check));
         let row = sqlx::raw_sql(check).fetch_one(&mut **connection).await;
         let claimed: sqlx::Result<Option<bool>> = row.and_then(|row| row.try_get(0));
         Ok(claimed.map_err(settle_error)? == Some(true))
@@ -348,8 +389,13 @@ impl PostgresStore {
     }
 }
 
-/// The answer for an identity that is in flight or recorded; `None` for one that can be claimed.
-async fn look_with(
+/// Whether the record has the version that the claim has seen.
+fn is_seen(found: Option<&Found>, request: ClaimRequest<'_>) -> bool {
+    found.map(|found| found.record.version()) == request.seen
+}
+
+/// The answer for an identity that is in flight or recorded; `None` if it can be claimed.
+async fn read_with(
     connection: &mut CheckedConnection<Postgres>,
     sql: String,
     request: ClaimRequest<'_>,
@@ -357,37 +403,17 @@ async fn look_with(
     let rows = sqlx::raw_sql(AssertSqlSafe(sql))
         .fetch_all(&mut **connection)
         .await;
-    let rows = rows.map_err(store_error)?;
+    let rows = rows.map_err(read_error)?;
     let Some((lock, records)) = rows.split_first() else {
         return Ok(None);
     };
-    if !lock.try_get::<bool, _>(0).map_err(store_error)? {
-        return Ok(Some(Claimed::InFlight));
-    }
+    let is_locked: bool = lock.try_get(0).map_err(store_error)?;
     let found = records.first().map(|row| found(row, request.identity));
     let found = found.transpose()?;
-    let version = found.as_ref().map(|found| found.record.version());
-    Ok((version != request.seen).then_some(Claimed::Changed(found)))
-}
-
-/// The claim where there is no procedure for it.
-async fn claim_plainly(
-    mut connection: CheckedConnection<Postgres>,
-    request: ClaimRequest<'_>,
-    setup: &Setup,
-) -> Result<Claimed<PostgresClaim>, StoreError> {
-    let begin = sql::begin(request.opening, setup, None);
-    let begin = AssertSqlSafe(begin).into_sql_str();
-    connection.begin(begin).await.map_err(store_error)?;
-    let look = sql::claim_plainly(request, setup);
-    Ok(match look_with(&mut connection, look, request).await? {
-        None => Claimed::Won(PostgresClaim { connection }),
-        Some(taken) => {
-            connection.rollback().await.map_err(store_error)?;
-            connection.release();
-            taken
-        }
-    })
+    if !is_seen(found.as_ref(), request) {
+        return Ok(Some(Claimed::Changed(found)));
+    }
+    Ok((!is_locked).then_some(Claimed::InFlight))
 }
 
 async fn find_with(
@@ -398,8 +424,8 @@ async fn find_with(
     let rows = sqlx::raw_sql(AssertSqlSafe(sql))
         .fetch_all(&mut **connection)
         .await;
-    let rows = rows.map_err(store_error)?;
-    // The first is the setting's.
+    let rows = rows.map_err(read_error)?;
+    // The first row belongs to the setting.
     rows.get(1).map(|row| found(row, identity)).transpose()
 }
 
@@ -419,11 +445,31 @@ fn code(error: &sqlx::Error) -> Option<Cow<'_, str>> {
     error.as_database_error()?.code()
 }
 
-/// Whether the server itself said no, rather than going away: shut down (57), in trouble (58, XX),
-/// out of reach (08), or not sure itself (40003).
+/// Whether the error proves that the commit did not happen: not if the server shut down (57), was in
+/// trouble (58, XX), could not be reached (08) or does not know (40003).
 fn is_answer(error: &sqlx::Error) -> bool {
     let unsure = ["08", "40003", "57", "58", "XX"];
     code(error).is_some_and(|code| !unsure.iter().any(|class| code.starts_with(class)))
+}
+
+/// Whether the server refused a migration as such, rather than for lack of resources (53) or because
+/// of another transaction (40, 55P03).
+fn is_refusal(error: &sqlx::Error) -> bool {
+    let busy = ["40", "53", "55P03"];
+    let is_busy = |code: &str| busy.iter().any(|class| code.starts_with(class));
+    is_answer(error) && !code(error).as_deref().is_some_and(is_busy)
+}
+
+/// An error of a statement that reads a record. A value that can't be converted (22), such as an
+/// infinite time (0A000), is the record's.
+fn read_error(error: sqlx::Error) -> StoreError {
+    match code(&error).as_deref() {
+        Some(code) if code.starts_with("22") || code == "0A000" => {
+            tracing::warn!(%error, "a column of a record can't be read");
+            Unreadable("a time").into()
+        }
+        _ => store_error(error),
+    }
 }
 
 fn store_error(error: sqlx::Error) -> StoreError {
@@ -446,7 +492,8 @@ fn settle_error(error: sqlx::Error) -> SettleError {
     }
 }
 
-/// An error of the statement that writes a record, or of what else its message does.
+/// An error of the message that writes a record. `otherwise` is for errors that the record does not
+/// explain.
 fn write_error(
     error: sqlx::Error,
     otherwise: impl FnOnce(sqlx::Error) -> SettleError,
@@ -456,11 +503,11 @@ fn write_error(
     let records = database.is_some_and(|error| error.schema() == Some("idem"));
     match code(&error).as_deref() {
         Some("23505") if records => SettleError::Superseded,
-        // Under the stricter isolations a record that the snapshot misses says it so.
+        // Under the stricter isolations this is the error for a record that the snapshot misses.
         Some("40001") => SettleError::Superseded,
-        // The state is null: the setting that the claim made is gone, and its transaction with it.
+        // The state is null: the claim's setting is gone, and its transaction with it.
         Some("23502") if records => SettleError::Ended,
-        // So does a guarded session say it: the transaction is none that writes.
+        // The error of a guarded session outside of a transaction that writes.
         Some("25006") => SettleError::Ended,
         Some("25P02" | "25P01") => settle_error(error),
         _ => otherwise(error),

@@ -7,27 +7,32 @@ use crate::identity::Identity;
 use crate::record::{Record, State, Timestamp, Unreadable};
 use crate::response::Recorded;
 
-/// Reads a record out of a row of any database; sqlx's traits would need a page of bounds for it.
+/// Reads a record from a row of any database; sqlx's traits would need a page of bounds for it.
+///
+/// A column that holds another type than it should makes the record unreadable.
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 macro_rules! found {
     ($row:expr, $identity:expr) => {{
         let row = $row;
-        let read = || {
-            let record = crate::store::Row {
-                state: row.try_get(0)?,
-                attempts: row.try_get(1)?,
-                status: row.try_get(2)?,
-                fingerprint: row.try_get(3)?,
-                response: row.try_get(4)?,
-                settled_at: row.try_get(5)?,
-                expires_at: row.try_get(6)?,
-            };
-            Ok::<_, sqlx::Error>((record, crate::record::Timestamp(row.try_get(7)?)))
+        let unreadable = |column: &'static str| {
+            move |error: sqlx::Error| {
+                tracing::warn!(%error, "a column of a record can't be read");
+                crate::record::Unreadable(column)
+            }
         };
-        let (record, now) = read().map_err(store_error)?;
+        let record = crate::store::Row {
+            state: row.try_get(0).map_err(unreadable("state"))?,
+            attempts: row.try_get(1).map_err(unreadable("attempts"))?,
+            status: row.try_get(2).map_err(unreadable("status"))?,
+            fingerprint: row.try_get(3).map_err(unreadable("fingerprint"))?,
+            response: row.try_get(4).map_err(unreadable("response"))?,
+            settled_at: row.try_get(5).map_err(unreadable("settled_at"))?,
+            expires_at: row.try_get(6).map_err(unreadable("expires_at"))?,
+        };
+        let now = row.try_get(7).map_err(unreadable("the database's time"))?;
         Ok(Found {
             record: record.decode($identity)?,
-            now,
+            now: crate::record::Timestamp(now),
         })
     }};
 }
@@ -56,8 +61,8 @@ impl Row {
     ///
     /// # Errors
     ///
-    /// [`Unreadable`], for whatever this release did not write: such a record is never taken for
-    /// a missing one.
+    /// [`Unreadable`] if this release did not write the row. Such a record is never treated as a
+    /// missing one.
     pub fn decode(self, identity: &Identity) -> Result<Record, Unreadable> {
         let state = State::from_code(self.state).ok_or(Unreadable("state"))?;
         let status = u16::try_from(self.status).ok();

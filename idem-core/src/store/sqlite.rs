@@ -2,13 +2,15 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
+use sqlx::error::DatabaseError;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Executor as _, Row as _, SqlSafeStr as _, Sqlite, SqliteConnection, SqlitePool};
+use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use self::watch::{IOERR, Watch};
 use super::connection::CheckedConnection;
 use super::migrate::migrate;
 use super::{
@@ -17,13 +19,16 @@ use super::{
 use crate::identity::{Identity, ScopeDigest};
 use crate::record::{Found, Timestamp};
 
+mod watch;
+
 /// Records in the table `idem_records` of an SQLite database.
 ///
 /// SQLite has one writer. Within a process attempts queue for it fairly, before they take a
-/// connection; other processes wait in `BEGIN IMMEDIATE`, for the pool's busy timeout at most, and
-/// are then told that the database is unavailable. Replays only read.
+/// connection. Other processes wait in `BEGIN IMMEDIATE`, for the pool's busy timeout at most; after
+/// that their requests are answered that the database is unavailable. Replays only read.
 ///
-/// The pool should be in WAL mode, with a busy timeout.
+/// The pool should be in WAL mode, with a busy timeout. While an attempt runs, the store needs the
+/// connection's progress handler, commit hook and rollback hook; afterwards none is installed.
 #[derive(Debug, Clone)]
 pub struct SqliteStore {
     pool: SqlitePool,
@@ -31,7 +36,7 @@ pub struct SqliteStore {
 }
 
 impl SqliteStore {
-    /// Keeps records where `pool` connects to: the database of the application's own tables.
+    /// A store in the database that `pool` connects to, which has the application's own tables.
     pub fn new(pool: SqlitePool) -> Self {
         Self {
             pool,
@@ -46,7 +51,8 @@ impl SqliteStore {
     ///
     /// # Errors
     ///
-    /// Whatever the database reports.
+    /// [`StoreError::Misconfigured`] if the database refuses; [`StoreError::Unavailable`] if it can't be
+    /// opened or written, or if another process writes for longer than the busy timeout.
     pub async fn migrate(&self) -> Result<(), StoreError> {
         let mut migrator = Migrator::with_migrations(vec![Migration::new(
             1,
@@ -56,7 +62,14 @@ impl SqliteStore {
             false,
         )]);
         migrator.dangerous_set_table_name("idem_migrations");
-        migrate(&self.pool, &migrator, "BEGIN IMMEDIATE", |_| false).await
+        migrate(
+            &self.pool,
+            &migrator,
+            "BEGIN IMMEDIATE",
+            |_| false,
+            is_refusal,
+        )
+        .await
     }
 
     async fn connection(&self) -> Result<CheckedConnection<Sqlite>, StoreError> {
@@ -65,34 +78,33 @@ impl SqliteStore {
             .map_err(store_error)
     }
 
-    /// Waits for this process's turn to write, as long as for a connection.
-    async fn turn(&self) -> Result<OwnedSemaphorePermit, StoreError> {
-        let turn = Arc::clone(&self.writer).acquire_owned();
-        let patience = self.pool.options().get_acquire_timeout();
-        match tokio::time::timeout(patience, turn).await {
-            Ok(Ok(turn)) => Ok(turn),
+    /// Waits until no other attempt of this process writes, for as long as for a connection.
+    async fn writer_permit(&self) -> Result<OwnedSemaphorePermit, StoreError> {
+        let permit = Arc::clone(&self.writer).acquire_owned();
+        let limit = self.pool.options().get_acquire_timeout();
+        match tokio::time::timeout(limit, permit).await {
+            Ok(Ok(permit)) => Ok(permit),
             Ok(Err(closed)) => Err(StoreError::Unavailable(closed.into())),
             Err(elapsed) => Err(StoreError::Unavailable(elapsed.into())),
         }
     }
 
     async fn begin_writing(&self) -> Result<SqliteClaim, StoreError> {
-        let permit = self.turn().await?;
+        let permit = self.writer_permit().await?;
         let mut connection = self.connection().await?;
-        let interrupt = Interrupt::install(&mut connection)
-            .await
-            .map_err(store_error)?;
-        let begun = connection.begin(BEGIN.into_sql_str()).await;
-        begun.map_err(store_error)?;
-        Ok(SqliteClaim {
+        let watch = Watch::install(&mut connection).await.map_err(store_error)?;
+        let mut claim = SqliteClaim {
             connection,
-            interrupt,
-            _turn: permit,
-        })
+            watch,
+            permit: Some(permit),
+        };
+        let begun = claim.connection.begin(BEGIN.into_sql_str()).await;
+        begun.map_err(store_error)?;
+        Ok(claim)
     }
 
     async fn write_once(&self, statement: Statement<'_>) -> Result<u64, StoreError> {
-        let _turn = self.turn().await?;
+        let _permit = self.writer_permit().await?;
         let mut connection = self.connection().await?;
         let done = connection.execute(statement).await.map_err(store_error)?;
         connection.release();
@@ -106,9 +118,8 @@ type Statement<'q> = sqlx::query::Query<'q, Sqlite, sqlx::sqlite::SqliteArgument
 #[derive(Debug)]
 pub struct SqliteClaim {
     connection: CheckedConnection<Sqlite>,
-    interrupt: Interrupt,
-    // Dropped after the connection, so that the next writer finds the lock free or nearly so.
-    _turn: OwnedSemaphorePermit,
+    watch: Watch,
+    permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Claim for SqliteClaim {
@@ -119,38 +130,52 @@ impl Claim for SqliteClaim {
     }
 }
 
-/// Stops a statement that is still running when its claim is dropped: it would hold the one write
-/// lock there is until it ends by itself.
-#[derive(Debug)]
-struct Interrupt(Arc<AtomicBool>);
-
-impl Interrupt {
-    /// How many instructions of SQLite's machine pass between two looks.
-    const EVERY: i32 = 10_000;
-
-    async fn install(connection: &mut CheckedConnection<Sqlite>) -> sqlx::Result<Self> {
-        let raised = Arc::new(AtomicBool::new(false));
-        let looked_at = Arc::clone(&raised);
-        let mut handle = connection.lock_handle().await?;
-        handle.set_progress_handler(Self::EVERY, move || !looked_at.load(Ordering::Relaxed));
-        Ok(Self(raised))
+impl SqliteClaim {
+    /// Ends the transaction, and leaves the connection open.
+    async fn end(&mut self, settlement: Settlement<'_>) -> Result<(), SettleError> {
+        let connection = &mut self.connection;
+        if let Some(error) = self.watch.undone_by(connection).await {
+            return Err(if settlement.keep_writes {
+                SettleError::Aborted(error.into())
+            } else {
+                SettleError::Refused(error.into())
+            });
+        }
+        let end = if settlement.keep_writes { KEEP } else { UNDO };
+        connection.execute(end).await.map_err(savepoint_error)?;
+        if let Some(draft) = settlement.record {
+            let times = write(connection, draft).await?;
+            let _ = settlement.written.set(times);
+        }
+        connection.commit_checked(is_answer).await
     }
 
-    /// Leaves the connection as it was.
-    async fn remove(self, connection: &mut CheckedConnection<Sqlite>) -> sqlx::Result<()> {
-        connection.lock_handle().await?.remove_progress_handler();
-        Ok(())
+    /// Returns the connection to its pool, after its transaction has ended.
+    async fn release(mut self) {
+        if self.watch.remove(&mut self.connection).await.is_ok() {
+            self.connection.release();
+        }
     }
 }
 
-impl Drop for Interrupt {
+impl Drop for SqliteClaim {
+    /// Lets the next writer in when the connection is closed: only then is the write lock free.
     fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.watch.interrupt();
+        if let Ok(runtime) = Handle::try_current()
+            && let Some(closing) = self.connection.close()
+        {
+            let permit = self.permit.take();
+            runtime.spawn(async move {
+                closing.await;
+                drop(permit);
+            });
+        }
     }
 }
 
-/// The savepoint can only be released, or rolled back to, while the claim's own transaction lives:
-/// that is how a handler that ended it is found out.
+/// The savepoint can only be released, or rolled back to, in the claim's own transaction: this detects
+/// a handler that ended the transaction.
 const BEGIN: &str = "BEGIN IMMEDIATE; SAVEPOINT idem_attempt";
 
 const KEEP: &str = "RELEASE SAVEPOINT idem_attempt";
@@ -218,40 +243,18 @@ impl Store for SqliteStore {
         if is_seen(&held) {
             return Ok(Claimed::Won(claim));
         }
-        let SqliteClaim {
-            mut connection,
-            interrupt,
-            _turn,
-        } = claim;
-        connection.commit().await.map_err(store_error)?;
-        interrupt
-            .remove(&mut connection)
-            .await
-            .map_err(store_error)?;
-        connection.release();
+        claim.connection.commit().await.map_err(store_error)?;
+        claim.release().await;
         Ok(Claimed::Changed(held))
     }
 
     async fn settle(
         &self,
-        claim: SqliteClaim,
+        mut claim: SqliteClaim,
         settlement: Settlement<'_>,
     ) -> Result<(), SettleError> {
-        let SqliteClaim {
-            mut connection,
-            interrupt,
-            _turn,
-        } = claim;
-        let end = if settlement.keep_writes { KEEP } else { UNDO };
-        connection.execute(end).await.map_err(savepoint_error)?;
-        if let Some(draft) = settlement.record {
-            let times = write(&mut connection, draft).await?;
-            let _ = settlement.written.set(times);
-        }
-        connection.commit_checked(is_answer).await?;
-        if interrupt.remove(&mut connection).await.is_ok() {
-            connection.release();
-        }
+        claim.end(settlement).await?;
+        claim.release().await;
         Ok(())
     }
 
@@ -325,15 +328,24 @@ fn found(row: &SqliteRow, identity: &Identity) -> Result<Found, StoreError> {
 }
 
 /// SQLite's primary result code.
-fn code(error: &sqlx::Error) -> Option<i32> {
-    let extended: i32 = error.as_database_error()?.code()?.parse().ok()?;
+fn code(error: &dyn DatabaseError) -> Option<i32> {
+    let extended: i32 = error.code()?.parse().ok()?;
     Some(extended & 0xff)
 }
 
-/// Whether SQLite said no, rather than failing to read or write its files.
+/// Whether the error proves that the commit did not happen: not if SQLite failed to read or write its
+/// files.
 fn is_answer(error: &sqlx::Error) -> bool {
-    const IOERR: i32 = 10;
-    code(error).is_some_and(|code| code != IOERR)
+    let code = error.as_database_error().and_then(code);
+    code.is_some_and(|code| code != IOERR)
+}
+
+/// Whether SQLite refused a migration's SQL as such, rather than for a lack of locks, memory or disk.
+fn is_refusal(error: &sqlx::Error) -> bool {
+    // Busy, locked, out of memory, interrupted, an I/O error, full, and a file that can't be opened.
+    let in_trouble = [5, 6, 7, 9, IOERR, 13, 14];
+    let code = error.as_database_error().and_then(code);
+    code.is_some_and(|code| !in_trouble.contains(&code))
 }
 
 fn store_error(error: sqlx::Error) -> StoreError {
@@ -349,7 +361,7 @@ fn store_error(error: sqlx::Error) -> StoreError {
 
 fn savepoint_error(error: sqlx::Error) -> SettleError {
     const ERROR: i32 = 1;
-    match code(&error) {
+    match error.as_database_error().and_then(code) {
         // The only way in which this statement is wrong: there is no such savepoint.
         Some(ERROR) => SettleError::Ended,
         _ => SettleError::Refused(error.into()),

@@ -101,6 +101,7 @@ mod postgres {
     mod plain;
     mod record_in_commit;
     mod setup;
+    mod store;
     mod stub;
     mod wire;
 }
@@ -113,12 +114,14 @@ mod mysql {
     pub(crate) mod isolation;
     mod sessions;
     mod setup;
+    mod store;
     mod wire;
 }
 
 /// What is particular to SQLite.
 mod sqlite {
     mod setup;
+    mod store;
 }
 
 /// What is particular to axum.

@@ -1,4 +1,4 @@
-//! Where MariaDB and MySQL differ: all of it is here.
+//! All differences between MariaDB and MySQL.
 
 /// Which of the two a server is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -10,7 +10,7 @@ pub(super) enum Server {
 }
 
 impl Server {
-    /// The server that calls its version so; else what is wrong with it.
+    /// The server with this version, or the reason why it can't be used.
     pub(super) fn of(version: &str) -> Result<Self, String> {
         let mut numbers = version
             .split(|character: char| !character.is_ascii_digit())
@@ -23,7 +23,7 @@ impl Server {
         };
         if number < least {
             return Err(format!(
-                "the server is {version}; it takes MariaDB 10.6 or MySQL 8.0, or a later one"
+                "the server is {version}; use MariaDB 10.6 or MySQL 8.0, or a later version"
             ));
         }
         Ok(server)
@@ -45,7 +45,8 @@ impl Server {
         }
     }
 
-    /// Whether an INSERT can only wait for whoever holds its key, so that it takes a look before.
+    /// Whether an INSERT always waits for the holder of its key, so that a read without waiting has to
+    /// come first.
     pub(super) fn inserts_wait(self) -> bool {
         self.least_lock_wait() > 0
     }
@@ -56,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn servers_are_told_by_their_versions() {
+    fn servers_are_recognised_by_their_versions() {
         for (version, server) in [
             ("10.11.14-MariaDB-0+deb12u2", Server::MariaDb),
             ("11.8.3-MariaDB-ubu2404-log", Server::MariaDb),
@@ -75,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn an_insert_waits_for_nobody_on_mariadb_and_for_a_second_on_mysql() {
+    fn an_insert_does_not_wait_on_mariadb_and_waits_for_a_second_on_mysql() {
         let waits = |server: Server| (server.least_lock_wait(), server.inserts_wait());
         assert_eq!(waits(Server::MariaDb), (0, false));
         assert_eq!(waits(Server::MySql), (1, true));

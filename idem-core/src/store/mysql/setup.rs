@@ -1,4 +1,4 @@
-//! The table, and what is learned of a database before the first claim.
+//! The table, and the facts about a database that a claim needs.
 
 use std::borrow::Cow;
 
@@ -7,8 +7,9 @@ use sqlx::{AssertSqlSafe, Executor as _, MySql, MySqlPool, Row as _, SqlSafeStr 
 
 use super::server::Server;
 use super::sql::{Session, Sql};
-use super::{number, store_error};
+use super::{is_refusal, number, store_error};
 use crate::store::connection::CheckedConnection;
+use crate::store::migrate::migrate_error;
 use crate::store::{BoxError, StoreError};
 
 /// The bookkeeping's last entry.
@@ -16,8 +17,9 @@ const VERSION: i64 = 1;
 
 const RECORDS: &str = include_str!("../../../migrations/mysql/0001_records.sql");
 
-/// The lock belongs to the session, which is closed afterwards.
-const LOCK: &str = "DO GET_LOCK(CONCAT('idem ', SHA2(DATABASE(), 224)), 60)";
+/// The lock belongs to the session, which is closed afterwards. 1 if the session has the lock; 0 if
+/// another one held it for ten seconds, NULL after an error.
+const LOCK: &str = "SELECT GET_LOCK(CONCAT('idem ', SHA2(DATABASE(), 224)), 10) = 1";
 
 /// DDL commits by itself, so a migration that was cut short is marked. Ours can be run again.
 const FORGET_FAILURES: &str = "DELETE FROM idem_migrations WHERE success = FALSE";
@@ -36,7 +38,12 @@ pub(super) async fn set_up(pool: &MySqlPool) -> Result<(), StoreError> {
     let mut connection = CheckedConnection::acquire(pool)
         .await
         .map_err(store_error)?;
-    connection.execute(LOCK).await.map_err(store_error)?;
+    let locked = connection.fetch_one(LOCK).await;
+    let locked = locked.and_then(|row| row.try_get::<Option<bool>, _>(0));
+    if locked.map_err(store_error)? != Some(true) {
+        let held = "another session holds the lock for migrations";
+        return Err(StoreError::Unavailable(held.into()));
+    }
     match connection.execute(FORGET_FAILURES).await {
         Err(error) if number(&error) != Some(super::NO_SUCH_TABLE) => {
             return Err(store_error(error));
@@ -44,15 +51,15 @@ pub(super) async fn set_up(pool: &MySqlPool) -> Result<(), StoreError> {
         _ => {}
     }
     let migrated = migrator.run_direct(None, &mut *connection, false).await;
-    migrated.map_err(|error| StoreError::Misconfigured(error.into()))
+    migrated.map_err(|error| migrate_error(error, is_refusal))
 }
 
 const LEARN: &str = "SELECT VERSION(), @@SESSION.wait_timeout, @@SESSION.innodb_lock_wait_timeout, \
      (SELECT MAX(version) FROM idem_migrations WHERE success), \
      @@SESSION.autocommit = 1 AND @@SESSION.completion_type = 'NO_CHAIN'";
 
-/// Looks whether the table is there, in a version that this release knows, on a server that it
-/// knows; and makes the statements for it.
+/// Checks that this release knows the server and the table's version, and makes the statements for
+/// them.
 pub(super) async fn learn(pool: &MySqlPool) -> Result<Sql, StoreError> {
     let database = database(pool)?;
     let mut connection: CheckedConnection<MySql> = CheckedConnection::acquire(pool)

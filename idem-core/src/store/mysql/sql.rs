@@ -8,31 +8,31 @@ use super::server::Server;
 use crate::digest::hex;
 use crate::identity::{Identity, ScopeDigest};
 use crate::policy::Isolation;
-use crate::record::State;
+use crate::record::{State, Timestamp};
 use crate::store::{ClaimRequest, Opening};
 
-/// The savepoint is behind the claim: so the identity is still held when the rest is undone. And
-/// it ends with the transaction: that is how a handler that ended it is found out.
+/// The savepoint is set after the claim, so rolling back to it keeps the claim. It ends with the
+/// transaction, which detects a handler that ended the transaction.
 const SAVEPOINT: &str = "SAVEPOINT idem_attempt";
 
 pub(super) const RELEASE: &str = "RELEASE SAVEPOINT idem_attempt";
 
-/// With a row for each error of the session's last statement before the savepoint's answer.
+/// Returns a row for each error of the session's last statement, then undoes.
 pub(super) const UNDO: &str = "SHOW ERRORS; ROLLBACK TO SAVEPOINT idem_attempt";
 
-/// Says nothing of the session: it is for the next transaction alone.
+/// For the next transaction alone; the session's own level stays.
 const READ_COMMITTED: &str = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED";
 
 /// The clock, in microseconds since 1970, whatever the session's time zone is.
 const NOW: &str = "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))";
 
-/// What is so long before the server's limit that the engine's own deadline comes first.
+/// How much later than the engine's deadline the server's limit is.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// What the sessions of a pool have, and get back; in seconds.
+/// The settings of the pool's sessions, which are restored after each attempt; in seconds.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Session {
-    /// `wait_timeout`: how long a session may be idle, in a transaction too.
+    /// `wait_timeout`: how long a session may be idle, also in a transaction.
     pub(super) idle: u64,
     /// `innodb_lock_wait_timeout`.
     pub(super) lock_wait: u64,
@@ -45,8 +45,8 @@ pub(super) struct Sql {
     session: Session,
     /// The table, with the name of its database: a handler may `USE` another.
     records: String,
-    /// Writes a record in the place of the claim's row, with places for bound values, where it can
-    /// still be undone. The time of the settling is the answer's insert id.
+    /// Writes a record in the place of the claim's row, with placeholders for bound values, and only
+    /// without `autocommit`, where it can still be undone. The reply's insert id is `settled_at`.
     pub(super) update: Arc<str>,
     /// Commits if this is still the claim's own transaction.
     pub(super) commit: Arc<str>,
@@ -55,7 +55,7 @@ pub(super) struct Sql {
 }
 
 impl Sql {
-    /// How many answers [`commit`](Self::commit) has.
+    /// The number of replies to [`commit`](Self::commit).
     pub(super) const COMMIT_ANSWERS: usize = 3;
 
     pub(super) fn new(server: Server, session: Session, database: &str) -> Self {
@@ -91,14 +91,14 @@ impl Sql {
         statements.join("; ")
     }
 
-    /// The claim's transaction and the claim: a row that only a commit behind idem's back makes
-    /// visible. It fails where the identity is held or recorded.
+    /// The claim's transaction and the claim: a row that becomes visible only if the handler commits by
+    /// itself. Fails if the identity is held or recorded.
     pub(super) fn claim(&self, request: ClaimRequest<'_>) -> String {
         let records = &self.records;
         let identity = bytes(request.identity.as_bytes());
         let least = self.server.least_lock_wait();
-        let impatiently = format!(", SESSION innodb_lock_wait_timeout = {least}");
-        let mut statements = vec![self.open(request.opening, &impatiently)];
+        let without_waiting = format!(", SESSION innodb_lock_wait_timeout = {least}");
+        let mut statements = vec![self.open(request.opening, &without_waiting)];
         if self.server.inserts_wait() {
             statements.push(READ_COMMITTED.to_owned());
             statements.push(format!(
@@ -115,7 +115,7 @@ impl Sql {
                  AND attempts = {} AND settled_at = {}",
                 seen.attempts, seen.settled_at.0
             ));
-            // The table refuses null, if what was seen is not what was there.
+            // The table refuses NULL: so the INSERT fails if the record was not the one that was seen.
             inserted = format!("IF(ROW_COUNT() = 1, {identity}, NULL)");
         }
         statements.push(format!(
@@ -136,25 +136,25 @@ impl Sql {
         statements.join("; ")
     }
 
-    /// Without `autocommit`, what a handler writes after its transaction has ended, by itself or as
-    /// the victim of a deadlock, is in another one that nobody commits.
+    /// Without `autocommit`, writes after the end of the claim's transaction, such as after a deadlock,
+    /// are in another transaction that nobody commits.
     fn open(&self, opening: Opening, more: &str) -> String {
         let limit = (opening.deadline + GRACE).as_secs().max(1);
         let idle = limit.min(self.session.idle);
         format!("SET autocommit = 0, SESSION wait_timeout = {idle}{more}")
     }
 
-    /// Reads a record, and fails if the identity is in flight.
-    pub(super) fn look(&self, identity: &Identity) -> String {
+    /// Reads a record, and fails if another transaction holds it.
+    pub(super) fn read(&self, identity: &Identity) -> String {
         format!("{} {}", self.find(identity), self.server.shared_lock())
     }
 
     /// The same after a claim that failed.
-    pub(super) fn restore_and_look(&self, identity: &Identity) -> String {
-        format!("{}; {}", self.restore, self.look(identity))
+    pub(super) fn restore_and_read(&self, identity: &Identity) -> String {
+        format!("{}; {}", self.restore, self.read(identity))
     }
 
-    /// Reads a record, without a lock; what is not committed is not seen.
+    /// Reads a committed record, without a lock.
     pub(super) fn find(&self, identity: &Identity) -> String {
         format!(
             "{READ_COMMITTED}; SELECT state, attempts, status, fingerprint, response, settled_at, \
@@ -173,17 +173,19 @@ impl Sql {
         self.delete(&of(scope))
     }
 
-    /// How many records of a scope are committed, held by an attempt or not.
-    pub(super) fn count(&self, scope: &ScopeDigest) -> String {
+    /// The number of committed records of a scope, locked or not, and the time. With `until`, only of
+    /// those that were settled until then.
+    pub(super) fn count(&self, scope: &ScopeDigest, until: Option<Timestamp>) -> String {
+        let until = until.map_or_else(String::new, |time| format!(" AND settled_at <= {}", time.0));
         format!(
-            "{READ_COMMITTED}; SELECT COUNT(*) FROM {} WHERE {}",
+            "{READ_COMMITTED}; SELECT COUNT(*), {NOW} FROM {} WHERE {}{until}",
             self.records,
             of(scope)
         )
     }
 
-    /// Row by row, with no lock on the gaps between them, where others insert. The join is straight
-    /// so that no row is touched that was not chosen.
+    /// Deletes row by row, without a lock on the gaps between them, where others insert. The join is
+    /// straight so that only the chosen rows are locked.
     fn delete(&self, condition: &str) -> String {
         let records = &self.records;
         format!(
@@ -193,7 +195,7 @@ impl Sql {
         )
     }
 
-    /// Does nothing, with every right that idem needs.
+    /// Changes nothing, but needs every right that the store needs.
     pub(super) fn test(&self) -> String {
         let records = &self.records;
         format!(

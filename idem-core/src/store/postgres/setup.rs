@@ -1,4 +1,4 @@
-//! The schema, and what is learned of the database before the first claim.
+//! The schema, and the facts about the database that a claim needs.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -6,28 +6,28 @@ use std::time::Duration;
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::{Executor as _, PgPool, Postgres, Row as _, SqlSafeStr as _};
 
-use super::{code, store_error};
+use super::{code, is_refusal, store_error};
 use crate::store::connection::CheckedConnection;
 use crate::store::migrate::migrate;
 use crate::store::{BoxError, StoreError};
 
-/// What the server does of its own to end an attempt whose process is frozen or cut off, and that
-/// would else hold its key: `statement_timeout` and `idle_in_transaction_session_timeout`.
+/// After how long the server itself ends an attempt whose process is frozen or cut off, and which
+/// would otherwise hold its key: `statement_timeout` and `idle_in_transaction_session_timeout`.
 ///
-/// A stricter limit of the session itself stays as it is.
+/// A stricter limit of the session stays as it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TimeLimit {
     /// One second more than the endpoint's deadline, for each statement and for each pause between
     /// two: the default.
     Deadline,
-    /// So long, for each.
+    /// This long, for each.
     Fixed(Duration),
-    /// What the session has.
+    /// The session's own limits.
     Session,
 }
 
-/// What is so long before the server's limit that the engine's own deadline comes first.
+/// How much later than the engine's deadline the server's limit is.
 const GRACE: Duration = Duration::from_secs(1);
 
 /// The bookkeeping's last entries: the table, and the claim as a procedure.
@@ -52,14 +52,14 @@ pub(super) async fn set_up(pool: &PgPool) -> Result<(), StoreError> {
     migrator.create_schema("idem");
     migrator.dangerous_set_table_name("idem.migrations");
     migrator.set_locking(false);
-    migrate(pool, &migrator, MIGRATE, |error| match error {
+    let may_stop = |error: &MigrateError| match error {
         MigrateError::ExecuteMigration(error, PROCEDURE) if may_do_without(error) => {
             tracing::warn!(%error, "functions can't be created; claims take one more round trip");
             true
         }
         _ => false,
-    })
-    .await
+    };
+    migrate(pool, &migrator, MIGRATE, may_stop, is_refusal).await
 }
 
 /// Whether functions are forbidden or unknown here, rather than wrong.
@@ -68,13 +68,12 @@ fn may_do_without(error: &sqlx::Error) -> bool {
     matches!(code(error).as_deref(), Some("42501" | "0A000" | "42704"))
 }
 
-/// What is learned of a database before the first claim.
+/// The facts about a database, read before the first claim.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Setup {
     /// Whether the claim is a procedure.
     pub(super) has_procedure: bool,
     session: Limits,
-    limit: TimeLimit,
 }
 
 /// Milliseconds; `None` where the session's own limit stays.
@@ -96,7 +95,6 @@ const TEST_LOCK: &str = "SELECT pg_catalog.count(*) FROM pg_catalog.pg_locks \
 impl Setup {
     pub(super) async fn learn(
         connection: &mut CheckedConnection<Postgres>,
-        limit: TimeLimit,
     ) -> Result<Self, StoreError> {
         let row = connection.fetch_one(LEARN).await.map_err(store_error)?;
         let version: Option<i64> = row.try_get(0).map_err(store_error)?;
@@ -126,19 +124,18 @@ impl Setup {
         let setup = Self {
             has_procedure: version == PROCEDURE,
             session,
-            limit,
         };
         setup.test_lock(connection).await?;
         Ok(setup)
     }
 
-    /// Whether the lock function locks; the unique index keeps the promise also if it doesn't.
+    /// Warns if the lock function locks nothing; the unique index still guarantees at most one effect.
     async fn test_lock(
         &self,
         connection: &mut CheckedConnection<Postgres>,
     ) -> Result<(), StoreError> {
         let try_lock = self.try_lock();
-        // A lock of this session alone: many instances may look at once.
+        // A lock of this session alone: many instances may test at once.
         let sql =
             format!("BEGIN; SELECT {try_lock}(pg_catalog.pg_backend_pid()); {TEST_LOCK}; ROLLBACK");
         let rows = sqlx::raw_sql(sqlx::AssertSqlSafe(sql));
@@ -148,7 +145,7 @@ impl Setup {
             .map_err(store_error)?;
         let [locked, locks] = rows.as_slice() else {
             return Err(misconfigured(format!(
-                "`{try_lock}` is no function of one lock"
+                "`{try_lock}` is not a function of one lock"
             )));
         };
         let locked: Option<bool> = locked.try_get(0).map_err(store_error)?;
@@ -166,7 +163,7 @@ impl Setup {
         Ok(())
     }
 
-    /// The function that locks.
+    /// The lock function.
     pub(super) fn try_lock(&self) -> &'static str {
         if self.has_procedure {
             "idem.try_lock"
@@ -175,9 +172,9 @@ impl Setup {
         }
     }
 
-    /// What to set for an attempt with this deadline.
-    pub(super) fn limits(&self, deadline: Duration) -> Limits {
-        let limit = match self.limit {
+    /// The limits to set for an attempt with this deadline.
+    pub(super) fn limits(&self, limit: TimeLimit, deadline: Duration) -> Limits {
+        let limit = match limit {
             TimeLimit::Deadline => deadline + GRACE,
             TimeLimit::Fixed(limit) => limit,
             TimeLimit::Session => {
@@ -187,7 +184,7 @@ impl Setup {
                 };
             }
         };
-        // PostgreSQL's largest, and its smallest that is a limit.
+        // PostgreSQL's largest limit is `i32::MAX`; its smallest is 1, as 0 means none.
         let most = u64::from(i32::MAX.unsigned_abs());
         let limit = u64::try_from(limit.as_millis())
             .unwrap_or(most)

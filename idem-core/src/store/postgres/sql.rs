@@ -3,15 +3,13 @@
 use std::fmt::Display;
 use std::sync::Arc;
 
-use super::setup::Setup;
+use super::setup::{Limits, Setup};
 use crate::digest::hex;
 use crate::identity::{Identity, ScopeDigest};
 use crate::policy::Isolation;
-use crate::store::{ClaimRequest, Draft, Opening};
+use crate::store::{ClaimRequest, Draft};
 
-pub(super) const ROLLBACK: &str = "ROLLBACK";
-
-/// The savepoint is behind the claim: so the identity is still held when the rest is undone.
+/// The savepoint is set after the claim, so rolling back to it keeps the claim.
 pub(super) const UNDO: &str = "ROLLBACK TO SAVEPOINT idem_attempt";
 
 const SAVEPOINT: &str = "SAVEPOINT idem_attempt";
@@ -20,25 +18,28 @@ const SAVEPOINT: &str = "SAVEPOINT idem_attempt";
 const IN_TRANSACTION: &str =
     "pg_catalog.current_setting('idem.transaction', true) OPERATOR(pg_catalog.=) 'claimed'";
 
-/// Makes the commit outlive a crash, whatever session and handler have set, and lets it wait for a
-/// standby as long as that takes.
+/// Makes the commit durable, whatever session and handler have set, and removes the time limit for its
+/// wait for a standby.
 const DURABLY: &str = " AND (pg_catalog.current_setting('synchronous_commit') \
      OPERATOR(pg_catalog.=) ANY (ARRAY['on', 'remote_apply']) \
      OR pg_catalog.set_config('synchronous_commit', 'on', true) IS NOT NULL) \
      AND pg_catalog.set_config('statement_timeout', '0', true) IS NOT NULL";
 
-/// sqlx reads bytes in this form only, when a query is sent as text.
+/// When a query is sent as text, sqlx reads bytes in this form only.
 const HEX_OUTPUT: &str = "pg_catalog.set_config('bytea_output', 'hex', true)";
 
-/// The claim's transaction, with the claim where there is a procedure for it.
-pub(super) fn begin(opening: Opening, setup: &Setup, claim: Option<ClaimRequest<'_>>) -> String {
-    let isolation = match opening.isolation {
+/// Opens a transaction, with the claim where there is a procedure for it.
+pub(super) fn begin(
+    isolation: Option<Isolation>,
+    limits: Limits,
+    claim: Option<ClaimRequest<'_>>,
+) -> String {
+    let isolation = match isolation {
         None => "",
         Some(Isolation::ReadCommitted) => " ISOLATION LEVEL READ COMMITTED",
         Some(Isolation::RepeatableRead) => " ISOLATION LEVEL REPEATABLE READ",
         Some(Isolation::Serializable) => " ISOLATION LEVEL SERIALIZABLE",
     };
-    let limits = setup.limits(opening.deadline);
     let limits = [
         ("statement_timeout", limits.statement),
         ("idle_in_transaction_session_timeout", limits.idle),
@@ -61,27 +62,33 @@ pub(super) fn begin(opening: Opening, setup: &Setup, claim: Option<ClaimRequest<
     statements.join("; ")
 }
 
-/// Takes the lock if it is free, then reads: in this order, with a snapshot for each.
-pub(super) fn look(identity: &Identity, setup: &Setup) -> String {
+/// Takes the lock if it is free, then reads: two statements, so that the read has a newer snapshot.
+pub(super) fn read(identity: &Identity, setup: &Setup) -> String {
     let try_lock = setup.try_lock();
     let (lock_id, record) = (identity.lock_id(), select_record(identity));
     format!("SELECT {try_lock}({lock_id}), {HEX_OUTPUT}; {record}")
 }
 
-/// The claim without a procedure, inside its transaction.
+/// The claim without a procedure, inside its transaction. If a record is to be replaced it takes
+/// [`hold_record`] too.
 pub(super) fn claim_plainly(request: ClaimRequest<'_>, setup: &Setup) -> String {
-    let read = look(request.identity, setup);
-    // The row lock keeps a purge away from the record that the attempt is going to replace.
-    let locking = if request.seen.is_some() {
-        " FOR UPDATE"
+    let read = read(request.identity, setup);
+    if request.seen.is_some() {
+        read
     } else {
-        ""
-    };
-    format!("{read}{locking}; {SAVEPOINT}")
+        format!("{read}; {SAVEPOINT}")
+    }
+}
+
+/// Keeps a purge away from the record that the attempt is going to replace. Only for the holder of the
+/// lock: others would wait for the holder's attempt here.
+pub(super) fn hold_record(identity: &Identity) -> String {
+    let record = select_record(identity);
+    format!("SELECT true, {HEX_OUTPUT}; {record} FOR UPDATE; {SAVEPOINT}")
 }
 
 pub(super) fn rollback_and_find(identity: &Identity) -> String {
-    format!("{ROLLBACK}; {}", find(identity))
+    format!("ROLLBACK; {}", find(identity))
 }
 
 pub(super) fn find(identity: &Identity) -> String {
@@ -114,12 +121,12 @@ pub(super) fn erase(scope: &ScopeDigest) -> String {
     )
 }
 
-/// What is said before a commit.
+/// The statements of a settlement.
 #[derive(Debug, Clone)]
 pub(super) struct SettleSql {
-    /// Writes a record, with places for bound values.
+    /// Writes a record, with placeholders for bound values.
     pub(super) insert: Arc<str>,
-    /// Replaces a record, with places for bound values.
+    /// Replaces a record, with placeholders for bound values.
     pub(super) update: Arc<str>,
     /// Whether this is still the claim's own transaction.
     pub(super) check: Arc<str>,
@@ -138,8 +145,8 @@ impl SettleSql {
         }
     }
 
-    /// A first record and its commit as one message. sqlx goes on to believe that it is in a
-    /// transaction, so there is one.
+    /// A first record and its commit as one message. sqlx still counts a transaction as open, so the
+    /// commit opens the next one.
     pub(super) fn insert_and_commit(&self, draft: &Draft<'_>) -> String {
         let identity = bytes(draft.identity.as_bytes());
         let operation = bytes(draft.operation.as_str().as_bytes());
@@ -155,8 +162,8 @@ impl SettleSql {
     }
 }
 
-/// Without the claim's transaction the state is null, which the table refuses: so the statement
-/// that writes the record is also the check that it is written in the right transaction.
+/// Outside of the claim's transaction the state is null, which the table refuses: so the statement
+/// that writes the record also checks that this is the claim's transaction.
 fn insert(may_commit: &str) -> String {
     format!(
         "INSERT INTO idem.records \
@@ -193,7 +200,7 @@ fn microseconds(time: &str) -> String {
     format!("(extract(epoch FROM {time}) OPERATOR(pg_catalog.*) 1000000)::pg_catalog.int8")
 }
 
-/// A literal that means the same whatever `standard_conforming_strings` says.
+/// A literal that does not depend on `standard_conforming_strings`.
 fn bytes(bytes: &[u8]) -> String {
     format!("E'\\\\x{}'", hex(bytes))
 }

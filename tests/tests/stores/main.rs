@@ -1,5 +1,7 @@
 //! The contract of a store, on every store there is.
 
+mod particular;
+
 use idem_core::store::contract::Subject;
 use idem_core::{PostgresStore, Store};
 use idem_tests::{Choices, Database, Domain as _, Driver, Wires};
@@ -49,6 +51,11 @@ impl<D: Database> Fresh<D> {
             store,
         }
     }
+
+    async fn remove(self) {
+        self.pool.close().await;
+        self.database.remove().await;
+    }
 }
 
 impl Fresh<idem_tests::Postgres> {
@@ -93,7 +100,6 @@ impl<D: Database> Subject for Fresh<D> {
     }
 
     async fn end(self) {
-        self.pool.close().await;
-        self.database.remove().await;
+        self.remove().await;
     }
 }
