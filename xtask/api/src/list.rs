@@ -60,3 +60,26 @@ fn implements_unlisted(line: &str) -> bool {
             .iter()
             .any(|name| line.contains(&format!("{name} for ")))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_the_auto_traits_send_and_sync_are_listed() {
+        for line in [
+            "impl core::marker::Unpin for a::A",
+            "impl !core::panic::unwind_safe::UnwindSafe for a::A",
+            "impl<S> core::marker::Freeze for a::A<S>",
+        ] {
+            assert!(implements_unlisted(line), "{line}");
+        }
+        for line in [
+            "impl<S> core::marker::Send for a::A<S> where S: core::marker::Unpin",
+            "impl core::marker::Sync for a::A",
+            "pub fn a::f(a: impl core::marker::Unpin)",
+        ] {
+            assert!(!implements_unlisted(line), "{line}");
+        }
+    }
+}

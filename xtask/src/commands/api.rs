@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
@@ -15,6 +15,9 @@ use xtask::process::{self, Wait};
 const TOOLCHAIN: &str = "1.95";
 
 const PUBLISHED: &[&str] = &["idem-core", "idem-macros", "idem-axum", "idem-actix"];
+
+/// The program that makes the lists. It is built into the same folder as this one.
+const PROGRAM: &str = "xtask-api";
 
 /// Where the lists are, one for each published crate.
 const LISTS: &str = "docs/api";
@@ -85,11 +88,19 @@ fn current() -> Result<Vec<(&'static str, String)>> {
     if !process::run(&mut rustdoc)?.success() {
         bail!("rustdoc failed");
     }
+    let program = std::env::current_exe()?;
+    let mut build = cargo::command();
+    // With the features of the whole workspace, too, whose tests need most of the dependencies.
+    build
+        .args(["build", "--quiet", "--workspace", "--all-features"])
+        .args(["--bin", PROGRAM]);
+    if !process::run(&mut build)?.success() {
+        bail!("{PROGRAM} does not build");
+    }
     let folder = tempfile::tempdir()?;
-    let mut lists = cargo::command();
+    let mut lists = Command::new(program.with_file_name(PROGRAM));
     lists
-        .args(["run", "--quiet", "--package", "xtask-api", "--"])
-        .arg(documentation()?)
+        .arg(documentation(&program)?)
         .arg(folder.path())
         .args(PUBLISHED);
     if !process::run(&mut lists)?.success() {
@@ -104,9 +115,8 @@ fn current() -> Result<Vec<(&'static str, String)>> {
         .collect()
 }
 
-/// Where cargo has rustdoc write: next to the folder of this program.
-fn documentation() -> Result<PathBuf> {
-    let program = std::env::current_exe()?;
+/// The folder into which cargo has rustdoc write: next to the folder of this program.
+fn documentation(program: &Path) -> Result<PathBuf> {
     let target = program.ancestors().nth(2).context("no target folder")?;
     Ok(target.join("doc"))
 }
