@@ -1,4 +1,4 @@
-//! What it costs to bind a request to its key.
+//! The cost of binding a request to its key.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ use crate::report::Table;
 
 const MEBIBYTE: usize = 1024 * 1024;
 
-/// What came of it.
+/// The results.
 pub(crate) struct Cost {
     /// The speed of the canonical digest of a long string to that of SHA-256 over its JSON.
     pub(crate) ratio: f64,
@@ -130,7 +130,7 @@ impl Body {
     }
 }
 
-/// How long it takes once, measured for so long.
+/// The time of one call, measured for this long.
 fn nanoseconds(length: Duration, work: impl Fn()) -> f64 {
     let start = Instant::now();
     let mut count = 0_u32;
