@@ -1,6 +1,6 @@
 //! Outcomes: handlers that break their transaction (O14).
 
-use idem_core::{Config, Settle};
+use idem_core::Settle;
 use idem_tests::{Act, Body, Database, Framework, Reply, Scene, World, conformance};
 
 conformance![
