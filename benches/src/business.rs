@@ -1,4 +1,4 @@
-//! What the handlers do, and what clients send and get: the same for every contestant.
+//! The work of the handlers, their requests and their responses: the same for every contestant.
 
 use std::future::Future;
 
@@ -9,7 +9,7 @@ use crate::database::{Bank as _, on_all};
 /// How many customers there are: each is a tenant with two accounts and a session.
 pub(crate) const CUSTOMERS: i64 = 4096;
 
-/// How many statements the business takes.
+/// How many statements the business has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Business {
     /// One INSERT.
@@ -84,7 +84,7 @@ impl Receipt {
     }
 }
 
-/// The business on a connection, which is inside a transaction.
+/// The business on a connection that is inside a transaction.
 pub(crate) trait Ledger {
     const BALANCE: &'static str = "SELECT balance FROM accounts WHERE id = $1";
 
@@ -97,7 +97,7 @@ pub(crate) trait Ledger {
     const ANNOUNCE: &'static str =
         "INSERT INTO outbox (payment, event) VALUES ($1, 'payment.succeeded')";
 
-    /// Pays, in as many statements as `business` says; gives the payment's number.
+    /// Pays, in as many statements as `business` says, and returns the payment's number.
     fn pay(
         &mut self,
         business: Business,

@@ -1,4 +1,4 @@
-//! What the attribute costs to compile.
+//! How long the attribute takes to compile.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -16,7 +16,7 @@ const HANDLERS: u32 = 100;
 /// Written once the dependencies are built.
 const MARK: &str = "dependencies-are-built";
 
-/// Checks a crate of protected handlers and one of bare handlers by turns.
+/// Checks a crate of protected handlers and one of bare handlers, in turn.
 pub(crate) fn run(target: &Path, quick: bool) -> Result<String> {
     let folder = target.join("bench-compile");
     let mark = folder.join(MARK);
@@ -74,7 +74,7 @@ fn write(folder: &Path) -> Result<()> {
         fs::write(folder.join(name).join("src/lib.rs"), source)?;
     }
     fs::write(folder.join("Cargo.toml"), manifest)?;
-    // The same versions, so that there is nothing to download.
+    // The same versions, so that nothing has to be downloaded.
     fs::copy(workspace.join("Cargo.lock"), folder.join("Cargo.lock"))?;
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The contestants: the same business behind the same route, protected in different ways.
+//! The contestants: the same business on the same route, protected in different ways.
 
 use axum::Router;
 use axum::extract::FromRequestParts;
@@ -30,10 +30,10 @@ pub(crate) const TENANT: &str = "x-tenant";
 /// The header that carries the key.
 pub(crate) const KEY: &str = "idempotency-key";
 
-/// The header by which a replay is known, whoever replays.
+/// The header that marks a replay of any contestant.
 pub(crate) const REPLAYED: &str = "idempotency-replayed";
 
-/// A way to protect a handler, or not to.
+/// A way to protect a handler, or none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Contestant {
     /// A handler without a database.
@@ -48,7 +48,7 @@ pub(crate) enum Contestant {
     Lease,
     /// `axum-idempotent` with its in-memory store.
     Peer,
-    /// idem as it is by default.
+    /// idem with its default settings.
     Idem,
     /// idem with the record in COMMIT's message.
     Fused,
@@ -71,7 +71,7 @@ impl Contestant {
         }
     }
 
-    /// The service; `None` where the database lacks what the contestant needs.
+    /// The service; `None` if the database does not support the contestant.
     pub(crate) fn router<C: Bank>(self, pool: PoolOf<C>, business: Business) -> Option<Router> {
         Some(match self {
             Self::Stateless => stateless::router(),
@@ -91,7 +91,7 @@ impl Contestant {
         !matches!(self, Self::Stateless)
     }
 
-    /// The query that counts the records it keeps in the database.
+    /// The query that counts its records in the database.
     pub(crate) const fn records<C: Bank>(self) -> Option<&'static str> {
         match self {
             Self::Stateless | Self::Bare | Self::Peer => None,
@@ -105,7 +105,7 @@ impl Contestant {
     }
 }
 
-/// What every handler needs beside its arguments.
+/// The state of every handler.
 pub(crate) struct App<C: Bank> {
     pool: PoolOf<C>,
     business: Business,
@@ -120,7 +120,7 @@ impl<C: Bank> Clone for App<C> {
     }
 }
 
-/// Whose request it is.
+/// The tenant of a request.
 pub(crate) struct Tenant(pub(crate) String);
 
 impl<S: Sync> FromRequestParts<S> for Tenant {
@@ -148,7 +148,7 @@ fn header(parts: &Parts, name: &str) -> Result<String, StatusCode> {
     value.map(str::to_owned).ok_or(StatusCode::BAD_REQUEST)
 }
 
-/// A handler that failed; none may.
+/// The error of a handler. None is expected.
 #[derive(Debug)]
 pub(crate) struct Failure(String);
 

@@ -22,7 +22,7 @@ pub(crate) use self::server::{Cluster, Hosted};
 pub(crate) use self::sqlite::File;
 
 /// Implements a trait for the connections of all databases. PostgreSQL and SQLite understand the
-/// same statements, but sqlx has no bound that says so; what follows is MySQL's alone.
+/// same statements, but sqlx has no bound for that. The last arguments are for MySQL alone.
 macro_rules! on_all {
     ($trait:ident { $($items:tt)* } $(mysql { $($own:tt)* })?) => {
         impl $trait for sqlx::PgConnection {
@@ -76,19 +76,19 @@ pub(crate) trait Bank:
     /// Counts idem's records.
     const COUNT_RECORDS: &'static str;
 
-    /// Inserts so many expired copies of a record that is there.
+    /// Inserts `count` expired copies of an existing record.
     const INSERT_EXPIRED: &'static str;
 
-    /// idem's store as it is by default.
+    /// idem's store with its default settings.
     fn store(pool: PoolOf<Self>) -> Self::Store;
 
-    /// idem's store with the record in COMMIT's message, where the database has that.
+    /// idem's store with the record in COMMIT's message, if the database supports it.
     fn fused_store(pool: PoolOf<Self>) -> Option<Self::Store>;
 
     /// Creates idem's tables.
     fn migrate(store: &Self::Store) -> impl Future<Output = Result<()>> + Send;
 
-    /// Inserts a row, and gives its number.
+    /// Inserts a row, and returns its number.
     fn numbered(
         &mut self,
         insert: QueryOf<'_, Self>,

@@ -1,4 +1,4 @@
-//! A network between the service and its database: a proxy that holds what clients send.
+//! A network between the service and its database: a proxy that holds the clients' data back.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::database::{Bank, PoolOf};
 use anyhow::Result;
 
-/// What a round trip takes longer.
+/// The additional time of a round trip.
 const ROUND_TRIP: Duration = Duration::from_micros(500);
 
 /// A TCP proxy that adds a delay to every round trip.
@@ -32,19 +32,19 @@ impl Delay {
         let shared = Arc::clone(&hold);
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
-                // A client whose server is gone sees its connection end.
+                // If the server is gone, the client's connection ends, too.
                 let _ = relay(client, server, &shared);
             }
         });
         Ok(Self { address, hold })
     }
 
-    /// Where it listens.
+    /// The address of the proxy.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Shortens the hold by what the proxy takes itself, and says what a round trip takes longer.
+    /// Shortens the hold by the proxy's own time, and returns the additional time of a round trip.
     pub(crate) async fn calibrate<C: Bank>(
         &self,
         direct: &PoolOf<C>,
@@ -66,7 +66,7 @@ impl Delay {
     }
 }
 
-/// The median of many.
+/// The median of many measurements.
 async fn round_trip<C: Bank>(pool: &PoolOf<C>) -> Result<Duration> {
     const COUNT: usize = 201;
     let mut connection = pool.acquire().await?;

@@ -1,10 +1,11 @@
-//! What it costs to bind a request to its key.
+//! The cost of binding a request to its key.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use idem_core::{Asked, Content, Fingerprint, canonical};
+use idem_core::Content;
+use idem_core::adapter::{Fingerprint, RequestParts, canonical};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
@@ -15,7 +16,7 @@ use crate::report::Table;
 
 const MEBIBYTE: usize = 1024 * 1024;
 
-/// What came of it.
+/// The results.
 pub(crate) struct Cost {
     /// The speed of the canonical digest of a long string to that of SHA-256 over its JSON.
     pub(crate) ratio: f64,
@@ -78,7 +79,7 @@ impl Body {
         };
         let both = || {
             let content = Content::of(black_box(value)).expect("it has an encoding");
-            let asked = Asked {
+            let asked = RequestParts {
                 method: "POST",
                 path: "/payments",
                 query: None,
@@ -129,7 +130,7 @@ impl Body {
     }
 }
 
-/// How long it takes once, measured for so long.
+/// The time of one call, measured for this long.
 fn nanoseconds(length: Duration, work: impl Fn()) -> f64 {
     let start = Instant::now();
     let mut count = 0_u32;

@@ -6,7 +6,7 @@ use crate::plan::{Entry, Keys, Level, Network, Scenario};
 use crate::race::{Ratio, Tally};
 use crate::report::Table;
 
-/// A goal, and how it went.
+/// A goal and its result.
 #[derive(Debug)]
 struct Goal {
     name: &'static str,
@@ -52,7 +52,7 @@ pub(crate) enum Source {
     Fingerprint,
 }
 
-/// What tells the scenarios of the goals apart.
+/// The properties that identify a scenario.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Conditions {
     network: Network,
@@ -98,7 +98,7 @@ const REPLAYS: Conditions = Conditions {
 };
 
 impl Goals {
-    /// The goals, nothing measured.
+    /// The goals without results.
     pub(crate) fn new() -> Self {
         use Wanted::{AtLeast, AtMost};
 
@@ -173,7 +173,7 @@ impl Goals {
         Self(goals.into_iter().map(goal).collect())
     }
 
-    /// Takes what a scenario on PostgreSQL says.
+    /// Takes the results of a scenario on PostgreSQL.
     pub(crate) fn of_race(&mut self, scenario: &Scenario, tallies: &[Tally]) {
         if scenario.level != Level::Http {
             return;
@@ -199,7 +199,7 @@ impl Goals {
         }
     }
 
-    /// Takes a number that comes from elsewhere.
+    /// Takes a result that comes from another part.
     pub(crate) fn set(&mut self, source: Source, overall: f64) {
         for goal in self.0.iter_mut().filter(|goal| goal.source == source) {
             goal.measured = Some(Measured {

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use anyhow::{Context as _, Result};
-use idem_core::ScopeDigest;
+use idem_core::store::ScopeDigest;
 use sqlx::{PgConnection, PgPool};
 
 use crate::business::CUSTOMERS;
@@ -14,7 +14,7 @@ use crate::plan::{self, Entry, Keys, Pace};
 use crate::race::{self, Ground, Runner, Tally};
 use crate::report::{Table, milliseconds};
 
-/// What came of it.
+/// The results.
 pub(crate) struct Growth {
     /// The median of fresh requests in the largest table to that in the empty one.
     pub(crate) ratio: f64,
@@ -22,14 +22,14 @@ pub(crate) struct Growth {
     pub(crate) text: String,
 }
 
-/// A database with so many records in it.
+/// A database with this many records.
 struct Size {
     name: String,
     ground: Ground<PgConnection>,
     bytes_per_record: Option<i64>,
 }
 
-/// Measures databases of all sizes by turns.
+/// Measures databases of all sizes, in turn.
 pub(crate) async fn run(
     cluster: &Cluster<PgConnection>,
     sizes: &[i64],
@@ -78,7 +78,7 @@ impl Size {
         let pool = database.pool(None).await?;
         let direct = pool.clone();
         let ground = Ground { pool, direct };
-        // Leaves a record that the others are copied from.
+        // Writes the record that the others are copied from.
         start(&ground, 1, Keys::Fresh).await?.warm_up().await?;
         let mut bytes_per_record = None;
         if records > 0 {
@@ -119,7 +119,7 @@ const INDEXES: &str = "SET maintenance_work_mem = '512MB'; \
      CREATE INDEX records_expires_at ON idem.records (expires_at); \
      RESET maintenance_work_mem";
 
-/// Inserts so many records. Indexes are dropped for it, because building them afterwards takes
+/// Inserts this many records. The indexes are dropped first, because building them afterwards takes
 /// a fraction of the time.
 async fn fill(pool: &PgPool, records: i64) -> Result<()> {
     let mut connection = pool.acquire().await?;

@@ -1,7 +1,7 @@
-//! What a protected handler costs, as ratios to an unprotected one.
+//! The cost of a protected handler, as ratios to an unprotected one.
 //!
-//! Everything is compared within one run, in short slices by turns, so that whatever the machine
-//! does beside it happens to all contestants. [`run`] measures and gives the report as Markdown.
+//! Everything is compared within one run, in short slices in turn, so that other load on the machine
+//! affects all contestants. [`run`] measures and returns the report as Markdown.
 
 mod business;
 mod compile;
@@ -38,9 +38,9 @@ use crate::report::milliseconds;
 pub struct Options {
     /// Two minutes in place of eleven.
     pub quick: bool,
-    /// Only the parts whose titles contain this, whatever the case.
+    /// Only the parts whose titles contain this; upper and lower case count as the same.
     pub only: Option<String>,
-    /// Where there is room for crates that are compiled.
+    /// A folder for the crates that are compiled.
     pub target: PathBuf,
 }
 
@@ -55,20 +55,20 @@ impl Options {
     }
 }
 
-/// Measures, and gives the report.
+/// Measures, and returns the report.
 ///
 /// It makes databases of its own on the servers that `IDEM_TEST_POSTGRES_URL` and
 /// `IDEM_TEST_MYSQL_URL` name, and drops them, also if it fails or is interrupted.
 ///
 /// # Errors
 ///
-/// If a server can't be reached, or a contestant did anything but what was asked of it.
+/// If a server can't be reached, or a contestant gives a wrong answer.
 pub async fn run(options: Options) -> Result<String> {
     let postgres = Arc::new(Cluster::from_environment()?);
     let mysql = Arc::new(Cluster::from_environment()?);
     let measuring = {
         let (postgres, mysql) = (Arc::clone(&postgres), Arc::clone(&mysql));
-        // A task of its own, so that a panic leaves nothing behind either.
+        // A task of its own, so that the databases are dropped after a panic, too.
         tokio::spawn(async move { Run::new(options).all(&postgres, &mysql).await })
     };
     let abort = measuring.abort_handle();
@@ -231,7 +231,7 @@ impl Run {
         Ok(())
     }
 
-    /// Whether a part is wanted; says so.
+    /// Whether a part is wanted. If it is, prints its title.
     fn begins(&self, title: &str) -> bool {
         let wanted = self.options.wants(title);
         if wanted {
@@ -262,5 +262,5 @@ impl Run {
 }
 
 const LEGEND: &str = "Ratios are throughputs, to the first line of a table: the median of \
-     the rounds, and beside it the least and the greatest. Clients, service and database \
+     the rounds, followed by the least and the greatest. Clients, service and database \
      share the machine. \"Saturated\" is 64 clients on loopback.";

@@ -15,15 +15,15 @@ mod store;
 pub(crate) use self::http::{HttpClient, Service, tenant};
 pub(crate) use self::store::StoreClient;
 
-/// Of a mixed load, one request in so many is a replay.
+/// In a mixed load, one of this many requests is a replay.
 const MIXED: usize = 20;
 
-/// How many keys so many clients have to choose from.
+/// How many keys this many clients choose from.
 pub(crate) fn recorded(clients: usize) -> usize {
     (2 * clients).max(16)
 }
 
-/// A request: a key, and which customer sends it.
+/// A request: a key and the customer that sends it.
 #[derive(Debug, Clone)]
 pub(crate) struct Ask {
     pub(crate) key: String,
@@ -49,13 +49,13 @@ pub(crate) enum Answer {
     Replayed,
 }
 
-/// Somebody who sends one request at a time.
+/// A client that sends one request at a time.
 pub(crate) trait Client: Send + 'static {
     /// Sends a request and checks the answer.
     fn call(&mut self, ask: &Ask) -> impl Future<Output = Result<Answer>> + Send;
 }
 
-/// Which keys clients send.
+/// The keys that clients send.
 #[derive(Debug, Clone)]
 pub(crate) enum Load {
     /// A new one every time.
@@ -67,8 +67,8 @@ pub(crate) enum Load {
 }
 
 impl Load {
-    /// What a client sends in its turn, and what has to come of it. No two clients replay the same
-    /// key at once.
+    /// The next request of a client, and the expected result. No two clients replay the same key at
+    /// the same time.
     fn ask(&self, client: usize, clients: usize, turn: usize) -> (Ask, Answer) {
         let number = client + turn * clients;
         let recorded = |asks: &[Ask]| (asks[number % asks.len()].clone(), Answer::Replayed);
@@ -80,17 +80,17 @@ impl Load {
     }
 }
 
-/// What came of a slice of time.
+/// The results of a slice of time.
 #[derive(Debug, Default)]
 pub(crate) struct Slice {
     /// How many requests were answered within the slice.
     pub(crate) answered: u32,
-    /// How long each request took, those included that were answered late: who waits longest is
-    /// not left out.
+    /// How long each request took. Requests that were answered after the slice are included, so the
+    /// longest waits are counted.
     pub(crate) latencies: Vec<Duration>,
-    /// How many requests were executed, those included that were answered late.
+    /// How many requests were executed, including those that were answered after the slice.
     pub(crate) executed: u64,
-    /// How many requests were replayed, likewise.
+    /// How many requests were replayed, including those that were answered after the slice.
     pub(crate) replayed: u64,
 }
 
@@ -103,7 +103,7 @@ impl Slice {
     }
 }
 
-/// Lets all clients send for so long.
+/// Lets all clients send for this long.
 ///
 /// # Errors
 ///
@@ -158,7 +158,7 @@ async fn send_until<C: Client>(
     Ok((client, slice))
 }
 
-/// Sends so many new requests, and gives them back to be replayed.
+/// Sends this many new requests, and returns them to be replayed.
 ///
 /// # Errors
 ///

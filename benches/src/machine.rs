@@ -1,4 +1,4 @@
-//! What the numbers were measured on.
+//! The machine and the tools of the measurement.
 
 use std::path::Path;
 use std::process::Command;

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use clap::Parser;
 use idem_benches::Options;
 
-/// Measures what a protected handler costs.
+/// Measures the cost of a protected handler.
 #[derive(Parser)]
 struct Arguments {
     /// Two minutes in place of eleven: less of everything.
@@ -35,7 +35,7 @@ async fn main() -> Result<()> {
     Ok(())
 }
 
-/// Cargo's target folder, in which this program lies two folders deep.
+/// Cargo's target folder, two folders above this program.
 fn target() -> Result<PathBuf> {
     let program = std::env::current_exe()?;
     let target = program.ancestors().nth(2);

@@ -1,4 +1,4 @@
-//! What is measured, with whom, and for how long.
+//! The scenarios, their contestants and their durations.
 
 use std::fmt;
 use std::time::Duration;
@@ -6,12 +6,12 @@ use std::time::Duration;
 use crate::business::Business;
 use crate::contestant::Contestant;
 
-/// How long things take.
+/// The durations of a run.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Pace {
-    /// How long one contestant runs before it is the next one's turn.
+    /// How long one contestant runs before the next one.
     pub(crate) slice: Duration,
-    /// How often it is every contestant's turn.
+    /// How often each contestant runs.
     pub(crate) rounds: usize,
 }
 
@@ -21,7 +21,7 @@ impl Pace {
         rounds: 7,
     };
 
-    /// On SQLite a slice ends late, when the last one who waits for the lock had it.
+    /// On SQLite a slice ends late, after the last waiting client had the lock.
     pub(crate) fn of_sqlite(self) -> Self {
         Self {
             rounds: self.rounds.min(5),
@@ -35,21 +35,21 @@ impl Pace {
     };
 }
 
-/// What is between the clients and the work.
+/// The path between the clients and the work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Level {
     Http,
     Store,
 }
 
-/// What is between the service and its database.
+/// The path between the service and its database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Network {
     Loopback,
     Delayed,
 }
 
-/// Which keys are sent.
+/// The keys that are sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Keys {
     Fresh,
@@ -75,7 +75,7 @@ impl fmt::Display for Entry {
     }
 }
 
-/// Contestants that are compared with each other, and under which conditions.
+/// Contestants that are compared, and the conditions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Scenario {
     pub(crate) level: Level,
@@ -83,7 +83,7 @@ pub(crate) struct Scenario {
     pub(crate) clients: usize,
     pub(crate) business: Business,
     pub(crate) keys: Keys,
-    /// Whether the quick run has it.
+    /// Whether the quick run includes it.
     quick: bool,
 }
 
@@ -155,8 +155,7 @@ const SQLITE: &[Scenario] = &[
     scenario(Store, Loopback, 16, One, Fresh, false),
 ];
 
-/// How many records there are when the growth is measured; the first is what the others are
-/// compared to.
+/// How many records the tables have when the growth is measured. The others are compared to the first.
 pub(crate) const fn sizes(quick: bool) -> &'static [i64] {
     if quick {
         &[0, 100_000]
@@ -165,12 +164,12 @@ pub(crate) const fn sizes(quick: bool) -> &'static [i64] {
     }
 }
 
-/// How many expired records a purge finds, and how often one is made.
+/// How many expired records a purge finds, and how many purges are run.
 pub(crate) const fn purge(quick: bool) -> (i64, usize) {
     if quick { (20_000, 2) } else { (200_000, 3) }
 }
 
-/// The same where a purge is slower.
+/// The same for databases on which a purge is slower.
 pub(crate) const fn small_purge(quick: bool) -> (i64, usize) {
     if quick { (10_000, 2) } else { (50_000, 3) }
 }
@@ -201,7 +200,7 @@ fn of_run(scenarios: &[Scenario], quick: bool) -> impl Iterator<Item = Scenario>
 }
 
 impl Scenario {
-    /// Who takes part; the first is what the others are compared to.
+    /// The contestants. The others are compared to the first.
     pub(crate) fn entries(&self) -> Vec<Entry> {
         use Contestant::{
             Bare, Cached, Floor, Fused, Idem, Lease, Peer, Stateless, ZeroToProduction,

@@ -1,4 +1,4 @@
-//! How fast expired records go, and what requests notice of it.
+//! How fast expired records are purged, and how that affects requests.
 
 use std::time::{Duration, Instant};
 
@@ -14,18 +14,18 @@ use crate::report::{Table, milliseconds};
 /// How many clients send fresh requests.
 const CLIENTS: usize = 16;
 
-/// How long they do so before anybody looks whether the purge has ended.
+/// How long they do so between two checks for the end of the purge.
 const SLICE: Duration = Duration::from_millis(50);
 
-/// Purges so many records so often, with and without requests beside it.
+/// Purges this many records this often, with and without requests at the same time.
 pub(crate) async fn run<C: Bank>(
     ground: &Ground<C>,
     (records, rounds): (i64, usize),
 ) -> Result<String> {
     let mut without = start(ground, "without a purge").await?;
-    let mut beside = start(ground, "beside a purge").await?;
+    let mut during = start(ground, "during a purge").await?;
     without.warm_up().await?;
-    beside.warm_up().await?;
+    during.warm_up().await?;
     let engine = Engine::new(C::store(ground.direct.clone()));
     let (mut alone, mut shared) = (Vec::new(), Vec::new());
     for _ in 0..rounds {
@@ -38,12 +38,12 @@ pub(crate) async fn run<C: Bank>(
         let engine = engine.clone();
         let purging = tokio::spawn(async move { purge::<C>(&engine, records).await });
         while !purging.is_finished() {
-            beside.measure(SLICE).await?;
+            during.measure(SLICE).await?;
         }
         shared.push(purging.await??);
     }
     let mut table = Table::new(&["fresh requests", "p50 ms", "p99 ms", "per second"]);
-    for tally in [without.into_tally(), beside.into_tally()] {
+    for tally in [without.into_tally(), during.into_tally()] {
         table.row([
             tally.name.clone(),
             milliseconds(tally.quantile(0.5)),
@@ -52,7 +52,7 @@ pub(crate) async fn run<C: Bank>(
         ]);
     }
     Ok(format!(
-        "Records purged per second: {:.0} alone, {:.0} beside {CLIENTS} clients with fresh \
+        "Records purged per second: {:.0} alone, {:.0} with {CLIENTS} clients that send fresh \
          requests. Medians of {rounds} purges of {records} records.\n\n{table}",
         median(&alone),
         median(&shared),

@@ -1,4 +1,4 @@
-//! Runs contestants against each other, in short slices by turns.
+//! Runs contestants against each other, in short slices, in turn.
 
 use anyhow::{Context as _, Result, ensure};
 use hdrhistogram::Histogram;
@@ -13,9 +13,9 @@ const WARM_UP: usize = 48;
 
 /// Where a scenario runs.
 pub(crate) struct Ground<C: Bank> {
-    /// The service's pool, maybe through a network.
+    /// The service's pool, possibly through a proxy that delays.
     pub(crate) pool: PoolOf<C>,
-    /// The benchmark's own way to the same database.
+    /// The benchmark's own pool on the same database.
     pub(crate) direct: PoolOf<C>,
 }
 
@@ -41,7 +41,7 @@ pub(crate) async fn run<C: Bank>(
     Ok(runners.into_iter().map(|runner| runner.tally).collect())
 }
 
-/// Gives everybody one turn, in another order each round.
+/// Runs every contestant once, in another order each round.
 pub(crate) async fn by_turns<C: Bank>(
     runners: &mut [Runner<C>],
     round: usize,
@@ -74,7 +74,7 @@ enum Team<C: Bank> {
 }
 
 impl<C: Bank> Runner<C> {
-    /// Starts the contestant's service and clients; `None` where the database can't have it.
+    /// Starts the contestant's service and clients; `None` if the database does not support it.
     pub(crate) async fn start(
         ground: &Ground<C>,
         scenario: &Scenario,
@@ -107,8 +107,8 @@ impl<C: Bank> Runner<C> {
         }))
     }
 
-    /// Under another name, and without a look at the records, where these are too many to be
-    /// counted or somebody else deletes some.
+    /// The same under another name, and without counting the records: for races with too many records, and for races
+    /// during which records are deleted.
     pub(crate) fn named(mut self, name: String) -> Self {
         self.tally.name = name;
         self.counts_records = false;
@@ -122,7 +122,7 @@ impl<C: Bank> Runner<C> {
         }
     }
 
-    /// Runs for one slice, and checks that what was to be written was written.
+    /// Runs for one slice, and checks that everything was written that should have been.
     pub(crate) async fn measure(&mut self, length: Duration) -> Result<()> {
         let load = match &mut self.team {
             Team::Http(clients, _) => prepare(clients, self.entry.keys).await?,
@@ -173,7 +173,7 @@ struct Rows {
     records: i64,
 }
 
-/// Every statement has to be prepared on every connection, and every key's kind of work done once.
+/// Every statement has to be prepared on every connection, and each kind of work done once.
 async fn warm_up<K: Client>(clients: &mut Vec<K>, keys: Keys) -> Result<()> {
     let count = clients.len() * WARM_UP.div_ceil(clients.len().min(8));
     load::record(clients, count).await?;
@@ -191,10 +191,10 @@ async fn prepare<K: Client>(clients: &mut Vec<K>, keys: Keys) -> Result<Load> {
     })
 }
 
-/// The longest latency that is told apart, in nanoseconds.
+/// The longest latency that is measured exactly, in nanoseconds.
 const LONGEST: u64 = 60_000_000_000;
 
-/// What a contestant has achieved.
+/// The results of a contestant.
 #[derive(Debug, Clone)]
 pub(crate) struct Tally {
     pub(crate) name: String,
@@ -227,12 +227,12 @@ impl Tally {
         median(&self.rates)
     }
 
-    /// The latency that a share of the requests has stayed within.
+    /// The latency that this share of the requests did not exceed.
     pub(crate) fn quantile(&self, share: f64) -> Duration {
         Duration::from_nanos(self.latencies.value_at_quantile(share))
     }
 
-    /// The throughput as a ratio to another's in the same rounds.
+    /// The throughput as a ratio to another contestant's in the same rounds.
     pub(crate) fn ratio(&self, base: &Self) -> Ratio {
         let rounds = self.rates.iter().zip(&base.rates);
         let rounds: Vec<f64> = rounds.map(|(own, base)| own / base).collect();
@@ -258,7 +258,7 @@ impl Ratio {
     }
 }
 
-/// The upper one of two in the middle; `NaN` of nothing.
+/// The median. The upper one of two in the middle; `NaN` if there is no value.
 pub(crate) fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_unstable_by(f64::total_cmp);
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn latencies_up_to_a_minute_are_told_apart() {
+    fn latencies_up_to_a_minute_are_measured() {
         let mut tally = Tally::new(String::new());
         let latencies = vec![Duration::from_millis(1), Duration::from_secs(20)];
         let slice = Slice {

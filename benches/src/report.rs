@@ -40,7 +40,7 @@ impl fmt::Display for Table {
         let widths = self.widths();
         let line = |f: &mut fmt::Formatter<'_>, cells: &[String]| {
             for (index, (cell, &width)) in cells.iter().zip(&widths).enumerate() {
-                // Words first, numbers below each other.
+                // Words are aligned to the left, numbers to the right.
                 if index == 0 || index + 1 == cells.len() && self.header[index].is_empty() {
                     write!(f, "| {cell:<width$} ")?;
                 } else {

@@ -8,7 +8,8 @@ use actix_web::rt;
 use idem_core::adapter::Response;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
-type Rest = Pin<Box<dyn Future<Output = Response>>>;
+/// The rest of an attempt.
+pub(crate) type Rest = Pin<Box<dyn Future<Output = Response>>>;
 
 /// Finishes attempts that lost their request.
 ///

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use idem_core::adapter::{ClaimGuard, DetachOnDrop, HandlerOutcome, Policy, Source, StoreOf};
 use idem_core::{Attempt, Content, EncodeError, Store};
 
-use crate::detached::Detached;
+use crate::detached::{Detached, Rest};
 use crate::request::Preflight;
 use crate::response::{Kept, complete, respond, respond_with};
 
@@ -40,6 +40,7 @@ where
         async move { complete(outcome.await, limit, &keeps).await }
     });
     let detached = Detached::of_this_worker();
+    let attempt: Rest = Box::pin(attempt);
     let attempt = DetachOnDrop::new(attempt, move |rest| detached.finish(rest));
     respond_with(attempt.await, &kept)
 }

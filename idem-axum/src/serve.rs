@@ -1,15 +1,18 @@
 //! From the extracted arguments to the response.
 
 use std::future::Future;
+use std::pin::Pin;
 
 use axum::response::Response;
 use bytes::Bytes;
-use idem_core::adapter::{ClaimGuard, DetachOnDrop, HandlerOutcome, Policy, Source, StoreOf};
+use idem_core::adapter::{self, ClaimGuard, DetachOnDrop, HandlerOutcome, Policy, Source, StoreOf};
 use idem_core::{Attempt, Content, EncodeError, Store};
 use tokio::runtime::Handle;
 
 use crate::request::Preflight;
 use crate::response::{complete, respond};
+
+type Attempting = Pin<Box<dyn Future<Output = adapter::Response> + Send>>;
 
 /// Answers a request whose arguments are all extracted.
 ///
@@ -37,6 +40,7 @@ where
         async move { complete(outcome.await, limit).await }
     });
     let runtime = Handle::current();
+    let attempt: Attempting = Box::pin(attempt);
     let attempt = DetachOnDrop::new(attempt, move |rest| {
         runtime.spawn(rest);
     });

@@ -9,6 +9,9 @@
 //! - [`store`] is for authors of a store for another database.
 //! - A hidden module serves the adapters. It is exempt from semantic versioning.
 //!
+//! The contract, the operator's guide and other long documents are part of this documentation, in the
+//! module `_documentation`.
+//!
 //! One request goes from top to bottom of `engine/`: admission, claim, handler, settlement. The
 //! other modules:
 //!
@@ -24,6 +27,9 @@
 //! | `maintenance`, `observe` | the operator's side |
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+// The documents' examples use the adapters, so they are no doctests of this crate.
+#[cfg(all(doc, not(doctest)))]
+pub mod _documentation;
 #[doc(hidden)]
 pub mod adapter;
 mod attempt;

@@ -1,5 +1,5 @@
-//! The handler's other attributes: which of them go to which function. An attribute is recognised by the last segment of
-//! its path, since a macro can't resolve paths.
+//! The handler's other attributes: which of them go to which function. An attribute is recognised by the last segment
+//! of its path, since a macro can't resolve paths.
 
 use proc_macro2::{TokenStream, TokenTree};
 use quote::{ToTokens, quote};
@@ -7,17 +7,21 @@ use syn::{AttrStyle, Attribute, Meta};
 
 /// The name of the attribute that this crate implements.
 pub(crate) const IDEMPOTENT: &str = "idempotent";
+/// The attribute whose fields name the handler's arguments.
+const INSTRUMENT: &str = "instrument";
 
 /// The attributes of the function that is emitted.
 #[derive(Default)]
 pub(crate) struct Attributes {
     /// On the function that the framework calls, in their order.
     pub(crate) outer: Vec<TokenStream>,
-    /// On the function as it was written: `#[instrument]`, whose fields name the handler's arguments, and `#![…]`.
+    /// On the function as it was written: `#[instrument]` and `#![…]`.
     pub(crate) inner: Vec<TokenStream>,
 }
 
 impl Attributes {
+    /// A second `#[idempotent]` is left out. It has been reported, and would be expanded on a function that is not the
+    /// handler any more.
     pub(crate) fn split(attributes: &[Attribute]) -> Self {
         let mut split = Self::default();
         for attribute in attributes {
@@ -25,13 +29,16 @@ impl Attributes {
                 let meta = &attribute.meta;
                 split.inner.push(quote!(#[#meta]));
             } else if let Some(condition) = Condition::of(attribute) {
-                let (inner, outer) = condition.metas.iter().cloned().partition(is_instrument);
+                let metas = condition.metas.iter().filter(|meta| !is(meta, IDEMPOTENT));
+                let (inner, outer) = metas.cloned().partition(|meta| is(meta, INSTRUMENT));
                 split.inner.extend(condition.on(inner));
                 split.outer.extend(condition.on(outer));
-            } else if is_instrument(&attribute.meta.to_token_stream()) {
-                split.inner.push(attribute.to_token_stream());
             } else {
-                split.outer.push(attribute.to_token_stream());
+                match last_segment(&path(&attribute.meta.to_token_stream())).as_str() {
+                    IDEMPOTENT => {}
+                    INSTRUMENT => split.inner.push(attribute.to_token_stream()),
+                    _ => split.outer.push(attribute.to_token_stream()),
+                }
             }
         }
         split
@@ -92,14 +99,8 @@ impl Condition {
     }
 }
 
-/// Whether this is `#[idempotent]`, by any path.
-pub(crate) fn is_idempotent(attribute: &Attribute) -> bool {
-    let last = attribute.path().segments.last();
-    last.is_some_and(|segment| segment.ident == IDEMPOTENT)
-}
-
-fn is_instrument(meta: &TokenStream) -> bool {
-    last_segment(&path(meta)) == "instrument"
+fn is(meta: &TokenStream, name: &str) -> bool {
+    last_segment(&path(meta)) == name
 }
 
 fn path(meta: &TokenStream) -> TokenStream {
@@ -183,6 +184,23 @@ mod tests {
                 quote!(#[cfg_attr(unix, instrument)]),
             ])
         );
+    }
+
+    #[test]
+    fn a_second_idempotent_is_left_out() {
+        let function: ItemFn = parse_quote! {
+            #[idem_axum::idempotent(unscoped)]
+            #[cfg_attr(unix, idempotent(unscoped))]
+            #[cfg_attr(unix, idempotent, inline)]
+            #[idempotency]
+            async fn pay() {}
+        };
+        let split = Attributes::split(&function.attrs);
+        assert_eq!(
+            texts(&split.outer),
+            texts(&[quote!(#[cfg_attr(unix, inline)]), quote!(#[idempotency])])
+        );
+        assert_eq!(texts(&split.inner), texts(&[]));
     }
 
     #[test]

@@ -1,6 +1,6 @@
-//! What the strings of an option stand for.
+//! The meanings of the strings that an option allows.
 
-/// What one of the strings of an option stands for.
+/// The meaning of one of these strings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Choice {
     Replay(Replay),

@@ -7,7 +7,8 @@ use proc_macro2::Span;
 use quote::ToTokens;
 use syn::Error;
 
-/// The mistakes found so far. [`finish`](Errors::finish) has to be called, since dropping the collector would lose them.
+/// The mistakes found so far. [`finish`](Errors::finish) has to be called, since dropping the collector would lose
+/// them.
 #[derive(Debug)]
 pub(crate) struct Errors {
     found: Vec<Error>,

@@ -3,9 +3,9 @@
 
 use proc_macro2::{Span, TokenStream};
 use quote::quote;
-use syn::{Attribute, Error, ItemFn, Safety, Token, Visibility};
+use syn::{Error, ItemFn, Safety, Token, Visibility};
 
-use crate::attributes::{self, Attributes};
+use crate::attributes::Attributes;
 use crate::check;
 use crate::expand;
 use crate::expand::lifetimes::owned_generics;
@@ -22,10 +22,7 @@ pub(crate) fn expand<F: Framework>(given: &Given, function: &ItemFn, error: &Err
     if is_method {
         return quote!(#messages #function);
     }
-    // A second `#[idempotent]` would be expanded on this function, and report its missing arguments.
-    let is_other = |attribute: &&Attribute| !attributes::is_idempotent(attribute);
-    let others: Vec<Attribute> = function.attrs.iter().filter(is_other).cloned().collect();
-    let Attributes { outer, inner } = Attributes::split(&others);
+    let Attributes { outer, inner } = Attributes::split(&function.attrs);
     let written = as_written(function);
     let visibility = &function.vis;
     let name = &function.sig.ident;

@@ -1,4 +1,4 @@
-//! What differs between web frameworks. `check` and `expand` ask; nothing here knows them.
+//! The differences between web frameworks, for `check` and `expand`.
 
 use proc_macro2::TokenStream;
 use syn::{Ident, LitStr, Type};
@@ -28,7 +28,8 @@ pub(crate) trait Framework {
     /// The arguments of the function that the framework calls.
     fn inputs(frame: &Frame) -> TokenStream;
 
-    /// The first statements of that function. After them `__idem_request` is bound, and `__idem_raw` to the body's bytes.
+    /// The first statements of that function. After them `__idem_request` is bound, and `__idem_raw` to the body's
+    /// bytes.
     fn prologue(frame: &Frame, handler: &Handler) -> TokenStream;
 
     /// A reference to the body, or to `Nothing`.
@@ -37,7 +38,7 @@ pub(crate) trait Framework {
     /// The variable that holds the value of an extractor.
     fn extracted(handler: &Handler, extractor: usize) -> Ident;
 
-    /// What a response is made from, besides the handler's return value.
+    /// The further arguments of `into_response`, besides the handler's return value.
     fn response_context() -> TokenStream {
         TokenStream::new()
     }

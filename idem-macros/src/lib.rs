@@ -1,5 +1,5 @@
-//! The attribute `#[idempotent]` of `idem-axum` and `idem-actix`. Use it through those crates: the generated code refers
-//! to them.
+//! The attribute `#[idempotent]` of `idem-axum` and `idem-actix`. Use it through those crates: the generated code
+//! refers to them.
 //!
 //! A handler goes through four stages, one module each. `parse` reads the attribute and the function. `check` holds the
 //! rules, and reports every mistake at once. `model` is the handler after that. `expand` writes the function that the
@@ -78,9 +78,9 @@ pub fn idempotent_axum(
 /// # Handlers
 ///
 #[doc = include_str!("docs/borrowed.md")]
-/// - **By value**: actix-web's extractors, in any order. The one that implements `RequestBody` is the body; `body` names
-///   it where the handler is generic. All of them run before a response is replayed, and so does the authorization that
-///   they do.
+/// - **By value**: actix-web's extractors, in any order. The one that implements `RequestBody` is the body; `body`
+///   names it where the handler is generic. All of them run before a response is replayed, and so does the
+///   authorization that they do.
 ///
 /// The handler returns a response, as any actix-web handler does. It runs on the request's task. If the client leaves,
 /// it runs on to its end, on a task of its own on the same thread: so extractors and generic parameters are `'static`,

@@ -43,7 +43,7 @@ pub(crate) struct Extractor {
     pub(crate) ty: Type,
 }
 
-/// The argument that the keys belong to.
+/// The owner of the keys.
 pub(crate) struct Scope {
     /// The extractor that binds the name.
     pub(crate) extractor: usize,

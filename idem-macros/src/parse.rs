@@ -1,5 +1,5 @@
-//! Reads the attribute's arguments and the function below it. After a mistake the reading continues, so that one compile
-//! reports all of them.
+//! Reads the attribute's arguments and the function below it. After a mistake the reading continues, so that one
+//! compile reports all of them.
 
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 use quote::ToTokens;
@@ -141,8 +141,8 @@ fn argument(input: ParseStream<'_>, given: &mut Given, errors: &mut Errors) -> R
     Ok(())
 }
 
-/// The tokens of a value. A literal is a whole value, so a missing comma after it is reported there. Any other value ends
-/// at the comma.
+/// The tokens of a value. A literal is a whole value, so a missing comma after it is reported there. Any other value
+/// ends at the comma.
 fn value_tokens(input: ParseStream<'_>) -> Result<TokenStream> {
     let first = input.fork().parse::<TokenTree>();
     if matches!(first, Ok(TokenTree::Literal(_))) {

@@ -36,7 +36,8 @@ fn expand_for<F: Framework>(source: &str) -> TokenStream {
     crate::idempotent::<F>(arguments, &item)
 }
 
-/// The mistakes in `source`: the text that is underlined, and the message. A mistake of the whole attribute has no text.
+/// The mistakes in `source`: the text that is underlined, and the message. A mistake of the whole attribute has no
+/// text.
 fn mistakes(source: &str) -> Vec<(String, String)> {
     mistakes_for::<Axum>(source)
 }

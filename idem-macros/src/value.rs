@@ -171,7 +171,7 @@ fn operation(literal: &LitStr) -> Result<String> {
     ))
 }
 
-/// What the literal stands for, which has to be one of `words`.
+/// The meaning of the literal, which has to be one of `words`.
 fn one_of(spec: &Spec, words: &[Word], literal: &LitStr) -> Result<Value> {
     let text = literal.value();
     if let Some(word) = words.iter().find(|word| word.text == text) {

@@ -63,7 +63,7 @@ impl Settings {
 
 /// The settings of an engine with room for so many attempts at once.
 pub fn max_in_flight(attempts: usize) -> Config {
-    Config::new().with_attempts(attempts)
+    Config::new().with_max_in_flight(attempts)
 }
 
 impl From<Wires> for Settings {

@@ -1,9 +1,11 @@
 //! The command line.
 
+mod api;
 mod bench;
 mod cargo;
 mod ci;
 mod faults;
+mod rules;
 mod serve;
 mod test;
 
@@ -17,7 +19,7 @@ use serve::Choice;
 use xtask::interrupt::{self, Interrupted};
 use xtask::server::{self, Kind, POSTGRES};
 
-/// What a shell reports of a program that SIGINT has ended.
+/// The exit code by which shells report the end by SIGINT.
 const INTERRUPTED: u8 = 130;
 
 const GALERA: &str = "galera";
@@ -44,7 +46,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Runs every test, with throw-away servers where the environment names none.
+    /// Runs every test, with throw-away servers if the environment names none.
     Test {
         /// Runs the tests of a Galera cluster instead, with a throw-away cluster.
         #[arg(long)]
@@ -53,18 +55,30 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
-    /// Checks everything: format, lints, documentation and tests.
+    /// Checks everything: format, rules, lints, documentation, the public API and tests.
     Ci,
+    /// Compares the public API of the published crates with the lists in `docs/api`.
+    Api {
+        /// Writes the lists instead.
+        #[arg(long)]
+        bless: bool,
+    },
+    /// Compares the tests that each rule has with the index in `docs/rules.md`, and fails for a rule without a test.
+    Rules {
+        /// Writes the index.
+        #[arg(long)]
+        bless: bool,
+    },
     /// Measures what idem costs, prints the report, and writes it to `target/bench.md`.
     Bench {
         /// Arguments for the benchmark: `--quick`, and `--only` with a part of a title.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
-    /// Does random faults to requests, applications and servers, and checks that nothing is lost.
+    /// Injects random faults into requests, applications and servers, and checks that nothing is lost.
     Faults {
-        /// Seeds bugs into a scratch copy of the tree instead, and runs the test that has to find
-        /// each; without names all that are in `tests/faults/seeded`.
+        /// Seeds bugs into a scratch copy of the tree instead, and runs for each the test that has to
+        /// find it. Without names, all bugs in `tests/faults/seeded`.
         #[arg(long, num_args = 0.., value_name = "NAME")]
         seeded: Option<Vec<String>>,
         /// Arguments for the faults: `--minutes`, `--seed`, `--round`, and `--only` with a part of a
@@ -85,6 +99,8 @@ fn run(task: &Task) -> Result<ExitCode> {
     match task {
         Task::Test { galera, arguments } => test::run(*galera, arguments),
         Task::Ci => ci::run(),
+        Task::Api { bless } => api::run(*bless),
+        Task::Rules { bless } => rules::run(*bless),
         Task::Bench { arguments } => bench::run(arguments),
         Task::Faults { seeded, arguments } => match seeded {
             Some(names) => faults::seeded(names),
@@ -105,7 +121,7 @@ fn choice(key: &str) -> Result<Choice, String> {
         .ok_or_else(|| format!("the kinds are: {}", keys.join(", ")))
 }
 
-/// A parser of arguments swallows a `--` in front of them, which `cargo test` needs to see.
+/// The parser removes a `--` before the arguments, but `cargo test` needs it.
 fn keep_first_double_dash(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
     let mut arguments: Vec<OsString> = arguments.collect();
     let is = |place: usize, text| {
@@ -130,9 +146,7 @@ mod tests {
         let line = ["xtask", "test"].iter().chain(line).map(OsString::from);
         match Cli::parse_from(keep_first_double_dash(line)).task {
             Task::Test { galera, arguments } => (galera, arguments),
-            Task::Ci | Task::Bench { .. } | Task::Faults { .. } | Task::Serve { .. } => {
-                panic!("another task")
-            }
+            _ => panic!("another task"),
         }
     }
 

@@ -1,4 +1,4 @@
-//! Turns the signals which ask a program to end into an ordinary error, so that every guard runs.
+//! Turns the signals that ask a program to end into an ordinary error, so that every guard is dropped.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,17 +11,17 @@ static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 ///
 /// # Errors
 ///
-/// When the process already handles these signals in another way.
+/// If the process already handles these signals in another way.
 pub fn install() -> anyhow::Result<()> {
     ctrlc::set_handler(|| INTERRUPTED.store(true, Ordering::SeqCst))
         .context("cannot listen for SIGINT, SIGTERM and SIGHUP")
 }
 
-/// Everything that waits calls this, and passes the error on.
+/// Every loop that waits calls this, and returns the error.
 ///
 /// # Errors
 ///
-/// [`Interrupted`] once one of the signals has come.
+/// [`Interrupted`] after one of the signals.
 pub fn check() -> Result<(), Interrupted> {
     if INTERRUPTED.load(Ordering::SeqCst) {
         return Err(Interrupted);

@@ -1,7 +1,7 @@
-//! Throw-away database servers for the tests of `idem`, and the ways to run programs beside them.
+//! Throw-away database servers for the tests of `idem`, and the means to run other programs.
 //!
-//! `cargo xtask` is the usual user; a test which has to kill and restart a server takes
-//! [`server::Server`] from here. Everything needs a Unix system, so elsewhere the library is empty.
+//! `cargo xtask` is the usual user; a test that has to kill and restart a server takes
+//! [`server::Server`] from here. All of it needs a Unix system, so elsewhere the library is empty.
 
 #![cfg(unix)]
 

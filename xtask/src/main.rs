@@ -11,7 +11,7 @@ fn main() -> std::process::ExitCode {
 #[cfg(not(unix))]
 fn main() -> std::process::ExitCode {
     eprintln!(
-        "xtask: error: the tasks start and end servers with Unix signals, which this system lacks; \
+        "xtask: error: the tasks start and end servers with Unix signals, which this system does not have; \
          use Linux, macOS or WSL, or run `cargo test` with IDEM_TEST_POSTGRES_URL and IDEM_TEST_MYSQL_URL set yourself"
     );
     std::process::ExitCode::FAILURE

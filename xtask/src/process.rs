@@ -1,4 +1,4 @@
-//! Runs other programs so that none of them outlives the wait for it.
+//! Runs other programs. A program whose wait ends early is ended, too.
 
 mod signal;
 
@@ -21,41 +21,41 @@ const PAUSE: Duration = Duration::from_millis(20);
 const GRACE: Duration = Duration::from_secs(5);
 const TAIL_LINES: usize = 20;
 
-/// Runs a command with this process' output and without input, and waits for its end.
+/// Runs a command with this process's output and without input, and waits for its end.
 ///
 /// # Errors
 ///
-/// When the command does not start, and [`interrupt::Interrupted`] after an interrupt; the command
-/// and its children have ended by then.
+/// If the command does not start; [`interrupt::Interrupted`] after an interrupt. The command and its
+/// children have ended by then.
 pub fn run(command: &mut Command) -> Result<ExitStatus> {
-    Group::spawn(command)?.wait(Patience::UntilInterrupted)
+    Group::spawn(command)?.wait(Wait::UntilInterrupted)
 }
 
-/// How long to wait for a command.
+/// How long to wait for a command's end.
 #[derive(Debug, Clone, Copy)]
-pub enum Patience {
-    /// Until it ends or somebody interrupts.
+pub enum Wait {
+    /// Until it ends, or until an interrupt.
     UntilInterrupted,
-    /// At most this long, or until somebody interrupts.
+    /// At most this long, or until an interrupt.
     AtMost(Duration),
-    /// Until it ends, whatever happens: for what must not stop half-way.
+    /// Until it ends, even after an interrupt: for a command that must not stop half-way.
     Unconditional,
 }
 
-/// Runs a command silently and returns what it wrote on its standard output; `what` names it.
+/// Runs a command silently and returns its standard output. Errors call the command `what`.
 ///
 /// # Errors
 ///
-/// As [`run`]; also when it fails or outlasts the patience, with the end of what it wrote.
-pub fn capture(what: &str, command: &mut Command, patience: Patience) -> Result<String> {
-    capture_announced(what, command, patience, |_| {})
+/// As [`run`]; also if the command fails, with the end of its output, or takes too long.
+pub fn capture(what: &str, command: &mut Command, wait: Wait) -> Result<String> {
+    capture_announced(what, command, wait, |_| {})
 }
 
-/// As [`capture`], and tells the number of the command's process once it has started.
+/// As [`capture`]; `started` is called with the id of the command's process.
 pub(crate) fn capture_announced(
     what: &str,
     command: &mut Command,
-    patience: Patience,
+    wait: Wait,
     started: impl FnOnce(u32),
 ) -> Result<String> {
     let mut output = tempfile::tempfile().context("cannot create a temporary file")?;
@@ -65,7 +65,7 @@ pub(crate) fn capture_announced(
         .stderr(errors.try_clone()?);
     let group = Group::spawn(command)?;
     started(group.0.id());
-    let status = group.wait(patience).with_context(|| what.to_owned())?;
+    let status = group.wait(wait).with_context(|| what.to_owned())?;
     let written = contents(&mut output)?;
     if !status.success() {
         let all = format!("{written}\n{}", contents(&mut errors)?);
@@ -74,7 +74,7 @@ pub(crate) fn capture_announced(
     Ok(written)
 }
 
-/// The last lines of a text: enough to see why a program gave up.
+/// The last lines of a text: enough to see why a program failed.
 pub fn tail(text: &str) -> String {
     let lines: Vec<&str> = text
         .lines()
@@ -92,8 +92,8 @@ pub fn tail(text: &str) -> String {
     }
 }
 
-/// A child with all its descendants, which end together. Being a process group of its own keeps
-/// the terminal's Ctrl-C from reaching it before this process has decided on an order.
+/// A child with all its descendants, which end together. They are a process group of their own, so
+/// the terminal's Ctrl-C reaches this process only, which then ends its children in order.
 struct Group(Child);
 
 impl Group {
@@ -105,22 +105,22 @@ impl Group {
             .with_context(|| format!("cannot run {}", command.get_program().display()))
     }
 
-    fn wait(mut self, patience: Patience) -> Result<ExitStatus> {
+    fn wait(mut self, wait: Wait) -> Result<ExitStatus> {
         let start = Instant::now();
         let mut explained = false;
         loop {
             if let Some(status) = self.0.try_wait()? {
                 return Ok(status);
             }
-            match patience {
-                Patience::Unconditional => {
+            match wait {
+                Wait::Unconditional => {
                     if interrupt::check().is_err() && !explained {
-                        eprintln!("xtask: waiting for a step which must not stop half-way");
+                        eprintln!("xtask: waiting for a step that must not stop half-way");
                         explained = true;
                     }
                 }
-                Patience::UntilInterrupted => interrupt::check()?,
-                Patience::AtMost(limit) => {
+                Wait::UntilInterrupted => interrupt::check()?,
+                Wait::AtMost(limit) => {
                     interrupt::check()?;
                     if start.elapsed() > limit {
                         bail!("still running after {} s", limit.as_secs());
@@ -131,7 +131,7 @@ impl Group {
         }
     }
 
-    /// Asks the leader first, which may want to end its children in its own way.
+    /// Asks the leader first, because it may end its children in its own way.
     fn end(&mut self) {
         let group = format!("-{}", self.0.id());
         signal(&self.0, "TERM");
@@ -184,7 +184,7 @@ mod tests {
         let output = capture(
             "echo",
             &mut shell("echo out; echo err >&2"),
-            Patience::UntilInterrupted,
+            Wait::UntilInterrupted,
         );
         assert_eq!(output.unwrap(), "out\n");
     }
@@ -194,7 +194,7 @@ mod tests {
         let error = capture(
             "it",
             &mut shell("echo reason >&2; exit 3"),
-            Patience::UntilInterrupted,
+            Wait::UntilInterrupted,
         );
         let message = error.unwrap_err().to_string();
         assert!(
@@ -204,15 +204,15 @@ mod tests {
     }
 
     #[test]
-    fn what_outlasts_the_patience_ends_with_its_children() {
+    fn a_command_that_takes_too_long_ends_with_its_children() {
         let start = Instant::now();
         let marker = tempfile::tempdir().unwrap();
         let script = format!(
             "(sleep 1; touch {}/late) & sleep 60",
             marker.path().display()
         );
-        let patience = Patience::AtMost(Duration::from_millis(100));
-        assert!(capture("sleep", &mut shell(&script), patience).is_err());
+        let limit = Wait::AtMost(Duration::from_millis(100));
+        assert!(capture("sleep", &mut shell(&script), limit).is_err());
         assert!(start.elapsed() < GRACE);
         thread::sleep(Duration::from_millis(1200));
         assert!(!marker.path().join("late").exists());

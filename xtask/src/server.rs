@@ -32,7 +32,7 @@ const READY_WITHIN: Duration = Duration::from_mins(1);
 
 /// A database server for tests. Dropping it ends what [`Server::start`] started, and nothing else.
 ///
-/// Should the process die without dropping it, a small helper process ends the server instead.
+/// If the process dies without dropping it, a small helper process ends the server instead.
 #[derive(Debug)]
 pub struct Server {
     kind: &'static dyn Kind,
@@ -42,14 +42,14 @@ pub struct Server {
 
 #[derive(Debug)]
 enum Host {
-    /// Somebody else's server, named by the kind's environment variable.
+    /// A server that was there before, named by the kind's environment variable.
     Foreign,
     Local(Local),
     Container(Container),
 }
 
 impl Server {
-    /// The server which the kind's environment variable names; a started one if it is not set.
+    /// The server that the kind's environment variable names, or a new one if the variable is not set.
     /// One line on standard error says which, and why.
     ///
     /// # Errors
@@ -82,14 +82,14 @@ impl Server {
         KINDS.iter().copied().map(Self::find_or_start).collect()
     }
 
-    /// Starts a server of its own with empty data: from programs on this machine, else from the
-    /// distribution's package, else from a container image. It is ready when this returns.
+    /// Starts a new server with empty data: from programs on this machine, else from the
+    /// distribution's package, else from a container image. The server is ready when this returns.
     ///
     /// # Errors
     ///
-    /// When nothing on this machine can provide one; the message says what to do about it.
+    /// If nothing on this machine can provide a server; the message says what to do about it.
     pub fn start(kind: &'static dyn Kind) -> Result<Self> {
-        Self::start_because(kind, "asked for one of its own")
+        Self::start_because(kind, "a new one was asked for")
     }
 
     fn start_because(kind: &'static dyn Kind, why: &str) -> Result<Self> {
@@ -111,12 +111,12 @@ impl Server {
         (self.kind.variable(), &self.url)
     }
 
-    /// Where clients connect; a restart does not change it.
+    /// Where clients connect. A restart does not change the URL.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// The server's main process; none while it is killed, in a container, or somebody else's.
+    /// The server's main process. None while the server is killed, in a container, or not started here.
     pub fn pid(&self) -> Option<u32> {
         match &self.host {
             Host::Local(local) => local.pid(),
@@ -124,7 +124,7 @@ impl Server {
         }
     }
 
-    /// Whether the server's main process still runs; somebody else's is taken to.
+    /// Whether the server's main process still runs. A server that was not started here counts as running.
     pub fn is_running(&mut self) -> bool {
         match &mut self.host {
             Host::Foreign => true,
@@ -133,7 +133,7 @@ impl Server {
         }
     }
 
-    /// The end of what the server has logged.
+    /// The end of the server's log.
     pub fn log(&self) -> String {
         match &self.host {
             Host::Foreign => String::new(),
@@ -146,7 +146,7 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// When the server is somebody else's or does not run.
+    /// If the server was not started here, or does not run.
     pub fn kill(&mut self) -> Result<()> {
         match &mut self.host {
             Host::Foreign => self.refuse("kill"),
@@ -155,12 +155,12 @@ impl Server {
         }
     }
 
-    /// Starts the server again with the same data at the same URL; one that still runs is stopped
-    /// in good order first. It is ready when this returns.
+    /// Starts the server again with the same data at the same URL. If it still runs, it is stopped in
+    /// good order first. The server is ready when this returns.
     ///
     /// # Errors
     ///
-    /// When the server is somebody else's or does not become ready.
+    /// If the server was not started here, or does not become ready.
     pub fn restart(&mut self) -> Result<()> {
         match &mut self.host {
             Host::Foreign => self.refuse("restart"),
@@ -171,6 +171,8 @@ impl Server {
 
     fn refuse(&self, action: &str) -> Result<()> {
         let (name, variable) = (self.kind.name(), self.kind.variable());
-        bail!("will not {action} the {name} of {variable}, which is not ours; unset {variable}")
+        bail!(
+            "will not {action} the {name} of {variable}, which was not started here; unset {variable}"
+        )
     }
 }

@@ -8,11 +8,11 @@ use xtask::server::{Cluster, Kind, MARIADB};
 
 #[test]
 #[ignore = "takes half a minute; `cargo test -p xtask --test galera -- --ignored`"]
-fn a_node_survives_its_death_and_all_are_gone_when_dropped() {
+fn a_killed_node_can_be_restarted_and_a_drop_ends_all() {
     let mut cluster = Cluster::start().unwrap();
     let ports: Vec<u16> = cluster.urls().iter().filter_map(|url| port(url)).collect();
     assert_eq!(ports.len(), 3);
-    // The last is one that joined, the first the one that began.
+    // Node 2 has joined last, and node 0 has started the cluster.
     for node in [2, 0] {
         assert!(ports.iter().all(|port| MARIADB.is_ready(*port)));
 

@@ -8,7 +8,7 @@ use std::process::Command;
 use xtask::server::{KINDS, Kind, Server};
 
 #[test]
-fn a_server_survives_its_death_and_is_gone_when_dropped() {
+fn a_killed_server_can_be_restarted_and_a_drop_ends_it() {
     for kind in provided_kinds() {
         let mut server = Server::start(kind).unwrap();
         let port = port(&server).unwrap();
@@ -44,7 +44,7 @@ fn two_servers_are_independent() {
 }
 
 #[test]
-fn somebody_elses_server_is_left_alone() {
+fn a_server_that_was_there_before_is_left_alone() {
     for kind in provided_kinds() {
         let mut server = Server::find_or_start(kind).unwrap();
         assert_eq!(server.url(), env::var(kind.variable()).unwrap());
@@ -56,9 +56,9 @@ fn somebody_elses_server_is_left_alone() {
 
 const STOP_FOR_GOOD: &str = "XTASK_TEST_ABORT";
 
-/// This test runs itself once more for each kind in a process that aborts, which drops nothing.
+/// This test runs itself again for each kind, in a process that aborts and so drops nothing.
 #[test]
-fn a_server_ends_although_its_owner_could_not_end_it() {
+fn a_server_ends_after_its_owner_has_aborted() {
     for kind in provided_kinds() {
         let chosen = env::var(STOP_FOR_GOOD);
         if chosen.as_ref().is_ok_and(|key| key != kind.key()) {
@@ -71,7 +71,7 @@ fn a_server_ends_although_its_owner_could_not_end_it() {
         }
         let mut owner = Command::new(env::current_exe().unwrap());
         owner
-            .args(["a_server_ends_although", "--nocapture"])
+            .args(["a_server_ends_after_its_owner", "--nocapture"])
             .env(STOP_FOR_GOOD, kind.key());
         let output = owner.output().unwrap();
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -85,7 +85,7 @@ fn a_server_ends_although_its_owner_could_not_end_it() {
     }
 }
 
-/// All kinds; a plain `cargo test` fails here rather than to start or install a server.
+/// All kinds. A plain `cargo test` fails here, so that it does not start or install a server.
 fn provided_kinds() -> impl Iterator<Item = &'static dyn Kind> {
     KINDS.iter().copied().inspect(|kind| {
         let variable = kind.variable();

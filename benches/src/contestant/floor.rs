@@ -1,7 +1,7 @@
-//! The least that keeps a response with the work: the bare transaction, plus one bound INSERT.
+//! The least that stores a response with the work: the bare transaction, plus one bound INSERT.
 //!
-//! It protects nothing, as a duplicate fails in place of being replayed; but nothing that records a
-//! response in the transaction can do with less.
+//! It protects nothing, because a duplicate fails and is not replayed. But every library that records a
+//! response in the transaction needs at least this.
 
 use std::future::Future;
 
@@ -42,7 +42,7 @@ pub(crate) trait Floor {
     const RECORD: &'static str =
         "INSERT INTO floor_records (tenant, key, status, response) VALUES ($1, $2, 201, $3)";
 
-    /// Writes it.
+    /// Inserts the record.
     fn record(
         &mut self,
         tenant: &str,

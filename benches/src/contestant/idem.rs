@@ -16,7 +16,7 @@ use super::{Failure, PATH, Tenant};
 use crate::business::{Business, NewPayment, Receipt};
 use crate::database::Bank;
 
-/// The store on PostgreSQL by default.
+/// The store on PostgreSQL with its default settings.
 pub(crate) fn postgres_store(pool: PgPool) -> PostgresStore {
     PostgresStore::new(pool)
 }
@@ -36,7 +36,7 @@ pub(crate) fn mysql_store(pool: MySqlPool) -> MySqlStore {
     MySqlStore::new(pool)
 }
 
-/// The engine's settings by default.
+/// The engine's default settings.
 pub(crate) fn config() -> Config {
     Config::new()
 }

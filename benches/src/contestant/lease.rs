@@ -1,8 +1,8 @@
-//! A middleware with a lease, in the manner of other libraries.
+//! A middleware with a lease, as in other libraries.
 //!
 //! Three commits: a row says that the key is in progress, and until when; the handler has a
-//! transaction of its own; the row gets the response. A crash after the second leaves an effect
-//! without a response, which runs again when the lease has ended.
+//! transaction of its own; the row gets the response. A crash after the second commit leaves an effect
+//! without a response, and the request runs again when the lease has ended.
 
 use std::future::Future;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -72,7 +72,7 @@ fn now() -> Result<i64, Failure> {
     Ok(i64::try_from(now.as_micros())?)
 }
 
-/// What is kept of a key.
+/// The row of a key.
 pub(crate) struct Kept {
     fingerprint: Vec<u8>,
     status: Option<i16>,
@@ -121,7 +121,7 @@ pub(crate) trait Leases {
         now: i64,
     ) -> impl Future<Output = sqlx::Result<bool>> + Send;
 
-    /// What is kept of a key.
+    /// The row of a key.
     fn completed(
         &mut self,
         tenant: &str,

@@ -1,8 +1,8 @@
 //! The pattern of *Zero To Production in Rust*, chapter 11, written by hand in the handler.
 //!
 //! One transaction: INSERT of the key, which makes a duplicate wait; the business; UPDATE of the
-//! key's row with the response. What it lacks is a fingerprint, an expiry and an answer to
-//! duplicates that doesn't hold a connection.
+//! key's row with the response. It lacks a fingerprint and an expiry, and a duplicate
+//! holds a connection while it waits.
 
 use std::future::Future;
 
@@ -97,7 +97,7 @@ pub(crate) trait Responses {
          SET response_status_code = $1, response_headers = $2, response_body = $3 \
          WHERE user_id = $4 AND idempotency_key = $5";
 
-    /// Whether the key is new; a duplicate waits here for the first request's end.
+    /// Whether the key is new. A duplicate waits here for the first request's end.
     fn start(&mut self, tenant: &str, key: &str)
     -> impl Future<Output = sqlx::Result<bool>> + Send;
 

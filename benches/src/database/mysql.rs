@@ -7,8 +7,8 @@ use sqlx::{Executor as _, MySqlConnection};
 use super::Hosted;
 use crate::machine::{self, Fact};
 
-/// As PostgreSQL has it by default. By MariaDB's own, from 11.6 on, a payment fails that reads a
-/// balance before another one of its customer commits.
+/// PostgreSQL's default. With MariaDB's own default, from 11.6 on, a payment fails if it has read a
+/// balance before another payment of its customer commits.
 const SESSION: &str = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED";
 
 impl Hosted for MySqlConnection {

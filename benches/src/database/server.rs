@@ -10,7 +10,7 @@ use sqlx::pool::PoolOptions;
 use super::{Bank, CONNECTIONS, PoolOf};
 use crate::machine::Fact;
 
-/// sqlx's type for the way to a connection's server.
+/// sqlx's type for the options of a connection.
 pub(crate) type OptionsOf<C> = <C as Connection>::Options;
 
 /// A connection to a server.
@@ -21,24 +21,24 @@ pub(crate) trait Hosted: Bank {
     /// The tables of all contestants.
     const SCHEMA: &'static str;
 
-    /// What follows the name of a database that is dropped.
+    /// The text after the database's name in the statement that drops it.
     const DROPPED: &'static str;
 
-    /// Where the server listens.
+    /// The address of the server.
     fn host(options: &OptionsOf<Self>) -> (&str, u16);
 
-    /// The way to one of the server's databases.
+    /// The options to connect to one of the server's databases.
     fn to(options: &OptionsOf<Self>, database: &str) -> OptionsOf<Self>;
 
-    /// The same through a proxy.
+    /// The same options through a proxy.
     fn through(options: &OptionsOf<Self>, proxy: SocketAddr) -> OptionsOf<Self>;
 
-    /// What pools have of their own.
+    /// The options of pools.
     fn pool_options() -> PoolOptions<Self::Database> {
         PoolOptions::new()
     }
 
-    /// What there is to know about the server.
+    /// The facts of the server for the report.
     fn facts(&mut self) -> impl Future<Output = Result<Vec<Fact>>> + Send;
 }
 
@@ -60,7 +60,7 @@ impl<C: Hosted> Cluster<C> {
         })
     }
 
-    /// Where the server listens.
+    /// The address of the server.
     pub(crate) async fn address(&self) -> Result<SocketAddr> {
         let mut addresses = tokio::net::lookup_host(C::host(&self.server)).await?;
         addresses.next().context("the server has no address")
@@ -82,7 +82,7 @@ impl<C: Hosted> Cluster<C> {
         Ok(database)
     }
 
-    /// Drops what was created.
+    /// Drops the databases that were created.
     pub(crate) async fn remove(&self) -> Result<()> {
         let names: Vec<String> = self.names().drain(..).collect();
         for name in names {
@@ -112,7 +112,7 @@ pub(crate) struct Created<C: Hosted> {
 }
 
 impl<C: Hosted> Created<C> {
-    /// A pool on it, through a proxy if there is one.
+    /// A pool of connections to the database, through a proxy if there is one.
     pub(crate) async fn pool(&self, through: Option<SocketAddr>) -> Result<PoolOf<C>> {
         let options = match through {
             Some(proxy) => C::through(&self.options, proxy),

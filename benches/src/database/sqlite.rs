@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use super::{Bank as _, CONNECTIONS, Sql as _};
 
-/// A database file in a temporary folder, which is removed with it.
+/// A database file in a temporary folder. Dropping it removes both.
 #[derive(Debug)]
 pub(crate) struct File {
     folder: TempDir,
@@ -26,7 +26,7 @@ impl File {
         Ok(file)
     }
 
-    /// A pool on it.
+    /// A pool of connections to the database.
     pub(crate) async fn pool(&self) -> Result<SqlitePool> {
         let options = SqliteConnectOptions::new()
             .filename(self.folder.path().join("bench.sqlite"))

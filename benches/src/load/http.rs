@@ -33,7 +33,7 @@ impl Service {
         Ok(Self { address, task })
     }
 
-    /// So many clients, each with a connection of its own.
+    /// `count` clients, each with a connection of its own.
     pub(crate) async fn clients(&self, count: usize) -> Result<Vec<HttpClient>> {
         let mut clients = Vec::with_capacity(count);
         for _ in 0..count {
@@ -97,7 +97,7 @@ impl Client for HttpClient {
     }
 }
 
-/// What a customer sends, beside the key.
+/// The headers of a customer, besides the key.
 #[derive(Debug)]
 struct Customer {
     tenant: HeaderValue,
@@ -117,7 +117,7 @@ fn customer(number: i64) -> Customer {
     }
 }
 
-/// The tenant that a customer is.
+/// The tenant of a customer.
 pub(crate) fn tenant(customer: i64) -> String {
     format!("tenant-{customer}")
 }

@@ -3,11 +3,10 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use axum::http::StatusCode;
+use idem_core::adapter::{DEFAULT_DEADLINE, Fingerprint, RequestParts};
+use idem_core::store::Identity;
 use idem_core::store::{Claim as _, ClaimRequest, Claimed, Draft, Opening, Settlement};
-use idem_core::{
-    Asked, Content, DEFAULT_DEADLINE, Fingerprint, IdempotencyKey, Identity, Operation, State,
-    Store,
-};
+use idem_core::{Content, IdempotencyKey, Operation, State, Store};
 
 use super::http::tenant;
 use super::{Answer, Ask, Client};
@@ -15,7 +14,7 @@ use crate::business::{Business, NewPayment};
 use crate::contestant::Contestant;
 use crate::database::{Bank, PoolOf};
 
-/// What an encoded response of the service takes, headers included.
+/// The size of an encoded response of the service, headers included.
 const RESPONSE: [u8; 320] = [b'x'; 320];
 
 /// A client of the database, without HTTP and without the engine.
@@ -42,7 +41,7 @@ impl<C: Bank> Clone for Way<C> {
 }
 
 impl<C: Bank> StoreClient<C> {
-    /// So many clients of a contestant; `None` where there is no such thing.
+    /// Clients of a contestant; `None` if the contestant has no store.
     pub(crate) fn team(
         contestant: Contestant,
         pool: &PoolOf<C>,
@@ -52,7 +51,7 @@ impl<C: Bank> StoreClient<C> {
         let way = match contestant {
             Contestant::Bare => Way::Bare,
             Contestant::Floor => Way::Floor,
-            // One store for all: on SQLite it is where writers queue.
+            // One store for all, because on SQLite the writers queue in the store.
             Contestant::Idem => Way::Claim(Arc::new(C::store(pool.clone()))),
             Contestant::Fused => Way::Claim(Arc::new(C::fused_store(pool.clone())?)),
             _ => return None,
@@ -100,7 +99,7 @@ async fn attempt<C: Bank>(
     let operation = Operation::named("pay");
     let key = IdempotencyKey::parse(key.as_bytes())?;
     let identity = Identity::new(Some(tenant), &operation, &key);
-    let asked = Asked {
+    let asked = RequestParts {
         method: "POST",
         path: "/payments",
         query: None,

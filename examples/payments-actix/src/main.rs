@@ -369,7 +369,7 @@ async fn main() -> anyhow::Result<()> {
     let ended = async {
         shutdown.await;
         // The server's own shutdown would stop its workers, and the attempts on them.
-        idem_actix::shut_down(&handle, &engine).await;
+        idem_actix::shut_down(&handle, engine.drain()).await;
         Ok(())
     };
     tokio::try_join!(server, ended)?;

@@ -12,6 +12,7 @@ use std::task::{Context, Poll};
 #[derive(Debug)]
 pub struct DetachOnDrop<F, S>
 where
+    F: ?Sized,
     S: FnOnce(Pin<Box<F>>),
 {
     rest: Option<(Pin<Box<F>>, S)>,
@@ -19,20 +20,23 @@ where
 
 impl<F, S> DetachOnDrop<F, S>
 where
-    F: Future,
+    F: Future + ?Sized,
     S: FnOnce(Pin<Box<F>>) + Unpin,
 {
     /// A future that `spawn` is able to finish.
-    pub fn new(future: F, spawn: S) -> Self {
+    ///
+    /// It comes in a box of `dyn Future + Send` where it has to be `Send`: the compiler can't see
+    /// that of a generic attempt from outside (<https://github.com/rust-lang/rust/issues/100013>).
+    pub fn new(future: Pin<Box<F>>, spawn: S) -> Self {
         Self {
-            rest: Some((Box::pin(future), spawn)),
+            rest: Some((future, spawn)),
         }
     }
 }
 
 impl<F, S> Future for DetachOnDrop<F, S>
 where
-    F: Future,
+    F: Future + ?Sized,
     S: FnOnce(Pin<Box<F>>) + Unpin,
 {
     type Output = F::Output;
@@ -51,11 +55,86 @@ where
 
 impl<F, S> Drop for DetachOnDrop<F, S>
 where
+    F: ?Sized,
     S: FnOnce(Pin<Box<F>>),
 {
     fn drop(&mut self) {
         if let Some((future, spawn)) = self.rest.take() {
             spawn(future);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::ready;
+    use std::sync::Arc;
+
+    use tokio::sync::{Notify, oneshot};
+
+    use super::*;
+
+    type Spawn<F> = Box<dyn FnOnce(Pin<Box<F>>) + Send>;
+
+    fn on_this_runtime<F>() -> Spawn<F>
+    where
+        F: Future<Output: Send> + Send + 'static,
+    {
+        let runtime = tokio::runtime::Handle::current();
+        Box::new(move |rest| {
+            runtime.spawn(rest);
+        })
+    }
+
+    tokio::task_local! {
+        static TENANT: &'static str;
+    }
+
+    #[tokio::test]
+    async fn o10_a_future_is_polled_on_the_task_of_its_request() {
+        let future = async { TENANT.get() };
+        let request = DetachOnDrop::new(Box::pin(future), on_this_runtime());
+        assert_eq!(TENANT.scope("acme", request).await, "acme");
+    }
+
+    #[tokio::test]
+    async fn o10_a_future_that_is_dropped_runs_to_its_end() {
+        for polls in 0..3 {
+            let (go, ended) = (Arc::new(Notify::new()), oneshot::channel());
+            let (started, end) = (Arc::clone(&go), ended.0);
+            let future = async move {
+                started.notified().await;
+                end.send(()).unwrap();
+            };
+            let mut request = DetachOnDrop::new(Box::pin(future), on_this_runtime());
+            for _ in 0..polls {
+                assert!(futures_util::poll!(&mut request).is_pending());
+            }
+            drop(request);
+            go.notify_one();
+            ended.1.await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn o10_a_future_that_has_ended_is_not_spawned() {
+        let request = DetachOnDrop::new(Box::pin(ready(1)), |_| panic!("nothing is left"));
+        assert_eq!(request.await, 1);
+    }
+
+    #[test]
+    fn o10_a_future_that_outlives_its_runtime_is_dropped() {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let alive = Arc::new(());
+        let held = Arc::clone(&alive);
+        let future = async move {
+            std::future::pending::<()>().await;
+            drop(held);
+        };
+        let request =
+            runtime.block_on(async { DetachOnDrop::new(Box::pin(future), on_this_runtime()) });
+        drop(runtime);
+        drop(request);
+        assert_eq!(Arc::strong_count(&alive), 1);
     }
 }

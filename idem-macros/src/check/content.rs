@@ -13,7 +13,7 @@ use crate::options::Name;
 use crate::parse::Given;
 use crate::value::Value;
 
-/// The extractor that reads the body, and what the key is bound to.
+/// The extractor that reads the body, and the content that the key is bound to.
 pub(crate) fn check<F: Framework>(
     given: &Given,
     function: &ItemFn,

@@ -14,7 +14,7 @@ pub(crate) fn check(function: &ItemFn, errors: &mut Errors) {
     check_self_types(function, errors);
     check_impl_types(&function.sig, errors);
     check_conditions(&function.sig, errors);
-    check_method(function, errors);
+    check_http_method(function, errors);
     check_duplicate(function, errors);
 }
 
@@ -140,7 +140,7 @@ fn check_conditions(signature: &Signature, errors: &mut Errors) {
 }
 
 /// A read-only request is safe to repeat, so clients send no key with it.
-fn check_method(function: &ItemFn, errors: &mut Errors) {
+fn check_http_method(function: &ItemFn, errors: &mut Errors) {
     for (path, name) in attributes::paths(&function.attrs) {
         if name == "get" || name == "head" {
             errors.spanned(path, format!("`#[{name}]` is read-only and needs no idempotency key; remove one of the two attributes"));

@@ -60,12 +60,9 @@ impl VisitMut for Names {
         match item {
             Item::Const(item) => self.declare(&item.ident),
             Item::Static(item) => self.declare(&item.ident),
-            // Its name is the handler's.
-            Item::Fn(_) => {}
-            // `visit_use_rename_mut` looks at it.
-            Item::Use(_) => {}
-            // The mistakes of a fallback.
-            Item::Macro(_) => {}
+            // A function is called as the handler is, `visit_use_rename_mut` looks at an import, and the macros are
+            // the messages of a fallback.
+            Item::Fn(_) | Item::Use(_) | Item::Macro(_) => {}
             _ => panic!("an item of another kind: say here how it is named"),
         }
         visit_mut::visit_item_mut(self, item);

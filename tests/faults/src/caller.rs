@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::StatusCode;
-use idem_core::store::Claim as _;
-use idem_core::{
-    Asked, Call, Content, Engine, Fingerprint, IdempotencyKey, Identity, Operation, Policy, Ran,
-    Response, Store,
+use idem_core::adapter::{
+    self, Fingerprint, HandlerOutcome, Policy, Prepared, RequestParts, Response,
 };
+use idem_core::store::Claim as _;
+use idem_core::store::Identity;
+use idem_core::{Content, Engine, IdempotencyKey, Operation, Store};
 use idem_tests::{Answer, Domain};
 
 use crate::kind::Kind;
@@ -58,20 +59,20 @@ impl Asking {
         Identity::new(Some(&self.tenant), &Operation::named(OPERATION), &key)
     }
 
-    fn call(&self) -> Call {
-        let asked = Asked {
+    fn request(&self, policy: &'static Policy) -> Prepared {
+        let asked = RequestParts {
             method: "POST",
             path: "/fault",
             query: None,
             raw: self.body.as_bytes(),
         };
-        Call {
-            scope: Some(self.tenant.clone()),
-            operation: Operation::named(OPERATION),
-            key: IdempotencyKey::parse(self.key.as_bytes()).ok(),
-            fingerprint: Fingerprint::new(asked, &Content::Raw, None),
-            likely_retry: false,
-        }
+        Prepared::new(
+            policy,
+            Some(self.tenant.clone()),
+            Operation::named(OPERATION),
+            IdempotencyKey::parse(self.key.as_bytes()).ok(),
+            Fingerprint::new(asked, &Content::Raw, None),
+        )
     }
 }
 
@@ -121,19 +122,20 @@ where
     where
         F: Future<Output = (u16, String)>,
     {
-        let turn = match self.engine.admit(asking.call(), self.policy).await {
+        let turn = match adapter::admit(&self.engine, asking.request(self.policy)).await {
             Ok(turn) => turn,
             Err(answer) => return told(answer),
         };
-        let work = async move |mut lent: idem_core::Lent<S::Claim>, attempt: idem_core::Attempt| {
+        let work = async move |mut claim: idem_core::adapter::ClaimGuard<S::Claim>,
+                               attempt: idem_core::Attempt| {
             let Asking { tenant, label, .. } = &asking;
-            if let Err(error) = lent.connection().insert(tenant, label).await {
-                return Ran::Broken(error.into());
+            if let Err(error) = claim.connection().insert(tenant, label).await {
+                return HandlerOutcome::Broken(error.into());
             }
             let (status, body) = end(attempt.number()).await;
             let mut response = Response::new(Bytes::from(body));
             *response.status_mut() = StatusCode::from_u16(status).expect("a status");
-            Ran::Answered {
+            HandlerOutcome::Answered {
                 closed: Ok(()),
                 response,
             }

@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::fmt::{self, Display};
 
-use idem_core::{Identity, State};
+use idem_core::State;
+use idem_core::store::Identity;
 use idem_tests::{Answer, Database, Domain as _};
 
 /// What one request of a client ended with.

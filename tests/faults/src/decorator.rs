@@ -5,7 +5,8 @@ use std::panic::resume_unwind;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use idem_core::store::{ClaimRequest, Claimed, Opening, SettleError, Settlement};
-use idem_core::{Found, Identity, ScopeDigest, Store, StoreError};
+use idem_core::store::{Identity, ScopeDigest};
+use idem_core::{Found, Store, StoreError};
 
 /// Where the harm is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

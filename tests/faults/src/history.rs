@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt as _, stream};
-use idem_core::Identity;
+use idem_core::store::Identity;
 use idem_tests::{Answer, Database, Domain as _};
 use tokio::time::sleep;
 

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
-use idem_core::{IdempotencyKey, Identity, Operation};
+use idem_core::store::Identity;
+use idem_core::{IdempotencyKey, Operation};
 use idem_tests::{
     Answer, Framework, Instance, Reply, Request, Scene, Served, Settings, Wires, World, answers,
 };

@@ -4,7 +4,8 @@
 //! real. What would need a broken machine, such as a full disk, is raised by triggers with the server's own code.
 
 use bytes::Bytes;
-use idem_core::{Config, IdempotencyKey, Identity, Operation};
+use idem_core::store::Identity;
+use idem_core::{Config, IdempotencyKey, Operation};
 use idem_faults::{Kind, Report, Told, retried};
 use idem_tests::{
     Act, Body, Database, Domain as _, Framework, Instance, Mysql, Postgres, Reply, Request, Scene,

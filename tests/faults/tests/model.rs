@@ -12,7 +12,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
-use idem_core::{Config, Engine, Policy, ReplayCache};
+use idem_core::adapter::Policy;
+use idem_core::{Config, Engine, ReplayCache};
 use idem_faults::{
     Asking, Blow, Caller, EFFECTS, Ending, Explained, Facts, Harmed, Point, Request, Trigger, check,
 };

@@ -44,7 +44,7 @@ pub async fn serve<C: Bank>(flags: &Flags, app: App<C>) -> anyhow::Result<()> {
     let shutdown = shutdown()?;
     let ended = async {
         shutdown.await;
-        idem_actix::shut_down(&handle, &engine).await;
+        idem_actix::shut_down(&handle, engine.drain()).await;
         Ok(())
     };
     tokio::try_join!(server, ended)?;

@@ -85,7 +85,7 @@ async fn serve<S: idem_core::Store>(
     let handle = server.handle();
     let stopped = async {
         drop(stop.await);
-        idem_actix::shut_down(&handle, &engine).await;
+        idem_actix::shut_down(&handle, engine.drain()).await;
     };
     let (end, ()) = join(server, stopped).await;
     end.expect("the server runs");

@@ -6,3 +6,4 @@ mod bodies;
 mod limits;
 mod routes;
 mod service;
+mod task;

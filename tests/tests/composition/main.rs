@@ -13,3 +13,4 @@ mod names;
 mod options;
 mod scopes;
 mod service;
+mod task;

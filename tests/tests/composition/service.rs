@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::borrow::Cow;
+use std::path::Path;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -13,7 +14,7 @@ use idem_axum::{
     Content, EncodeError, Engine, PostgresStore, Provider, RequestBody, Scope, SqliteStore,
 };
 use serde::{Deserialize, Serialize};
-use sqlx::sqlite::SqlitePoolOptions;
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 use sqlx::{PgPool, SqliteConnection, SqlitePool};
 use tower::ServiceExt as _;
 
@@ -110,7 +111,16 @@ pub(crate) struct Service {
 
 impl Service {
     pub(crate) async fn start(routes: Router<App>) -> Self {
-        let (orders, billing) = (Database::create().await, Database::create().await);
+        Self::with_orders(routes, Database::create().await).await
+    }
+
+    /// An application whose orders outlive it, in a file.
+    pub(crate) async fn start_on(routes: Router<App>, file: &Path) -> Self {
+        Self::with_orders(routes, Database::open(file).await).await
+    }
+
+    async fn with_orders(routes: Router<App>, orders: Database) -> Self {
+        let billing = Database::create().await;
         let nowhere = PgPool::connect_lazy("postgres://localhost").expect("an address");
         let app = App {
             orders: Engine::new(orders.store.clone()),
@@ -194,8 +204,18 @@ pub(crate) struct Database {
 impl Database {
     pub(crate) async fn create() -> Self {
         let options = SqlitePoolOptions::new().max_connections(1);
-        let pool = options.connect("sqlite::memory:").await.expect("SQLite");
-        let table = sqlx::query("CREATE TABLE effects (label TEXT)");
+        Self::of(options.connect("sqlite::memory:").await.expect("SQLite")).await
+    }
+
+    async fn open(file: &Path) -> Self {
+        let options = SqliteConnectOptions::new()
+            .filename(file)
+            .create_if_missing(true);
+        Self::of(SqlitePool::connect_with(options).await.expect("SQLite")).await
+    }
+
+    async fn of(pool: SqlitePool) -> Self {
+        let table = sqlx::query("CREATE TABLE IF NOT EXISTS effects (label TEXT)");
         table.execute(&pool).await.expect("a table");
         let store = SqliteStore::new(pool.clone());
         store.migrate().await.expect("migrates");

@@ -9,7 +9,7 @@ use super::cargo;
 use xtask::process;
 use xtask::server::Server;
 
-/// Builds the benchmark, and runs it with a server of each kind; it writes its report itself.
+/// Builds the benchmark, and runs it with a server of each kind. The benchmark writes its report itself.
 pub(crate) fn run(arguments: &[OsString]) -> Result<ExitCode> {
     let mut build = cargo::command();
     build.args(["build", "--release", "--package", "idem-benches"]);

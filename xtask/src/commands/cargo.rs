@@ -1,4 +1,4 @@
-//! Commands which run cargo in the workspace.
+//! Commands that run cargo in the workspace.
 
 use std::env;
 use std::os::unix::process::ExitStatusExt;
@@ -7,14 +7,14 @@ use std::process::{Command, ExitCode, ExitStatus, Stdio};
 
 use anyhow::{Result, bail};
 
-/// Cargo as it was used to start this program, in the root of the workspace.
+/// The cargo that started this program, in the root of the workspace.
 pub(crate) fn command() -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root());
     command
 }
 
-/// Fails with advice when one of cargo's optional components is not installed.
+/// Fails with advice if one of cargo's optional components is not installed.
 pub(crate) fn check_component(subcommand: &str, component: &str) -> Result<()> {
     let mut version = command();
     version
@@ -28,7 +28,7 @@ pub(crate) fn check_component(subcommand: &str, component: &str) -> Result<()> {
     bail!("`cargo {subcommand}` is not installed; `rustup component add {component}` installs it")
 }
 
-/// The exit code with the meaning of a child's status.
+/// The exit code that means the same as a child's status.
 pub(crate) fn exit_code(status: ExitStatus) -> ExitCode {
     let of_signal = || status.signal().map_or(1, |signal| 128 + signal);
     ExitCode::from(u8::try_from(status.code().unwrap_or_else(of_signal)).unwrap_or(1))

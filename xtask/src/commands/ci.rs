@@ -6,25 +6,25 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use super::{cargo, test};
+use super::{api, cargo, rules, test};
 use xtask::process;
 
 pub(crate) fn run() -> Result<ExitCode> {
     let mut outcomes = Vec::new();
-    let mut result = Ok(true);
+    let mut error = None;
     for step in steps() {
-        if !matches!(result, Ok(true)) {
-            outcomes.push(Outcome {
-                name: step.name,
-                status: "not run",
-                seconds: None,
-            });
+        if outcomes.iter().any(Outcome::is_failure) {
+            let earlier = "an earlier step failed".to_owned();
+            outcomes.push(Outcome::new(step.name, Verdict::NotRun(earlier), None));
             continue;
         }
         eprintln!("\n=== {}", step.name);
         let start = Instant::now();
-        result = step.run();
-        let outcome = Outcome::new(step.name, matches!(result, Ok(true)), start.elapsed());
+        let verdict = step.run().unwrap_or_else(|reason| {
+            error = Some(reason);
+            Verdict::Failed
+        });
+        let outcome = Outcome::new(step.name, verdict, Some(start.elapsed()));
         eprintln!("=== {}", outcome.line());
         outcomes.push(outcome);
     }
@@ -32,17 +32,30 @@ pub(crate) fn run() -> Result<ExitCode> {
     for outcome in &outcomes {
         eprintln!("{}", outcome.line());
     }
-    result.map(|passed| {
-        if passed {
-            ExitCode::SUCCESS
-        } else {
-            ExitCode::FAILURE
-        }
-    })
+    match error {
+        Some(error) => Err(error),
+        None if outcomes.iter().any(Outcome::is_failure) => Ok(ExitCode::FAILURE),
+        None => Ok(ExitCode::SUCCESS),
+    }
 }
 
-/// What each published crate is linted with alone, because the workspace's build hides a feature
-/// which a crate uses without asking for it.
+/// How a step ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Passed,
+    Failed,
+    /// With the reason.
+    NotRun(String),
+}
+
+impl Verdict {
+    pub(crate) fn of(passed: bool) -> Self {
+        if passed { Self::Passed } else { Self::Failed }
+    }
+}
+
+/// The published crates, each linted alone. In a build of the workspace, a crate can use a dependency's feature that
+/// only another crate has asked for.
 const PUBLISHED: &[&[&str]] = &[
     &["-p", "idem-core"],
     &["-p", "idem-core", "--features", "sqlite"],
@@ -59,57 +72,63 @@ const PUBLISHED: &[&[&str]] = &[
     &["-p", "idem-actix", "--features", "mysql"],
 ];
 
+/// The cheap steps come first.
 fn steps() -> Vec<Step> {
     let mut steps = vec![
-        Step::new(&["fmt", "--all", "--check"]).needing("rustfmt"),
+        Step::of_cargo(&["fmt", "--all", "--check"]).needing("rustfmt"),
+        Step::of_xtask("rules", rules::step),
         clippy(&["--workspace", "--all-targets", "--all-features"]),
     ];
-    steps.extend(PUBLISHED.iter().map(|selection| clippy(selection)));
-    let mut documentation = Step::new(&["doc", "--workspace", "--no-deps", "--all-features"]);
+    let mut documentation = Step::of_cargo(&["doc", "--workspace", "--no-deps", "--all-features"]);
     documentation.deny_warnings = true;
     steps.push(documentation);
-    steps.push(Step::of_tests("cargo xtask test", test::status));
-    steps.push(Step::of_tests(
-        "cargo xtask test --galera",
-        test::galera_status,
-    ));
+    steps.push(Step::of_xtask("api", api::step));
+    steps.extend(PUBLISHED.iter().map(|selection| clippy(selection)));
+    steps.push(Step::of_xtask("test", || tests(test::status)));
+    steps.push(Step::of_xtask("test --galera", || {
+        tests(test::galera_status)
+    }));
     steps
 }
 
 fn clippy(selection: &[&'static str]) -> Step {
-    Step::new(&[&["clippy"], selection, &["--", "-D", "warnings"]].concat()).needing("clippy")
+    Step::of_cargo(&[&["clippy"], selection, &["--", "-D", "warnings"]].concat()).needing("clippy")
+}
+
+fn tests(run: fn(&[OsString]) -> Result<ExitStatus>) -> Result<Verdict> {
+    Ok(Verdict::of(run(&[])?.success()))
 }
 
 struct Step {
     name: String,
-    /// Of cargo.
-    arguments: Vec<&'static str>,
+    work: Work,
     component: Option<&'static str>,
     deny_warnings: bool,
-    /// Instead of cargo alone: tests need servers too.
-    tests: Option<Tests>,
 }
 
-/// Runs tests with more arguments.
-type Tests = fn(&[OsString]) -> Result<ExitStatus>;
+enum Work {
+    /// Cargo with these arguments.
+    Cargo(Vec<&'static str>),
+    /// A task of `cargo xtask`.
+    Task(fn() -> Result<Verdict>),
+}
 
 impl Step {
-    fn new(arguments: &[&'static str]) -> Self {
-        let name = format!("cargo {}", arguments.join(" "));
+    fn of_cargo(arguments: &[&'static str]) -> Self {
         Self {
-            name,
-            arguments: arguments.to_vec(),
+            name: format!("cargo {}", arguments.join(" ")),
+            work: Work::Cargo(arguments.to_vec()),
             component: None,
             deny_warnings: false,
-            tests: None,
         }
     }
 
-    fn of_tests(name: &str, tests: Tests) -> Self {
+    fn of_xtask(name: &str, task: fn() -> Result<Verdict>) -> Self {
         Self {
-            name: name.to_owned(),
-            tests: Some(tests),
-            ..Self::new(&[])
+            name: format!("cargo xtask {name}"),
+            work: Work::Task(task),
+            component: None,
+            deny_warnings: false,
         }
     }
 
@@ -120,44 +139,56 @@ impl Step {
         }
     }
 
-    fn run(&self) -> Result<bool> {
-        if let Some(tests) = self.tests {
-            return Ok(tests(&[])?.success());
-        }
+    fn run(&self) -> Result<Verdict> {
+        let arguments = match &self.work {
+            Work::Cargo(arguments) => arguments,
+            Work::Task(task) => return task(),
+        };
         if let Some(component) = self.component {
-            cargo::check_component(self.arguments[0], component)?;
+            cargo::check_component(arguments[0], component)?;
         }
         let mut command = cargo::command();
-        command.args(&self.arguments);
+        command.args(arguments);
         if self.deny_warnings {
             let flags = std::env::var("RUSTDOCFLAGS").unwrap_or_default();
             command.env("RUSTDOCFLAGS", format!("{flags} -D warnings").trim());
         }
-        Ok(process::run(&mut command)?.success())
+        Ok(Verdict::of(process::run(&mut command)?.success()))
     }
 }
 
 struct Outcome {
     name: String,
-    status: &'static str,
+    verdict: Verdict,
     seconds: Option<f64>,
 }
 
 impl Outcome {
-    fn new(name: String, passed: bool, duration: Duration) -> Self {
-        let status = if passed { "passed" } else { "FAILED" };
+    fn new(name: String, verdict: Verdict, duration: Option<Duration>) -> Self {
+        let did_run = !matches!(verdict, Verdict::NotRun(_));
         Self {
             name,
-            status,
-            seconds: Some(duration.as_secs_f64()),
+            verdict,
+            seconds: duration
+                .filter(|_| did_run)
+                .map(|duration| duration.as_secs_f64()),
         }
     }
 
+    fn is_failure(&self) -> bool {
+        self.verdict == Verdict::Failed
+    }
+
     fn line(&self) -> String {
+        let (status, reason) = match &self.verdict {
+            Verdict::Passed => ("passed", String::new()),
+            Verdict::Failed => ("FAILED", String::new()),
+            Verdict::NotRun(reason) => ("not run", format!(": {reason}")),
+        };
         let seconds = self
             .seconds
             .map_or_else(|| "-".to_owned(), |seconds| format!("{seconds:.1} s"));
-        format!("{:7} {seconds:>9}  {}", self.status, self.name)
+        format!("{status:7} {seconds:>9}  {}{reason}", self.name)
     }
 }
 
@@ -168,33 +199,36 @@ mod tests {
     #[test]
     fn the_steps_come_in_the_order_of_their_cost() {
         let names: Vec<String> = steps().into_iter().map(|step| step.name).collect();
-        assert_eq!(names.len(), 5 + PUBLISHED.len());
-        assert_eq!(names[0], "cargo fmt --all --check");
-        assert_eq!(
-            names[1],
-            "cargo clippy --workspace --all-targets --all-features -- -D warnings"
-        );
-        assert_eq!(
-            names[3],
-            "cargo clippy -p idem-core --features sqlite -- -D warnings"
-        );
-        assert_eq!(
-            names[names.len() - 3],
-            "cargo doc --workspace --no-deps --all-features"
-        );
-        assert_eq!(names[names.len() - 2], "cargo xtask test");
-        assert_eq!(names[names.len() - 1], "cargo xtask test --galera");
+        let first = [
+            "cargo fmt --all --check",
+            "cargo xtask rules",
+            "cargo clippy --workspace --all-targets --all-features -- -D warnings",
+            "cargo doc --workspace --no-deps --all-features",
+            "cargo xtask api",
+            "cargo clippy -p idem-core -- -D warnings",
+            "cargo clippy -p idem-core --features sqlite -- -D warnings",
+        ];
+        assert_eq!(names[..first.len()], first);
+        assert_eq!(names.len(), 5 + PUBLISHED.len() + 2);
+        let last = ["cargo xtask test", "cargo xtask test --galera"];
+        assert_eq!(names[names.len() - 2..], last);
     }
 
     #[test]
     fn the_summary_aligns_what_ran_and_what_did_not() {
-        let passed = Outcome::new("a".to_owned(), true, Duration::from_millis(1234));
-        let skipped = Outcome {
-            name: "b".to_owned(),
-            status: "not run",
-            seconds: None,
-        };
+        let duration = Some(Duration::from_millis(1234));
+        let passed = Outcome::new("a".to_owned(), Verdict::Passed, duration);
+        let reason = Verdict::NotRun("another toolchain".to_owned());
+        let skipped = Outcome::new("b".to_owned(), reason, duration);
         assert_eq!(passed.line(), "passed      1.2 s  a");
-        assert_eq!(skipped.line(), "not run         -  b");
+        assert_eq!(skipped.line(), "not run         -  b: another toolchain");
+    }
+
+    #[test]
+    fn only_a_failed_step_fails_the_rest() {
+        let outcome = |verdict| Outcome::new("a".to_owned(), verdict, None);
+        assert!(outcome(Verdict::Failed).is_failure());
+        assert!(!outcome(Verdict::Passed).is_failure());
+        assert!(!outcome(Verdict::NotRun(String::new())).is_failure());
     }
 }

@@ -9,10 +9,10 @@ use anyhow::{Context, Result, bail};
 
 use super::cargo;
 use xtask::interrupt;
-use xtask::process::{self, Patience};
+use xtask::process::{self, Wait};
 use xtask::server::Server;
 
-/// Provides every kind of server, and runs rounds of random faults on them.
+/// Finds or starts every kind of server, and runs rounds of random faults on them.
 pub(crate) fn storm(arguments: &[OsString]) -> Result<ExitCode> {
     let servers = Server::find_or_start_all()?;
     let mut command = cargo::command();
@@ -30,14 +30,15 @@ pub(crate) fn storm(arguments: &[OsString]) -> Result<ExitCode> {
     Ok(cargo::exit_code(process::run(&mut command)?))
 }
 
-/// Where the seeded bugs are: each a patch, and above it why it is one and the test that finds it.
+/// The folder of the seeded bugs. Each is a patch; the text above the patch says why it is a bug, and which test finds
+/// it.
 const SEEDED: &str = "tests/faults/seeded";
 
-/// How the line with that test begins.
+/// The beginning of the line with that test.
 const TEST: &str = "Test: ";
 
-/// Seeds one bug after the other into a scratch copy of the tree. The test that a bug names has to
-/// pass without it, and to fail with it.
+/// Seeds one bug after the other into a scratch copy of the tree. The test that a bug names has to pass without the
+/// bug, and to fail with it.
 pub(crate) fn seeded(names: &[String]) -> Result<ExitCode> {
     let root = cargo::root();
     let bugs = Bug::all(&root.join(SEEDED), names)?;
@@ -123,6 +124,22 @@ impl Bug {
     }
 }
 
+/// Runs `git apply` in the tree, as in a folder that belongs to no repository: the scratch copy is inside the
+/// repository, which ignores it.
+fn apply(bug: &Bug, tree: &Path, more: &[&str]) -> Result<()> {
+    let mut apply = Command::new("git");
+    apply
+        .current_dir(tree)
+        .env("GIT_CEILING_DIRECTORIES", tree)
+        .env("GIT_DIR", tree.join("no-repository"))
+        .arg("apply")
+        .args(more)
+        .arg(&bug.patch);
+    process::capture("git apply", &mut apply, Wait::Unconditional)
+        .with_context(|| format!("the patch {} does not apply to the tree any more", bug.name))?;
+    Ok(())
+}
+
 /// A copy of the tree with a `target` folder of its own.
 #[derive(Debug)]
 struct Scratch {
@@ -137,14 +154,14 @@ impl Scratch {
         let mut list = Command::new("git");
         list.current_dir(root)
             .args(["ls-files", "--cached", "--others", "--exclude-standard"]);
-        let files = process::capture("git ls-files", &mut list, Patience::Unconditional)?;
+        let files = process::capture("git ls-files", &mut list, Wait::Unconditional)?;
         for file in files.lines() {
             let (from, to) = (root.join(file), tree.join(file));
-            // Deleted and not committed yet.
+            // The file is deleted, and the deletion is not committed yet.
             let Ok(content) = fs::read(&from) else {
                 continue;
             };
-            // What is written is built again.
+            // Cargo would build a rewritten file again.
             if fs::read(&to).is_ok_and(|there| there == content) {
                 continue;
             }
@@ -158,18 +175,7 @@ impl Scratch {
     }
 
     fn patch(&self, bug: &Bug, more: &[&str]) -> Result<()> {
-        let mut apply = Command::new("git");
-        apply
-            .current_dir(&self.tree)
-            // The copy is inside of the repository, and none of its business.
-            .env("GIT_CEILING_DIRECTORIES", &self.tree)
-            .env("GIT_DIR", self.tree.join("no-repository"))
-            .arg("apply")
-            .args(more)
-            .arg(&bug.patch);
-        process::capture("git apply", &mut apply, Patience::Unconditional)
-            .with_context(|| format!("{} does not apply any more", bug.name))?;
-        Ok(())
+        apply(bug, &self.tree, more)
     }
 
     fn cargo(&self, bug: &Bug, first: &[&str]) -> Command {
@@ -204,11 +210,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_seeded_bug_says_why_it_is_one_and_names_its_test() {
+    fn every_seeded_bug_gives_a_reason_and_names_its_test() {
         let bugs = Bug::all(&cargo::root().join(SEEDED), &[]).unwrap();
         for bug in bugs {
             assert!(bug.why.ends_with('.'), "{}: {}", bug.name, bug.why);
             assert_eq!(bug.test[0], "-p", "{}", bug.name);
+        }
+    }
+
+    #[test]
+    fn every_seeded_bug_applies_to_the_tree() {
+        let root = cargo::root();
+        for bug in Bug::all(&root.join(SEEDED), &[]).unwrap() {
+            apply(&bug, &root, &["--check"]).unwrap();
         }
     }
 

@@ -9,7 +9,7 @@ use anyhow::{Result, bail};
 use xtask::interrupt;
 use xtask::server::{Cluster, Kind, Server};
 
-/// What can be started.
+/// The servers that can be started.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Choice {
     One(&'static dyn Kind),
@@ -34,7 +34,7 @@ pub(crate) fn run(choice: Choice) -> Result<ExitCode> {
     }
 }
 
-/// Waits for an interrupt, which is the usual end and therefore a success.
+/// Waits for an interrupt. An interrupt is the usual end, and so a success.
 fn keep(mut log_of_ended: impl FnMut() -> Option<String>) -> Result<ExitCode> {
     eprintln!("xtask: Ctrl-C ends what was started and removes its data");
     while interrupt::check().is_ok() {

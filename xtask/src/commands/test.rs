@@ -14,7 +14,7 @@ pub(crate) fn run(galera: bool, arguments: &[OsString]) -> Result<ExitCode> {
     run(arguments).map(cargo::exit_code)
 }
 
-/// Provides every kind of server, and runs the tests with all of them.
+/// Finds or starts every kind of server, and runs the tests with all of them.
 pub(crate) fn status(arguments: &[OsString]) -> Result<ExitStatus> {
     let mut servers = Server::find_or_start_all()?;
     let mut command = cargo::command();
@@ -29,7 +29,7 @@ pub(crate) fn status(arguments: &[OsString]) -> Result<ExitStatus> {
     Ok(status)
 }
 
-/// Provides a Galera cluster, and runs what is tested with nothing else.
+/// Finds or starts a Galera cluster, and runs the tests that need one.
 pub(crate) fn galera_status(arguments: &[OsString]) -> Result<ExitStatus> {
     let mut cluster = Cluster::find_or_start()?;
     let mut command = cargo::command();
@@ -57,7 +57,7 @@ fn selection(arguments: &[OsString]) -> Option<&'static str> {
     (!selects).then_some("--workspace")
 }
 
-/// A server that dies makes tests fail for a reason which they cannot know.
+/// If a server dies, tests fail without knowing the reason.
 fn report_if_ended(server: &mut Server) {
     if !server.is_running() {
         let name = server.kind().name();

@@ -10,13 +10,14 @@ use anyhow::{Context, Result};
 
 use super::PAUSE;
 
-/// Sends a signal, named without `SIG`, to a child of this process which was not waited for yet.
+/// Sends a signal, named without `SIG`, to a child of this process. Nothing has waited for the child yet, so its id
+/// still belongs to it.
 pub(crate) fn signal(child: &Child, name: &str) {
     kill(name, &child.id().to_string());
 }
 
-/// Kills a child and its children at once, as the end of the machine would. While the stopped
-/// parent cannot wait for its children, nobody else can get their numbers.
+/// Kills a child and its children at once, as a crash of the machine would. The parent is stopped first: it cannot
+/// wait for its children then, so no other process can get their ids.
 pub(crate) fn kill_family(parent: &mut Child) -> Result<()> {
     signal(parent, "STOP");
     let children = children(parent.id());
@@ -29,7 +30,7 @@ pub(crate) fn kill_family(parent: &mut Child) -> Result<()> {
     Ok(())
 }
 
-/// Waits for a child's end, at most for `limit`; false if it still runs.
+/// Waits for a child's end, at most for `limit`. False if the child still runs.
 pub(crate) fn ended_within(child: &mut Child, limit: Duration) -> bool {
     let deadline = Instant::now() + limit;
     loop {
@@ -41,8 +42,8 @@ pub(crate) fn ended_within(child: &mut Child, limit: Duration) -> bool {
     }
 }
 
-/// Signals a process, or a process group by its negative number; false if there is none. The
-/// shell's own `kill` is there even where no package brings a program of that name.
+/// Signals a process, or a process group by its negative id. False if there is none. The shell has a `kill` of its
+/// own even where no program of that name is installed.
 pub(super) fn kill(signal: &str, target: &str) -> bool {
     let mut command = Command::new("sh");
     command.args([
@@ -59,7 +60,7 @@ pub(super) fn kill(signal: &str, target: &str) -> bool {
         .is_ok_and(|status| status.success())
 }
 
-/// The children of a process, as Linux lists them, else from `ps`.
+/// The children of a process, from Linux's list or else from `ps`.
 fn children(parent: u32) -> Result<Vec<u32>> {
     let list = format!("/proc/{parent}/task/{parent}/children");
     if let Ok(children) = fs::read_to_string(&list) {

@@ -10,13 +10,13 @@ use anyhow::{Context, Result, bail};
 use super::watchdog::Watchdog;
 use super::{Kind, READY_WITHIN, port};
 use crate::interrupt;
-use crate::process::{self, Patience};
+use crate::process::{self, Wait};
 
 const PAUSE: Duration = Duration::from_millis(100);
 const ANSWERS_WITHIN: Duration = Duration::from_secs(15);
 const PULLED_WITHIN: Duration = Duration::from_mins(10);
 
-/// Whether there is a Docker that works.
+/// Fails if Docker is missing or does not work.
 pub(super) fn check() -> Result<()> {
     docker(&["info"], ANSWERS_WITHIN).context("Docker does not work here")?;
     Ok(())
@@ -27,12 +27,12 @@ pub(super) struct Container {
     kind: &'static dyn Kind,
     name: String,
     port: u16,
-    // Dismissed when dropped, hence only after the container was removed.
+    // Dropping the watchdog dismisses it. Fields are dropped after `drop`, which removes the container.
     _watchdog: Watchdog,
 }
 
 impl Container {
-    /// The container keeps its data and its port when it is killed, so it does not remove itself.
+    /// The container is not started with `--rm`: it keeps its data and its port when it is killed.
     pub(super) fn start(kind: &'static dyn Kind) -> Result<Self> {
         let port = port::free()?;
         let name = format!("idem-{}-{}-{port}", kind.key(), std_process::id());
@@ -70,7 +70,7 @@ impl Container {
         self.port
     }
 
-    /// What runs where, in the words of a message.
+    /// The image, the port and the container, for messages.
     pub(super) fn description(&self) -> String {
         format!(
             "the image {} on port {} in the container {}",
@@ -89,7 +89,7 @@ impl Container {
     }
 
     pub(super) fn log(&self) -> String {
-        // Servers log to standard error, which only the client's own standard error carries.
+        // Servers log to standard error, and `docker logs` writes that to its own standard error.
         let output = Command::new("docker")
             .args(["logs", "--tail", "20", &self.name])
             .output();
@@ -133,13 +133,13 @@ impl Container {
 
 impl Drop for Container {
     fn drop(&mut self) {
-        // Not through `docker`, which gives up at once after an interrupt.
+        // Not through the function `docker`, which fails at once after an interrupt.
         let removal = Command::new("docker")
             .args(["rm", "--force", "--volumes", &self.name])
             .output();
         if !removal.is_ok_and(|output| output.status.success()) {
             eprintln!(
-                "xtask: cannot remove the container {}; please do",
+                "xtask: cannot remove the container {}; remove it by hand",
                 self.name
             );
         }
@@ -151,6 +151,6 @@ fn docker(arguments: &[&str], limit: Duration) -> Result<String> {
     process::capture(
         &what,
         Command::new("docker").args(arguments),
-        Patience::AtMost(limit),
+        Wait::AtMost(limit),
     )
 }

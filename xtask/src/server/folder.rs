@@ -1,4 +1,4 @@
-//! The temporary folder of a server, and the user who may use it.
+//! The temporary folder of a server, and the user that owns it.
 
 use std::env;
 use std::fs;
@@ -16,7 +16,7 @@ use super::Kind;
 /// A Unix socket's path has at most 103 bytes on some systems; this leaves room for its name.
 const LONGEST: usize = 80;
 
-/// Removed when dropped.
+/// A folder that is removed when this is dropped.
 #[derive(Debug)]
 pub(super) struct Folder {
     path: PathBuf,
@@ -47,7 +47,7 @@ impl Folder {
             }
         }
         bail!(
-            "found no place for a temporary folder; set TMPDIR to a short path which any user may reach\n{}",
+            "found no place for a temporary folder; set TMPDIR to a short path that any user can reach\n{}",
             reasons.join("\n")
         )
     }
@@ -77,7 +77,7 @@ impl Folder {
         &self.path
     }
 
-    /// Who runs the server, in the words of a message.
+    /// The user that runs the server, for messages.
     pub(super) fn user(&self) -> String {
         self.user.as_ref().map_or_else(
             || "the current user".to_owned(),
@@ -85,7 +85,7 @@ impl Folder {
         )
     }
 
-    /// Makes the command run in the folder as its user, in English.
+    /// Makes the command run in the folder, as the folder's user, with messages in English.
     pub(super) fn adopt(&self, command: &mut Command) {
         command.current_dir(&self.path).env("LC_ALL", "C");
         if let Some(user) = &self.user {
@@ -96,7 +96,7 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        // A killed server's other processes may still write for a moment while they end.
+        // The other processes of a killed server may write until they have ended, too.
         for _ in 0..100 {
             if fs::remove_dir_all(&self.path).is_ok() || !self.path.exists() {
                 return;
@@ -104,7 +104,7 @@ impl Drop for Folder {
             thread::sleep(Duration::from_millis(50));
         }
         eprintln!(
-            "xtask: cannot remove the folder {}; please do",
+            "xtask: cannot remove the folder {}; remove it by hand",
             self.path.display()
         );
     }
@@ -163,7 +163,7 @@ mod tests {
     use crate::server::POSTGRES;
 
     #[test]
-    fn the_folder_is_gone_after_its_use() {
+    fn a_folder_is_removed_when_dropped() {
         let folder = Folder::create(&POSTGRES).unwrap();
         let path = folder.path().to_owned();
         fs::write(path.join("file"), "").unwrap();
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_too_deep_for_a_socket_is_refused() {
+    fn a_path_too_long_for_a_socket_is_refused() {
         let root = tempfile::tempdir().unwrap();
         let deep = root.path().join("d".repeat(LONGEST));
         fs::create_dir(&deep).unwrap();
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_user_is_an_error_with_its_name() {
+    fn an_error_names_the_users_that_are_missing() {
         let message = User::first_of(&["no-such-user", "nor-this"])
             .unwrap_err()
             .to_string();

@@ -1,4 +1,4 @@
-//! A cluster of nodes which all take writes: `MariaDB` with Galera.
+//! A cluster of nodes that all take writes: `MariaDB` with Galera.
 
 use std::env;
 use std::ffi::OsString;
@@ -21,7 +21,7 @@ const PACKAGE: Package = Package {
     settings: None,
 };
 
-/// Where the library may be which makes a server a node.
+/// Where the library can be that makes a server a node.
 const PROVIDERS: &[&str] = &[
     "/usr/lib/galera/libgalera_smm.so",
     "/usr/lib64/galera-4/libgalera_smm.so",
@@ -30,7 +30,7 @@ const PROVIDERS: &[&str] = &[
     "/usr/local/lib/libgalera_smm.so",
 ];
 
-/// How nodes get data from others; they look for a program with this in its name.
+/// How nodes get data from others: they run the program `wsrep_sst_idem`.
 const METHOD: &str = "idem";
 
 /// A cluster of three nodes for tests. Dropping it ends what [`Cluster::start`] started, as
@@ -38,7 +38,7 @@ const METHOD: &str = "idem";
 #[derive(Debug)]
 pub struct Cluster {
     urls: Vec<String>,
-    /// None if the cluster is somebody else's.
+    /// Empty if the cluster was not started here.
     nodes: Vec<Node>,
 }
 
@@ -53,7 +53,7 @@ impl Cluster {
     /// separated by spaces.
     pub const VARIABLE: &str = "IDEM_TEST_GALERA_URLS";
 
-    /// The cluster which the environment variable names; a started one if it is not set.
+    /// The cluster that the environment variable names, or a new one if the variable is not set.
     ///
     /// # Errors
     ///
@@ -74,27 +74,27 @@ impl Cluster {
         })
     }
 
-    /// Starts a cluster of its own with empty data: from programs on this machine, else from the
+    /// Starts a new cluster with empty data: from programs on this machine, else from the
     /// distribution's packages. Each node is synchronised with the others when this returns.
     ///
     /// # Errors
     ///
-    /// When this machine cannot provide one; the message says what to do about it.
+    /// If this machine cannot provide a cluster; the message says what to do about it.
     pub fn start() -> Result<Self> {
         let (programs, provider) = find_or_install()?;
         let mut nodes = create(&programs, &provider)?;
         let (first, others) = nodes.split_at_mut(1);
         let first = &mut first[0];
         first.local.initialise()?;
-        // Data has no position in a cluster before it was in one, and without one it cannot be
-        // brought up to date.
+        // New data has no position in the cluster's history, and a node without a position cannot be
+        // brought up to date. So the first node runs once before its data is copied.
         first.lead()?;
         first.local.stop();
         for node in &mut *others {
             node.copy(first)?;
         }
         first.lead()?;
-        // One after the other: nodes that come together take longer to agree on who is there.
+        // One after the other: nodes that join at the same time take longer to agree on the members.
         for node in others {
             node.join()?;
         }
@@ -105,7 +105,7 @@ impl Cluster {
         Ok(Self { urls, nodes })
     }
 
-    /// Where clients connect to each node; a restart does not change it.
+    /// Where clients connect to each node. A restart does not change the URLs.
     pub fn urls(&self) -> &[String] {
         &self.urls
     }
@@ -117,29 +117,28 @@ impl Cluster {
         Some(format!("{}:\n{}", ended.description(), ended.log()))
     }
 
-    /// Kills a node, counted from 0, as a crash of its machine would. The others need some seconds
-    /// to be sure that it is gone, in which they commit nothing.
+    /// Kills a node, counted from 0, as a crash of its machine would. The others take some seconds to
+    /// notice, and commit nothing until then.
     ///
     /// # Errors
     ///
-    /// When the cluster is somebody else's, or the node does not run.
+    /// If the cluster was not started here, or the node does not run.
     pub fn kill(&mut self, node: usize) -> Result<()> {
         self.node(node)?.local.kill()
     }
 
-    /// Starts a node again with its data at the same URL; one that still runs is stopped in good
-    /// order first. It has got what it missed when this returns. At least one other node has to be
-    /// there.
+    /// Starts a node again with its data at the same URL. If the node still runs, it is stopped in
+    /// good order first. The node has caught up when this returns. At least one other node has to run.
     ///
     /// # Errors
     ///
-    /// When the cluster is somebody else's, or the node is not synchronised in time.
+    /// If the cluster was not started here, or the node is not synchronised in time.
     pub fn restart(&mut self, node: usize) -> Result<()> {
         self.node(node)?.rejoin()
     }
 
     fn node(&mut self, node: usize) -> Result<&mut Node> {
-        let what = format!("there is no node {node} of a cluster which is ours");
+        let what = format!("there is no node {node} of a cluster that was started here");
         self.nodes.get_mut(node).context(what)
     }
 }
@@ -152,22 +151,22 @@ impl Node {
         self.local.run("copying data", command)
     }
 
-    /// Starts as the first node, which waits for no other.
+    /// Starts as the first node, without waiting for others.
     fn lead(&mut self) -> Result<()> {
-        self.tell(&["--wsrep-new-cluster".to_owned()]);
+        self.set_arguments(&["--wsrep-new-cluster".to_owned()]);
         self.local.launch_on_a_free_port()
     }
 
     fn join(&mut self) -> Result<()> {
-        self.tell(&[]);
+        self.set_arguments(&[]);
         self.local.launch_on_a_free_port()
     }
 
-    /// A node that was killed finds out how far its data is only if it is asked to.
+    /// A killed node determines its position only when it is started with `--wsrep-recover`.
     fn rejoin(&mut self) -> Result<()> {
         self.local.stop();
         let log = self.local.folder().join("recovery.log");
-        self.tell(&[
+        self.set_arguments(&[
             "--wsrep-recover".to_owned(),
             format!("--log-error={}", log.display()),
         ]);
@@ -175,17 +174,17 @@ impl Node {
         self.local.run("finding a node's position", command)?;
         let log = fs::read_to_string(log)?;
         let position = recovered(&log).context("a node's data has no position in its cluster")?;
-        self.tell(&[format!("--wsrep-start-position={position}")]);
+        self.set_arguments(&[format!("--wsrep-start-position={position}")]);
         self.local.relaunch()
     }
 
-    /// What the node is told when it starts, beside what each node is told.
-    fn tell(&mut self, arguments: &[String]) {
+    /// Sets the arguments that the node starts with, in addition to those of every node.
+    fn set_arguments(&mut self, arguments: &[String]) {
         self.local.extras.arguments = [&self.arguments, arguments].concat();
     }
 }
 
-/// Nodes which have folders and ports and nothing else.
+/// Nodes that have folders and ports, and no data yet.
 fn create(programs: &Programs, provider: &Path) -> Result<Vec<Node>> {
     let locals: Result<Vec<Local>> = (0..NODES)
         .map(|_| Local::create(&MARIADB, programs.clone()))
@@ -211,7 +210,7 @@ fn arguments(provider: &Path, cluster: &str, [group, transfer]: [u16; 2]) -> Vec
         format!("gmcast.listen_addr=tcp://127.0.0.1:{group}"),
         format!("ist.recv_addr=127.0.0.1:{transfer}"),
         "gcache.size=32M".to_owned(),
-        // A node that comes back at once would be taken for the one that is not yet given up.
+        // Without this, a node that returns at once is taken for its predecessor, which is not given up yet.
         "pc.recovery=FALSE".to_owned(),
     ];
     vec![
@@ -221,7 +220,7 @@ fn arguments(provider: &Path, cluster: &str, [group, transfer]: [u16; 2]) -> Vec
         format!("--wsrep-cluster-address=gcomm://{cluster}"),
         format!("--wsrep-node-address=127.0.0.1:{group}"),
         format!("--wsrep-sst-method={METHOD}"),
-        // Only a name for the node: nothing comes this way.
+        // Only a name for the node: no data is sent there.
         format!("--wsrep-sst-receive-address=127.0.0.1:{group}"),
         "--binlog-format=ROW".to_owned(),
         "--default-storage-engine=InnoDB".to_owned(),
@@ -229,7 +228,7 @@ fn arguments(provider: &Path, cluster: &str, [group, transfer]: [u16; 2]) -> Vec
     ]
 }
 
-/// The PATH with a folder in front that has the program for state transfers.
+/// The PATH, preceded by the folder with the program for state transfers.
 fn search_path(folder: &Path) -> Result<OsString> {
     let program = folder.join(format!("wsrep_sst_{METHOD}"));
     fs::write(&program, include_str!("state_transfer.sh"))?;
@@ -239,7 +238,7 @@ fn search_path(folder: &Path) -> Result<OsString> {
     Ok(env::join_paths(folders)?)
 }
 
-/// The last position in the log of a server that was asked for it.
+/// The last position in the log of a server that was started with `--wsrep-recover`.
 fn recovered(log: &str) -> Option<&str> {
     let (_, rest) = log.rsplit_once("Recovered position: ")?;
     let position = rest.lines().next()?.trim();
@@ -261,8 +260,8 @@ fn find_or_install() -> Result<(Programs, PathBuf)> {
     let advice = || {
         format!(
             "there is no Galera cluster for the tests, since there is no MariaDB, or no library {} \
-             or the same in a similar folder. Install the packages {}, or what they are called \
-             here, or set {} to the URLs of the nodes of a cluster whose data may be changed",
+             or the same in a similar folder. Install the packages {} (or their \
+             equivalents), or set {} to the URLs of the nodes of a cluster whose data may be changed",
             PROVIDERS[0],
             PACKAGE.names.join(", "),
             Cluster::VARIABLE

@@ -1,4 +1,4 @@
-//! Installs packages, where that is allowed.
+//! Installs packages, where this process is allowed to.
 
 use std::process::{Command, Stdio};
 
@@ -7,12 +7,12 @@ use anyhow::{Result, bail};
 use super::Package;
 use super::folder::id;
 use crate::interrupt;
-use crate::process::{self, Patience};
+use crate::process::{self, Wait};
 
 const SCRIPT: &str = include_str!("install.sh");
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 
-/// By what right packages may be installed.
+/// How this process is allowed to install packages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Right {
     Root,
@@ -20,7 +20,7 @@ pub(super) enum Right {
 }
 
 impl Right {
-    /// Whether this machine has `apt-get`, and the caller may use it without being asked.
+    /// Fails if this machine has no `apt-get`, or if the caller cannot use it without a password.
     pub(super) fn find() -> Result<Self> {
         if !succeeds(&["apt-get", "--version"]) {
             bail!("there is no apt-get to install packages with");
@@ -34,7 +34,7 @@ impl Right {
         bail!("apt-get needs root, and `sudo -n` does not give it without a password")
     }
 
-    /// In the words of a message.
+    /// For messages.
     pub(super) fn description(self) -> &'static str {
         match self {
             Self::Root => "as root",
@@ -54,15 +54,15 @@ impl Right {
     }
 }
 
-/// Installs packages. An interrupt waits for the end of it, since half an installation
-/// would leave the machine in a state that somebody has to repair.
+/// Installs packages. An interrupt takes effect after the installation, because half an installation would have to
+/// be repaired by hand.
 pub(super) fn install(package: Package, right: Right) -> Result<()> {
     let mut command = right.command("sh");
     pass(&mut command, POLICY, package);
     process::capture(
         &format!("installing {}", package.names.join(" and ")),
         &mut command,
-        Patience::Unconditional,
+        Wait::Unconditional,
     )?;
     interrupt::check()?;
     Ok(())
@@ -92,7 +92,7 @@ mod tests {
 
     use super::*;
 
-    /// Runs the script with an `apt-get` which lists the files it sees, and exits with `status`.
+    /// Runs the script with an `apt-get` that prints the files it finds, and exits with `status`.
     fn run(root: &Path, status: u8) -> (bool, String) {
         let program = root.join("apt-get");
         let script =
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_left_behind() {
+    fn the_installation_removes_the_files_it_has_made() {
         for status in [0, 100] {
             let root = tempfile::tempdir().unwrap();
             fs::create_dir(root.path().join("common")).unwrap();
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_there_before_stays() {
+    fn files_that_were_there_before_stay() {
         let root = tempfile::tempdir().unwrap();
         fs::create_dir_all(root.path().join("common/settings.d")).unwrap();
         fs::write(root.path().join("common/settings.d/y.conf"), "mine").unwrap();

@@ -1,5 +1,5 @@
-# Installs a server's packages without letting them start, or create data for, a server of their own.
-# What keeps it from that is removed again, however this ends.
+# Installs a server's packages, but keeps them from starting a server of their own and from creating its data. The
+# files that prevent this are removed at the end, also after an error or a signal.
 #
 # $1: the file that forbids services to start; $2: the settings file or nothing; $3: its content;
 # the rest: the packages.
@@ -28,7 +28,7 @@ if [ -n "$settings" ] && [ ! -e "$settings" ]; then
 fi
 
 export DEBIAN_FRONTEND=noninteractive
-# One unreachable mirror of several need not matter; if it does, the installation says so.
+# One unreachable mirror of several may not matter. If it does, the installation fails and says so.
 apt-get -q update || echo "apt-get update failed with $?" >&2
-# One database's packages may exclude another's, which is not ours to remove.
+# The packages of one database can conflict with those of another, which must not be removed.
 apt-get -q -y -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=120 install --no-install-recommends --no-remove "$@"

@@ -1,4 +1,4 @@
-//! What there is to know about one kind of server.
+//! The kinds of servers.
 
 use std::fmt::Debug;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::process::Command;
 
 use super::{MARIADB, POSTGRES, Programs};
 
-/// Every kind which the tests need.
+/// Every kind that the tests need.
 pub const KINDS: &[&dyn Kind] = &[&POSTGRES, &MARIADB];
 
 /// The kind with this [`Kind::key`].
@@ -25,15 +25,15 @@ pub trait Kind: Debug + Send + Sync {
     /// The environment variable with the URL of a server that already runs.
     fn variable(&self) -> &'static str;
 
-    /// The programs it takes to run one, the server itself last.
+    /// The programs that are needed to run a server; the last is the server itself.
     fn programs(&self) -> &'static [&'static str];
 
-    /// Where the programs may be apart from the PATH, best first. One component of each folder may
-    /// contain a `*`, whose matches are tried from the newest version to the oldest.
+    /// Where the programs can be apart from the PATH, best first. One component of each folder can
+    /// contain a `*`; its matches are tried from the newest version to the oldest.
     fn folders(&self) -> &'static [&'static str];
 
-    /// How the names of the environment variables begin which the programs obey; they do not get
-    /// them, so that a developer's settings change nothing.
+    /// The prefixes of the environment variables that the programs read. The programs run without
+    /// these variables, so a developer's settings change nothing.
     fn environment_prefixes(&self) -> &'static [&'static str];
 
     /// The distribution's package.
@@ -42,13 +42,13 @@ pub trait Kind: Debug + Send + Sync {
     /// The container image.
     fn image(&self) -> Image;
 
-    /// Who runs the server if the caller is root: the first of these users that exists.
+    /// The users to run the server as if the caller is root: the first that exists is taken.
     fn users(&self) -> &'static [&'static str];
 
     /// The command that creates the data in the folder, which exists and is empty.
     fn initialise(&self, programs: &Programs, folder: &Path) -> Command;
 
-    /// The command that is the server, in the foreground, logging to its standard error.
+    /// The command that runs the server in the foreground, with its log on standard error.
     fn start(&self, programs: &Programs, folder: &Path, port: u16) -> Command;
 
     /// The signals that end the server's main process.
@@ -57,7 +57,7 @@ pub trait Kind: Debug + Send + Sync {
     /// The URL of the server started on this port.
     fn url(&self, port: u16) -> String;
 
-    /// Whether the server on this port lets a client in.
+    /// Whether the server on this port accepts a client.
     fn is_ready(&self, port: u16) -> bool;
 }
 
@@ -66,8 +66,8 @@ pub trait Kind: Debug + Send + Sync {
 pub struct Package {
     /// The names of the packages.
     pub names: &'static [&'static str],
-    /// A settings file, present only during the installation, which keeps them from
-    /// creating data of its own; and its content.
+    /// A settings file and its content. The file exists only during the installation, and keeps the
+    /// packages from creating data of their own.
     pub settings: Option<(&'static str, &'static str)>,
 }
 

@@ -15,13 +15,13 @@ use super::folder::Folder;
 use super::watchdog::Watchdog;
 use super::{Kind, Programs, READY_WITHIN, port};
 use crate::interrupt;
-use crate::process::{self, Patience};
+use crate::process::{self, Wait};
 
 const ATTEMPTS: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(20);
 const ENDS_WITHIN: Duration = Duration::from_secs(10);
 
-/// Ends `$target`, which is a signal and a process or a group, and removes the folder `$1`.
+/// Ends `$target`, a signal followed by a process or a group, and removes the folder `$1`.
 const CLEAN_UP: &str = r#"
 signal=${target%% *} process=${target##* }
 if [ -n "$process" ]; then
@@ -40,15 +40,15 @@ pub(super) struct Local {
     child: Option<Child>,
     watchdog: Watchdog,
     pub(super) extras: Extras,
-    // The last field, because it is dropped last: the folder outlives whatever uses it.
+    // The last field is dropped last: the folder outlives everything that uses it.
     folder: Folder,
 }
 
-/// What a server gets beyond what its kind says.
+/// What a server gets in addition to the arguments and the environment of its kind.
 #[derive(Debug, Default)]
 pub(super) struct Extras {
     pub(super) arguments: Vec<String>,
-    /// Where it looks for other programs, if not where this process does.
+    /// The PATH in which it looks for other programs, if it is not this process's own.
     pub(super) path: Option<OsString>,
 }
 
@@ -60,7 +60,7 @@ impl Local {
         Ok(local)
     }
 
-    /// A server without data, which does not run.
+    /// A server that has no data yet and does not run.
     pub(super) fn create(kind: &'static dyn Kind, programs: Programs) -> Result<Self> {
         let folder = Folder::create(kind)?;
         let watchdog = Watchdog::start(CLEAN_UP, &[folder.path().as_os_str()])?;
@@ -87,7 +87,7 @@ impl Local {
         self.folder.path()
     }
 
-    /// What runs where, in the words of a message.
+    /// The program, the port, the folder and the user, for messages.
     pub(super) fn description(&self) -> String {
         let (program, folder) = (
             self.programs.server().display(),
@@ -136,10 +136,10 @@ impl Local {
         self.end(self.kind.signals().orderly);
     }
 
-    /// Starts the server, which does not run, on the port that it had.
+    /// Starts the server, which must not run, on the port that it had.
     pub(super) fn relaunch(&mut self) -> Result<()> {
         let deadline = Instant::now() + READY_WITHIN;
-        // A killed server's other processes hold its shared memory until each of them has noticed.
+        // The other processes of a killed server hold its shared memory until they have ended, too.
         while let Err(status) = self.launch()? {
             if Instant::now() > deadline {
                 return self.fail(&format!("ended with {status} instead of restarting"));
@@ -159,9 +159,9 @@ impl Local {
     pub(super) fn run(&mut self, what: &str, mut command: Command) -> Result<()> {
         self.prepare(&mut command);
         let what = format!("{what} as {}", self.folder.user());
-        let (patience, watchdog) = (Patience::AtMost(READY_WITHIN), &mut self.watchdog);
-        process::capture_announced(&what, &mut command, patience, |process| {
-            // The group, since a script may have children.
+        let (wait, watchdog) = (Wait::AtMost(READY_WITHIN), &mut self.watchdog);
+        process::capture_announced(&what, &mut command, wait, |process| {
+            // The group, because a script may have children.
             watchdog.guard(&format!("TERM -{process}"));
         })?;
         self.watchdog.guard("");
@@ -176,14 +176,14 @@ impl Local {
                 Err(status) if attempt == ATTEMPTS => {
                     return self.fail(&format!("ended with {status}"));
                 }
-                // Somebody may have taken the port in the meantime.
+                // Another process may have taken the port in the meantime.
                 Err(_) => {}
             }
         }
         Ok(())
     }
 
-    /// Starts the server and waits until it is ready; the inner error says that it ended instead.
+    /// Starts the server and waits until it is ready. The inner error is the status of a server that ended instead.
     fn launch(&mut self) -> Result<Result<(), ExitStatus>> {
         interrupt::check()?;
         let mut command = self.server();
@@ -196,7 +196,7 @@ impl Local {
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log);
-        // A process group of its own: the terminal's Ctrl-C must not end it before the tests.
+        // A process group of its own: the terminal's Ctrl-C must not end the server before the tests.
         let child = command.process_group(0).spawn();
         let child =
             child.with_context(|| format!("cannot run {}", self.programs.server().display()))?;
@@ -229,7 +229,7 @@ impl Local {
         Ok(Ok(()))
     }
 
-    /// The command that is the server.
+    /// The command that runs the server.
     pub(super) fn server(&self) -> Command {
         let folder = self.folder.path();
         let mut command = self.kind.start(&self.programs, folder, self.port);

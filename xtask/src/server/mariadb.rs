@@ -18,7 +18,7 @@ pub struct Mariadb;
 const USER: &str = "root";
 const DATABASE: &str = "mysql";
 
-/// What a commit promises stays as it is by default: the tests claim things about crashes.
+/// The settings of durability keep their defaults: the tests of crashes have to hold with these.
 const SETTINGS: &[&str] = &[
     "--max-connections=400",
     "--innodb-buffer-pool-size=192M",
@@ -61,8 +61,8 @@ impl Kind for Mariadb {
         &["MARIADB", "MYSQL", "UMASK"]
     }
 
-    /// Not `mariadb-server`, which creates data and starts a server at every boot. The program
-    /// which creates data needs one of the client's programs.
+    /// Not `mariadb-server`, which creates data and starts a server at every boot. The program that
+    /// creates data needs one of the client's programs.
     fn package(&self) -> Package {
         Package {
             names: &["mariadb-server-core", "mariadb-client-core"],
@@ -86,7 +86,7 @@ impl Kind for Mariadb {
     fn initialise(&self, programs: &Programs, folder: &Path) -> Command {
         let mut command = Command::new(programs.path("mariadb-install-db"));
         command.args(common(folder));
-        // Root may come by TCP and needs no password, and no name of this machine matters.
+        // Root can log in through TCP without a password, and the name of this machine does not matter.
         command.args([
             "--auth-root-authentication-method=normal",
             "--cross-bootstrap",
@@ -103,7 +103,7 @@ impl Kind for Mariadb {
             command.arg(format!("--{option}={}", folder.join(file).display()));
         }
         command.args(["--bind-address=127.0.0.1", &format!("--port={port}")]);
-        // Clients that are killed in the middle of a conversation are not worth a line.
+        // No warnings about broken connections: the tests kill clients.
         command.arg("--log-warnings=1");
         command.args(SETTINGS);
         command
@@ -140,15 +140,14 @@ const OK: u8 = 0;
 const QUIT: u8 = 1;
 const QUERY: u8 = 3;
 
-/// Logs in and runs a statement, because the port is open before the server lets anybody in, and
-/// a node of a cluster lets clients in before it does anything for them. What comes back is the
-/// first byte of what the server says last. A client that only connects is counted against its
-/// host, which is refused after a hundred of them.
+/// Logs in and runs a statement, because the port is open before the server accepts clients, and a node of a cluster
+/// accepts clients before it runs their statements. Returns the first byte of the server's last answer. A client that
+/// only connects counts as an error of its host, and after a hundred errors the server refuses the host.
 fn statement(port: u16, text: &str) -> io::Result<u8> {
-    let patience = Duration::from_secs(2);
+    let timeout = Duration::from_secs(2);
     let mut stream =
-        TcpStream::connect_timeout(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)), patience)?;
-    stream.set_read_timeout(Some(patience))?;
+        TcpStream::connect_timeout(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)), timeout)?;
+    stream.set_read_timeout(Some(timeout))?;
     let mut answer = receive(&mut stream)?;
     if answer == HANDSHAKE {
         send(&mut stream, 1, &login())?;
@@ -178,7 +177,7 @@ fn login() -> Vec<u8> {
     packet
 }
 
-/// In front of every packet stand its length, in three bytes, and its number.
+/// A packet begins with its length, in three bytes, and its number.
 fn send(stream: &mut TcpStream, number: u8, packet: &[u8]) -> io::Result<()> {
     let length = u32::try_from(packet.len())
         .unwrap_or(u32::MAX)
@@ -186,7 +185,7 @@ fn send(stream: &mut TcpStream, number: u8, packet: &[u8]) -> io::Result<()> {
     stream.write_all(&[&length[..3], &[number], packet].concat())
 }
 
-/// The first byte of a packet, which says what it is.
+/// The first byte of a packet, which is its type.
 fn receive(stream: &mut TcpStream) -> io::Result<u8> {
     let mut head = [0; 4];
     stream.read_exact(&mut head)?;
@@ -209,7 +208,7 @@ mod tests {
     const ERROR: u8 = 0xff;
 
     #[test]
-    fn a_server_is_ready_when_it_does_what_a_client_asks() {
+    fn a_server_is_ready_when_it_runs_a_statement() {
         assert!(is_ready_when_answered(&[HANDSHAKE, OK, OK]));
         assert!(!is_ready_when_answered(&[]));
         assert!(!is_ready_when_answered(&[ERROR]));
@@ -234,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn a_packet_has_its_length_in_front() {
+    fn a_packet_begins_with_its_length() {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         send(&mut client, 1, b"abc").unwrap();

@@ -19,7 +19,7 @@ pub struct Postgres;
 const USER: &str = "postgres";
 const DATABASE: &str = "postgres";
 
-/// `fsync` stays on: what the tests claim of a crash has to hold with the defaults.
+/// `fsync` stays on: the tests of crashes have to hold with the default settings.
 const SETTINGS: &[&str] = &["-c", "max_connections=300", "-c", "shared_buffers=128MB"];
 
 impl Kind for Postgres {
@@ -100,7 +100,7 @@ impl Kind for Postgres {
             .arg("-k")
             .arg(folder);
         command.args(["-h", "127.0.0.1", "-p", &port.to_string()]);
-        // Shared memory in files of the data folder is gone with it, even after a SIGKILL.
+        // Shared memory in files of the data folder is removed with the folder, even after a SIGKILL.
         command.args([
             "-c",
             "dynamic_shared_memory_type=mmap",
@@ -129,16 +129,16 @@ impl Kind for Postgres {
 
 const AUTHENTICATION: u8 = b'R';
 
-/// Logs in as a client does, because the port is open long before the server lets anybody in.
+/// Logs in as a client does, because the port is open long before the server accepts clients.
 fn answer_to_login(port: u16) -> std::io::Result<u8> {
-    let patience = Duration::from_secs(2);
+    let timeout = Duration::from_secs(2);
     let mut stream =
-        TcpStream::connect_timeout(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)), patience)?;
-    stream.set_read_timeout(Some(patience))?;
+        TcpStream::connect_timeout(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)), timeout)?;
+    stream.set_read_timeout(Some(timeout))?;
     stream.write_all(&login())?;
     let mut answer = [0];
     stream.read_exact(&mut answer)?;
-    // The terminate message lets the server log no lost connection.
+    // Without the terminate message the server would log a lost connection.
     stream.write_all(&[b'X', 0, 0, 0, 4])?;
     Ok(answer[0])
 }

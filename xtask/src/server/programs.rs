@@ -1,4 +1,4 @@
-//! Finds a kind's programs on this machine.
+//! Finds the programs of a kind on this machine.
 
 use std::cmp::Reverse;
 use std::env;
@@ -13,19 +13,19 @@ use super::Kind;
 pub struct Programs(Vec<PathBuf>);
 
 impl Programs {
-    /// Where the named program is; just the name if it is none of the kind's programs.
+    /// The path of the named program; the name itself if it is not one of the kind's programs.
     pub fn path(&self, name: &str) -> PathBuf {
         let found = self.0.iter().find(|path| path.ends_with(name));
         found.map_or_else(|| PathBuf::from(name), Clone::clone)
     }
 
-    /// Where the server itself is.
+    /// The path of the server itself.
     pub(super) fn server(&self) -> &Path {
         self.0.last().map_or(Path::new(""), PathBuf::as_path)
     }
 }
 
-/// Looks in the PATH first, then in the kind's folders.
+/// Searches the PATH first, then the kind's folders.
 pub(super) fn find(kind: &dyn Kind) -> Option<Programs> {
     let path = env::var_os("PATH").unwrap_or_default();
     let known = kind.folders().iter().flat_map(|pattern| expand(pattern));
@@ -61,7 +61,7 @@ fn executable(path: &Path) -> Option<PathBuf> {
     is_executable.then(|| path.to_owned())
 }
 
-/// The folders which match a pattern with at most one `*`, the newest version first.
+/// The folders that match a pattern with at most one `*`, the newest version first.
 fn expand(pattern: &str) -> Vec<PathBuf> {
     let Some((before, after)) = pattern.split_once('*') else {
         return vec![PathBuf::from(pattern)];
@@ -88,7 +88,7 @@ fn expand(pattern: &str) -> Vec<PathBuf> {
         .collect()
 }
 
-/// `9.6` comes before `15`, which it would not as a text.
+/// As numbers, `9.6` comes before `15`; as texts it would come after.
 fn numbers(version: &str) -> Vec<u32> {
     version
         .split(|character: char| !character.is_ascii_digit())

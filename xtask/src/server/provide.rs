@@ -8,8 +8,8 @@ use super::local::Local;
 use super::{Host, Kind, Programs, programs};
 use crate::interrupt;
 
-/// A started server and its port; `why` says why it is started. What exists and does not start is
-/// an error, rather than a reason to try the next source: it would hide what to repair.
+/// A started server and its port; `why` says why it is started. A server that is installed and does not start is
+/// an error. The next source is not tried then, because that would hide the fault.
 pub(super) fn provide(kind: &'static dyn Kind, why: &str) -> Result<(Host, u16)> {
     if let Some(programs) = programs::find(kind) {
         return local(
@@ -70,10 +70,10 @@ fn installed(kind: &dyn Kind) -> Result<Programs> {
         ),
     );
     install::install(kind.package(), right)?;
-    programs::find(kind).ok_or_else(|| Error::msg(format!("{packages} did not bring it")))
+    programs::find(kind).ok_or_else(|| Error::msg(format!("{packages} did not install it")))
 }
 
-/// One line, however much each of the reasons explains.
+/// One line, from the first line of each reason.
 fn summary(reasons: &[String]) -> String {
     let lines: Vec<&str> = reasons
         .iter()
@@ -90,7 +90,7 @@ fn missing(kind: &dyn Kind) -> String {
     )
 }
 
-/// In the words of a message.
+/// The packages, for messages.
 fn packages(kind: &dyn Kind) -> String {
     let names = kind.package().names;
     let noun = if names.len() == 1 {

@@ -1,10 +1,10 @@
 #!/bin/sh
-# What nodes of a cluster on one machine run to agree on a state transfer. A node that comes back
-# gets what it missed from what another remembers; if nobody remembers it, that fails. A copy of
-# all the data, for which programs would have to be installed, never comes this way.
+# The nodes of a cluster on one machine run this to agree on a state transfer. A node that returns gets the
+# transactions it has missed from the cache of another node. The transfer fails if no cache has them: a full copy of
+# the data would need more programs.
 #
-# A joining node runs this with its address, and learns from it how far its own data is; the node
-# that gives runs it with this position.
+# The joining node runs this with its address, and reads its own position from the output. The donor runs this with
+# that position.
 role= address= position= parent= bypass=
 while [ $# -gt 0 ]; do
     case $1 in
@@ -23,7 +23,7 @@ file=${0%/*}/position-${address##*:}
 if [ "$role" = joiner ]; then
     rm -f -- "$file"
     echo "ready $address"
-    # The node may die without ending this.
+    # The node can die without ending this script.
     until [ -e "$file" ]; do kill -s 0 "$parent" || exit; sleep 0.05; done
     cat -- "$file"
 else

@@ -1,4 +1,4 @@
-//! Cleans up after a process which could not do so itself, for instance because of a SIGKILL.
+//! Cleans up after this process if it cannot do so itself, for instance because of a SIGKILL.
 
 use std::ffi::OsStr;
 use std::io::Write;
@@ -7,8 +7,8 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 
 use anyhow::{Context, Result};
 
-/// A shell that waits for the end of this process, which it sees as the end of its input. It then
-/// runs its script, in which `$target` is the last target it was told.
+/// A shell that waits for the end of this process, which closes the shell's input. The shell then runs its script, in
+/// which `$target` is the last line of the input.
 #[derive(Debug)]
 pub(super) struct Watchdog {
     shell: Child,
@@ -37,10 +37,10 @@ impl Watchdog {
         Ok(Self { shell, input })
     }
 
-    /// Tells what to end; nothing if empty.
+    /// Sets what the script has to end; nothing if empty.
     pub(super) fn guard(&mut self, target: &str) {
         if let Some(input) = &mut self.input {
-            // A watchdog which has died cannot be told, and the server can do without it.
+            // The write fails if the watchdog has died. The server works without it.
             let _ = writeln!(input, "{target}");
         }
     }
@@ -63,7 +63,7 @@ mod tests {
     const SCRIPT: &str = "echo \"$target\" > \"$1\"";
 
     #[test]
-    fn it_acts_on_the_last_target_when_its_input_ends() {
+    fn the_script_runs_with_the_last_target_when_the_input_ends() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("acted");
         let mut watchdog = Watchdog::start(SCRIPT, &[file.as_os_str()]).unwrap();
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn it_does_nothing_once_dismissed() {
+    fn the_script_does_not_run_after_a_dismissal() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("acted");
         let mut watchdog = Watchdog::start(SCRIPT, &[file.as_os_str()]).unwrap();

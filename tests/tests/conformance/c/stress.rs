@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::{join_all, try_join_all};
 use futures_util::{StreamExt as _, stream};
-use idem_core::store::Claim as _;
-use idem_core::{
-    Asked, Call, Content, Fingerprint, IdempotencyKey, Operation, Policy, Ran, Response,
+use idem_core::adapter::{
+    self, Fingerprint, HandlerOutcome, Policy, Prepared, RequestParts, Response,
 };
+use idem_core::store::Claim as _;
+use idem_core::{Content, IdempotencyKey, Operation};
 use idem_core::{Engine, PostgresStore, Store};
 use idem_tests::{Database, Domain, Framework, Settings, World, conformance};
 use tokio::sync::{Semaphore, watch};
@@ -58,33 +59,33 @@ impl<S: Store<Connection: Domain>> Caller<S> {
     }
 
     async fn call(self, policy: &'static Policy, label: String) -> Response {
-        let asked = Asked {
+        let asked = RequestParts {
             method: "POST",
             path: "/stress",
             query: None,
             raw: label.as_bytes(),
         };
-        let call = Call {
-            scope: Some("acme".to_owned()),
-            operation: Operation::named("stress"),
-            key: IdempotencyKey::parse(label.as_bytes()).ok(),
-            fingerprint: Fingerprint::new(asked, &Content::Raw, None),
-            likely_retry: false,
-        };
-        let turn = match self.engine.admit(call, policy).await {
+        let request = Prepared::new(
+            policy,
+            Some("acme".to_owned()),
+            Operation::named("stress"),
+            IdempotencyKey::parse(label.as_bytes()).ok(),
+            Fingerprint::new(asked, &Content::Raw, None),
+        );
+        let turn = match adapter::admit(&self.engine, request).await {
             Ok(turn) => turn,
             Err(answer) => return answer,
         };
-        turn.run(|mut lent, _| async move {
+        turn.run(|mut claim, _| async move {
             self.entered.send_modify(|entered| *entered += 1);
-            let inserted = lent.connection().insert("acme", &label).await;
+            let inserted = claim.connection().insert("acme", &label).await;
             let _ = self.gate.acquire().await;
             match inserted {
-                Ok(()) => Ran::Answered {
+                Ok(()) => HandlerOutcome::Answered {
                     closed: Ok(()),
                     response: Response::new(label.into()),
                 },
-                Err(error) => Ran::Broken(error.into()),
+                Err(error) => HandlerOutcome::Broken(error.into()),
             }
         })
         .await

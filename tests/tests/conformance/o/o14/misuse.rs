@@ -213,7 +213,7 @@ async fn o14_own_commit_before_too_large_a_response_is_never_run_again<
 >(
     world: &World<F, D>,
 ) {
-    let reply = Reply::bytes(200, vec![b'x'; Config::new().response_limit() + 1]);
+    let reply = Reply::bytes(200, vec![b'x'; 1024 * 1024 + 1]);
     let scene = Scene::new([Act::Insert, Act::run("COMMIT")]).answer(reply);
     is_never_run_again(world, "/effects", scene, 1).await;
 }

@@ -1,0 +1,103 @@
+//! The names of `idem-actix`.
+
+pub(crate) mod __private {
+    pub(crate) use crate::adapter::*;
+
+    pub(crate) struct Extracted<R, A> {
+        pub(crate) request: R,
+        pub(crate) arguments: A,
+        pub(crate) raw: &'static str,
+        pub(crate) http: &'static str,
+    }
+
+    #[derive(Clone, Copy)]
+    pub(crate) enum Role {
+        Part,
+        Body,
+    }
+
+    impl Role {
+        pub(crate) const fn is_body(self) -> bool {
+            matches!(self, Self::Body)
+        }
+    }
+
+    /// The body, as far as types say.
+    pub(crate) trait RequestBody {}
+
+    impl RequestBody for String {}
+
+    pub(crate) struct Probe<T>(std::marker::PhantomData<T>);
+
+    impl<T: RequestBody> Probe<T> {
+        pub(crate) const IS_BODY: bool = true;
+    }
+
+    pub(crate) trait NotBody {
+        const IS_BODY: bool = false;
+    }
+
+    impl<T> NotBody for Probe<T> {}
+
+    pub(crate) trait NotPart {
+        const IS_PART: bool = true;
+    }
+
+    impl<T> NotPart for Probe<T> {}
+
+    pub(crate) const fn roles<const COUNT: usize>(
+        arguments: [(bool, bool); COUNT],
+    ) -> [Role; COUNT] {
+        let mut roles = [Role::Part; COUNT];
+        let mut index = 0;
+        while index < COUNT {
+            if arguments[index].0 {
+                roles[index] = Role::Body;
+            }
+            index += 1;
+        }
+        roles
+    }
+
+    pub(crate) const fn check<const ROLE: u8, T>() {}
+
+    pub(crate) struct Nothing;
+
+    pub(crate) struct Choice<const FIRST: bool>;
+
+    pub(crate) trait Choose<A, B> {
+        type Chosen;
+
+        fn choose(first: A, second: B) -> Self::Chosen;
+    }
+
+    impl<A, B> Choose<A, B> for Choice<true> {
+        type Chosen = A;
+
+        fn choose(first: A, _: B) -> A {
+            first
+        }
+    }
+
+    impl<A, B> Choose<A, B> for Choice<false> {
+        type Chosen = B;
+
+        fn choose(_: A, second: B) -> B {
+            second
+        }
+    }
+
+    pub(crate) fn choose<const FIRST: bool, A, B>(
+        first: A,
+        second: B,
+    ) -> <Choice<FIRST> as Choose<A, B>>::Chosen
+    where
+        Choice<FIRST>: Choose<A, B>,
+    {
+        Choice::<FIRST>::choose(first, second)
+    }
+
+    pub(crate) fn into_response(response: impl ToString, http: &&'static str) -> Response {
+        format!("{} {http}", response.to_string())
+    }
+}

@@ -1,0 +1,219 @@
+//! The names that both adapters have.
+
+use std::error::Error;
+use std::marker::PhantomData;
+use std::ops::Deref;
+use std::pin::pin;
+use std::sync::{Arc, Mutex};
+pub(crate) use std::time::Duration;
+
+pub(crate) type Response = String;
+type BoxError = Box<dyn Error + Send + Sync>;
+
+pub(crate) struct Of<T>(PhantomData<fn() -> T>);
+pub(crate) struct Named<P>(PhantomData<fn() -> P>);
+pub(crate) struct Preflight<P, const OPTIONAL: bool>(PhantomData<fn() -> P>);
+
+impl<P, const OPTIONAL: bool> Preflight<P, OPTIONAL> {
+    pub(crate) const fn new() -> Self {
+        Self(PhantomData)
+    }
+}
+
+pub(crate) struct Policy {
+    ttl: Duration,
+}
+
+impl Policy {
+    pub(crate) const fn new(ttl: Duration) -> Self {
+        Self { ttl }
+    }
+}
+
+/// The events of one request.
+#[derive(Clone, Default)]
+pub(crate) struct Events(Arc<Mutex<Vec<String>>>);
+
+impl Events {
+    fn add(&self, event: impl Into<String>) {
+        self.0.lock().unwrap().push(event.into());
+    }
+
+    fn list(&self) -> String {
+        self.0.lock().unwrap().join(", ")
+    }
+}
+
+pub(crate) struct Connection {
+    pub(crate) events: Events,
+    opens: bool,
+}
+
+/// Returned to the engine when it is dropped.
+pub(crate) struct Claim(Connection);
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.0.events.add("returned");
+    }
+}
+
+pub(crate) fn connection(claim: &mut Claim) -> &mut Connection {
+    &mut claim.0
+}
+
+/// A transaction that borrows the connection, as sqlx's does.
+pub(crate) struct Savepoint<'c>(&'c mut Connection);
+
+impl Savepoint<'_> {
+    pub(crate) fn write(&mut self, event: impl Into<String>) {
+        self.0.events.add(event);
+    }
+}
+
+pub(crate) trait Open<'c> {
+    type Opened: Send;
+
+    fn open(
+        connection: &'c mut Connection,
+    ) -> impl Future<Output = Result<Self::Opened, BoxError>> + Send;
+
+    fn lend<'r>(opened: &'r mut Self::Opened) -> &'r mut Self
+    where
+        'c: 'r;
+
+    fn close(opened: Self::Opened, keep: bool)
+    -> impl Future<Output = Result<(), BoxError>> + Send;
+}
+
+impl<'c> Open<'c> for Savepoint<'c> {
+    type Opened = Self;
+
+    async fn open(connection: &'c mut Connection) -> Result<Self, BoxError> {
+        if !connection.opens {
+            return Err("not opened".into());
+        }
+        Ok(Self(connection))
+    }
+
+    fn lend<'r>(opened: &'r mut Self) -> &'r mut Self
+    where
+        'c: 'r,
+    {
+        opened
+    }
+
+    async fn close(opened: Self, keep: bool) -> Result<(), BoxError> {
+        opened.0.events.add(format!("closed {keep}"));
+        Ok(())
+    }
+}
+
+pub(crate) struct Store<T>(PhantomData<T>);
+
+pub(crate) const fn assert_store<P, T>() {}
+
+pub(crate) struct Attempt;
+
+pub(crate) fn attempt<T>(attempt: &Attempt) -> &T
+where
+    Attempt: AsRef<T>,
+{
+    attempt.as_ref()
+}
+
+impl AsRef<Self> for Attempt {
+    fn as_ref(&self) -> &Self {
+        self
+    }
+}
+
+pub(crate) trait Scope {
+    fn text(&self) -> String;
+}
+
+impl Scope for str {
+    fn text(&self) -> String {
+        self.to_owned()
+    }
+}
+
+pub(crate) struct ScopeProbe<'a, T: ?Sized>(pub(crate) &'a T);
+
+impl<T: Scope + ?Sized> ScopeProbe<'_, T> {
+    pub(crate) fn scope(&self) -> String {
+        self.0.text()
+    }
+}
+
+pub(crate) trait ScopeByDeref {
+    fn scope(&self) -> String;
+}
+
+impl<T: Deref<Target: Scope> + ?Sized> ScopeByDeref for ScopeProbe<'_, T> {
+    fn scope(&self) -> String {
+        self.0.deref().text()
+    }
+}
+
+pub(crate) type Content = String;
+
+pub(crate) fn content<T: ToString>(body: &T) -> Content {
+    format!("body {}", body.to_string())
+}
+
+pub(crate) fn content_of<T: ToString>(value: &T) -> Content {
+    format!("value {}", value.to_string())
+}
+
+pub(crate) fn content_raw() -> Content {
+    "raw".to_owned()
+}
+
+pub(crate) fn content_none() -> Content {
+    "none".to_owned()
+}
+
+pub(crate) fn keeps(_: &Policy, response: &Response) -> bool {
+    !response.contains("failed")
+}
+
+pub(crate) enum HandlerOutcome<R> {
+    Answered {
+        response: R,
+        closed: Result<(), BoxError>,
+    },
+    Broken(BoxError),
+}
+
+/// Runs the attempt, and answers with its events. A transaction is opened unless the body's bytes are `broken`.
+pub(crate) async fn serve<P, W, F, const OPTIONAL: bool>(
+    _: Preflight<P, OPTIONAL>,
+    policy: &'static Policy,
+    scope: Option<String>,
+    content: Content,
+    raw: &'static str,
+    work: W,
+) -> Response
+where
+    W: FnOnce(Claim, Attempt) -> F + Send + 'static,
+    F: Future<Output = HandlerOutcome<Response>> + Send + 'static,
+{
+    let events = Events::default();
+    let scope = scope.unwrap_or_default();
+    events.add(format!("{}s [{scope}] {content}", policy.ttl.as_secs()));
+    let claim = Claim(Connection {
+        events: events.clone(),
+        opens: raw != "broken",
+    });
+    // The future lives on after its output is there, as it may in an adapter.
+    let mut attempt = pin!(work(claim, Attempt));
+    match attempt.as_mut().await {
+        HandlerOutcome::Answered { response, closed } => {
+            closed.unwrap();
+            events.add(response);
+        }
+        HandlerOutcome::Broken(error) => events.add(error.to_string()),
+    }
+    events.list()
+}
