@@ -1,7 +1,7 @@
 //! Where records live, in the database of the application's own tables: for authors of stores.
 //!
-//! Applications use one of the stores of this crate and never look in here. An author of a [`Store`]
-//! for another database finds every type of the contract in this module.
+//! Applications use one of the stores of this crate and need nothing else of this module. It has all
+//! types that an author of a [`Store`] for another database needs.
 //!
 //! # How to write a store
 //!
@@ -21,8 +21,8 @@
 //!    against the store, with real concurrency.
 //!
 //! The engine decides what a record means and in which order things happen. A store only answers: a
-//! record that is not the one in `seen` is [`Claimed::Changed`], whatever its state, and an identity
-//! that another attempt holds is [`Claimed::InFlight`].
+//! record of another version than `seen` is [`Claimed::Changed`], in every state, and an identity that
+//! another attempt holds is [`Claimed::InFlight`].
 //!
 //! # Example
 //!
@@ -285,7 +285,7 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// # Contract
 ///
 /// - The unique index over the identity guarantees at most one effect. Locks only make the answer "in
-///   flight" fast: with a lock function that always says yes there must still be at most one effect.
+///   flight" fast: with a lock function that always returns true there must still be at most one effect.
 /// - A store never decides from a read that another writer may have overtaken.
 /// - A connection goes back to its pool only after the server confirmed the end of its
 ///   transaction. In all other cases, also when a future is dropped, the connection is closed.
@@ -307,7 +307,7 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// # Cancellation
     ///
-    /// Dropping the future leaves no transaction behind.
+    /// Dropping the future leaves no transaction open.
     fn begin(
         &self,
         opening: Opening,

@@ -70,8 +70,8 @@ impl Row {
         let status = status.ok_or(Unreadable("status"))?;
         let fingerprint =
             Fingerprint::from_bytes(&self.fingerprint).ok_or(Unreadable("fingerprint"))?;
-        // A response beside a state without one is a sign of tampering: 1 turned into 3 would run
-        // the handler again.
+        // A response in a state that has none is a sign of tampering: a 1 changed to 3 would run the
+        // handler again.
         let response = match (self.response, state.is_replayed()) {
             (Some(encoding), true) => Recorded::decode(encoding, identity, status)?,
             (None, false) => Recorded::default(),

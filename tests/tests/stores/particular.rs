@@ -34,7 +34,7 @@ async fn statement_timeout(store: &PostgresStore) -> String {
 }
 
 #[tokio::test]
-async fn setting_after_the_migration_holds_for_its_store_alone() {
+async fn o13_setting_after_the_migration_holds_for_its_store_alone() {
     let fresh = Fresh::<Postgres>::create().await;
     let store = &fresh.store;
     let clone = store.clone();
@@ -50,7 +50,7 @@ async fn setting_after_the_migration_holds_for_its_store_alone() {
 }
 
 #[tokio::test]
-async fn transaction_that_is_not_kept_is_rolled_back_and_never_released() {
+async fn o14_transaction_that_is_not_kept_is_rolled_back_and_never_released() {
     let fresh = Fresh::<Postgres>::create().await;
     let recorder = Recorder::to(fresh.database.address()).await;
     let wires = Wires {
@@ -78,7 +78,7 @@ async fn transaction_that_is_not_kept_is_rolled_back_and_never_released() {
 
 /// Each failed attempt ends with its connection, which takes a moment to close.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn next_writer_of_sqlite_finds_the_lock_free() {
+async fn c2_next_writer_of_sqlite_finds_the_lock_free() {
     let fresh = Fresh::<Sqlite>::create().await;
     let store = SqliteStore::new(impatient(&fresh.database, 0).await);
     for number in 0..30 {
@@ -115,7 +115,7 @@ async fn impatient(database: &Sqlite, milliseconds: u64) -> SqlitePool {
 }
 
 #[tokio::test]
-async fn migration_whose_session_ends_is_unavailable() {
+async fn o11_migration_whose_session_ends_is_unavailable() {
     let database = Postgres::create().await;
     let pool = database.connect(Wires::default()).await;
     let store = PostgresStore::new(pool.clone());
@@ -143,7 +143,7 @@ async fn migration_whose_session_ends_is_unavailable() {
 }
 
 #[tokio::test]
-async fn migration_of_a_full_database_is_unavailable() {
+async fn o11_migration_of_a_full_database_is_unavailable() {
     let database = Sqlite::create().await;
     let wires = Wires {
         connections: 1,
@@ -166,7 +166,7 @@ async fn migration_of_a_full_database_is_unavailable() {
 }
 
 #[tokio::test]
-async fn migration_without_its_lock_is_unavailable() {
+async fn o11_migration_without_its_lock_is_unavailable() {
     let fresh = Fresh::<Mysql>::create().await;
     let mut holder = fresh.pool.acquire().await.expect("a connection");
     let lock = "SELECT CAST(GET_LOCK(CONCAT('idem ', SHA2(DATABASE(), 224)), 0) AS SIGNED)";
@@ -204,7 +204,7 @@ async fn records<D: Database>(pool: &Pool<Driver<D>>) -> i64 {
 }
 
 #[tokio::test]
-async fn erasure_waits_for_a_row_that_is_locked_on_postgresql() {
+async fn e4_erasure_waits_for_a_row_that_is_locked_on_postgresql() {
     let fresh = Fresh::<Postgres>::create().await;
     three_records::<Postgres>(&fresh.pool).await;
     let mut holder = fresh.pool.acquire().await.expect("a connection");
@@ -231,7 +231,7 @@ async fn erasure_waits_for_a_row_that_is_locked_on_postgresql() {
 }
 
 #[tokio::test]
-async fn erasure_that_leaves_a_row_that_is_locked_is_incomplete_on_mysql() {
+async fn e4_erasure_that_leaves_a_row_that_is_locked_is_incomplete_on_mysql() {
     let fresh = Fresh::<Mysql>::create().await;
     three_records::<Mysql>(&fresh.pool).await;
     let mut holder = fresh.pool.acquire().await.expect("a connection");
@@ -260,7 +260,7 @@ async fn erasure_that_leaves_a_row_that_is_locked_is_incomplete_on_mysql() {
 }
 
 #[tokio::test]
-async fn erasure_beside_a_writer_that_stays_is_unavailable_on_sqlite() {
+async fn e4_erasure_alongside_a_writer_that_stays_is_unavailable_on_sqlite() {
     let fresh = Fresh::<Sqlite>::create().await;
     three_records::<Sqlite>(&fresh.pool).await;
     let mut holder = fresh.pool.acquire().await.expect("a connection");

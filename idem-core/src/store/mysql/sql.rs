@@ -23,7 +23,7 @@ pub(super) const UNDO: &str = "SHOW ERRORS; ROLLBACK TO SAVEPOINT idem_attempt";
 /// For the next transaction alone; the session's own level stays.
 const READ_COMMITTED: &str = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED";
 
-/// The clock, in microseconds since 1970, whatever the session's time zone is.
+/// The clock, in microseconds since 1970; the session's time zone does not matter.
 const NOW: &str = "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))";
 
 /// How much later than the engine's deadline the server's limit is.

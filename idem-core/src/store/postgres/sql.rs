@@ -18,8 +18,8 @@ const SAVEPOINT: &str = "SAVEPOINT idem_attempt";
 const IN_TRANSACTION: &str =
     "pg_catalog.current_setting('idem.transaction', true) OPERATOR(pg_catalog.=) 'claimed'";
 
-/// Makes the commit durable, whatever session and handler have set, and removes the time limit for its
-/// wait for a standby.
+/// Makes the commit durable, even if session or handler have chosen otherwise, and removes the time
+/// limit for its wait for a standby.
 const DURABLY: &str = " AND (pg_catalog.current_setting('synchronous_commit') \
      OPERATOR(pg_catalog.=) ANY (ARRAY['on', 'remote_apply']) \
      OR pg_catalog.set_config('synchronous_commit', 'on', true) IS NOT NULL) \

@@ -10,7 +10,7 @@ conformance![
     r2_record_that_is_locked_is_replayed_at_once,
     c2_retriable_record_that_is_replaced_is_in_flight,
     c2_claim_that_never_succeeds_is_tried_ten_times,
-    p_row_with_a_value_that_does_not_fit_is_unreadable,
+    p1_row_with_a_value_that_does_not_fit_is_unreadable,
 ];
 
 /// As an erasure or an operator does.
@@ -78,7 +78,7 @@ async fn c2_claim_that_never_succeeds_is_tried_ten_times<F: Framework<Mysql>>(
     request.send().await.assert_executed(201);
 }
 
-async fn p_row_with_a_value_that_does_not_fit_is_unreadable<F: Framework<Mysql>>(
+async fn p1_row_with_a_value_that_does_not_fit_is_unreadable<F: Framework<Mysql>>(
     world: &World<F, Mysql>,
 ) {
     let instance = world.instance().await;

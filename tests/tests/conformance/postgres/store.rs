@@ -12,7 +12,7 @@ conformance![
     r2_record_whose_lock_is_held_is_replayed_at_once,
     c2_retriable_record_whose_lock_is_held_is_in_flight,
     c2_retriable_record_whose_lock_is_held_is_in_flight_without_a_procedure,
-    p_row_with_a_value_that_does_not_fit_is_unreadable,
+    p1_row_with_a_value_that_does_not_fit_is_unreadable,
     o14_transaction_handler_that_fails_after_an_sql_error_logs_nothing_more,
 ];
 
@@ -84,7 +84,7 @@ async fn c2_retriable_record_whose_lock_is_held_is_in_flight_without_a_procedure
     is_in_flight(world, plain).await;
 }
 
-async fn p_row_with_a_value_that_does_not_fit_is_unreadable<F: Framework<Postgres>>(
+async fn p1_row_with_a_value_that_does_not_fit_is_unreadable<F: Framework<Postgres>>(
     world: &World<F, Postgres>,
 ) {
     let instance = world.instance().await;

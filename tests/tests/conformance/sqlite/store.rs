@@ -9,7 +9,7 @@ conformance![
     o14_own_commit_before_the_database_is_full_is_final,
     o14_statement_after_the_database_was_full_is_final,
     o14_own_rollback_is_final,
-    p_row_with_a_value_that_does_not_fit_is_unreadable,
+    p1_row_with_a_value_that_does_not_fit_is_unreadable,
 ];
 
 /// SQLite undoes the whole transaction when this statement fails.
@@ -111,7 +111,7 @@ async fn o14_own_rollback_is_final<F: Framework<Sqlite>>(world: &World<F, Sqlite
 }
 
 /// The table is STRICT; one that an operator has made anew may not be.
-async fn p_row_with_a_value_that_does_not_fit_is_unreadable<F: Framework<Sqlite>>(
+async fn p1_row_with_a_value_that_does_not_fit_is_unreadable<F: Framework<Sqlite>>(
     world: &World<F, Sqlite>,
 ) {
     let instance = world.instance().await;
