@@ -18,7 +18,7 @@ use actix_web::{
     App as Application, FromRequest, HttpRequest, HttpResponse, HttpServer, Responder,
     ResponseError, get, post,
 };
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use idem_actix::{Engine, Scope, SqliteStore, idempotent};
 use lexopt::{
     Arg::{Long, Short},
@@ -323,7 +323,10 @@ struct Problem {
 
 #[actix_web::main]
 async fn main() -> anyhow::Result<()> {
-    let flags = Flags::read()?;
+    let flags = Flags::read().unwrap_or_else(|error| {
+        eprintln!("{error}\n\n{}", Flags::HELP);
+        std::process::exit(2);
+    });
     tracing_subscriber::fmt()
         .with_max_level(tracing::Level::WARN)
         .with_writer(std::io::stderr)
@@ -405,7 +408,7 @@ impl Flags {
 --database-url URL    the database, which is created if it is missing [sqlite:payments.sqlite]
 --work-ms NUMBER      milliseconds of pretended work in a payment, to see duplicates meet [0]";
 
-    fn read() -> anyhow::Result<Self> {
+    fn read() -> Result<Self, lexopt::Error> {
         let mut flags = Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 3000)),
             database_url: "sqlite:payments.sqlite".to_owned(),
@@ -423,7 +426,7 @@ impl Flags {
                     println!("{}", Self::HELP);
                     std::process::exit(0);
                 }
-                _ => bail!("{}\n{}", argument.unexpected(), Self::HELP),
+                _ => return Err(argument.unexpected()),
             }
         }
         Ok(flags)

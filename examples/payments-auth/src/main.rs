@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::str::FromStr as _;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use axum::extract::{FromRef, FromRequestParts, State};
 use axum::http::StatusCode;
 use axum::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
@@ -224,7 +224,10 @@ impl IntoResponse for Refusal {
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let flags = Flags::read()?;
+    let flags = Flags::read().unwrap_or_else(|error| {
+        eprintln!("{error}\n\n{}", Flags::HELP);
+        std::process::exit(2);
+    });
     tracing_subscriber::fmt()
         .with_max_level(tracing::Level::WARN)
         .with_writer(std::io::stderr)
@@ -294,7 +297,7 @@ impl Flags {
 --database-url URL    the database, which is created if it is missing [sqlite:payments-auth.sqlite]
 --work-ms NUMBER      milliseconds of pretended work in a payment, to see duplicates meet [0]";
 
-    fn read() -> anyhow::Result<Self> {
+    fn read() -> Result<Self, lexopt::Error> {
         let mut flags = Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 3000)),
             database_url: "sqlite:payments-auth.sqlite".to_owned(),
@@ -312,7 +315,7 @@ impl Flags {
                     println!("{}", Self::HELP);
                     std::process::exit(0);
                 }
-                _ => bail!("{}\n{}", argument.unexpected(), Self::HELP),
+                _ => return Err(argument.unexpected()),
             }
         }
         Ok(flags)

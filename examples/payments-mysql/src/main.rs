@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use axum::extract::{FromRef, FromRequestParts, Path, State};
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, LOCATION, WWW_AUTHENTICATE};
 use axum::http::request::Parts;
@@ -342,7 +342,10 @@ struct Problem {
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let flags = Flags::read()?;
+    let flags = Flags::read().unwrap_or_else(|error| {
+        eprintln!("{error}\n\n{}", Flags::HELP);
+        std::process::exit(2);
+    });
     tracing_subscriber::fmt()
         .with_max_level(tracing::Level::WARN)
         .with_writer(std::io::stderr)
@@ -410,7 +413,7 @@ impl Flags {
 --database-url URL    such as mysql://user:password@127.0.0.1/payments [$DATABASE_URL]
 --work-ms NUMBER      milliseconds of pretended work in a payment, to see duplicates meet [0]";
 
-    fn read() -> anyhow::Result<Self> {
+    fn read() -> Result<Self, lexopt::Error> {
         let mut flags = Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 3000)),
             database_url: std::env::var("DATABASE_URL").unwrap_or_default(),
@@ -428,11 +431,11 @@ impl Flags {
                     println!("{}", Self::HELP);
                     std::process::exit(0);
                 }
-                _ => bail!("{}\n{}", argument.unexpected(), Self::HELP),
+                _ => return Err(argument.unexpected()),
             }
         }
         if flags.database_url.is_empty() {
-            bail!("--database-url is missing\n{}", Self::HELP);
+            return Err("--database-url is missing".into());
         }
         Ok(flags)
     }

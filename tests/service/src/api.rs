@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use idem_core::{Engine, Open, Scope, Transaction};
+use idem_axum::{Engine, Open, Scope, Transaction};
 use serde::Serialize;
 use sqlx::Pool;
 
