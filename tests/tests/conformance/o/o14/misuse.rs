@@ -119,10 +119,10 @@ async fn o14_own_end_of_a_second_attempt_is_final<F: Framework<D>, D: Database>(
     for (number, (misuse, effects)) in misuses.into_iter().enumerate() {
         let (key, tenant) = (format!("key-{number}"), format!("tenant-{number}"));
         let misuse = misuse.iter().copied().map(Act::run);
-        let misused = Scene::new([Act::Insert].into_iter().chain(misuse));
+        let scene = Scene::new([Act::Insert].into_iter().chain(misuse));
         world
             .control
-            .play([Scene::answering(Reply::new(500)), misused]);
+            .play([Scene::answering(Reply::new(500)), scene]);
         let request = request.clone().key(key).tenant(&tenant);
         request.send().await.assert_executed(500);
         let second = request.send().await;
