@@ -49,19 +49,23 @@ async fn create_payment(
 }
 
 #[get("/payments")]
-async fn payments(tenant: Tenant, app: Data<App>) -> Result<Json<Vec<Payment>>, Refusal> {
+async fn list_payments(tenant: Tenant, app: Data<App>) -> Result<Json<Vec<Payment>>, Refusal> {
     let payments = sqlx::query_as("SELECT * FROM payments WHERE tenant = $1 ORDER BY id");
     Ok(Json(payments.bind(tenant.0).fetch_all(&app.pool).await?))
 }
 
 #[get("/payments/{id}")]
-async fn payment(tenant: Tenant, app: Data<App>, id: Path<i64>) -> Result<Json<Payment>, Refusal> {
+async fn show_payment(
+    tenant: Tenant,
+    app: Data<App>,
+    id: Path<i64>,
+) -> Result<Json<Payment>, Refusal> {
     let mut connection = app.pool.acquire().await?;
     Ok(Json(find(&mut connection, &tenant.0, *id).await?))
 }
 
 #[get("/accounts")]
-async fn accounts(tenant: Tenant, app: Data<App>) -> Result<Json<Vec<Account>>, Refusal> {
+async fn list_accounts(tenant: Tenant, app: Data<App>) -> Result<Json<Vec<Account>>, Refusal> {
     const ACCOUNTS: &str = "SELECT * FROM accounts WHERE tenant = $1 ORDER BY name";
 
     let mut connection = app.pool.acquire().await?;
@@ -350,9 +354,9 @@ async fn main() -> anyhow::Result<()> {
                 .app_data(app.clone())
                 .configure(idem_actix::engine(engine.clone()))
                 .service(create_payment)
-                .service(payments)
-                .service(payment)
-                .service(accounts)
+                .service(list_payments)
+                .service(show_payment)
+                .service(list_accounts)
         }
     });
     let server = server

@@ -13,8 +13,8 @@ use crate::place::{Place, Private};
 /// The closure, as a parameter of `serve`.
 ///
 /// This is generated code, not a function of the library, because the handler borrows the transaction from the
-/// closure's future. A function would need an `AsyncFnOnce` over a borrowed transaction whose future is `Send`, and that
-/// bound can't be written.
+/// closure's future. A function would need an `AsyncFnOnce` over a borrowed transaction whose future is `Send`, and
+/// that bound can't be written.
 pub(crate) fn expand<F: Framework>(handler: &Handler, private: &Private) -> TokenStream {
     let transaction = inferred_type(&handler.transaction, &handler.function.sig.generics);
     let place = Place::within(&transaction);
@@ -35,14 +35,13 @@ pub(crate) fn expand<F: Framework>(handler: &Handler, private: &Private) -> Toke
     // A return type such as `impl IntoResponse` can borrow from the transaction, so the response is made before the
     // transaction is closed.
     let response = response::<F>(handler, private, &lend);
-    // The claim is dropped explicitly: this returns it to the engine, which settles it as soon as the outcome is there.
+    // The claim belongs to the block, so it returns to the engine on every way out of it, with or without an outcome.
     quote! {
         move |mut __idem_claim, __idem_attempt: #private::Attempt| async move {
             #open
             let __idem_response = #response;
             let __idem_keep = #private::keeps(&__IDEM_POLICY, &__idem_response);
             let __idem_closed = #close;
-            ::core::mem::drop(__idem_claim);
             #private::HandlerOutcome::Answered { response: __idem_response, closed: __idem_closed }
         }
     }

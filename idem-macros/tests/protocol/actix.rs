@@ -97,7 +97,7 @@ pub(crate) mod __private {
         Choice::<FIRST>::choose(first, second)
     }
 
-    pub(crate) fn into_response(response: impl ToString, http: &&'static str) -> Response {
-        format!("{} {http}", response.to_string())
+    pub(crate) fn into_response(response: String, http: &&'static str) -> Response {
+        response + " " + http
     }
 }

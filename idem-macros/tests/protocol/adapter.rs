@@ -36,11 +36,11 @@ pub(crate) struct Events(Arc<Mutex<Vec<String>>>);
 
 impl Events {
     fn add(&self, event: impl Into<String>) {
-        self.0.lock().unwrap().push(event.into());
+        self.0.lock().expect("the events").push(event.into());
     }
 
     fn list(&self) -> String {
-        self.0.lock().unwrap().join(", ")
+        self.0.lock().expect("the events").join(", ")
     }
 }
 
@@ -210,7 +210,7 @@ where
     let mut attempt = pin!(work(claim, Attempt));
     match attempt.as_mut().await {
         HandlerOutcome::Answered { response, closed } => {
-            closed.unwrap();
+            closed.expect("a closed transaction");
             events.add(response);
         }
         HandlerOutcome::Broken(error) => events.add(error.to_string()),

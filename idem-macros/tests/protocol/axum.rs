@@ -16,7 +16,7 @@ pub(crate) mod __private {
         pub(crate) raw: &'static str,
     }
 
-    pub(crate) fn into_response(response: impl ToString) -> Response {
-        response.to_string()
+    pub(crate) fn into_response(response: String) -> Response {
+        response
     }
 }

@@ -1,4 +1,4 @@
-//! What takes room, and what is answered where there is none.
+//! The limit of attempts, and requests that are answered where it is reached.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -96,7 +96,7 @@ async fn r2_replays_at_once_are_answered_where_nobody_waits<F: Framework<D>, D: 
     are_all_answered(world, "/hasty", 64).await;
 }
 
-/// A request for a settled key reads; nobody runs, so nobody is in flight.
+/// A request for a settled key only reads: no handler runs, so no attempt is in flight.
 async fn are_all_answered<F: Framework<D>, D: Database>(
     world: &World<F, D>,
     path: &str,

@@ -115,7 +115,6 @@ async fn create_order(
                     '_,
                 >>::close(__idem_opened, __idem_keep)
                     .await;
-                ::core::mem::drop(__idem_claim);
                 ::idem_actix::__private::HandlerOutcome::Answered {
                     response: __idem_response,
                     closed: __idem_closed,

@@ -79,7 +79,6 @@ async fn cancel_order(
                     '_,
                 >>::close(__idem_opened, __idem_keep)
                     .await;
-                ::core::mem::drop(__idem_claim);
                 ::idem_axum::__private::HandlerOutcome::Answered {
                     response: __idem_response,
                     closed: __idem_closed,

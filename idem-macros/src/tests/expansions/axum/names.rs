@@ -116,7 +116,6 @@ where
                     Claim,
                 > as ::idem_axum::__private::Open<'_>>::close(__idem_opened, __idem_keep)
                     .await;
-                ::core::mem::drop(__idem_claim);
                 ::idem_axum::__private::HandlerOutcome::Answered {
                     response: __idem_response,
                     closed: __idem_closed,
