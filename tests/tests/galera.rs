@@ -1,5 +1,5 @@
-//! The promise on a Galera cluster, where every instance has a node of its own. Locks are known on
-//! one node only: duplicates on others run, and all but one are undone when they commit.
+//! The contract on a Galera cluster, where every instance uses another node. A lock is known on one node only:
+//! duplicates on other nodes run, and all except one are undone when they commit.
 //!
 //! `cargo xtask test --galera` starts a cluster and runs this.
 
@@ -44,7 +44,7 @@ fn everywhere(request: &Request, instances: &[Arc<Instance<Galera>>]) -> Vec<Req
     instances.iter().map(on).collect()
 }
 
-/// Retries as a client does: whatever may be retried, until it is answered.
+/// Retries as a client does, until a request is answered with a success.
 async fn persist(request: &Request) -> Answer {
     for _ in 0..200 {
         let answer = request.send().await;
@@ -128,7 +128,7 @@ async fn meet_at_commit<F: Framework<Galera>>(
     answers
 }
 
-/// Whoever loses against another node may try again.
+/// A node that loses against another one may be tried again.
 fn assert_none_is_final(answers: &[Answer]) {
     for answer in answers {
         let (status, text) = (answer.status, answer.text());

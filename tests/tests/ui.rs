@@ -8,7 +8,7 @@ use std::path::Path;
 
 use trybuild::TestCases;
 
-/// Every refusal of the attribute itself, and nothing beside it. No compiler words these.
+/// Every error of the attribute itself, and no other error. No compiler words these.
 #[test]
 fn refusals_are_ours_alone() {
     TestCases::new().compile_fail("tests/ui/own/*.rs");

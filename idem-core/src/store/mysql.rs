@@ -136,7 +136,7 @@ impl Claim for MySqlClaim {
 }
 
 /// Tries of a claim that fails on a free identity. While a duplicate's INSERT fails on a neighbouring
-/// key, InnoDB holds a gap lock that briefly blocks other inserts.
+/// key, `InnoDB` holds a gap lock that briefly blocks other inserts.
 const TRIES: usize = 10;
 
 /// Pauses between tries of a migration. The nodes of a cluster do not see each other's locks; a

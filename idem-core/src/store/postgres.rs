@@ -263,7 +263,7 @@ impl Store for PostgresStore {
                 connection.commit_checked(is_answer).await?;
             }
             None if self.in_transaction(&mut connection).await? => {
-                connection.commit_checked(is_answer).await?
+                connection.commit_checked(is_answer).await?;
             }
             None => return Err(SettleError::Ended),
         }

@@ -80,7 +80,7 @@ impl<const CLUSTER: bool> Database for Mysql<CLUSTER> {
     type Store = MySqlStore;
 
     const SCHEMA: &'static str = "
-        CREATE TABLE effects (tenant VARCHAR(255) NOT NULL, label TEXT NOT NULL);
+        CREATE TABLE effects (tenant VARCHAR(255) NOT NULL, label TEXT NOT NULL) CHARACTER SET utf8mb4;
         CREATE TABLE names (name VARCHAR(255) NOT NULL PRIMARY KEY);
     ";
     const RECORDS: &'static str = "idem_records";

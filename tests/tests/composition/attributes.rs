@@ -1,4 +1,4 @@
-//! Other attributes beside `#[idempotent]`, in either order.
+//! Other attributes alongside `#[idempotent]`, in either order.
 
 use axum::extract::Path;
 use axum::http::StatusCode;

@@ -1,7 +1,7 @@
 //! The contract, rule by rule, on every pair of framework and database.
 //!
-//! A folder for each letter of the contract. What is particular to a database or a framework is in a
-//! folder of that name; all that O14 promises is in `o/o14`, whatever the database.
+//! There is a folder for each letter of the contract, and one for each database and framework with tests of its own.
+//! All tests of O14 are in `o/o14`, those of a single database too.
 
 /// K: the key.
 mod k {
@@ -86,12 +86,12 @@ mod v {
     mod log;
 }
 
-/// H: what the handler has.
+/// H: the handler's view of its attempt.
 mod h {
     mod attempt;
 }
 
-/// What is particular to PostgreSQL.
+/// PostgreSQL alone.
 mod postgres {
     mod cost;
     mod durability;
@@ -106,7 +106,7 @@ mod postgres {
     mod wire;
 }
 
-/// What is particular to MariaDB and MySQL.
+/// MariaDB and MySQL alone.
 mod mysql {
     mod claim;
     mod concurrency;
@@ -118,18 +118,18 @@ mod mysql {
     mod wire;
 }
 
-/// What is particular to SQLite.
+/// SQLite alone.
 mod sqlite {
     mod setup;
     mod store;
 }
 
-/// What is particular to axum.
+/// axum alone.
 mod axum {
     mod paths;
 }
 
-/// What is particular to actix-web.
+/// actix-web alone.
 mod actix {
     mod paths;
     mod workers;

@@ -1,6 +1,6 @@
-//! What a client sees is the same on every framework, to the last byte.
+//! Clients get the same answers from every framework, to the last byte.
 //!
-//! Only what a framework itself says of a request that it can't extract is its own.
+//! The only exception is a framework's own answer to a request that it can't extract.
 
 use std::sync::Arc;
 
@@ -43,7 +43,7 @@ where
     assert!(differ.is_empty(), "{differ:#?}");
 }
 
-/// What was asked, the status, the headers and the body.
+/// The number of the request, the status, the headers and the body.
 type Seen = (String, u16, Vec<(String, String)>, String);
 
 fn answers<F: Framework<D>, D: Database>() -> Vec<Seen> {
@@ -97,7 +97,7 @@ impl<F: Framework<D>, D: Database> Script<'_, F, D> {
         self.send(request).await;
     }
 
-    /// One scene, and what the second request with the same key gets.
+    /// One scene, and a second request with the same key.
     async fn play_and_retry(&mut self, target: &str, scene: Scene) {
         let entries = self.world.control.entries();
         self.world.control.play([scene]);
@@ -111,7 +111,7 @@ impl<F: Framework<D>, D: Database> Script<'_, F, D> {
         let asked = format!("{} {}", self.rule, self.seen.len());
         let lines = answer.headers.iter().filter(|(name, _)| name != "date");
         let lines = lines.map(|(name, value)| {
-            // The clock goes on between the two frameworks.
+            // The two frameworks run one after the other.
             let value = match name.as_str() {
                 "idempotency-expires" => "some time".to_owned(),
                 _ => String::from_utf8_lossy(value).into_owned(),

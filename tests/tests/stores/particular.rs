@@ -17,7 +17,11 @@ const OPENING: Opening = Opening {
     deadline: Duration::from_secs(30),
 };
 
-async fn settle<S: Store>(store: &S, claim: S::Claim, keep_writes: bool) -> Result<(), SettleError> {
+async fn settle<S: Store>(
+    store: &S,
+    claim: S::Claim,
+    keep_writes: bool,
+) -> Result<(), SettleError> {
     let settlement = Settlement {
         keep_writes,
         record: None,
@@ -62,7 +66,8 @@ async fn o14_transaction_that_is_not_kept_is_rolled_back_and_never_released() {
     store.check().await.expect("is set up");
     recorder.take();
     let mut claim = store.begin(OPENING).await.expect("begins");
-    let opened = <sqlx::Transaction<'_, sqlx::Postgres> as Open<'_>>::open(claim.connection()).await;
+    let opened =
+        <sqlx::Transaction<'_, sqlx::Postgres> as Open<'_>>::open(claim.connection()).await;
     let mut opened = opened.expect("opens");
     opened.insert("acme", "a").await.expect("inserts");
     let wrong = opened.run("INSERT INTO no_such_table VALUES (1)").await;
@@ -94,7 +99,10 @@ async fn c2_next_writer_of_sqlite_finds_the_lock_free() {
         sleep(Duration::from_millis(2)).await;
         if number % 2 == 0 {
             let settled = settle(&store, claim, true).await;
-            assert!(matches!(settled, Err(SettleError::Refused(_))), "{settled:?}");
+            assert!(
+                matches!(settled, Err(SettleError::Refused(_))),
+                "{settled:?}"
+            );
         } else {
             drop(claim);
         }
@@ -116,7 +124,7 @@ async fn impatient(database: &Sqlite, milliseconds: u64) -> SqlitePool {
 
 #[tokio::test]
 async fn o11_migration_whose_session_ends_is_unavailable() {
-    let database = Postgres::create().await;
+    let database = <Postgres>::create().await;
     let pool = database.connect(Wires::default()).await;
     let store = PostgresStore::new(pool.clone());
     let mut blocker = pool.acquire().await.expect("a connection");
@@ -130,10 +138,16 @@ async fn o11_migration_whose_session_ends_is_unavailable() {
          WHERE datname = current_database() AND wait_event_type = 'Lock'";
     while blocker.number(terminate).await.expect("a number") == 0 {
         // Within a transaction the view is read once.
-        blocker.run("SELECT pg_stat_clear_snapshot()").await.expect("forgets");
+        blocker
+            .run("SELECT pg_stat_clear_snapshot()")
+            .await
+            .expect("forgets");
         sleep(Duration::from_millis(5)).await;
     }
-    let error = migration.await.expect("ends").expect_err("its session is gone");
+    let error = migration
+        .await
+        .expect("ends")
+        .expect_err("its session is gone");
     assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
     blocker.run("ROLLBACK").await.expect("ends");
     store.migrate().await.expect("migrates");
@@ -152,7 +166,9 @@ async fn o11_migration_of_a_full_database_is_unavailable() {
     let pool = database.connect(wires).await;
     let limit = async |pages: u32| {
         let mut connection = pool.acquire().await.expect("a connection");
-        let limited = connection.run(&format!("PRAGMA max_page_count = {pages}")).await;
+        let limited = connection
+            .run(&format!("PRAGMA max_page_count = {pages}"))
+            .await;
         limited.expect("a setting");
     };
     let store = SqliteStore::new(pool.clone());
@@ -172,7 +188,10 @@ async fn o11_migration_without_its_lock_is_unavailable() {
     let lock = "SELECT CAST(GET_LOCK(CONCAT('idem ', SHA2(DATABASE(), 224)), 0) AS SIGNED)";
     assert_eq!(holder.number(lock).await.expect("locks"), 1);
     let store = MySqlStore::new(fresh.pool.clone());
-    let error = store.migrate().await.expect_err("another session holds the lock");
+    let error = store
+        .migrate()
+        .await
+        .expect_err("another session holds the lock");
     assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
     holder.run("DO RELEASE_ALL_LOCKS()").await.expect("unlocks");
     store.migrate().await.expect("migrates");
@@ -185,7 +204,10 @@ async fn three_records<D: Database>(pool: &Pool<Driver<D>>) {
     let mut connection = pool.acquire().await.expect("a connection");
     let scope = ScopeDigest::new(Some("acme")).first();
     for number in ["01", "02", "03"] {
-        let scope: String = scope[..31].iter().map(|byte| format!("{byte:02x}")).collect();
+        let scope: String = scope[..31]
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
         let (identity, nothing) = (D::bytes(&format!("{scope}{number}")), D::bytes(""));
         let insert = format!(
             "INSERT INTO {} (identity, operation, state, attempts, status, fingerprint, settled_at, expires_at) \
@@ -211,8 +233,11 @@ async fn e4_erasure_waits_for_a_row_that_is_locked_on_postgresql() {
     let lock = "BEGIN; SELECT FROM idem.records LIMIT 1 FOR UPDATE";
     holder.run(lock).await.expect("locks");
 
-    fresh.database.set("lock_timeout = '200ms'").await;
-    let hasty = PostgresStore::new(fresh.database.connect(Wires::default()).await);
+    let wires = Wires {
+        session: |options| options.options([("lock_timeout", "200ms")]),
+        ..Wires::default()
+    };
+    let hasty = PostgresStore::new(fresh.database.connect(wires).await);
     let error = hasty.erase(&ScopeDigest::new(Some("acme"))).await;
     let error = error.expect_err("the row is locked");
     assert!(matches!(error, StoreError::Conflict(_)), "{error:?}");
@@ -267,7 +292,10 @@ async fn e4_erasure_alongside_a_writer_that_stays_is_unavailable_on_sqlite() {
     holder.run("BEGIN IMMEDIATE").await.expect("locks");
     let store = SqliteStore::new(impatient(&fresh.database, 300).await);
     let scope = ScopeDigest::new(Some("acme"));
-    let error = store.erase(&scope).await.expect_err("another session writes");
+    let error = store
+        .erase(&scope)
+        .await
+        .expect_err("another session writes");
     assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
     holder.run("ROLLBACK").await.expect("ends");
     assert_eq!(records::<Sqlite>(&fresh.pool).await, 3);

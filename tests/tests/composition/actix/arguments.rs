@@ -1,4 +1,4 @@
-//! Arguments in any order, of any type that actix-web extracts, and whatever it responds.
+//! Arguments in any order, of any type that actix-web extracts, and responses of any type.
 
 use std::cell::Cell;
 use std::future::{Ready, ready};

@@ -1,4 +1,4 @@
-//! Other attributes beside `#[idempotent]`, in either order.
+//! Other attributes alongside `#[idempotent]`, in either order.
 
 use actix_web::http::StatusCode;
 use actix_web::web::{Json, Path, ServiceConfig};

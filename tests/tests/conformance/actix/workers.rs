@@ -1,4 +1,4 @@
-//! What actix-web alone does: many threads with a runtime each, and HTTP/2 without TLS.
+//! actix-web's many threads with a runtime each, and HTTP/2 without TLS.
 
 use h2::Reason;
 use h2::client::{ResponseFuture, SendRequest};

@@ -1,4 +1,4 @@
-//! Requests at the same time: duplicates, and who of them runs.
+//! Requests at the same time: duplicates, and which of them runs.
 
 use std::time::{Duration, Instant};
 
@@ -113,15 +113,15 @@ async fn c2_duplicate_elsewhere_is_answered_in_flight_when_the_wait_is_over<
     let request = one.post("/effects").key("k").effect("a");
     let duplicate = request.clone().to(other.address);
     if D::ONE_WRITER {
-        is_told_that_somebody_writes(world, &request, &duplicate).await;
+        queues_for_the_writer(world, &request, &duplicate).await;
     } else {
         waits_two_seconds(world, &request, &duplicate).await;
     }
 }
 
-/// To another process a duplicate of what is in flight looks like any other writer: it queues for
-/// the one writer, for the pool's busy timeout.
-async fn is_told_that_somebody_writes<F: Framework<D>, D: Database>(
+/// In another process, a duplicate of an attempt in flight is a writer like any other: it waits for the write lock, for
+/// the pool's busy timeout at most.
+async fn queues_for_the_writer<F: Framework<D>, D: Database>(
     world: &World<F, D>,
     request: &Request,
     duplicate: &Request,
@@ -137,7 +137,7 @@ async fn is_told_that_somebody_writes<F: Framework<D>, D: Database>(
     assert_eq!(world.control.entries(), 1);
 }
 
-/// The default.
+/// The default wait.
 async fn waits_two_seconds<F: Framework<D>, D: Database>(
     world: &World<F, D>,
     request: &Request,
@@ -147,10 +147,10 @@ async fn waits_two_seconds<F: Framework<D>, D: Database>(
     let first = request.start();
     world.control.entered(1).await;
     let start = Instant::now();
-    let told = duplicate.send().await;
+    let refused = duplicate.send().await;
     let waited = start.elapsed();
-    told.assert_problem("in-flight");
-    assert_eq!(told.header("retry-after"), Some("1"));
+    refused.assert_problem("in-flight");
+    assert_eq!(refused.header("retry-after"), Some("1"));
     let bounds = Duration::from_millis(1800)..Duration::from_secs(4);
     assert!(bounds.contains(&waited), "{waited:?}");
     world.control.open(1);
@@ -168,10 +168,10 @@ async fn c2_duplicate_that_does_not_wait_is_answered_at_once<F: Framework<D>, D:
     let first = request.start();
     world.control.entered(1).await;
     let start = Instant::now();
-    let told = request.send().await;
+    let refused = request.send().await;
     assert!(start.elapsed() < Duration::from_secs(1));
-    told.assert_problem("in-flight");
-    assert_eq!(told.header("retry-after"), Some("1"));
+    refused.assert_problem("in-flight");
+    assert_eq!(refused.header("retry-after"), Some("1"));
     world.control.open(1);
     first.answer().await.assert_executed(201);
 }

@@ -1,14 +1,18 @@
-//! What takes room, and what is answered where there is none.
+//! The limit of attempts, and requests that are answered where it is reached.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::future::join_all;
+use h2::client::SendRequest;
 use idem_core::ReplayCache;
 use idem_tests::{
     Act, Database, Framework, Instance, Scene, Settings, Wires, World, answers, conformance,
     max_in_flight,
 };
+use tokio::net::TcpStream;
 
 conformance![
     c4_attempt_without_room_is_unavailable,
@@ -96,25 +100,74 @@ async fn r2_replays_at_once_are_answered_where_nobody_waits<F: Framework<D>, D: 
     are_all_answered(world, "/hasty", 64).await;
 }
 
-/// A request for a settled key reads; nobody runs, so nobody is in flight.
+/// A request for a settled key only reads: no handler runs, so no attempt is in flight.
 async fn are_all_answered<F: Framework<D>, D: Database>(
     world: &World<F, D>,
     path: &str,
     replays: usize,
 ) {
     let (one, other) = (world.instance().await, world.instance().await);
-    let request = one.post(path).key("k").effect("a");
-    let first = request.send().await;
+    let first = one.post(path).key("k").effect("a").send().await;
     first.assert_executed(201);
     // The other instance has never seen the key.
     for instance in [one, other] {
-        let request = request.clone().to(instance.address);
-        let pending = (0..replays).map(|_| request.start());
-        for answer in join_all(pending).await {
-            answer.assert_replays(&first);
+        let connections = (0..CONNECTIONS).map(|_| replay(instance.address, path));
+        let connections = join_all(connections).await;
+        let pending = (0..replays).map(|number| connections[number % CONNECTIONS].send());
+        for (status, is_replay, body) in join_all(pending).await {
+            assert_eq!(status, 201, "{}", String::from_utf8_lossy(&body));
+            assert!(is_replay);
+            assert_eq!(body, first.body);
         }
     }
     assert_eq!(world.control.entries(), 1);
+}
+
+/// A process may have no more than 1024 open files by default, so many requests share a connection of HTTP/2.
+const CONNECTIONS: usize = 10;
+
+/// Sends the same request again and again.
+struct Replay {
+    client: SendRequest<Bytes>,
+    uri: String,
+}
+
+async fn replay(address: SocketAddr, path: &str) -> Replay {
+    let stream = TcpStream::connect(address).await;
+    let handshake = h2::client::handshake(stream.expect("the instance listens"));
+    let (client, connection) = handshake.await.expect("the instance speaks HTTP/2");
+    tokio::spawn(async move { drop(connection.await) });
+    Replay {
+        client,
+        uri: format!("http://{address}{path}"),
+    }
+}
+
+impl Replay {
+    /// Status, whether it is a replay, and body.
+    async fn send(&self) -> (u16, bool, Bytes) {
+        let client = self.client.clone().ready().await;
+        let mut client = client.expect("the connection is open");
+        let request = http::Request::post(&self.uri)
+            .header("x-tenant", "acme")
+            .header("idempotency-key", "k")
+            .header("content-type", "application/json")
+            .body(())
+            .expect("a request");
+        let sent = client.send_request(request, false);
+        let (response, mut body) = sent.expect("the request is sent");
+        let label = Bytes::from_static(br#"{"label":"a"}"#);
+        body.send_data(label, true).expect("the body is sent");
+        let response = response.await.expect("a response");
+        let is_replay = response.headers().contains_key("idempotency-replayed");
+        let status = response.status().as_u16();
+        let mut body = response.into_body();
+        let mut bytes = Vec::new();
+        while let Some(part) = body.data().await {
+            bytes.extend_from_slice(&part.expect("the body is whole"));
+        }
+        (status, is_replay, bytes.into())
+    }
 }
 
 async fn r2_replay_without_a_connection_is_unavailable<F: Framework<D>, D: Database>(

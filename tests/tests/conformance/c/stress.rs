@@ -1,4 +1,4 @@
-//! Many at once: attempts that are aborted anywhere, and duplicates of one key.
+//! Many requests at once: attempts that are aborted anywhere, and duplicates of one key.
 
 use std::convert::identity;
 use std::future::ready;
@@ -159,7 +159,7 @@ async fn i6_stress_of_aborts_leaves_nothing_behind<F: Framework<D>, D: Database>
     let (aborted, requests) = (aborted.load(Ordering::Relaxed), requests.into_inner());
     let took = start.elapsed();
 
-    // The server may still be busy with connections that nobody wants any more.
+    // The server may still be busy with abandoned connections.
     for instance in &instances {
         let all = (0..CONNECTIONS).map(|_| instance.pool.acquire());
         let all = timeout(Duration::from_secs(10), try_join_all(all)).await;
@@ -214,15 +214,15 @@ async fn are_executed_once<F: Framework<D>, D: Database>(world: &World<F, D>, in
     callers[0].is_entered().await;
     callers[0].gate.add_permits(DUPLICATES);
     let answers = try_join_all(calls).await.expect("all are answered");
-    let told = |status: u16| answers.iter().filter(|a| a.status() == status).count();
+    let count = |status: u16| answers.iter().filter(|a| a.status() == status).count();
     println!(
-        "{} are answered, {} told to come back",
-        told(200),
-        told(409)
+        "{} replayed or executed, {} in flight",
+        count(200),
+        count(409)
     );
-    assert_eq!(told(200) + told(409), DUPLICATES);
+    assert_eq!(count(200) + count(409), DUPLICATES);
     let replays = |answer: &&Response| answer.headers().contains_key("idempotency-replayed");
-    assert_eq!(answers.iter().filter(replays).count() + 1, told(200));
+    assert_eq!(answers.iter().filter(replays).count() + 1, count(200));
     assert_eq!(*callers[0].entered.borrow(), 1);
     assert_eq!(world.effects("acme").await, 1);
     assert_eq!(world.records().await, 1);
@@ -284,7 +284,7 @@ async fn c2_512_duplicates_that_do_not_wait_are_answered_at_once<F: Framework<D>
     let mut each: Vec<Duration> = answers.iter().map(|(_, took)| *took).collect();
     each.sort_unstable();
     let (middle, late) = (each[DUPLICATES / 2], each[DUPLICATES * 99 / 100]);
-    println!("{DUPLICATES} are told in {took:?}, each in {middle:?} (p50), {late:?} (p99)");
+    println!("{DUPLICATES} are answered in {took:?}, each in {middle:?} (p50), {late:?} (p99)");
     assert!(took < Duration::from_secs(1), "{took:?}");
     caller.gate.add_permits(1);
     assert_eq!(owner.await.expect("answered").status(), 200);

@@ -1,4 +1,4 @@
-//! Requests at the same time: what waiting costs, and what others see of it.
+//! Requests at the same time: the cost of waiting.
 
 use std::time::Duration;
 
@@ -110,8 +110,8 @@ async fn c4_waiters_are_bounded<F: Framework<D>, D: Database>(world: &World<F, D
         let mut duplicates: Vec<_> = (0..6).map(|_| request.start()).collect();
         // Two of six can wait.
         while duplicates.len() > 2 {
-            let (told, _, others) = select_all(duplicates).await;
-            told.assert_problem("in-flight");
+            let (refused, _, others) = select_all(duplicates).await;
+            refused.assert_problem("in-flight");
             duplicates = others;
         }
         world.control.open(1);
@@ -152,10 +152,10 @@ async fn c6_conflict_of_the_application_is_its_own<F: Framework<D>, D: Database>
     world.control.play([Scene::gated().answer(reply)]);
     let first = request.start();
     world.control.entered(1).await;
-    let told = request.send().await;
-    told.assert_problem("in-flight");
+    let refused = request.send().await;
+    refused.assert_problem("in-flight");
     world.control.open(1);
     let first = first.answer().await;
     assert_eq!(first.text(), conflict);
-    assert_ne!(first.json()["type"], told.json()["type"]);
+    assert_ne!(first.json()["type"], refused.json()["type"]);
 }

@@ -1,4 +1,4 @@
-//! What a key is bound to: path, query and body.
+//! A key is bound to path, query and body.
 
 use idem_tests::{Database, Deploy, Framework, World, conformance};
 
@@ -16,7 +16,7 @@ conformance![
     f1_handler_without_a_body_is_bound_to_path_and_query,
 ];
 
-/// A second body after a first, with the same key: whether it is the same request.
+/// Whether a second body with the same key is the same request.
 pub(crate) enum Then {
     Replays,
     Mismatches,

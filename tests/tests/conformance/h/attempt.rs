@@ -1,4 +1,4 @@
-//! What the handler has.
+//! The handler's view of its attempt.
 
 use std::collections::BTreeSet;
 
@@ -106,7 +106,7 @@ async fn h1_after_commit_does_not_run_after_a_failure<F: Framework<D>, D: Databa
     assert_eq!(world.control.commits(), 0);
 }
 
-/// Values that are bound to the request's task, as a middleware of an error tracker binds them.
+/// The middleware of an error tracker binds such values to the request's task.
 async fn h1_handler_has_the_task_local_values_of_a_middleware<F: Framework<D>, D: Database>(
     world: &World<F, D>,
 ) {

@@ -50,7 +50,7 @@ async fn l1_response_of_unknown_size_is_buffered_up_to_the_limit<F: Framework<D>
     is_too_large(world, streams).await;
 }
 
-/// Each of them would run the handler again, one after the other, for a response as large.
+/// Otherwise each of them would run the handler again, one after the other.
 async fn l1_waiters_of_a_response_that_is_too_large_get_the_same_problem<
     F: Framework<D>,
     D: Database,
@@ -172,10 +172,10 @@ async fn l3_waiters_are_answered_without_a_connection<F: Framework<D>, D: Databa
     let first = request.start();
     world.control.entered(1).await;
     let duplicates = (0..9).map(|_| request.start());
-    // The one that finds no room says that all others wait.
-    let (told, _, waiters) = select_all(duplicates).await;
-    told.assert_problem("in-flight");
-    // The test is next in the pool's queue, and keeps what the attempt gives back.
+    // Once one of them is refused, all others wait.
+    let (refused, _, waiters) = select_all(duplicates).await;
+    refused.assert_problem("in-flight");
+    // The test is next in the pool's queue, and keeps the connection of the attempt.
     let mut next = Box::pin(instance.pool.acquire());
     assert!((&mut next).now_or_never().is_none());
     world.control.open(1);

@@ -1,4 +1,4 @@
-//! Many at once: nobody queues for a key on MariaDB or MySQL, and nobody is a deadlock's victim.
+//! Many requests at once on MariaDB or MySQL: no request queues for a key, and none is a deadlock's victim.
 
 use std::time::{Duration, Instant};
 
@@ -77,7 +77,7 @@ async fn c1_fresh_keys_at_once_are_all_executed<F: Framework<Mysql>>(world: &Wor
     assert_eq!(world.records().await, effects);
 }
 
-/// A duplicate that collides with a record locks the gap beside it for a moment.
+/// The INSERT of a duplicate that collides with a record briefly locks the gap next to the record.
 async fn c1_fresh_keys_alongside_duplicates_of_recorded_ones_are_all_executed<
     F: Framework<Mysql>,
 >(
@@ -89,7 +89,7 @@ async fn c1_fresh_keys_alongside_duplicates_of_recorded_ones_are_all_executed<
     let mut recorded = round([&one, &other], 0);
     all_are_executed(&recorded).await;
     for again in 1..=ROUNDS {
-        // Each replays what the other instance has executed, and so collides with it once.
+        // Each replays a record of the other instance, and so collides with it once.
         let replays = recorded.iter().enumerate().map(|(client, request)| {
             let elsewhere = &addresses[(client + 1) % 2];
             request.clone().to(*elsewhere)
@@ -104,7 +104,7 @@ async fn c1_fresh_keys_alongside_duplicates_of_recorded_ones_are_all_executed<
     }
 }
 
-/// An attempt on an old record holds that one, and nothing beside it.
+/// An attempt on an old record locks that row, and no gap next to it.
 async fn c1_fresh_keys_alongside_replacements_in_flight_are_all_executed<F: Framework<Mysql>>(
     world: &World<F, Mysql>,
 ) {
@@ -190,7 +190,7 @@ async fn e4_erasure_alongside_duplicates_erases_everything<F: Framework<Mysql>>(
         .collect();
     for _ in 0..ROUNDS {
         all_are_executed(&requests).await;
-        // Those that come too late are executed again, and leave records of their own.
+        // Duplicates after the erasure are executed again, and leave records of their own.
         let erasure = other.engine.clone();
         let erasure = tokio::spawn(async move { erasure.erase(Some("acme")).await });
         let duplicates = requests.iter().map(Request::start).collect();

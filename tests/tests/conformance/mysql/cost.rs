@@ -1,4 +1,4 @@
-//! What a request costs on the wire to MariaDB or MySQL.
+//! The round trips of a request to MariaDB or MySQL.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ conformance![
     cost_response_is_never_in_the_text_of_a_statement,
 ];
 
-/// An instance of one connection behind a wire, on which everything is prepared.
+/// An instance with one connection through a wire, on which every statement is prepared.
 async fn warm<F: Framework<Mysql>>(world: &World<F, Mysql>) -> (Wire, Arc<Instance<Mysql>>) {
     let wire = Wire::to(world.database.address()).await;
     let mut settings = Settings::default();
@@ -27,7 +27,7 @@ async fn warm<F: Framework<Mysql>>(world: &World<F, Mysql>) -> (Wire, Arc<Instan
     (wire, instance)
 }
 
-/// The round trips of a request, each as the first words of what was sent.
+/// The round trips of a request, each as the first words of the message.
 async fn trips(wire: &Wire, instance: &Instance<Mysql>, key: &str, status: u16) -> Vec<String> {
     drop(instance.whole_pool().await);
     wire.sent();
@@ -44,8 +44,8 @@ fn summary(mut sent: &[u8]) -> String {
     let mut words = Vec::new();
     while let [low, middle, high, _, rest @ ..] = sent {
         let length = u32::from_le_bytes([*low, *middle, *high, 0]) as usize;
-        let (packet, behind) = rest.split_at(length);
-        sent = behind;
+        let (packet, next) = rest.split_at(length);
+        sent = next;
         let text = String::from_utf8_lossy(&packet[1..]).into_owned();
         let word = text.split([' ', ';']).next().unwrap_or_default().to_owned();
         match packet[0] {
@@ -119,7 +119,7 @@ async fn cost_of_a_retry_is_two_round_trips_more<F: Framework<Mysql>>(world: &Wo
 async fn cost_response_is_never_in_the_text_of_a_statement<F: Framework<Mysql>>(
     world: &World<F, Mysql>,
 ) {
-    const BODY: &str = "a body that nobody else would write";
+    const BODY: &str = "a body that is in no other message";
     let (wire, instance) = warm(world).await;
     world
         .control

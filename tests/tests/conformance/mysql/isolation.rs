@@ -1,4 +1,4 @@
-//! Deadlocks, lock waits and snapshots in handlers, and sessions of any isolation.
+//! Deadlocks and lock waits in handlers, and sessions of any isolation.
 
 use idem_tests::{
     Act, Domain as _, Framework, Mysql, Reply, Request, Scene, Settings, World, answers,
@@ -37,8 +37,8 @@ const OPENINGS: [&str; 4] = [
     "SET SESSION TRANSACTION ISOLATION LEVEL SERIALIZABLE",
 ];
 
-/// How isolated a handler is, as it sees it: rows that come in while it waits, of which one is
-/// committed, and whether what it has read is locked.
+/// The isolation that a handler sees: whether it sees a committed and an uncommitted row that come while it waits, and
+/// whether the rows that it has read are locked.
 async fn isolation<F: Framework<Mysql>>(
     world: &World<F, Mysql>,
     request: &Request,
@@ -96,7 +96,7 @@ async fn x19_isolation_is_that_of_the_endpoint_whatever_the_session_says<F: Fram
     }
 }
 
-/// Two handlers that lock two rows crosswise, each of which goes on as it is told.
+/// Two handlers that lock two rows in opposite order. `second` is what each does with its second lock.
 pub(crate) async fn entangled<F: Framework<Mysql>>(
     world: &World<F, Mysql>,
     path: &str,
@@ -246,7 +246,7 @@ async fn c1_duplicates_have_one_effect_at_any_isolation<F: Framework<Mysql>>(
     }
 }
 
-/// The handler has written, and the record is next to it: others must see neither.
+/// The handler has written, and its record is in the table uncommitted: other requests must see neither.
 async fn r2_record_that_is_not_committed_is_never_replayed<F: Framework<Mysql>>(
     world: &World<F, Mysql>,
 ) {

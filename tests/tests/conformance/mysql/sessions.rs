@@ -1,4 +1,4 @@
-//! What sessions are like: before an attempt, in it, and behind it.
+//! The state of sessions before, during and after an attempt.
 
 use idem_tests::{
     Act, Domain as _, Framework, Instance, Mysql, Reply, Scene, Settings, World, conformance,
@@ -16,7 +16,7 @@ conformance![
 const STATE: &str = "SELECT CAST(CONCAT_WS(' ', @@SESSION.autocommit + 0, @@SESSION.wait_timeout, \
      @@SESSION.innodb_lock_wait_timeout) AS CHAR)";
 
-/// Of the pool's one connection.
+/// The settings of the pool's one connection.
 async fn state(instance: &Instance<Mysql>) -> String {
     let mut connection = instance.pool.acquire().await.expect("a connection");
     // Refused inside a transaction.

@@ -1,4 +1,4 @@
-//! What a store finds out about its database before the first request.
+//! The store's check of its database before the first request.
 
 use std::error::Error;
 use std::str::FromStr as _;
@@ -20,12 +20,12 @@ conformance![
     r6_setup_may_be_made_and_checked_by_many_at_once,
 ];
 
-/// A store as an application makes it, that nobody has migrated.
+/// A store as an application makes it, before any migration.
 async fn store<F: Framework<Mysql>>(world: &World<F, Mysql>, wires: Wires) -> MySqlStore {
     MySqlStore::new(world.database.connect(wires).await)
 }
 
-/// The whole chain of causes, which is what a log shows.
+/// The whole chain of causes, as a log shows it.
 fn text(error: &StoreError) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -140,7 +140,7 @@ async fn i2_table_of_records_is_transactional_whatever_the_default_engine<F: Fra
     assert_eq!(world.text(engine).await, "InnoDB");
 }
 
-/// DDL commits by itself, so the table can be there without its mark, and the mark without it.
+/// DDL commits by itself, so the table can exist without the migration's mark, and the mark without the table.
 async fn r6_setup_that_was_cut_short_is_done_again<F: Framework<Mysql>>(world: &World<F, Mysql>) {
     let ours = store(world, Wires::default()).await;
     ours.migrate().await.expect("migrates");

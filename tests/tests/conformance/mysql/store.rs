@@ -93,7 +93,9 @@ async fn p1_row_with_a_value_that_does_not_fit_is_unreadable<F: Framework<Mysql>
         let request = instance.post("/hasty").effect("a");
         let request = request.key(format!("key-{number}"));
         request.send().await.assert_executed(201);
-        world.run(format!("ALTER TABLE idem_records {change}")).await;
+        world
+            .run(format!("ALTER TABLE idem_records {change}"))
+            .await;
         // The first process reads before it claims, the second claims at once.
         for address in [instance.address, other.address] {
             let retry = request.clone().to(address).send().await;

@@ -12,7 +12,7 @@ conformance![
     c2_attempt_on_a_record_that_was_purged_blocks_no_other_key,
 ];
 
-/// The server ends what it hears nothing from; the process can't.
+/// The server ends a silent session; the frozen process can't.
 async fn c2_frozen_attempt_frees_its_key<F: Framework<Mysql>>(world: &World<F, Mysql>) {
     let (wire, frozen) = wired(world).await;
     let other = world.instance().await;
@@ -36,7 +36,7 @@ async fn c2_frozen_attempt_frees_its_key<F: Framework<Mysql>>(world: &World<F, M
     assert_eq!(world.effects("acme").await, 1);
 }
 
-/// The claim finds nothing where it has seen an expired record: that must lock nothing around it.
+/// The claim has seen an expired record and finds nothing there: it must not lock the gap.
 async fn c2_attempt_on_a_record_that_was_purged_blocks_no_other_key<F: Framework<Mysql>>(
     world: &World<F, Mysql>,
 ) {
@@ -54,7 +54,7 @@ async fn c2_attempt_on_a_record_that_was_purged_blocks_no_other_key<F: Framework
     world.control.play([Scene::gated()]);
     let held = request.start();
     wire.held().await;
-    // As a purge does, and the server's own cleaning up behind it, which nobody can wait for.
+    // As a purge does, followed by the server's own cleanup, which a test can't wait for.
     world.run("TRUNCATE TABLE idem_records").await;
     wire.release();
     world.control.at_gate(1).await;

@@ -1,4 +1,4 @@
-//! Outcomes: commits that fail.
+//! Commits that fail.
 
 use idem_tests::{Act, Database, Framework, Scene, World, conformance};
 

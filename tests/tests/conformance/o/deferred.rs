@@ -1,4 +1,4 @@
-//! Outcomes: commits that fail because of a deferred constraint, where a database has them.
+//! Commits that fail because of a deferred constraint, on databases that have them.
 
 use idem_tests::{Act, Database, Framework, Reply, Scene, World, conformance};
 

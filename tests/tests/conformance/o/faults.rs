@@ -1,4 +1,4 @@
-//! Outcomes: clients, databases, handlers and instances that go away.
+//! Clients, databases, handlers and instances that go away.
 
 use std::time::{Duration, Instant};
 
@@ -246,7 +246,7 @@ async fn o13_body_past_the_deadline_is_undone_and_retriable<F: Framework<D>, D: 
     assert_eq!(world.effects("acme").await, 1);
 }
 
-/// The handler has an answer when it wakes up, and it has it too late.
+/// The handler has its answer only after the deadline.
 async fn o13_attempt_frozen_past_its_deadline_is_undone_and_retriable<
     F: Framework<D>,
     D: Database,

@@ -1,4 +1,4 @@
-//! Outcomes: what a response means for the record.
+//! The meaning of a response for the record.
 
 use idem_core::{Config, Settle};
 use idem_tests::{Act, Body, Database, Framework, Reply, Scene, World, conformance};
@@ -98,7 +98,7 @@ async fn o4_transient_errors_are_retriable<F: Framework<D>, D: Database>(world: 
     }
 }
 
-/// A 1xx is no answer: a server can't send it as one.
+/// A server can't send a 1xx as the answer to a request.
 async fn o4_informational_status_is_an_error_of_the_handler<F: Framework<D>, D: Database>(
     world: &World<F, D>,
 ) {

@@ -1,4 +1,4 @@
-//! Handlers whose transaction is sqlx's own type keep the contract too.
+//! Handlers whose transaction has sqlx's own type.
 
 use idem_tests::{Act, Database, Framework, Reply, Scene, World, conformance};
 

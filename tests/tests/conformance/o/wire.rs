@@ -1,4 +1,4 @@
-//! A wire to the server that is cut at COMMIT, or altogether.
+//! A wire to the server that is cut at COMMIT, or goes down.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -135,7 +135,7 @@ async fn o9_failure_is_answered_as_it_is_where_the_reply_to_its_commit_is_lost<
     assert_eq!(world.effects("acme").await, 1);
 }
 
-/// Where the record's times are known before its commit.
+/// Databases where the times of the record are known before its commit.
 mod own_record {
     use super::*;
 

@@ -70,7 +70,8 @@ async fn p2_in_flight_and_unavailable_have_retry_after<F: Framework<D>, D: Datab
         .control
         .play([Scene::new([Act::Insert, D::doom()]), Scene::gated()]);
     let mut refused = Vec::new();
-    refused.push((request.send().await, "try-again"));
+    let doomed = request.clone().key("doomed");
+    refused.push((doomed.send().await, "try-again"));
     let owner = request.start();
     world.control.at_gate(1).await;
     refused.push((request.send().await, "in-flight"));

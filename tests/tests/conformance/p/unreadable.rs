@@ -1,4 +1,4 @@
-//! Records that somebody has changed.
+//! Records that were changed or damaged.
 
 use idem_tests::{Database, Framework, Reply, Scene, World, conformance};
 
@@ -46,7 +46,7 @@ async fn p1_tampered_record_is_unreadable_and_never_run_again<F: Framework<D>, D
     is_unreadable(world, &changes).await;
 }
 
-/// A record of a success that says that it failed would run again.
+/// With the state of a retriable failure, a success would run again.
 async fn p1_tampered_state_is_unreadable_and_never_run_again<F: Framework<D>, D: Database>(
     world: &World<F, D>,
 ) {
@@ -95,7 +95,7 @@ async fn p1_response_of_another_record_is_unreadable<F: Framework<D>, D: Databas
     assert!(theirs.send().await.is_replay());
 }
 
-/// Values that a column can hold on one database, and that this release never writes.
+/// Values that a column of one database can hold, and that this release never writes.
 mod values {
     use idem_tests::{Mysql, Postgres, Sqlite};
 

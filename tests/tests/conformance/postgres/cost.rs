@@ -1,4 +1,4 @@
-//! What a request costs on the wire to PostgreSQL, against the bare transaction on the same pool.
+//! The round trips of a request to PostgreSQL, compared with the bare transaction on the same pool.
 
 use std::sync::Arc;
 
@@ -21,14 +21,14 @@ conformance![
     cost_response_is_in_the_text_with_its_record_in_commit,
 ];
 
-/// An instance of one connection, and what that one carries.
+/// An instance with one connection, and the messages on it.
 struct Recorded {
     recorder: Recorder,
     instance: Arc<Instance<Postgres>>,
 }
 
 impl Recorded {
-    /// Behind it the statements are prepared, and the setup is learned.
+    /// Afterwards the statements are prepared, and the store knows its setup.
     async fn warm<F: Framework<Postgres>>(
         world: &World<F, Postgres>,
         store: fn(PostgresStore) -> PostgresStore,
@@ -175,9 +175,9 @@ async fn cost_of_a_final_failure_is_two_round_trips_more<F: Framework<Postgres>>
     assert_eq!(words(&failure), statements);
 }
 
-const BODY: &str = "a body that nobody else would write";
+const BODY: &str = "a body that is in no other message";
 
-/// Whether the body stands in the text of a statement, as it is or as hex; and among bound values.
+/// Whether the body is in the text of a statement, plain or as hex; and whether it is among the bound values.
 async fn has_body<F: Framework<Postgres>>(
     world: &World<F, Postgres>,
     store: fn(PostgresStore) -> PostgresStore,

@@ -1,4 +1,4 @@
-//! What PostgreSQL's COMMIT of a protected request outlives, whatever the session says.
+//! The durability of a protected request's COMMIT on PostgreSQL, with any setting of the session.
 
 use std::convert::identity;
 
@@ -17,8 +17,8 @@ conformance![
     i3_commit_has_no_statement_timeout,
 ];
 
-/// Deferred triggers run inside COMMIT, and note what it is made with.
-const NOTES: &str = "CREATE TABLE notes (durability TEXT, patience TEXT); \
+/// Deferred triggers run inside COMMIT, and note its settings.
+const NOTES: &str = "CREATE TABLE notes (durability TEXT, timeout TEXT); \
      CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
      INSERT INTO notes VALUES (current_setting('synchronous_commit'), \
      current_setting('statement_timeout')); RETURN NULL; END $$; \
@@ -41,7 +41,7 @@ async fn noted<F: Framework<Postgres>>(
     instance.post("/effects").effect("a")
 }
 
-/// The values that were noted, each once.
+/// The noted values, each once.
 async fn durabilities<F: Framework<Postgres>>(world: &World<F, Postgres>) -> String {
     world
         .text("SELECT string_agg(DISTINCT durability, ' ') FROM notes")
@@ -126,10 +126,11 @@ async fn i3_durability_can_be_left_to_the_session<F: Framework<Postgres>>(
     }
 }
 
+/// A commit may have to wait for a standby, so no limit of the session may cancel it.
 async fn i3_commit_has_no_statement_timeout<F: Framework<Postgres>>(world: &World<F, Postgres>) {
     let setting = "statement_timeout = '5s'";
     let request = noted(world, setting, |store| store).await;
     request.key("k").send().await.assert_executed(201);
-    let patience = "SELECT string_agg(DISTINCT patience, ' ') FROM notes";
-    assert_eq!(world.text(patience).await, "0");
+    let timeout = "SELECT string_agg(DISTINCT timeout, ' ') FROM notes";
+    assert_eq!(world.text(timeout).await, "0");
 }

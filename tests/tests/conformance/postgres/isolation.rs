@@ -1,4 +1,4 @@
-//! How isolated a handler's transaction is.
+//! The isolation of a handler's transaction.
 
 use idem_core::PostgresStore;
 use idem_tests::{
@@ -129,7 +129,7 @@ fn skew() -> [Scene; 2] {
     [scene.clone(), scene]
 }
 
-/// Of two requests with two keys one is told to try again, and does so with success.
+/// One of two requests with two keys is answered `try-again`, and its retry succeeds.
 async fn one_of_two_fails<F: Framework<Postgres>>(
     world: &World<F, Postgres>,
     request: &Request,
@@ -186,8 +186,8 @@ async fn o8_deadlock_that_the_handler_answers_is_retriable<F: Framework<Postgres
     assert_eq!(world.effects("acme").await, 2);
 }
 
-/// Deferred triggers that lock for each other, inside COMMIT. The barrier between their locks is an
-/// advisory lock that the test holds.
+/// Deferred triggers lock two rows in opposite order, inside COMMIT. The barrier between their locks is an advisory
+/// lock that the test holds.
 async fn o8_deadlock_at_commit_is_retriable<F: Framework<Postgres>>(world: &World<F, Postgres>) {
     world
         .run(

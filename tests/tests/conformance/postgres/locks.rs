@@ -1,4 +1,4 @@
-//! PostgreSQL's lock function: asked, replaced, and shared.
+//! PostgreSQL's lock function, its replacement by others, and row locks.
 
 use std::time::Duration;
 
@@ -61,7 +61,7 @@ async fn c1_lock_that_always_says_yes_still_has_one_effect_on_an_old_record<
     }
 }
 
-/// What reads behind the lock has a snapshot of its own: one that was taken with the lock misses the record.
+/// The read after the lock has a snapshot of its own: a snapshot that was taken with the lock would miss the record.
 async fn c1_record_committed_while_the_lock_is_asked_for_is_seen<F: Framework<D>, D: Served>(
     world: &World<F, D>,
 ) {

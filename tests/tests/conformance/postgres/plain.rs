@@ -1,4 +1,4 @@
-//! A database that lets nobody create functions: claims are statements of their own.
+//! A database where functions can't be created: claims are separate statements.
 
 use std::sync::Arc;
 
@@ -22,14 +22,14 @@ conformance![
     r6_plain_setup_becomes_whole_with_the_next_migration,
 ];
 
-/// A role of the server's own, so that nothing is left behind in the cluster.
+/// A built-in role of the server, so that the test leaves no role in the cluster.
 fn plain() -> Settings {
     let mut settings = Settings::default();
     settings.wires.session = |options| options.options([("role", "pg_signal_backend")]);
     settings
 }
 
-/// Has the server refuse functions to that role, which is to own the schema.
+/// Lets that role own the schema, and forbids it functions.
 async fn forbid<F: Framework<Postgres>>(world: &World<F, Postgres>) {
     world
         .run(
@@ -216,7 +216,7 @@ async fn o14_plain_own_commit_is_final<F: Framework<Postgres>>(world: &World<F, 
     assert_eq!(world.effects("acme").await, 3);
 }
 
-/// An instance that has not been restarted goes on beside it.
+/// An instance that has not been restarted keeps working alongside it.
 async fn r6_plain_setup_becomes_whole_with_the_next_migration<F: Framework<Postgres>>(
     world: &World<F, Postgres>,
 ) {

@@ -1,4 +1,4 @@
-//! What is particular to a record that travels in COMMIT's message.
+//! Records that are sent in COMMIT's message.
 
 use idem_tests::{Act, Cut, Framework, RecordInCommit, Reply, Scene, World, conformance};
 
@@ -28,7 +28,7 @@ async fn o8_commit_that_fails_keeps_no_record<F: Framework<RecordInCommit>>(
     assert_eq!(world.control.commits(), 0);
 }
 
-/// In one message with the record, the application's own constraints speak at COMMIT.
+/// Errors of the application's deferred constraints arrive in the same message as those of the record.
 async fn o8_error_at_commit_is_not_mistaken_for_one_of_the_record<F: Framework<RecordInCommit>>(
     world: &World<F, RecordInCommit>,
 ) {
@@ -54,7 +54,7 @@ async fn o8_error_at_commit_is_not_mistaken_for_one_of_the_record<F: Framework<R
     }
 }
 
-/// The record's times came with the answer, so the attempt can't tell its own record from another's.
+/// The record's times were in the lost answer, so the attempt can't know whether the record is its own.
 async fn o9_commit_whose_answer_is_lost_is_a_replay<F: Framework<RecordInCommit>>(
     world: &World<F, RecordInCommit>,
 ) {

@@ -1,4 +1,4 @@
-//! What a store finds out about its database before the first request.
+//! The store's check of its database before the first request.
 
 use futures_util::future::join_all;
 use idem_core::{PostgresStore, StoreError};
@@ -18,12 +18,12 @@ conformance![
     r6_setup_may_be_made_and_checked_by_many_at_once,
 ];
 
-/// A store as an application makes it, that nobody has migrated.
+/// A store as an application makes it, before any migration.
 async fn store<F: Framework<Postgres>>(world: &World<F, Postgres>, wires: Wires) -> PostgresStore {
     PostgresStore::new(world.database.connect(wires).await)
 }
 
-/// The whole chain of causes, which is what a log shows.
+/// The whole chain of causes, as a log shows it.
 fn text(error: &StoreError) -> String {
     let mut text = error.to_string();
     let mut cause: Option<&dyn std::error::Error> = std::error::Error::source(error);
@@ -87,7 +87,7 @@ async fn p1_setup_is_refused_where_the_lock_refuses_a_free_identity<F: Framework
     }
 }
 
-/// A role of the server's own, so that nothing is left behind in the cluster.
+/// A built-in role of the server, so that the test leaves no role in the cluster.
 fn as_another(mut wires: Wires) -> Wires {
     wires.session = |options| options.options([("role", "pg_signal_backend")]);
     wires

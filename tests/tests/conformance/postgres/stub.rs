@@ -14,7 +14,7 @@ async fn c1_lock_that_locks_nothing_is_warned_of_and_works<F: Framework<Postgres
     world: &World<F, Postgres>,
 ) {
     let traces = Traces::capture();
-    // Of a lock that locks nobody is warned.
+    // The check warns of a lock function that excludes nobody.
     drop(world.instance().await);
     world.run(ALWAYS).await;
     let (one, other) = (world.instance().await, world.instance().await);

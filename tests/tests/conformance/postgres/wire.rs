@@ -1,4 +1,4 @@
-//! What needs PostgreSQL's own means: a wire to the server that can be cut, and sessions that die.
+//! A wire to PostgreSQL that is cut or held.
 
 use std::time::{Duration, Instant};
 
@@ -41,7 +41,7 @@ async fn o13_statement_past_the_deadline_is_undone_and_retriable<F: Framework<Po
     assert_eq!(world.effects("acme").await, 1);
 }
 
-/// The attempt is undone by then: that must not let go of the lock.
+/// The attempt is undone by then. The lock must be held until the failure is recorded.
 async fn c2_failure_holds_its_key_until_it_is_recorded<F: Framework<Postgres>>(
     world: &World<F, Postgres>,
 ) {
@@ -147,7 +147,7 @@ async fn r2_announced_retry_raises_no_error_in_the_server<F: Framework<Postgres>
         retry.send().await.assert_replays(&first);
         assert_eq!(wire.recorded() - before, errors, "{count:?}");
     }
-    // One that only says so is a first request like any other.
+    // A first request with the header runs like any other.
     let claims = instance.post("/effects").key("new").effect("a");
     let claims = claims.header("x-stainless-retry-count", "1");
     claims.send().await.assert_executed(201);

@@ -1,4 +1,4 @@
-//! Replays out of the cache: what it answers, and when it must not.
+//! Replays from the cache, and their limits.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,10 +24,10 @@ conformance![
 
 const HOUR: Duration = Duration::from_hours(1);
 
-/// For everything that a test caches.
+/// Enough for everything that a test caches.
 const ROOM: usize = 1024 * 1024;
 
-/// An instance that gives up soon where it needs a connection and gets none.
+/// An instance that soon gives up waiting for a connection.
 async fn impatient<F: Framework<D>, D: Database>(
     world: &World<F, D>,
     config: Config,
@@ -220,8 +220,8 @@ async fn e4_erasure_reaches_the_cache<F: Framework<D>, D: Database>(world: &Worl
 async fn e4_erasure_on_another_instance_is_seen_within_the_max_age<F: Framework<D>, D: Database>(
     world: &World<F, D>,
 ) {
-    const STALENESS: Duration = Duration::from_secs(1);
-    let cache = ReplayCache::new(ROOM, STALENESS);
+    const MAX_AGE: Duration = Duration::from_secs(1);
+    let cache = ReplayCache::new(ROOM, MAX_AGE);
     let config = Config::new().with_replay_cache(cache);
     let instance = impatient(world, config).await;
     let other = world.instance().await;
@@ -238,7 +238,7 @@ async fn e4_erasure_on_another_instance_is_seen_within_the_max_age<F: Framework<
             break;
         }
         answer.assert_replays(&first);
-        assert!(asked < written + STALENESS, "a replay did not prolong it");
+        assert!(asked < written + MAX_AGE, "a replay does not prolong it");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert_eq!(world.effects("acme").await, 2);

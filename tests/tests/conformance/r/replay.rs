@@ -261,11 +261,7 @@ async fn r7_response_has_the_time_of_its_expiry<F: Framework<D>, D: Database>(wo
         let first = request.send().await;
         first.assert_executed(status);
         if status == 500 {
-            assert_eq!(
-                first.expires(),
-                None,
-                "what is not replayed is not remembered"
-            );
+            assert_eq!(first.expires(), None, "a retriable failure has no expiry");
             continue;
         }
         let (records, seconds) = (D::RECORDS, D::EXPIRY_SECONDS);

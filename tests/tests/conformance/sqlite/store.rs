@@ -82,7 +82,10 @@ async fn is_final<F: Framework<Sqlite>>(world: &World<F, Sqlite>, acts: Vec<Act>
         make_room(&instance, world).await;
         let retry = request.send().await;
         assert_eq!((retry.status, &retry.body), (first.status, &first.body));
-        assert_eq!(world.control.entries(), usize::try_from(number).expect("small"));
+        assert_eq!(
+            world.control.entries(),
+            usize::try_from(number).expect("small")
+        );
         assert_eq!(world.effects("acme").await, number * effects);
     }
 }

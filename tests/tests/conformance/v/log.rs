@@ -1,4 +1,4 @@
-//! Visibility.
+//! Spans and lines in the log.
 
 use std::time::Duration;
 
@@ -93,8 +93,8 @@ async fn v1_cached_replay_leaves_one_line<F: Framework<D>, D: Database>(world: &
     let traces = Traces::capture();
     assert!(request.send().await.is_replay());
     let span = only(&traces);
-    let told = [("scope", "acme"), ("key", "k"), ("outcome", "replayed")];
-    assert_fields(&span, &told);
+    let fields = [("scope", "acme"), ("key", "k"), ("outcome", "replayed")];
+    assert_fields(&span, &fields);
     assert!((50..60_000).contains(&age(&span)), "{span:?}");
     assert_eq!(traces.events().len(), 1);
 }
@@ -108,9 +108,9 @@ async fn v1_waiter_and_a_refused_waiter_are_logged<F: Framework<D>, D: Database>
     let first = request.start();
     world.control.entered(1).await;
     let traces = Traces::capture();
-    // The one that finds no room says that the other waits.
-    let (told, _, waiting) = select_all([request.start(), request.start()]).await;
-    told.assert_problem("in-flight");
+    // Once one of them is refused, the other waits.
+    let (refused, _, waiting) = select_all([request.start(), request.start()]).await;
+    refused.assert_problem("in-flight");
     world.control.open(1);
     first.answer().await.assert_executed(201);
     for waiter in answers(waiting).await {
@@ -258,11 +258,11 @@ async fn r4_names_of_headers_left_out_are_logged<F: Framework<D>, D: Database>(
     let traces = Traces::capture();
     request.send().await.assert_executed(201);
     let events = traces.events();
-    let told = events.iter().find(|event| {
+    let logged = events.iter().find(|event| {
         let mut values = event.fields.values();
         values.any(|value| value.contains("set-cookie"))
     });
-    assert_eq!(told.expect("the name is logged").level, Level::DEBUG);
+    assert_eq!(logged.expect("the name is logged").level, Level::DEBUG);
     assert!(
         !format!("{events:?}").contains("secret"),
         "the value is not"

@@ -1,4 +1,4 @@
-//! Outcomes: SQL errors that are swallowed, on databases whose transactions they abort (O14).
+//! Swallowed SQL errors, on databases where an error aborts the transaction.
 
 use idem_tests::{Act, Database, Framework, Instance, World, conformance};
 

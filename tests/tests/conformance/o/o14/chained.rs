@@ -1,4 +1,4 @@
-//! Outcomes: handlers that end their transaction and begin another with it, on databases that can (O14).
+//! `AND CHAIN`: handlers that end their transaction and begin another in one statement.
 
 use idem_tests::{Act, Database, Framework, World, conformance};
 

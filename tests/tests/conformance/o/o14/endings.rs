@@ -1,4 +1,4 @@
-//! Outcomes: every misuse of the transaction, on every way a handler can end (O14).
+//! Every misuse of the transaction, with every way in which a handler can end.
 
 use idem_tests::{Act, Database, Framework, Instance, Reply, Scene, World, conformance};
 
@@ -14,7 +14,7 @@ conformance![
     k6_own_commit_is_found_out_without_a_key,
 ];
 
-/// How a handler ends behind its misuse, and what the first answer would be without it.
+/// How a handler ends after its misuse.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum End {
     Answers(u16),
@@ -31,7 +31,7 @@ const ENDS: [End; 5] = [
 ];
 
 impl End {
-    fn behind(self, acts: &[Act]) -> Scene {
+    fn after(self, acts: &[Act]) -> Scene {
         let scene = Scene::new(acts.to_vec());
         match self {
             Self::Answers(status) => scene.answer(Reply::new(status)),
@@ -41,7 +41,7 @@ impl End {
     }
 }
 
-/// Plays the misuse with every end, each with a tenant of its own.
+/// Plays the misuse with every end, each for another tenant.
 pub(crate) async fn at_every_end<F: Framework<D>, D: Database>(
     world: &World<F, D>,
     acts: &[Act],
@@ -50,12 +50,12 @@ pub(crate) async fn at_every_end<F: Framework<D>, D: Database>(
     let instance = world.instance().await;
     for (number, end) in ENDS.into_iter().enumerate() {
         println!("{end:?}");
-        world.control.play([end.behind(acts)]);
+        world.control.play([end.after(acts)]);
         check(&instance, end, &format!("tenant-{number}")).await;
     }
 }
 
-/// What stands is told as a failure that is the last word on the key.
+/// At every end the answer is a failure, which is final for the key.
 pub(crate) async fn is_final_at_every_end<F: Framework<D>, D: Database>(
     world: &World<F, D>,
     acts: &[Act],
@@ -137,7 +137,7 @@ async fn o14_failed_nested_begin_is_found_out_at_every_end<F: Framework<D>, D: D
     is_final_at_every_end(world, &acts, i64::from(D::AUTOCOMMITS)).await;
 }
 
-/// Where the database has already begun when the handler gives up, nothing is lost.
+/// Where the database has already begun when the handler stops waiting, nothing is lost.
 async fn o14_cancelled_nested_begin_is_found_out_at_every_end<F: Framework<D>, D: Database>(
     world: &World<F, D>,
 ) {

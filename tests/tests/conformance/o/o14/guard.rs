@@ -1,4 +1,4 @@
-//! Sessions on which PostgreSQL itself refuses a write outside of a transaction of idem's.
+//! Sessions on which PostgreSQL itself refuses a write outside of idem's transaction.
 
 use std::sync::Arc;
 
@@ -98,7 +98,7 @@ async fn r6_guard_lets_the_first_migration_through<F: Framework<Postgres>>(
     store.migrate().await.expect("migrates again");
 }
 
-/// The insert behind the misuse fails, and all of it is answered as what it is.
+/// The insert after the misuse fails, and the answer is that of the misuse.
 async fn refuses<F: Framework<Postgres>>(
     world: &World<F, Postgres>,
     instance: &Arc<Instance<Postgres>>,

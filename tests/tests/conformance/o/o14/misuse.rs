@@ -1,4 +1,4 @@
-//! Outcomes: handlers that break their transaction (O14).
+//! Handlers that break their transaction, on every database.
 
 use idem_core::Settle;
 use idem_tests::{Act, Body, Database, Framework, Reply, Scene, World, conformance};
@@ -119,17 +119,17 @@ async fn o14_own_end_of_a_second_attempt_is_final<F: Framework<D>, D: Database>(
     for (number, (misuse, effects)) in misuses.into_iter().enumerate() {
         let (key, tenant) = (format!("key-{number}"), format!("tenant-{number}"));
         let misuse = misuse.iter().copied().map(Act::run);
-        let second = Scene::new([Act::Insert].into_iter().chain(misuse));
+        let scene = Scene::new([Act::Insert].into_iter().chain(misuse));
         world
             .control
-            .play([Scene::answering(Reply::new(500)), second]);
+            .play([Scene::answering(Reply::new(500)), scene]);
         let request = request.clone().key(key).tenant(&tenant);
         request.send().await.assert_executed(500);
-        let told = request.send().await;
-        told.assert_problem("transaction-lost");
-        told.assert_retryable(false);
+        let second = request.send().await;
+        second.assert_problem("transaction-lost");
+        second.assert_retryable(false);
         let retry = request.send().await;
-        assert_eq!((retry.status, &retry.body), (told.status, &told.body));
+        assert_eq!((retry.status, &retry.body), (second.status, &second.body));
         assert_eq!(world.control.entries(), 2 * (number + 1));
         if let Some(effects) = effects {
             assert_eq!(world.effects(&tenant).await, effects);
@@ -137,7 +137,7 @@ async fn o14_own_end_of_a_second_attempt_is_final<F: Framework<D>, D: Database>(
     }
 }
 
-/// Whatever the handler answers, the end of its transaction is found out and recorded.
+/// The handler ends its transaction itself. Whatever it answers, that is found out and recorded.
 pub(crate) async fn is_final_at_every_reply<F: Framework<D>, D: Database>(
     world: &World<F, D>,
     misuse: &[&str],
@@ -242,7 +242,7 @@ async fn o14_failed_nested_begin_after_a_swallowed_error_is_never_run_again<
     }
 }
 
-/// The effect may stand, so the first answer is a failure and the last one.
+/// The effect may have been committed, so the first answer is a failure, and the final one.
 async fn is_never_run_again<F: Framework<D>, D: Database>(
     world: &World<F, D>,
     path: &str,

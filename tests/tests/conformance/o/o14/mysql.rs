@@ -1,4 +1,4 @@
-//! What needs MariaDB's and MySQL's own means: statements that commit by themselves.
+//! Statements that commit by themselves on MariaDB and MySQL.
 
 use idem_tests::{Act, Framework, Mysql, Reply, Scene, World, conformance};
 
@@ -64,7 +64,7 @@ async fn o14_locked_tables_are_found_out_at_every_end<F: Framework<Mysql>>(
     .await;
 }
 
-/// Even the record can't be written then.
+/// Not even the record can be written then.
 async fn o14_read_only_transaction_after_the_own_commit_is_found_out_at_every_end<
     F: Framework<Mysql>,
 >(
@@ -96,7 +96,7 @@ async fn o14_temporary_table_is_the_handlers_own<F: Framework<Mysql>>(world: &Wo
     assert_eq!(world.effects("acme").await, 1);
 }
 
-/// The session stays in the other database, as it would without idem.
+/// The session stays in the other database, as it does without idem.
 async fn o14_handler_may_use_another_database<F: Framework<Mysql>>(world: &World<F, Mysql>) {
     let instance = world.instance_of(1).await;
     let request = instance.post("/effects").effect("a");
