@@ -103,7 +103,7 @@ impl Token {
     async fn issue(pool: &SqlitePool, tenant: &str, user: &str) -> anyhow::Result<Self> {
         let mut random = [0; 32];
         getrandom::fill(&mut random).context("no random bytes")?;
-        let token = Self(random.iter().map(|byte| format!("{byte:02x}")).collect());
+        let token = Self(random.map(|byte| format!("{byte:02x}")).concat());
         let issued = sqlx::query(
             "INSERT INTO tokens (digest, tenant, user, expires_at) \
              VALUES ($1, $2, $3, unixepoch() + 3600)",

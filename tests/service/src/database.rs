@@ -82,10 +82,10 @@ pub async fn postgres(flags: &Flags) -> anyhow::Result<App<PgConnection>> {
 ///
 /// If it can't be reached, or its tables can't be created.
 pub async fn mysql(flags: &Flags) -> anyhow::Result<App<MySqlConnection>> {
-    let url = flags.database_url.as_str();
     // PostgreSQL's default, so that payments of one account wait for each other, and none fails
     // because another was faster.
     const SESSION: &str = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED";
+    let url = flags.database_url.as_str();
     let pool = MySqlPoolOptions::new()
         .after_connect(|connection, _| {
             Box::pin(async { connection.execute(SESSION).await.map(drop) })
