@@ -131,8 +131,9 @@ mod tests {
             std::future::pending::<()>().await;
             drop(held);
         };
-        let request =
-            runtime.block_on(async { DetachOnDrop::new(Box::pin(future), on_this_runtime()) });
+        let entered = runtime.enter();
+        let request = DetachOnDrop::new(Box::pin(future), on_this_runtime());
+        drop(entered);
         drop(runtime);
         drop(request);
         assert_eq!(Arc::strong_count(&alive), 1);

@@ -81,7 +81,7 @@ impl<S: Store> Turn<S> {
                 (Err(error), _) => Err(error.to_string()),
             },
             // The claim had recorded it beforehand.
-            Ok(Reclaimed::Changed(known)) if known.record.state == State::Ended => Ok(Some(known)),
+            Ok(Reclaimed::Changed(known)) if known.record.state == State::Ended => Ok(Some(*known)),
             // Another attempt has settled the identity: it does not run again.
             Ok(Reclaimed::Changed(known)) if known.record.state.is_replayed() => Ok(None),
             Ok(_) => Err("the identity is taken".to_owned()),
@@ -102,7 +102,7 @@ impl<S: Store> Turn<S> {
             Ok(Reclaimed::Changed(known)) if Some(known.record.version()) == own_version => {
                 self.answer(ending, written, attempt)
             }
-            Ok(Reclaimed::Changed(known)) => match self.answer_or_attempt(known, true) {
+            Ok(Reclaimed::Changed(known)) => match self.answer_or_attempt(*known, true) {
                 Err(answer) => answer,
                 Ok(_) => self.engine.problem(Problem::TryAgain),
             },
@@ -156,7 +156,7 @@ impl<S: Store> Turn<S> {
         let claimed = self.try_claim(identity, info, &mut terms).await?;
         Ok(match claimed {
             Claimed::Won(claim) => Reclaimed::Won(claim),
-            Claimed::Changed(Some(found)) => Reclaimed::Changed(terms.known(found)),
+            Claimed::Changed(Some(found)) => Reclaimed::Changed(Box::new(terms.known(found))),
             Claimed::Changed(None) | Claimed::InFlight => Reclaimed::Unknown,
         })
     }
@@ -175,7 +175,7 @@ impl<S: Store> Turn<S> {
 enum Reclaimed<C> {
     Won(C),
     /// The record is another version than the one that the attempt replaces.
-    Changed(Known),
+    Changed(Box<Known>),
     /// There is no way to tell: no identity, no record, or another holder.
     Unknown,
 }

@@ -202,13 +202,10 @@ async fn o11_migration_without_its_lock_is_unavailable() {
 /// Three records of the scope `acme`, which nobody can read.
 async fn three_records<D: Database>(pool: &Pool<Driver<D>>) {
     let mut connection = pool.acquire().await.expect("a connection");
-    let scope = ScopeDigest::new(Some("acme")).first();
+    let scope = ScopeDigest::new(Some("acme"));
     for number in ["01", "02", "03"] {
-        let scope: String = scope[..31]
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
-        let (identity, nothing) = (D::bytes(&format!("{scope}{number}")), D::bytes(""));
+        let identity = D::bytes(&format!("{scope:?}{:030}{number}", 0));
+        let nothing = D::bytes("");
         let insert = format!(
             "INSERT INTO {} (identity, operation, state, attempts, status, fingerprint, settled_at, expires_at) \
              VALUES ({identity}, 'o', 1, 1, 200, {nothing}, {now}, {now})",

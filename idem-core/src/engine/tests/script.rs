@@ -59,6 +59,7 @@ pub(super) enum Says<T> {
     Panic,
 }
 
+type FindAnswer = Result<Option<Found>, StoreError>;
 pub(super) type ClaimAnswer = Result<Claimed<Open>, StoreError>;
 
 /// A store that answers in the order of the script. After its end an identity is in flight, a
@@ -68,7 +69,7 @@ pub(super) struct Script {
     claims: Mutex<VecDeque<Says<ClaimAnswer>>>,
     /// An error, and whether the record was written before.
     settlements: Mutex<VecDeque<Says<(SettleError, bool)>>>,
-    finds: Mutex<VecDeque<Says<Result<Option<Found>, StoreError>>>>,
+    finds: Mutex<VecDeque<Says<FindAnswer>>>,
     /// How long a claim takes.
     claim_time: Duration,
     claimed: Mutex<Vec<Claiming>>,
