@@ -54,9 +54,9 @@ impl Verdict {
     }
 }
 
-/// The published crates, each linted alone. In a build of the workspace, a crate can use a dependency's feature that
-/// only another crate has asked for.
-const PUBLISHED: &[&[&str]] = &[
+/// The crates that users build, each linted alone. In a build of the workspace, a crate can use a dependency's feature
+/// that only another crate has asked for.
+const ALONE: &[&[&str]] = &[
     &["-p", "idem-core"],
     &["-p", "idem-core", "--features", "sqlite"],
     &["-p", "idem-core", "--features", "postgres"],
@@ -70,6 +70,11 @@ const PUBLISHED: &[&[&str]] = &[
     &["-p", "idem-actix", "--features", "sqlite"],
     &["-p", "idem-actix", "--features", "postgres"],
     &["-p", "idem-actix", "--features", "mysql"],
+    &["-p", "payments"],
+    &["-p", "payments-auth"],
+    &["-p", "payments-actix"],
+    &["-p", "payments-postgres"],
+    &["-p", "payments-mysql"],
 ];
 
 /// The cheap steps come first.
@@ -83,7 +88,7 @@ fn steps() -> Vec<Step> {
     documentation.deny_warnings = true;
     steps.push(documentation);
     steps.push(Step::of_xtask("api", api::step));
-    steps.extend(PUBLISHED.iter().map(|selection| clippy(selection)));
+    steps.extend(ALONE.iter().map(|selection| clippy(selection)));
     steps.push(Step::of_xtask("test", || tests(test::status)));
     steps.push(Step::of_xtask("test --galera", || {
         tests(test::galera_status)
@@ -209,7 +214,7 @@ mod tests {
             "cargo clippy -p idem-core --features sqlite -- -D warnings",
         ];
         assert_eq!(names[..first.len()], first);
-        assert_eq!(names.len(), 5 + PUBLISHED.len() + 2);
+        assert_eq!(names.len(), 5 + ALONE.len() + 2);
         let last = ["cargo xtask test", "cargo xtask test --galera"];
         assert_eq!(names[names.len() - 2..], last);
     }
