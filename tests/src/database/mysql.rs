@@ -176,15 +176,16 @@ impl<const CLUSTER: bool> Database for Mysql<CLUSTER> {
     }
 }
 
-/// The other sessions of this database that are inside a transaction. Not from
-/// `information_schema.innodb_trx`: the server refreshes it only after nobody has read it for 100
-/// ms.
+/// The other sessions of this database that are inside a transaction.
+///
+/// Not from `information_schema.innodb_trx`: the server refreshes it only after 100 ms without a
+/// read, by any session.
 async fn unfinished(connection: &mut MySqlConnection) -> Vec<i64> {
     let status = sqlx::raw_sql("SHOW ENGINE INNODB STATUS");
     let status = status.fetch_one(&mut *connection).await;
     let status: Vec<u8> = status
         .and_then(|row| row.try_get_unchecked("Status"))
-        .expect("the server says what it does");
+        .expect("the server shows its status");
     let others = "SELECT CAST(id AS SIGNED) FROM information_schema.processlist \
          WHERE db = DATABASE() AND id <> CONNECTION_ID()";
     // MySQL can't always show the bytes of a running statement.
