@@ -91,8 +91,8 @@
 //! # The engine
 //!
 //! [`engine`] puts it into the application's data. Clones share their memory of requests in flight.
-//! So make one engine, outside of the factory that every worker calls: duplicates then meet on any
-//! two workers. An application without an engine answers 500 `misconfigured`, and logs the missing
+//! So make one engine, outside of the factory that every worker calls: duplicates then meet on all
+//! workers. An application without an engine answers 500 `misconfigured`, and logs the missing
 //! type.
 //!
 //! # Shutdown

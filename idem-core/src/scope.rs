@@ -28,8 +28,8 @@ use std::sync::Arc;
     note = "implement `Scope` for it, or name a field that is a string or an integer, such as `scope = \"claims.tenant_id\"`"
 )]
 pub trait Scope {
-    /// The scope as text. It is never empty, and it stays the same for an owner as long as a record
-    /// of that owner lives.
+    /// The scope as text. It must not be empty, and it must stay the same for an owner as long as a
+    /// record of that owner lives.
     fn scope(&self) -> Cow<'_, str>;
 }
 

@@ -140,7 +140,7 @@ pub enum Violation {
     SecondEffect,
     /// I2: an effect without a record of a success, or the record without the effect.
     HalfDone,
-    /// I3: a success was answered, but its effect is missing.
+    /// I3: a success was answered, but the database does not have it.
     Lost,
     /// I4: two lasting answers differ.
     Differs,
@@ -207,8 +207,7 @@ pub fn check(evidence: &Evidence) -> Vec<Violation> {
             *effects > 0
                 && answers.len() == answered.len()
                 && (answers.iter().all(|answer| denies(answer))
-                    // A replay without an attempt of its own: somebody else must have had the
-                    // effect.
+                    // All other answers are replays: the denied attempt must have had the effect.
                     || *is_denied
                         && answers.iter().all(|answer| denies(answer) || answer.is_replay())),
         ),

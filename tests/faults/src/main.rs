@@ -1,5 +1,5 @@
-//! The long form of the fault matrix: rounds of random faults, each drawn from a seed. `cargo xtask
-//! faults` starts the servers and runs it.
+//! The long form of the fault matrix: rounds of random faults, each drawn from a seed.
+//! `cargo xtask faults` starts the servers and runs it.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
