@@ -1,9 +1,9 @@
-//! Says whether the compiler is the one that words the errors in `tests/ui/rustc`.
+//! Tells the tests whether this compiler wrote the errors in `tests/ui/rustc`.
 
 use std::env;
 use std::process::Command;
 
-/// The compiler of `tests/ui/rustc/*.stderr`.
+/// The version of the compiler that wrote `tests/ui/rustc/*.stderr`.
 const PINNED: &str = "1.95";
 
 fn main() {
@@ -14,7 +14,7 @@ fn main() {
     }
 }
 
-/// What the compiler says of itself, such as `rustc 1.95.0 (59807616e 2026-04-14)`.
+/// The compiler's version line, such as `rustc 1.95.0 (59807616e 2026-04-14)`.
 fn version() -> Option<String> {
     let output = Command::new(env::var_os("RUSTC")?)
         .arg("--version")
@@ -23,7 +23,8 @@ fn version() -> Option<String> {
     String::from_utf8(output.stdout).ok()
 }
 
-/// A stable release with the pinned minor version; nightlies and betas word their errors as they like.
+/// Whether this is a stable release with the pinned minor version. Nightlies and betas word their
+/// errors differently.
 fn is_pinned(version: &str) -> bool {
     version
         .split_whitespace()

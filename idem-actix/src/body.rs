@@ -1,4 +1,4 @@
-//! Which argument is the body, and what of it is bound to the key.
+//! Finds the argument that is the body, and the content that is bound to the key.
 
 use actix_web::dev::{ConnectionInfo, PeerAddr};
 use actix_web::http::{Method, Uri};
@@ -12,10 +12,10 @@ pub(crate) mod probe;
 
 /// The argument of a handler that is bound to the idempotency key.
 ///
-/// Implemented for `Json` and `Form` of whatever is `Serialize`, for `Bytes`, `String` and `Payload`,
-/// and for `Option`, `Result` and `Either` of these. A `Payload` is read within the application's
-/// `PayloadConfig` first, and can then be read by the handler. An extractor of your own says what
-/// it has read:
+/// Implemented for `Json` and `Form` of any `Serialize` type, for `Bytes`, `String` and `Payload`,
+/// and for `Option`, `Result` and `Either` of these. A `Payload` is first read within the
+/// application's `PayloadConfig`; the handler can then read it again. Your own extractor returns
+/// the content that it has read:
 ///
 /// ```
 /// use idem_actix::{Content, EncodeError, RequestBody};
@@ -35,19 +35,19 @@ pub(crate) mod probe;
     note = "an extractor of your own implements `RequestBody` if it reads the body, and `RequestPart` if it does not"
 )]
 pub trait RequestBody {
-    /// What is bound.
+    /// The content that is bound to the key.
     ///
     /// # Errors
     ///
-    /// What the payload's own `Serialize` reports; the request is then refused as misconfigured.
+    /// If the payload's own `Serialize` fails. The request is then refused as misconfigured.
     fn content(&self) -> Result<Content, EncodeError>;
 }
 
-/// An argument that reads no body, as most of actix-web's extractors.
+/// An argument that reads no body, such as most of actix-web's extractors.
 ///
-/// It matters for handlers without a [`RequestBody`] alone: if all of their arguments are parts,
-/// there is nothing to bind. An extractor of your own can say so of itself; in place of that,
-/// `body = "none"` says it for a handler.
+/// It matters only for handlers without a [`RequestBody`]: if all of their arguments are parts,
+/// there is nothing to bind. Implement it for your own extractor, or write `body = "none"` on a
+/// handler instead.
 pub trait RequestPart {}
 
 macro_rules! payloads {
@@ -83,7 +83,7 @@ impl<B: RequestBody> RequestBody for Option<B> {
     }
 }
 
-/// What could not be extracted is bound by its bytes.
+/// A body that could not be extracted is bound by its bytes.
 #[diagnostic::do_not_recommend]
 impl<B: RequestBody, E> RequestBody for Result<B, E> {
     fn content(&self) -> Result<Content, EncodeError> {

@@ -13,24 +13,24 @@ pub(crate) type Rest = Pin<Box<dyn Future<Output = Response>>>;
 
 /// Finishes attempts that lost their request.
 ///
-/// A request is dropped wherever its worker drops it, also while the worker ends, and a task can't
-/// be spawned from everywhere. So a task that was spawned before receives the attempts. After the
-/// worker has ended nobody receives them, and they are undone.
+/// A worker can drop a request anywhere, even while the worker ends, and not every place can spawn
+/// a task. So a task that was spawned earlier receives the attempts. After the worker has ended,
+/// there is no receiver, and the attempts are undone.
 #[derive(Clone)]
 pub(crate) struct Detached(UnboundedSender<Rest>);
 
 impl Detached {
-    /// Those of the present worker.
+    /// The finisher of the present worker.
     ///
     /// # Panics
     ///
-    /// Outside of a worker, as actix-web itself.
+    /// Outside of a worker, as actix-web itself does.
     pub(crate) fn of_this_worker() -> Self {
         thread_local! {
             static DETACHED: RefCell<Option<Detached>> = const { RefCell::new(None) };
         }
         DETACHED.with_borrow_mut(|detached| {
-            // A thread can outlive its worker, as in tests.
+            // A thread can outlive its worker, for example in tests.
             let is_open = |detached: &Self| !detached.0.is_closed();
             match detached.take().filter(is_open) {
                 Some(open) => detached.insert(open),
@@ -52,7 +52,7 @@ impl Detached {
 
     /// Runs an attempt to its end.
     pub(crate) fn finish(&self, rest: Rest) {
-        // The worker has ended if nobody receives it.
+        // Without a receiver, the worker has ended.
         let _ = self.0.send(rest);
     }
 }

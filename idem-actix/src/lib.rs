@@ -69,36 +69,36 @@
 //! - Exactly one argument is taken by `&mut`: the transaction. Its type picks the store: see
 //!   [`Transaction`].
 //! - One argument may be taken by `&`: the [`Attempt`].
-//! - All others are extractors, in any order. The one that is a [`RequestBody`] is bound to the
-//!   key; where none is, all have to be a [`RequestPart`].
-//! - It returns whatever actix-web takes for a response. A response can carry a [`Settle`] in its
-//!   extensions to override how it is settled.
-//! - It runs on the request's own task, and moves to another task on the worker's thread if the
-//!   client leaves, so that it still ends. It need not be `Send`. Values that are bound to the task,
-//!   such as `tokio::task_local!`, are there until the client leaves.
+//! - All others are extractors, in any order. A [`RequestBody`] among them is bound to the key.
+//!   Without one, every extractor has to be a [`RequestPart`].
+//! - It returns any type that actix-web accepts as a response. A response can carry a [`Settle`] in
+//!   its extensions to override how it is settled.
+//! - It runs on the request's own task. If the client leaves, it moves to another task on the
+//!   worker's thread and runs to its end. It need not be `Send`. Values that are bound to the
+//!   request's task, such as `tokio::task_local!`, are available until the client leaves.
 //!
-//! `#[post("…")]` and its siblings stand above or below `#[idempotent]`, `#[utoipa::path]` above it, where
-//! it sees the extractors; `#[tracing::instrument]` anywhere.
+//! `#[post("…")]` and its siblings go above or below `#[idempotent]`. `#[utoipa::path]` goes above
+//! it, where it sees the extractors. `#[tracing::instrument]` can go anywhere.
 //!
-//! Limits and error handlers of the extractors stay in force. The rest of a body that none of them
-//! reads is read as `Bytes` are, within the application's `PayloadConfig`, since it is bound to the
-//! key, too.
+//! Limits and error handlers of the extractors stay in force. The whole body is bound to the key.
+//! So the part of it that no extractor reads is read as `Bytes` are, within the application's
+//! `PayloadConfig`.
 //!
-//! The operation is the pattern that matched, with the scopes around it. Routes that differ in their
-//! guards alone are one operation, unless `operation` names them. The path is bound to the key as it
-//! is routed, with percent-encoding undone: `/p%61yments` is the same request as `/payments`.
+//! The operation is the pattern that matched, with the scopes around it. Routes that differ only in
+//! their guards are one operation, unless `operation` names them. The path is bound to the key as
+//! it is routed, with percent-encoding undone: `/p%61yments` is the same request as `/payments`.
 //!
 //! # The engine
 //!
-//! [`engine`] puts it into the application's data. Clones share their memory of requests in flight,
-//! so make one engine, outside of the factory that every worker calls: duplicates then meet on
-//! whichever workers they arrive. An application without an engine answers 500 `misconfigured`, and
-//! logs the missing type.
+//! [`engine`] puts it into the application's data. Clones share their memory of requests in flight.
+//! So make one engine, outside of the factory that every worker calls: duplicates then meet on all
+//! workers. An application without an engine answers 500 `misconfigured`, and logs the missing
+//! type.
 //!
 //! # Shutdown
 //!
 //! A worker that stops drops its requests and attempts. Nothing is half done then, but clients get
-//! no answer. [`shut_down`] lets attempts end first.
+//! no answer. [`shut_down`] waits for the attempts first.
 //!
 //! # Features
 //!

@@ -1,4 +1,4 @@
-//! A request's payload, remembered as it is read.
+//! A request's payload, kept in memory while it is read.
 
 use std::cell::RefCell;
 use std::pin::Pin;
@@ -10,10 +10,11 @@ use actix_web::error::PayloadError;
 use bytes::Bytes;
 use futures_util::Stream;
 
-/// A payload of which any number of readers read the whole.
+/// A payload that any number of readers can read from its beginning.
 ///
-/// The extractor of the body reads it within its own limits and with its own errors; what it left,
-/// or took without reading, is read afterwards, and is still there for it.
+/// The extractor of the body reads it within its own limits and with its own errors. The rest of
+/// the payload is read afterwards. A handler that took the payload without reading can still read
+/// all of it.
 #[derive(Clone)]
 pub(crate) struct Shared(Rc<RefCell<State>>);
 
@@ -26,13 +27,13 @@ struct State {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum End {
     Whole,
-    /// Whoever reads on is told again, as the payload itself would then seem to be whole.
+    /// Every later read fails again: after its error, the payload itself would seem to be complete.
     Broken,
 }
 
 struct Reader {
     shared: Shared,
-    /// How many chunks it has read.
+    /// The number of chunks that this reader has read.
     position: usize,
 }
 
@@ -56,12 +57,12 @@ impl Shared {
         }
     }
 
-    /// Whether somebody has read the whole of it.
+    /// Whether a reader has reached the end.
     pub(crate) fn is_whole(&self) -> bool {
         self.0.borrow().end == Some(End::Whole)
     }
 
-    /// What was read.
+    /// The bytes that were read so far.
     pub(crate) fn bytes(&self) -> Bytes {
         match &self.0.borrow().chunks[..] {
             [all] => all.clone(),

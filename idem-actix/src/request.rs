@@ -1,4 +1,4 @@
-//! The first read of a request, and then its extraction.
+//! The first read of a request, and the extraction after it.
 
 use std::any::type_name;
 use std::borrow::Cow;
@@ -15,7 +15,7 @@ use crate::payload::Shared;
 use crate::response::respond;
 use crate::route;
 
-/// The key, and the head of the request. `OPTIONAL` lets a request without a key pass.
+/// The key, and the head of the request. With `OPTIONAL`, a request without a key passes.
 pub struct Preflight<P: Source, const OPTIONAL: bool>(pub(crate) Admissible<StoreOf<P>, Head>);
 
 /// Method, target and route of a request.
@@ -42,13 +42,13 @@ impl RequestHead for Head {
 
 /// A request with its arguments, which are extracted after the first read.
 pub struct Extracted<R, A> {
-    /// What was read first.
+    /// The result of the first read.
     pub request: R,
     /// The handler's arguments.
     pub arguments: A,
     /// The body's bytes as received.
     pub raw: Bytes,
-    /// The request, which a response can depend on.
+    /// The request, from which a response can be made.
     pub http: HttpRequest,
 }
 
@@ -90,7 +90,7 @@ where
             let arguments = A::from_request(&http, &mut payload.reader()).await;
             let arguments = arguments.map_err(Into::into)?;
             if !payload.is_whole() {
-                // Reads the rest, within the limit that the application sets for payloads.
+                // Reads the rest, within the application's limit for payloads.
                 Bytes::from_request(&http, &mut payload.reader()).await?;
             }
             Ok(Self {

@@ -1,4 +1,4 @@
-//! Responses, both ways.
+//! Conversion of responses in both directions.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -11,7 +11,7 @@ use idem_core::Settle;
 use idem_core::adapter::{self, HandlerOutcome, is_endless};
 use idem_core::store::BoxError;
 
-/// What a handler may return.
+/// A type that a handler may return.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a response",
     label = "the handler's return type is not a response",
@@ -28,20 +28,20 @@ impl<R: Responder> HandlerResponse for R {
     }
 }
 
-/// The rest of a handler's response, which is not recorded: its error and its extensions are for the
+/// The part of a handler's response that is not recorded. Its error and its extensions are for the
 /// middlewares around the handler.
 pub(crate) type Kept = Rc<Cell<Option<HttpResponse<()>>>>;
 
-/// Tells the handler's own response from the answers of the library.
+/// Marks the handler's own response, to distinguish it from the library's answers.
 #[derive(Clone)]
 struct Own;
 
-/// A complete response on its way out.
+/// Converts a complete response for actix-web.
 pub(crate) fn respond(response: adapter::Response) -> HttpResponse {
     respond_with(response, &Kept::default())
 }
 
-/// The same, with what was kept of the handler's response if it is that one.
+/// As [`respond`], with the part that was kept, if this is the handler's own response.
 pub(crate) fn respond_with(response: adapter::Response, kept: &Kept) -> HttpResponse {
     let own = response.extensions().get::<Own>().and(kept.take());
     let mut sent = own.unwrap_or_else(|| HttpResponse::Ok().finish().drop_body());
@@ -59,7 +59,7 @@ pub(crate) fn respond_with(response: adapter::Response, kept: &Kept) -> HttpResp
     sent.set_body(BoxBody::new(body))
 }
 
-/// Completes a handler's response: a body is read up to `limit` bytes, one that has no end is not
+/// Completes a handler's response. A body is read up to `limit` bytes; a body without an end is not
 /// read at all.
 pub(crate) async fn complete(
     outcome: HandlerOutcome<HttpResponse>,
@@ -91,18 +91,18 @@ pub(crate) async fn complete(
     }
 }
 
-/// The status of a response, in the type that no framework owns.
+/// The status of a response, in the type of the `http` crate.
 pub(crate) fn status<B>(response: &HttpResponse<B>) -> http::StatusCode {
     http::StatusCode::from_u16(response.status().as_u16())
         .unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR)
 }
 
-/// The choice of the handler that a response carries.
+/// The handler's choice in a response.
 pub(crate) fn settle<B>(response: &HttpResponse<B>) -> Option<Settle> {
     response.extensions().get::<Settle>().copied()
 }
 
-/// The same response in the types that no framework owns.
+/// The same response in the types of the `http` crate.
 fn neutral(head: &HttpResponse<()>, body: bytes::Bytes) -> Result<adapter::Response, BoxError> {
     let mut response = http::Response::new(body);
     *response.status_mut() = status(head);

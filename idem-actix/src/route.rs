@@ -1,4 +1,4 @@
-//! What a route's pattern means for the operation.
+//! The operation's name from a route's pattern.
 
 /// The pattern as a template whose parameters have no regular expressions: `{id:\d{4}}` becomes
 /// `{id}`, and a tail, `{path:.*}` or `{path}*`, becomes `{*path}`.
@@ -23,7 +23,7 @@ pub(crate) fn template(pattern: &str) -> String {
     template + rest
 }
 
-/// How long it is up to the brace that closes the parameter: an expression has braces too.
+/// The length up to the brace that closes the parameter: an expression has braces, too.
 fn inside(parameter: &str) -> usize {
     let mut depth = 0_usize;
     let end = parameter.find(|character| {

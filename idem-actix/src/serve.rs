@@ -11,10 +11,10 @@ use crate::detached::{Detached, Rest};
 use crate::request::Preflight;
 use crate::response::{Kept, complete, respond, respond_with};
 
-/// Answers a request whose arguments are all extracted.
+/// Answers a request once all of its arguments are extracted.
 ///
-/// The attempt runs on the request's task, and moves to a task of its own, on the same thread, if
-/// the client leaves.
+/// The attempt runs on the request's task. If the client leaves, it moves to a task of its own, on
+/// the same thread.
 pub async fn serve<P, W, F, const OPTIONAL: bool>(
     request: Preflight<P, OPTIONAL>,
     policy: &'static Policy,

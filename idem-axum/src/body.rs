@@ -1,4 +1,4 @@
-//! The request's body: buffered, hashed, and handed on to its extractor.
+//! The request's body: buffered, hashed, and passed on to its extractor.
 
 use axum::body::Body as AxumBody;
 use axum::extract::{
@@ -12,11 +12,11 @@ use http::{HeaderMap, Method, Uri, Version};
 use idem_core::{Content, EncodeError};
 use serde::Serialize;
 
-/// A handler's last argument: what of it is bound to the idempotency key.
+/// A handler's last argument, and its content that is bound to the idempotency key.
 ///
-/// Implemented for `Json` and `Form` of whatever is `Serialize`, for `Bytes` and `String`, for
-/// `Option` and `Result` of these, and for axum's extractors that read no body. An extractor of
-/// your own says what it has read:
+/// Implemented for `Json` and `Form` of any `Serialize` type, for `Bytes` and `String`, for
+/// `Option` and `Result` of these, and for axum's extractors that read no body. Your own extractor
+/// returns the content that it has read:
 ///
 /// ```
 /// use idem_axum::{Content, EncodeError, RequestBody};
@@ -36,11 +36,11 @@ use serde::Serialize;
     note = "an extractor of your own can implement `RequestBody`"
 )]
 pub trait RequestBody {
-    /// What is bound.
+    /// The content that is bound to the key.
     ///
     /// # Errors
     ///
-    /// What the payload's own `Serialize` reports; the request is then refused as misconfigured.
+    /// If the payload's own `Serialize` fails. The request is then refused as misconfigured.
     fn content(&self) -> Result<Content, EncodeError>;
 }
 
@@ -103,7 +103,7 @@ impl<B: RequestBody> RequestBody for Option<B> {
     }
 }
 
-/// What could not be extracted is bound by its bytes.
+/// A body that could not be extracted is bound by its bytes.
 #[diagnostic::do_not_recommend]
 impl<B: RequestBody, E> RequestBody for Result<B, E> {
     fn content(&self) -> Result<Content, EncodeError> {
@@ -111,7 +111,7 @@ impl<B: RequestBody, E> RequestBody for Result<B, E> {
     }
 }
 
-/// Stands in for the last argument of a handler that has no extractor at all.
+/// Replaces the last argument of a handler without extractors.
 #[derive(Debug)]
 pub struct Nothing;
 
@@ -123,17 +123,17 @@ impl<S: Sync> FromRequestParts<S> for Nothing {
     }
 }
 
-/// The last argument, with the bytes that it was extracted from.
+/// The last argument, with the bytes from which it was extracted.
 #[derive(Debug)]
 pub struct Body<T> {
-    /// What was extracted.
+    /// The extracted value.
     pub value: T,
     /// The bytes as received.
     pub raw: Bytes,
 }
 
-/// Marks how the value in a [`Body`] is extracted; axum's own markers are private, and an impl for
-/// them would overlap with axum's blanket one.
+/// Marks how the value in a [`Body`] is extracted. axum's own markers are private, and an impl for
+/// them would overlap with axum's blanket impl.
 #[derive(Debug)]
 pub struct Via<M>(std::marker::PhantomData<M>);
 

@@ -82,15 +82,15 @@
 //! - One argument may be taken by `&`: the [`Attempt`].
 //! - All others are extractors. The last one is the body, and is bound to the key: see
 //!   [`RequestBody`].
-//! - It returns whatever axum takes for a response. A response can carry a [`Settle`] in an
+//! - It returns any type that axum accepts as a response. A response can carry a [`Settle`] in an
 //!   [`Extension`](axum::Extension) to override how it is settled:
 //!   `(StatusCode::PAYMENT_REQUIRED, Extension(Settle::Commit), "declined, and kept")`.
-//! - It runs on the request's own task, and moves to a task of its own if the client leaves, so
-//!   that it still ends. So arguments are `Send + 'static`, and values that are bound to the task,
-//!   such as `tokio::task_local!`, are there until the client leaves.
+//! - It runs on the request's own task. If the client leaves, it moves to a task of its own and
+//!   runs to its end. So arguments are `Send + 'static`. Values that are bound to the request's
+//!   task, such as `tokio::task_local!`, are available until the client leaves.
 //!
-//! `#[axum::debug_handler]` stands below `#[idempotent]`, `#[utoipa::path]` above it, where it sees the
-//! extractors; `#[tracing::instrument]` anywhere.
+//! `#[axum::debug_handler]` goes below `#[idempotent]`. `#[utoipa::path]` goes above it, where it
+//! sees the extractors. `#[tracing::instrument]` can go anywhere.
 //!
 //! # Features
 //!

@@ -11,7 +11,7 @@ use idem_core::adapter::{Admissible, RequestHead, Source, StoreOf};
 
 use crate::response::respond;
 
-/// The key, and the head of the request. `OPTIONAL` lets a request without a key pass.
+/// The key, and the head of the request. With `OPTIONAL`, a request without a key passes.
 pub struct Preflight<P: Source, const OPTIONAL: bool>(pub(crate) Admissible<StoreOf<P>, Head>);
 
 /// Method, target and route of a request.
@@ -51,7 +51,7 @@ where
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Response> {
         let provider = P::Provider::from_ref(state);
-        // Inside a nested router `parts.uri` lacks the prefix, and with it path parameters.
+        // Inside a nested router, `parts.uri` lacks the prefix and the path parameters in it.
         let original = parts.extensions.get::<OriginalUri>();
         let uri = original.map_or(&parts.uri, |original| &original.0);
         let head = Head {

@@ -1,4 +1,4 @@
-//! Responses, both ways.
+//! Conversion of responses in both directions.
 
 use axum::body::{Body, HttpBody as _};
 use axum::response::{IntoResponse, Response};
@@ -6,7 +6,7 @@ use http::header::CONTENT_TYPE;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use idem_core::adapter::{self, HandlerOutcome, is_endless};
 
-/// What a handler may return.
+/// A type that a handler may return.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a response",
     label = "the handler's return type is not a response",
@@ -23,12 +23,12 @@ impl<R: IntoResponse> HandlerResponse for R {
     }
 }
 
-/// A complete response on its way out.
+/// Converts a complete response for axum.
 pub(crate) fn respond(response: adapter::Response) -> Response {
     response.map(Body::from)
 }
 
-/// Completes a handler's response: a body is read up to `limit` bytes, one that has no end is not
+/// Completes a handler's response. A body is read up to `limit` bytes; a body without an end is not
 /// read at all.
 pub(crate) async fn complete(
     outcome: HandlerOutcome<Response>,

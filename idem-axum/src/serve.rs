@@ -14,7 +14,7 @@ use crate::response::{complete, respond};
 
 type Attempting = Pin<Box<dyn Future<Output = adapter::Response> + Send>>;
 
-/// Answers a request whose arguments are all extracted.
+/// Answers a request once all of its arguments are extracted.
 ///
 /// The attempt runs on the request's task, and moves to a task of its own if the client leaves.
 pub async fn serve<P, W, F, const OPTIONAL: bool>(

@@ -1,20 +1,20 @@
-//! The canonical encoding: the bytes that a request fingerprint is taken over.
+//! The canonical encoding: the input of a request's fingerprint.
 //!
-//! [`encode`] turns anything [`Serialize`] into bytes with one property: two values have the same
-//! bytes exactly if they say the same. What *the same* means is written down, byte for byte, in
-//! `docs/fingerprint.md`; in short:
+//! [`encode`] turns any [`Serialize`] value into bytes. Two values have the same bytes if and only
+//! if they have the same meaning. `docs/fingerprint.md` defines *the same meaning* byte for byte;
+//! in short:
 //!
-//! - Every value carries its kind and its length, so no two different values run together.
-//! - Integers count by their value, whatever their Rust type, exactly over all of `i128` and
-//!   `u128`. Floats count by their bits, with `-0.0` as `0.0` and one NaN. An integer and a float
-//!   are never the same.
+//! - Every value carries its kind and its length, so two different values never run together.
+//! - Integers count by their value, not by their Rust type, exactly over all of `i128` and `u128`.
+//!   Floats count by their bits, with `-0.0` as `0.0` and one NaN. An integer and a float are never
+//!   the same.
 //! - Maps and structs are one kind, sorted by key. A struct field that is `None` contributes
-//!   nothing, so an `Option` field can be added to a type without changing what older requests
-//!   encode to. A map entry whose value is `None` does contribute, and a struct with
-//!   `#[serde(flatten)]` counts as a map.
+//!   nothing, so an `Option` field can be added to a type, and older requests keep their encoding.
+//!   A map entry whose value is `None` does contribute, and a struct with `#[serde(flatten)]`
+//!   counts as a map.
 //! - Enum variants count by name; newtype structs are transparent.
-//! - `serde_json`'s features `preserve_order` and `arbitrary_precision` make no difference to what
-//!   a 64-bit integer or a double holds.
+//! - `serde_json`'s features `preserve_order` and `arbitrary_precision` make no difference to a
+//!   value that fits a 64-bit integer or a double.
 //!
 //! ```
 //! use std::collections::HashMap;
@@ -38,10 +38,10 @@
 //! # Cost
 //!
 //! Everything goes into one growing buffer, without an allocation per value. A map whose entries
-//! arrive in order is left as it is; another one is sorted once it is complete, which copies its
+//! arrive in order stays as it is. Any other map is sorted when it is complete, which copies its
 //! bytes twice. So the worst case, a map out of order at every level, copies about twice the size
-//! times the depth; the framework's body limit bounds the one, and the format's recursion limit
-//! (128 in `serde_json`) the other. Nothing here recurses but the value's own `Serialize`.
+//! times the depth. The framework's body limit bounds the size, and the format's recursion limit
+//! (128 in `serde_json`) bounds the depth. Only the value's own `Serialize` recurses.
 
 mod encoder;
 mod map;
@@ -55,16 +55,15 @@ use serde::Serialize;
 use self::encoder::Encoder;
 
 /// The version of the encoding that [`encode`] writes.
-///
-/// It is not part of the bytes; the digest that is taken over them carries it.
+/// The bytes do not contain it; the digest over the bytes does.
 pub const VERSION: u8 = 1;
 
 /// Encodes a value canonically.
 ///
 /// # Errors
 ///
-/// When the value's own [`Serialize`] fails, or breaks serde's protocol. The encoding itself
-/// refuses nothing.
+/// If the value's own [`Serialize`] fails, or breaks serde's protocol. The encoding itself refuses
+/// nothing.
 pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, EncodeError> {
     let mut encoder = Encoder::new();
     encoder.value(value)?;
@@ -81,7 +80,7 @@ pub enum EncodeError {
     /// A map's keys and values were not serialized in turn.
     #[error("a map was serialized with a key or a value missing")]
     UnpairedEntry,
-    /// A part of the value failed, and the `Serialize` around it went on as if it had not.
+    /// A part of the value failed, and the surrounding `Serialize` ignored the error.
     #[error("a part of the value failed to serialize, and its error was dropped")]
     DroppedError,
 }

@@ -1,6 +1,6 @@
-//! What was asked, as two digests (rules F1 to F5).
+//! A request as two digests (rules F1 to F5).
 //!
-//! The written specification, for whoever has to compute one elsewhere, is `docs/fingerprint.md`.
+//! `docs/fingerprint.md` is the specification for other implementations.
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde::Serialize;
@@ -15,11 +15,11 @@ pub(crate) const VERSION: u8 = 1;
 /// The bytes of a stored fingerprint: version, content digest, raw digest.
 pub(crate) const LENGTH: usize = 65;
 
-/// What of a request's body is bound to its key, beside the raw bytes.
+/// The content of a request's body that is bound to its key, besides the raw bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Content {
-    /// The canonical encoding of the deserialized body, or of what a function made of it.
+    /// The canonical encoding of the deserialized body, or of the result of a function over it.
     Canonical(Vec<u8>),
     /// The bytes alone: `fingerprint = "raw"`.
     Raw,
@@ -32,13 +32,13 @@ impl Content {
     ///
     /// # Errors
     ///
-    /// What the value's own `Serialize` reports.
+    /// If the value's own `Serialize` fails.
     pub fn of<T: Serialize + ?Sized>(value: &T) -> Result<Self, canonical::EncodeError> {
         canonical::encode(value).map(Self::Canonical)
     }
 }
 
-/// Where a request went and what it brought, as received.
+/// The target and the body of a request, as received.
 #[derive(Debug, Clone, Copy)]
 pub struct RequestParts<'a> {
     /// The request's method.
@@ -54,8 +54,8 @@ pub struct RequestParts<'a> {
 /// Versioned digests of a request: one over its deserialized body, one over its raw bytes, both
 /// with path and query.
 ///
-/// A retry matches if either is equal. So neither JSON's white space nor a default that is
-/// generated at parse time makes a retry look like another request.
+/// A retry matches if either digest is equal. So a retry with other white space in its JSON, or
+/// with a default that is generated at parse time, is still the same request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fingerprint {
     content: [u8; 32],
@@ -63,18 +63,18 @@ pub struct Fingerprint {
 }
 
 impl Fingerprint {
-    /// The fingerprint of a request; keyed with `secret` where the application has one.
-    pub fn new(asked: RequestParts<'_>, content: &Content, secret: Option<&[u8]>) -> Self {
-        let raw = digest(asked, b'R', asked.raw, secret);
+    /// The fingerprint of a request, keyed with `secret` if the application has one.
+    pub fn new(request: RequestParts<'_>, content: &Content, secret: Option<&[u8]>) -> Self {
+        let raw = digest(request, b'R', request.raw, secret);
         let content = match content {
-            Content::Canonical(encoding) => digest(asked, b'C', encoding, secret),
+            Content::Canonical(encoding) => digest(request, b'C', encoding, secret),
             Content::Raw => raw,
-            Content::None => digest(asked, b'N', &[], secret),
+            Content::None => digest(request, b'N', &[], secret),
         };
         Self { content, raw }
     }
 
-    /// Whether the two are the same request.
+    /// Whether both are fingerprints of the same request.
     pub fn matches(&self, other: &Self) -> bool {
         self.raw == other.raw || self.content == other.content
     }
@@ -87,8 +87,7 @@ impl Fingerprint {
         bytes
     }
 
-    /// Reads the stored form; `None` for another version or length, which must never be taken for
-    /// a mere mismatch.
+    /// Reads the stored form. `None` for another version or length: never take that for a mismatch.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let (&version, digests) = bytes.split_first()?;
         let (content, raw) = digests.split_at_checked(32)?;
@@ -100,13 +99,13 @@ impl Fingerprint {
     }
 }
 
-fn digest(asked: RequestParts<'_>, kind: u8, content: &[u8], secret: Option<&[u8]>) -> [u8; 32] {
+fn digest(request: RequestParts<'_>, kind: u8, content: &[u8], secret: Option<&[u8]>) -> [u8; 32] {
     let mut hasher = Sha256::new();
     hasher.update(b"idem fingerprint");
     hasher.update([VERSION, kind]);
-    update_text(&mut hasher, asked.method);
-    update_text(&mut hasher, asked.path);
-    match asked.query {
+    update_text(&mut hasher, request.method);
+    update_text(&mut hasher, request.path);
+    match request.query {
         None => hasher.update([0]),
         Some(query) => {
             hasher.update([1]);
@@ -126,7 +125,7 @@ fn digest(asked: RequestParts<'_>, kind: u8, content: &[u8], secret: Option<&[u8
 mod tests {
     use super::*;
 
-    fn asked<'a>(path: &'a str, query: Option<&'a str>, raw: &'a [u8]) -> RequestParts<'a> {
+    fn request<'a>(path: &'a str, query: Option<&'a str>, raw: &'a [u8]) -> RequestParts<'a> {
         RequestParts {
             method: "POST",
             path,
@@ -137,7 +136,7 @@ mod tests {
 
     fn fingerprint(path: &str, query: Option<&str>, raw: &str, body: &str) -> Fingerprint {
         let content = Content::of(body).unwrap();
-        Fingerprint::new(asked(path, query, raw.as_bytes()), &content, None)
+        Fingerprint::new(request(path, query, raw.as_bytes()), &content, None)
     }
 
     #[test]
@@ -168,11 +167,11 @@ mod tests {
     #[test]
     fn m1_a_named_operation_does_not_merge_methods() {
         let with = |method| {
-            let asked = RequestParts {
+            let request = RequestParts {
                 method,
-                ..asked("/p", None, b"")
+                ..request("/p", None, b"")
             };
-            Fingerprint::new(asked, &Content::None, None)
+            Fingerprint::new(request, &Content::None, None)
         };
         assert!(!with("POST").matches(&with("DELETE")));
     }
@@ -181,7 +180,7 @@ mod tests {
     fn f3_the_digest_is_the_one_that_is_written_down() {
         let content = Content::Raw;
         let bytes =
-            Fingerprint::new(asked("/payments", Some("a=1"), b"{}"), &content, None).to_bytes();
+            Fingerprint::new(request("/payments", Some("a=1"), b"{}"), &content, None).to_bytes();
         let expected = "cd13e3ee0eee07ace3776ef3965882d2e7d630fec97964da069888efc5b7724d";
         assert_eq!(
             crate::digest::hex(&bytes),
@@ -203,21 +202,21 @@ mod tests {
 
     #[test]
     fn f4_raw_binds_the_bytes_alone() {
-        let raw = |bytes| Fingerprint::new(asked("/p", None, bytes), &Content::Raw, None);
+        let raw = |bytes| Fingerprint::new(request("/p", None, bytes), &Content::Raw, None);
         assert!(raw(b"1").matches(&raw(b"1")));
         assert!(!raw(b"1").matches(&raw(b" 1")));
     }
 
     #[test]
     fn f4_without_a_body_only_path_and_query_are_bound() {
-        let none = |path, bytes| Fingerprint::new(asked(path, None, bytes), &Content::None, None);
+        let none = |path, bytes| Fingerprint::new(request(path, None, bytes), &Content::None, None);
         assert!(none("/p", b"").matches(&none("/p", b"ignored")));
         assert!(!none("/p", b"").matches(&none("/q", b"")));
     }
 
     #[test]
     fn a_secret_keys_both_digests() {
-        let with = |secret| Fingerprint::new(asked("/p", None, b"1"), &Content::None, secret);
+        let with = |secret| Fingerprint::new(request("/p", None, b"1"), &Content::None, secret);
         assert!(with(Some(b"s".as_slice())).matches(&with(Some(b"s"))));
         assert!(!with(Some(b"s".as_slice())).matches(&with(Some(b"t"))));
         assert!(!with(Some(b"s".as_slice())).matches(&with(None)));

@@ -27,7 +27,7 @@ impl IdempotencyKey {
     ///
     /// # Errors
     ///
-    /// Whatever is no key: see [`KeyError`].
+    /// If the value is not a key: see [`KeyError`].
     pub fn parse(value: &[u8]) -> Result<Self, KeyError> {
         let value = value.trim_ascii();
         if value.starts_with(b"\"") {
@@ -41,11 +41,11 @@ impl IdempotencyKey {
         }
     }
 
-    /// Reads the key out of all the header lines of its name; `None` where there is none.
+    /// Reads the key from all header lines of its name; `None` if there are none.
     ///
     /// # Errors
     ///
-    /// [`KeyError::Repeated`] for a second line, and whatever [`parse`](Self::parse) refuses.
+    /// [`KeyError::Repeated`] for a second line, and every error of [`parse`](Self::parse).
     pub fn from_lines<'a>(
         lines: impl IntoIterator<Item = &'a [u8]>,
     ) -> Result<Option<Self>, KeyError> {
@@ -92,7 +92,7 @@ impl fmt::Debug for IdempotencyKey {
     }
 }
 
-/// Why a header is no idempotency key (rules K2 to K4).
+/// The reason why a header is not an idempotency key (rules K2 to K4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyError {
@@ -105,7 +105,7 @@ pub enum KeyError {
     /// A character that a key can't have.
     #[error("the key has a character other than visible ASCII, or a comma, quote or backslash")]
     Character,
-    /// It begins as an RFC 9651 string and isn't one.
+    /// The value begins as an RFC 9651 string, but is not one.
     #[error("the quoted key is not an RFC 9651 string")]
     Quoting,
     /// The header was sent more than once.
@@ -172,7 +172,8 @@ mod tests {
     /// Rule K3, as a regular expression.
     const KEY: &str = r"[!#-+\--\[\]-~]{1,255}";
 
-    /// What RFC 9651, section 3.1.2, has behind a string: parameters with values of every type.
+    /// The parameters that may follow a string by RFC 9651, section 3.1.2, with values of every
+    /// type.
     const PARAMETERS: &str = concat!(
         r"(; *[a-z*][a-z0-9_.*-]{0,4}(=(-?[0-9]{1,15}|-?[0-9]{1,12}\.[0-9]{1,3}|\?[01]|@-?[0-9]{1,11}",
         r"|[A-Za-z*][a-z:/]{0,3}|:[A-Za-z0-9+/]{4}:|\x22[ !#-\[\]-~]{0,3}\x22))?){0,3}",
@@ -186,10 +187,10 @@ mod tests {
     proptest! {
         #[test]
         fn k2_k3_every_key_is_read_back_bare_and_quoted(
-            key in KEY, parameters in PARAMETERS, before in "[ \t]{0,2}", behind in "[ \t]{0,2}",
+            key in KEY, parameters in PARAMETERS, before in "[ \t]{0,2}", after in "[ \t]{0,2}",
         ) {
-            prop_assert_eq!(parsed(&format!("{before}{key}{behind}")), Ok(key.clone()));
-            let quoted = format!("{before}\"{key}\"{parameters}{behind}");
+            prop_assert_eq!(parsed(&format!("{before}{key}{after}")), Ok(key.clone()));
+            let quoted = format!("{before}\"{key}\"{parameters}{after}");
             prop_assert_eq!(parsed(&quoted), Ok(key), "{}", quoted);
         }
 
@@ -210,10 +211,10 @@ mod tests {
                 }
                 (Ok(key), Some(rest)) => {
                     prop_assert!(is_key(key.as_str().as_bytes()));
-                    let behind = rest.strip_prefix(key.as_str().as_bytes());
-                    let behind = behind.and_then(|rest| rest.strip_prefix(b"\""));
-                    let parameters = behind.and_then(|behind| behind.first().copied());
-                    prop_assert!(behind.is_some() && matches!(parameters, None | Some(b';')));
+                    let after = rest.strip_prefix(key.as_str().as_bytes());
+                    let after = after.and_then(|rest| rest.strip_prefix(b"\""));
+                    let parameters = after.and_then(|after| after.first().copied());
+                    prop_assert!(after.is_some() && matches!(parameters, None | Some(b';')));
                 }
                 (Err(_), Some(rest)) => {
                     prop_assert!(!rest.strip_suffix(b"\"").is_some_and(is_key));

@@ -1,4 +1,4 @@
-//! A request as operators see it (rule V1).
+//! The log and the span of a request (rule V1).
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::problem::Problem;
 use crate::record::{Record, State, Timestamp};
 use crate::response::{self, Response};
 
-/// How a request was answered: the value of `outcome` on its span.
+/// The kind of a request's answer: the value of `outcome` on its span.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
     Executed,
@@ -71,12 +71,12 @@ impl From<Problem> for Outcome {
     }
 }
 
-/// A response, and how it came about.
+/// A response, and its origin.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) response: Response,
     outcome: Outcome,
-    /// The age of the original, for a replay.
+    /// The age of the recorded response, for a replay.
     age: Option<Duration>,
 }
 
@@ -124,7 +124,7 @@ impl Answer {
     }
 }
 
-/// The span of a request, with as much as is known of it.
+/// The span of a request, with all fields that are already known.
 pub(crate) fn span(
     scope: Option<&str>,
     operation: Option<&Operation>,

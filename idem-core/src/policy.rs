@@ -1,4 +1,4 @@
-//! The promises of an attribute for its endpoint, as a constant.
+//! The options of an attribute for its endpoint, as a constant.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ pub const DEFAULT_WAIT: Duration = Duration::from_secs(2);
 /// How long an attempt may take, by default.
 pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(30);
 
-/// The promise of one endpoint; the attribute makes it at compile time.
+/// The policy of one endpoint. The attribute makes it at compile time.
 ///
 /// ```
 /// use std::time::Duration;
@@ -33,7 +33,7 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// A policy whose records answer for `ttl` after they were settled.
+    /// A policy whose records are replayed for `ttl` after they were settled.
     pub const fn new(ttl: Duration) -> Self {
         Self {
             ttl,
@@ -46,7 +46,7 @@ impl Policy {
         }
     }
 
-    /// How long a duplicate waits for the attempt that is in flight (rule C2).
+    /// How long a duplicate waits for the attempt in flight (rule C2).
     #[must_use]
     pub const fn with_wait(self, wait: Duration) -> Self {
         Self { wait, ..self }
@@ -70,7 +70,7 @@ impl Policy {
         Self { key, ..self }
     }
 
-    /// How isolated the handler's transaction is from others; by default as the database has it.
+    /// The isolation level of the handler's transaction; by default the database's own.
     #[must_use]
     pub const fn with_isolation(self, isolation: Isolation) -> Self {
         Self {
@@ -79,7 +79,8 @@ impl Policy {
         }
     }
 
-    /// A name for the operation, so that moving the route changes no identity (rule S1).
+    /// A name for the operation, so that an identity does not change when the route moves (rule
+    /// S1).
     #[must_use]
     pub const fn with_operation(self, operation: &'static str) -> Self {
         Self {
@@ -103,7 +104,7 @@ impl Policy {
         self.classify(status, settle) == State::Succeeded
     }
 
-    /// How an attempt that answered with `status` is settled (rules O2 to O6).
+    /// The state of an attempt that answered with `status` (rules O2 to O6).
     pub(crate) fn classify(&self, status: StatusCode, settle: Option<Settle>) -> State {
         match settle {
             Some(Settle::Commit) => return State::Succeeded,
@@ -131,7 +132,7 @@ pub enum Replay {
     Success,
     /// Successes and the client's deterministic errors: the default.
     Final,
-    /// As [`Final`](Self::Final), and the 5xx that the handler itself returned.
+    /// As [`Final`](Self::Final), and also the 5xx that the handler itself returned.
     All,
 }
 
@@ -145,25 +146,25 @@ pub enum KeyRule {
     Optional,
 }
 
-/// How isolated a handler's transaction is from concurrent ones: SQL's own levels.
+/// The isolation of a handler's transaction from concurrent ones: SQL's own levels.
 ///
-/// Under the stricter ones a transaction can fail because of another, at any statement and at
-/// COMMIT. At COMMIT the answer is 503 `try-again` (rule O8). The error of a statement goes to the
-/// handler; if it answers with a 5xx, the request may run again.
+/// Under the stricter levels, another transaction can make any statement or COMMIT fail. After a
+/// failed COMMIT the answer is 503 `try-again` (rule O8). A failed statement returns its error to
+/// the handler. If the handler then answers with a 5xx, the request may run again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Isolation {
-    /// Every statement sees what is committed when it begins.
+    /// Every statement sees all data that was committed before the statement began.
     ReadCommitted,
-    /// Every statement sees what was committed when the first one began.
+    /// Every statement sees the data that was committed when the first statement began.
     RepeatableRead,
     /// As if all transactions had run one after the other.
     Serializable,
 }
 
-/// A handler's choice of how its response settles the attempt, in place of the status (rule O6).
+/// A handler's choice of how its response settles the attempt, instead of the status (rule O6).
 ///
-/// Put it into the response's extensions. A declined charge that must be kept:
+/// Put it into the response's extensions. This keeps a declined charge:
 ///
 /// ```
 /// use http::{Response, StatusCode};
@@ -176,7 +177,7 @@ pub enum Isolation {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Settle {
-    /// The writes are kept and the response is replayed, whatever its status.
+    /// The writes are kept and the response is replayed. The status does not matter.
     Commit,
     /// The writes are undone and the response is replayed.
     Final,

@@ -15,14 +15,16 @@
 //! Status 503, may be retried. The attempt was undone: the database refused to commit it, or it took
 //! too long.
 //! ## outcome-unknown
-//! Status 503, may be retried. The connection was lost during the commit; a retry gets the truth.
+//! Status 503, may be retried. The connection was lost during the commit; a retry returns the real
+//! outcome.
 //! ## unavailable
 //! Status 503, may be retried. The database can't be reached, or the service is shutting down.
 //! ## handler-panicked
 //! Status 500, may be retried. The handler panicked and its writes were undone.
 //! ## transaction-lost
-//! Status 500. The handler broke its transaction. If it swallowed an SQL error, nothing was kept and the
-//! request may be retried; if it ended the transaction itself, its effect may stand and that is final.
+//! Status 500. The handler broke its transaction. If it swallowed an SQL error, nothing was kept
+//! and the request may be retried. If it ended the transaction itself, its effect may have been
+//! committed, and this answer is final.
 //! ## response-too-large
 //! Status 500. The response is too large to be recorded; everything was undone.
 //! ## record-unreadable
@@ -90,7 +92,7 @@ impl Problem {
         self.row().1
     }
 
-    /// Whether the same request, sent again, may get another answer.
+    /// Whether a retry of the same request may get another answer.
     pub const fn retryable(self) -> bool {
         self.row().2
     }
@@ -105,7 +107,7 @@ impl Problem {
             detail: self.detail(&config.header),
             retryable,
         };
-        // A document of strings, a number and a flag always has a JSON form.
+        // Serializing strings, a number and a flag to JSON can't fail.
         let body = serde_json::to_vec(&document).unwrap_or_default();
         let mut response = Response::new(Bytes::from(body));
         *response.status_mut() = status;
@@ -207,7 +209,7 @@ impl Problem {
         }
     }
 
-    /// `header` carries the key.
+    /// `header` is the name of the header that carries the key.
     fn detail(self, header: &HeaderName) -> Cow<'static, str> {
         match self {
             Self::KeyMissing => {

@@ -1,12 +1,12 @@
-//! Which engine an endpoint uses.
+//! The engine of an endpoint.
 
 use crate::engine::Engine;
 use crate::store::Store;
 
 /// A part of the application's state that holds an [`Engine`].
 ///
-/// An application with one database keeps the engine itself in its state. One with two databases
-/// of a kind says which by `store = Billing`:
+/// An application with one database keeps the engine itself in its state. An application with two
+/// databases of one kind names a provider by `store = Billing`:
 ///
 /// ```
 /// # #[cfg(feature = "sqlite")] {

@@ -7,7 +7,7 @@ use http::StatusCode;
 use crate::fingerprint::Fingerprint;
 use crate::response::Recorded;
 
-/// Microseconds since 1970 by the database's clock, the only clock that decides expiry.
+/// Microseconds since 1970 by the database's clock. No other clock decides expiry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Timestamp(pub i64);
 
@@ -17,12 +17,12 @@ impl Timestamp {
         self.0.div_euclid(1_000_000)
     }
 
-    /// How long before `later` this was; zero if it was not.
+    /// The time from this timestamp to `later`; zero if `later` is earlier.
     pub fn until(self, later: Self) -> Duration {
         Duration::from_micros(u64::try_from(later.0.saturating_sub(self.0)).unwrap_or(0))
     }
 
-    /// The time so much later.
+    /// The timestamp after `elapsed`.
     pub(crate) fn plus(self, elapsed: Duration) -> Self {
         let micros = i64::try_from(elapsed.as_micros()).unwrap_or(i64::MAX);
         Self(self.0.saturating_add(micros))
@@ -40,15 +40,15 @@ impl From<Timestamp> for SystemTime {
     }
 }
 
-/// How an attempt ended.
+/// The end of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum State {
-    /// Its writes were committed and its response is replayed.
+    /// The writes were committed, and the response is replayed.
     Succeeded,
-    /// Its writes were undone and its response is replayed.
+    /// The writes were undone, and the response is replayed.
     FailedFinal,
-    /// Its writes were undone and it may run again.
+    /// The writes were undone, and the request may run again.
     FailedRetriable,
     /// The handler ended the transaction itself and the outcome was not recorded; its writes may
     /// have been committed. Only a store that writes when it claims leaves this state.
@@ -56,7 +56,7 @@ pub enum State {
 }
 
 impl State {
-    /// The number that is stored.
+    /// The number in the database.
     pub const fn code(self) -> i16 {
         match self {
             Self::Succeeded => 1,
@@ -82,14 +82,14 @@ impl State {
     }
 }
 
-/// The version of a record: settling replaces exactly the version that the claim saw.
+/// The version of a record. Settling replaces exactly the version that the claim has read.
 ///
-/// A record that was purged and written again has another time of settling.
+/// A record that was purged and written again has another `settled_at`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Version {
-    /// The attempts that the record counts.
+    /// The number of attempts in the record.
     pub attempts: i32,
-    /// When it was settled.
+    /// The time at which the record was settled.
     pub settled_at: Timestamp,
 }
 
@@ -106,9 +106,9 @@ pub struct Record {
     pub(crate) fingerprint: Fingerprint,
     /// Empty unless the state is replayed.
     pub(crate) response: Recorded,
-    /// When the last attempt was settled.
+    /// The time at which the last attempt was settled.
     pub settled_at: Timestamp,
-    /// Until when the record answers.
+    /// The time until which the record is replayed.
     pub expires_at: Timestamp,
 }
 
@@ -122,13 +122,13 @@ impl Record {
     }
 }
 
-/// A stored record can't be read: it was tampered with, cut short, or written by a later release.
+/// A stored record that can't be read: tampered with, cut short, or written by a later release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the record can't be read: {0}")]
 pub struct Unreadable(pub(crate) &'static str);
 
 impl Unreadable {
-    /// A record of which `part` can't be read.
+    /// A record whose `part` can't be read.
     pub const fn new(part: &'static str) -> Self {
         Self(part)
     }

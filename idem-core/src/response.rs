@@ -1,4 +1,4 @@
-//! What is recorded of a response, and how it comes back (rules R3, R4 and R7).
+//! The recorded part of a response, and its replay (rules R3, R4 and R7).
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -8,13 +8,13 @@ use sha2::{Digest as _, Sha256};
 use crate::identity::Identity;
 use crate::record::{Record, Timestamp, Unreadable};
 
-/// A complete response: what adapters hand to the engine, and what they get back.
+/// A complete response, as adapters pass it to the engine and receive it from the engine.
 pub type Response = http::Response<Bytes>;
 
 /// Marks a replay.
 pub const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
-/// Says until when a response is remembered, as an RFC 9651 Date.
+/// The time until which a response is remembered, as an RFC 9651 Date.
 pub const EXPIRES: HeaderName = HeaderName::from_static("idempotency-expires");
 
 /// The headers that are recorded by default.
@@ -30,8 +30,8 @@ pub(crate) const ALLOWED: [HeaderName; 9] = [
     header::RETRY_AFTER,
 ];
 
-/// The headers that are never recorded, whatever the application asks for: they belong to one
-/// connection, one moment or one caller.
+/// The headers that are never recorded, even if the application allows them: they belong to one
+/// connection, one time or one caller.
 pub(crate) const NEVER: [HeaderName; 21] = [
     header::SET_COOKIE,
     header::WWW_AUTHENTICATE,
@@ -59,10 +59,10 @@ pub(crate) const NEVER: [HeaderName; 21] = [
 /// The version of the stored form.
 const FORMAT: u8 = 1;
 
-/// How much of a SHA-256 guards the stored form.
+/// The number of bytes of a SHA-256 that guard the stored form.
 const CHECKSUM: usize = 8;
 
-/// The part of a response that is stored beside its status.
+/// The part of a response that is stored next to its status.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Recorded {
     /// The allowed headers, duplicates in order.
@@ -72,7 +72,7 @@ pub struct Recorded {
 }
 
 impl Recorded {
-    /// Takes the recorded part out of a response; names of headers left out go to the log.
+    /// Takes the recorded part of a response. The names of the other headers are logged.
     pub(crate) fn of(response: &Response, allowed: &[HeaderName]) -> Self {
         let (kept, left_out): (Vec<_>, Vec<_>) = response
             .headers()
@@ -117,7 +117,7 @@ impl Recorded {
     ///
     /// # Errors
     ///
-    /// [`Unreadable`] where a byte of it, the status or the identity is not what was written.
+    /// [`Unreadable`] if a byte of the stored form, the status or the identity has changed.
     pub fn decode(
         encoding: Vec<u8>,
         identity: &Identity,
@@ -162,7 +162,7 @@ pub(crate) fn replay(record: &Record) -> Response {
     response
 }
 
-/// Says until when the response is remembered.
+/// Adds the header with the time until which the response is remembered.
 pub(crate) fn mark_expiry(headers: &mut HeaderMap, expires_at: Timestamp) {
     let date = format!("@{}", expires_at.unix_seconds());
     if let Ok(date) = HeaderValue::try_from(date) {
@@ -275,7 +275,7 @@ mod tests {
             prop_assert!(decoded(encoding).is_err());
         }
 
-        /// A forger, or another release, knows the checksum.
+        /// A forger, or another release, can compute the checksum.
         #[test]
         fn x21_whatever_passes_the_checksum_is_refused_or_read_in_full(
             format in prop_oneof![4 => Just(FORMAT), 1 => any::<u8>()],

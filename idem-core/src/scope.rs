@@ -1,12 +1,12 @@
-//! Whose keys these are (rules S2 to S4).
+//! The owner of a key (rules S2 to S4).
 
 use std::borrow::Cow;
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// A value that says whose keys these are: a tenant, a user, an account.
+/// A value that identifies the owner of a key: a tenant, a user, an account.
 ///
-/// Two values are the same scope exactly if their texts are equal, byte for byte. The text is
+/// Two values are the same scope if and only if their texts are equal, byte for byte. The text is
 /// hashed before it reaches a database, so no collation can merge two scopes. An empty text is
 /// refused at run time.
 ///
@@ -28,8 +28,8 @@ use std::sync::Arc;
     note = "implement `Scope` for it, or name a field that is a string or an integer, such as `scope = \"claims.tenant_id\"`"
 )]
 pub trait Scope {
-    /// The scope as text; never empty, and the same for the same owner for as long as any record
-    /// lives.
+    /// The scope as text. It must not be empty, and it must stay the same for an owner as long as a
+    /// record of that owner lives.
     fn scope(&self) -> Cow<'_, str>;
 }
 

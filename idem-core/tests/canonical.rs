@@ -1,5 +1,5 @@
-//! What the canonical encoding promises: one test per promise, golden vectors, and properties over
-//! arbitrary values.
+//! The promises of the canonical encoding: one test per promise, golden vectors, and properties
+//! over arbitrary values.
 
 #[path = "canonical/decode.rs"]
 mod decode;

@@ -1,4 +1,4 @@
-//! A small HTTP/1.1 client that sends exactly the bytes it is told to.
+//! A small HTTP/1.1 client that sends exactly the bytes of the test.
 
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -11,8 +11,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
-/// Longer than any rule lets a request take.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Longer than any request may take by the rules.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A request that can be sent any number of times.
 #[derive(Debug, Clone)]
@@ -35,7 +35,7 @@ impl Request {
         .tenant("acme")
     }
 
-    /// The same request to another instance.
+    /// The same request, sent to another instance.
     #[must_use]
     pub fn to(mut self, address: SocketAddr) -> Self {
         self.address = address;
@@ -50,14 +50,14 @@ impl Request {
         self
     }
 
-    /// Takes all lines of a header away.
+    /// Removes all lines of a header.
     #[must_use]
     pub fn without(mut self, name: &str) -> Self {
         self.headers.retain(|(n, _)| !n.eq_ignore_ascii_case(name));
         self
     }
 
-    /// Whose request it is, percent-encoded.
+    /// The tenant of the request, percent-encoded.
     #[must_use]
     pub fn tenant(self, tenant: &str) -> Self {
         self.without("x-tenant").header("x-tenant", tenant)
@@ -98,7 +98,7 @@ impl Request {
         connection.answer().await
     }
 
-    /// Sends it; the answer, if all of it comes back.
+    /// Sends it. Returns the answer if all of it comes back.
     pub async fn attempt(&self) -> Option<Answer> {
         let answer = async {
             let mut stream = TcpStream::connect(self.address).await.ok()?;
@@ -107,10 +107,10 @@ impl Request {
             stream.read_to_end(&mut bytes).await.ok()?;
             self.whole(&bytes)
         };
-        tokio::time::timeout(PATIENCE, answer).await.ok()?
+        tokio::time::timeout(TIMEOUT, answer).await.ok()?
     }
 
-    /// What these bytes answer to it, if they are all of an answer.
+    /// The answer to this request in these bytes, if they are a complete answer.
     pub fn whole(&self, bytes: &[u8]) -> Option<Answer> {
         let head = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;
         let is_head = self.line.starts_with("HEAD ");
@@ -121,7 +121,7 @@ impl Request {
         whole.then(|| Answer::parse(bytes, is_head))
     }
 
-    /// Sends it, to be answered while the test goes on.
+    /// Sends it in the background while the test goes on.
     pub fn start(&self) -> Pending {
         let request = self.clone();
         Pending(tokio::spawn(async move { request.send().await }))
@@ -138,7 +138,7 @@ impl Request {
         Connection { stream, is_head }
     }
 
-    /// Where it goes.
+    /// The address of the instance.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -150,7 +150,7 @@ impl Request {
         (word(), word())
     }
 
-    /// The header lines that it was given.
+    /// The header lines of the request.
     pub fn headers(&self) -> &[(String, Vec<u8>)] {
         &self.headers
     }
@@ -160,7 +160,7 @@ impl Request {
         &self.body
     }
 
-    /// What is sent.
+    /// The bytes on the wire.
     pub fn bytes(&self) -> Vec<u8> {
         let mut bytes = format!(
             "{}\r\nhost: {}\r\nconnection: close\r\ncontent-length: {}\r\n",
@@ -181,7 +181,7 @@ impl Request {
     }
 }
 
-/// A connection on which a request was sent. Dropping it is the client going away.
+/// A connection on which a request was sent. A client that goes away is a dropped connection.
 #[derive(Debug)]
 pub struct Connection {
     stream: TcpStream,
@@ -189,7 +189,7 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Says that nothing more will be sent, and goes on reading.
+    /// Closes the sending side, and can still read.
     pub async fn half_close(&mut self) {
         self.stream
             .shutdown()
@@ -206,14 +206,14 @@ impl Connection {
     /// Waits for the answer.
     pub async fn answer(mut self) -> Answer {
         let mut bytes = Vec::new();
-        let read = tokio::time::timeout(PATIENCE, self.stream.read_to_end(&mut bytes));
+        let read = tokio::time::timeout(TIMEOUT, self.stream.read_to_end(&mut bytes));
         let read = read.await.expect("an answer in time");
         read.expect("the connection stays whole");
         Answer::parse(&bytes, self.is_head)
     }
 }
 
-/// An answer that is on its way.
+/// The answer to a request in the background.
 #[derive(Debug)]
 pub struct Pending(JoinHandle<Answer>);
 
@@ -223,14 +223,14 @@ impl Pending {
         self.await
     }
 
-    /// Waits until it is there, without taking it.
+    /// Waits until the answer has come, without taking it.
     pub async fn answered(&mut self) {
         while !self.is_answered() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
 
-    /// Whether it is already there.
+    /// Whether the answer has come.
     pub fn is_answered(&self) -> bool {
         self.0.is_finished()
     }
@@ -325,7 +325,7 @@ impl Answer {
         }
     }
 
-    /// Until when the response is remembered, in seconds since 1970.
+    /// The time until which the response is remembered, in seconds since 1970.
     pub fn expires(&self) -> Option<i64> {
         let date = self.header("idempotency-expires")?;
         let seconds = date.strip_prefix('@').and_then(|s| s.parse().ok());

@@ -1,5 +1,5 @@
-//! What handlers do, decided by the test: scenes that are played, a gate that is waited at, and
-//! counts of what happened.
+//! The test's control over the handlers: scenes that they play, a gate at which they wait, and
+//! counts of their steps.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,8 +10,8 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::scene::Scene;
 
-/// How long a test waits for something that has to happen.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a test waits for an expected event.
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Shared by the handlers of all instances of one test, and by the test itself.
 #[derive(Debug)]
@@ -28,12 +28,12 @@ pub struct Control {
     polled: AtomicUsize,
 }
 
-/// What a handler saw of its attempt.
+/// A handler's view of its attempt.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Visit {
     /// The client's key.
     pub key: Option<String>,
-    /// Whose key it is.
+    /// The scope of the key.
     pub scope: Option<String>,
     /// The attempt's number.
     pub number: u32,
@@ -57,33 +57,33 @@ impl Control {
         }
     }
 
-    /// What the next handlers that are entered play, one after the other; those behind them play
+    /// The scenes of the next handlers, in the order of their entry. All handlers after them play
     /// [`Scene::effect`].
     pub fn play(&self, scenes: impl IntoIterator<Item = Scene>) {
         lock(&self.scenes).extend(scenes);
     }
 
-    /// Forgets the scenes that nobody has played yet.
+    /// Removes the scenes that have not been played yet.
     pub fn forget(&self) {
         lock(&self.scenes).clear();
     }
 
-    /// Lets so many handlers through the gate, now or when they come to it.
+    /// Lets this many handlers through the gate, now or when they reach it.
     pub fn open(&self, handlers: usize) {
         self.gate.add_permits(handlers);
     }
 
-    /// Waits until handlers were entered so many times in all.
+    /// Waits until handlers were entered this many times in all.
     pub async fn entered(&self, times: usize) {
         reach(&self.entered, times, "handlers were entered").await;
     }
 
-    /// Waits until handlers came to the gate so many times in all.
+    /// Waits until handlers reached the gate this many times in all.
     pub async fn at_gate(&self, times: usize) {
         reach(&self.at_gate, times, "handlers came to the gate").await;
     }
 
-    /// How many times handlers came to the gate.
+    /// How many times handlers reached the gate.
     pub fn gated(&self) -> usize {
         *self.at_gate.borrow()
     }
@@ -93,7 +93,7 @@ impl Control {
         *self.entered.borrow()
     }
 
-    /// Waits until the tenants of so many requests were extracted in all.
+    /// Waits until the tenants of this many requests were extracted in all.
     pub async fn extracted(&self, times: usize) {
         reach(&self.extracted, times, "tenants were extracted").await;
     }
@@ -103,12 +103,12 @@ impl Control {
         *self.extracted.borrow()
     }
 
-    /// Waits until what was given to `after_commit` has run so many times in all.
+    /// Waits until futures of `after_commit` have run this many times in all.
     pub async fn committed(&self, times: usize) {
         reach(&self.committed, times, "times `after_commit` ran").await;
     }
 
-    /// How many times what was given to `after_commit` has run.
+    /// How many times futures of `after_commit` have run.
     pub fn commits(&self) -> usize {
         *self.committed.borrow()
     }
@@ -118,12 +118,12 @@ impl Control {
         self.most_running.load(Ordering::SeqCst)
     }
 
-    /// How many times a body without an end was asked for its next part.
+    /// How many times a body without an end was polled.
     pub fn polls(&self) -> usize {
         self.polled.load(Ordering::SeqCst)
     }
 
-    /// What the handlers saw, in the order of their entries.
+    /// The handlers' views of their attempts, in the order of their entries.
     pub fn visits(&self) -> Vec<Visit> {
         lock(&self.visits).clone()
     }
@@ -157,13 +157,13 @@ impl Control {
         self.polled.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// Lets everybody through, so that a test that failed can be cleaned up.
+    /// Opens the gate for all handlers, so that a failed test can be cleaned up.
     pub(crate) fn tear_down(&self) {
         self.gate.close();
     }
 }
 
-/// A handler between its entry and its end, whatever the end.
+/// A running handler. Dropped at its end, however it ends.
 pub(crate) struct Running<'a>(&'a AtomicUsize);
 
 impl Drop for Running<'_> {
@@ -175,9 +175,9 @@ impl Drop for Running<'_> {
 async fn reach(count: &watch::Sender<usize>, times: usize, what: &str) {
     let mut count = count.subscribe();
     let reached = count.wait_for(|count| *count >= times);
-    if tokio::time::timeout(PATIENCE, reached).await.is_err() {
+    if tokio::time::timeout(TIMEOUT, reached).await.is_err() {
         let reached = *count.borrow();
-        panic!("{reached} {what} within {PATIENCE:?}, expected {times}");
+        panic!("{reached} {what} within {TIMEOUT:?}, expected {times}");
     }
 }
 

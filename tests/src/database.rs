@@ -33,10 +33,10 @@ const SCHEMA: &str = "
 
 /// A fresh database, for one test alone.
 pub trait Database: Sized + Send + Sync + 'static {
-    /// What handlers write through.
+    /// The connection through which handlers write.
     type Connection: Domain<Store = Self::Store>;
 
-    /// What keeps the records.
+    /// The store of the records.
     type Store: Store<Connection = Self::Connection> + Debug;
 
     /// The service's tables.
@@ -48,51 +48,52 @@ pub trait Database: Sized + Send + Sync + 'static {
     /// A query for the state of every record, under its identity in hexadecimal digits.
     const STATES: &'static str;
 
-    /// The time in microseconds since 1970, as the columns `settled_at` and `expires_at` have it.
+    /// The time in microseconds since 1970, as in the columns `settled_at` and `expires_at`.
     const NOW: &'static str;
 
-    /// A second, as it can be added to these columns.
+    /// One second, in the unit of these columns.
     const SECOND: &'static str;
 
-    /// When a record expires, in whole seconds since 1970, rounded down.
+    /// A record's expiry in whole seconds since 1970, rounded down.
     const EXPIRY_SECONDS: &'static str;
 
-    /// A query for a text that is another one after anybody else has written.
+    /// A query for a text that changes whenever another session has written.
     const WRITES: &'static str;
 
-    /// Whether a statement that fails ends the transaction around it.
+    /// Whether a failed statement ends the transaction around it.
     const ERRORS_ABORT: bool;
 
-    /// Whether what is written after the end of a transaction stands by itself.
+    /// Whether writes after the end of a transaction are committed by themselves.
     const AUTOCOMMITS: bool = true;
 
-    /// Whether a second transaction that writes has to wait for the first.
+    /// Whether a second writing transaction waits for the first.
     const ONE_WRITER: bool;
 
-    /// SQL for some bytes.
+    /// An SQL literal for some bytes.
     fn bytes(hex: &str) -> String;
 
-    /// SQL that copies the one record there is so many times, under other identities.
+    /// SQL that copies the only record this many times, under other identities.
     fn copies(count: usize) -> String;
 
-    /// A query for the number of rows of a table that no transaction has written which also wrote a record, where the
-    /// database can tell. Who writes in a savepoint of its own, or writes records behind idem's back, can't ask.
+    /// A query for the number of rows that were written by transactions without a record, if the
+    /// database can tell. A test that writes in its own savepoint, or writes records without idem,
+    /// can't use it.
     fn strays(_table: &str) -> Option<String> {
         None
     }
 
-    /// What makes the database refuse to commit.
+    /// An act after which the database refuses to commit.
     fn doom() -> Act {
         Act::run("INSERT INTO children (name) VALUES ('orphan')")
     }
 
-    /// Creates it, with the tables of the service.
+    /// Creates the database, with the tables of the service.
     fn create() -> impl Future<Output = Self> + Send;
 
-    /// Its address, for another process.
+    /// The URL of the database, for another process.
     fn url(&self) -> String;
 
-    /// Connects to it.
+    /// Connects to the database.
     fn connect(&self, wires: Wires) -> impl Future<Output = Pool<Driver<Self>>> + Send;
 
     /// The store of an instance, migrated.
@@ -101,29 +102,29 @@ pub trait Database: Sized + Send + Sync + 'static {
         choices: Choices,
     ) -> impl Future<Output = Result<Self::Store, StoreError>> + Send;
 
-    /// How many sessions are left inside a transaction.
+    /// The number of sessions that are still inside a transaction.
     fn unfinished(connection: &mut Self::Connection) -> impl Future<Output = i64> + Send;
 
-    /// Removes it.
+    /// Removes the database.
     fn remove(self) -> impl Future<Output = ()> + Send;
 }
 
 /// A database on a server.
 pub trait Served: Database {
-    /// One on the server with this URL.
+    /// A database on the server with this URL.
     fn on(url: &str) -> impl Future<Output = Self> + Send;
 
     /// The address of the server.
     fn address(&self) -> (String, u16);
 
-    /// Has commits acknowledged before they are durable.
+    /// Makes the server acknowledge commits before they are durable.
     fn weaken(connection: &mut Self::Connection) -> impl Future<Output = ()> + Send;
 
-    /// Has the server end all sessions of this database that are inside a transaction.
+    /// Makes the server end all sessions of this database that are inside a transaction.
     fn terminate(connection: &mut Self::Connection) -> impl Future<Output = ()> + Send;
 }
 
-/// A name that no other database of a server has.
+/// A name that is unique on a server.
 fn fresh_name() -> String {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
@@ -132,10 +133,10 @@ fn fresh_name() -> String {
     format!("idem_test_{}_{now}_{next}", std::process::id())
 }
 
-/// What an instance chooses where its database leaves it a choice.
+/// The settings of an instance's store.
 #[derive(Debug, Clone, Copy)]
 pub struct Choices {
-    /// Of the PostgreSQL store.
+    /// The settings of a PostgreSQL store.
     pub postgres: fn(PostgresStore) -> PostgresStore,
 }
 
@@ -145,18 +146,18 @@ impl Default for Choices {
     }
 }
 
-/// How an instance connects to its database.
+/// The connections of an instance to its database.
 #[derive(Debug, Clone, Copy)]
 pub struct Wires {
     /// The size of the pool.
     pub connections: u32,
     /// How long a request waits for a connection.
     pub patience: Duration,
-    /// What stands between the instance and the database server.
+    /// An address between the instance and the database server.
     pub through: Option<SocketAddr>,
-    /// What else is said at the start of a session of PostgreSQL.
+    /// More options for the start of a PostgreSQL session.
     pub session: fn(PgConnectOptions) -> PgConnectOptions,
-    /// What a session of MySQL runs first.
+    /// The first statements of a MySQL session.
     pub opening: &'static str,
 }
 

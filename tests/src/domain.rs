@@ -1,4 +1,4 @@
-//! The domain of the test service: effects. Without HTTP and without idempotency.
+//! The domain of the test service: effects, without HTTP and without idempotency.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -24,13 +24,13 @@ pub trait Domain:
         label: &str,
     ) -> impl Future<Output = sqlx::Result<()>> + Send;
 
-    /// Runs SQL without parameters; says how many rows it changed.
+    /// Runs SQL without parameters. Returns the number of changed rows.
     fn run(&mut self, sql: &str) -> impl Future<Output = sqlx::Result<u64>> + Send;
 
-    /// The one integer that a query results in.
+    /// The only integer in a query's result.
     fn number(&mut self, sql: &str) -> impl Future<Output = sqlx::Result<i64>> + Send;
 
-    /// The one text that a query results in.
+    /// The only text in a query's result.
     fn text(&mut self, sql: &str) -> impl Future<Output = sqlx::Result<String>> + Send;
 
     /// The rows of a query for a text and an integer.
@@ -79,14 +79,14 @@ domain!(sqlx::PgConnection, "($1, $2)");
 domain!(sqlx::MySqlConnection, "(?, ?)");
 domain!(sqlx::SqliteConnection, "($1, $2)");
 
-/// What the handlers of one instance share.
+/// The state that all handlers of one instance share.
 #[derive(Debug)]
 pub struct App<C: Domain> {
     /// Runs the protected handlers.
     pub engine: Engine<C::Store>,
     /// The engine's connections.
     pub pool: Pool<C::Database>,
-    /// What the test decides.
+    /// The test's control over the handlers.
     pub control: Arc<Control>,
 }
 
@@ -101,9 +101,10 @@ impl<C: Domain> Clone for App<C> {
 }
 
 impl<C: Domain> App<C> {
-    /// What every handler does: plays the scene whose turn it is.
+    /// The body of every handler: plays the next scene.
     ///
-    /// Boxed, as rustc can't see that this future is `Send` where the connection's type is known.
+    /// It is boxed, as rustc can't prove that the future is `Send` if the connection's type is
+    /// concrete.
     pub fn play<'a>(
         &'a self,
         tx: &'a mut C,
@@ -168,7 +169,7 @@ impl<C: Domain> App<C> {
                 let begun = tx.begin_with("BEGIN").await;
                 assert!(begun.is_err(), "a BEGIN inside a transaction has to fail");
             }
-            // One that is answered at once is not cancelled, but dropped.
+            // A BEGIN that is answered at once was dropped, not cancelled: try again.
             Act::CancelledBegin => while let Some(Ok(_)) = tx.begin().now_or_never() {},
             Act::Wait => self.control.wait_at_gate().await,
             Act::Hang => std::future::pending().await,

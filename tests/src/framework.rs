@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use crate::database::Database;
 use crate::domain::App;
 
-/// The routes that are written alike on every framework, added to `$router`.
+/// The routes that are the same on every framework, added to `$router`.
 macro_rules! routes {
     ($router:expr, $deploy:expr) => {{
         let router = $router
@@ -33,7 +33,7 @@ macro_rules! routes {
             .route("/value", post(handlers::value::<C>))
             .route("/numbers", post(handlers::numbers::<C>))
             .route("/generated", post(handlers::generated::<C>));
-        // What changes with a deploy.
+        // The routes that change with a deploy.
         match $deploy {
             Deploy::First => router
                 .route("/accounts/{id}/effects", post(handlers::effect::<C>))
@@ -68,12 +68,12 @@ const LIMIT: usize = 1000;
 
 /// A web framework with the handlers of the test service.
 ///
-/// Every framework has the same routes, and under them the handlers of `framework/handlers.rs`.
+/// Every framework has the same routes, with the handlers of `framework/handlers.rs`.
 pub trait Framework<D: Database>: Send + Sync + 'static {
-    /// How a body of another shape than the handler's is answered.
+    /// The status for a body of another shape than the handler's.
     const MISSHAPEN: u16;
 
-    /// How a body of another media type is answered.
+    /// The status for a body of another media type.
     const MISTYPED: u16;
 
     /// Serves one instance until it is stopped and its requests are answered.
@@ -88,9 +88,9 @@ pub trait Framework<D: Database>: Send + Sync + 'static {
 /// Two releases of the service, which differ in a few routes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Deploy {
-    /// The release before.
+    /// The earlier release.
     #[default]
     First,
-    /// The release after.
+    /// The later release.
     Second,
 }

@@ -1,9 +1,9 @@
 //! The harness of the conformance suite.
 //!
-//! A test gets a [`World`]: a fresh [`Database`], any number of [`Instance`]s of one test service on
-//! it, and the [`Control`] over what its handlers do. It sends raw HTTP and looks at what came back,
-//! at what is in the database, and at what the handlers saw. When it ends, every pool has to be
-//! whole and no session left in a transaction.
+//! A test gets a [`World`]: a fresh [`Database`], any number of [`Instance`]s of one test service
+//! on it, and the [`Control`] over its handlers. The test sends raw HTTP, and checks the answers,
+//! the rows of the database and the handlers' views. At its end, every pool must be complete and
+//! every session outside of a transaction.
 #![allow(
     clippy::missing_panics_doc,
     reason = "a harness panics: that is how tests fail"

@@ -18,9 +18,9 @@ use crate::client::Request;
 use crate::database::Database;
 
 /// How long a process may take to start or to end.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Where a service runs: a database, and the program that serves it.
+/// A place for a service: a database, and the program that serves it.
 #[derive(Debug)]
 pub struct Site<D> {
     /// The database.
@@ -32,11 +32,11 @@ pub struct Site<D> {
 /// A running service. Dropping it kills it.
 #[derive(Debug)]
 pub struct Service {
-    /// Where it listens.
+    /// The address of the service.
     pub address: SocketAddr,
     child: Child,
     log: NamedTempFile,
-    // Kept open, as the service goes on writing to it.
+    // Kept open, as the service continues to write to it.
     output: Lines<BufReader<ChildStdout>>,
 }
 
@@ -66,7 +66,7 @@ impl Service {
             .expect("the service starts");
         let output = child.stdout.take().expect("a piped output");
         let mut output = BufReader::new(output).lines();
-        let line = timeout(PATIENCE, output.next_line()).await;
+        let line = timeout(TIMEOUT, output.next_line()).await;
         let line = line.ok().and_then(Result::ok).flatten();
         let address = line
             .as_deref()
@@ -94,14 +94,14 @@ impl Service {
         self.request("POST", target)
     }
 
-    /// What a GET of the tenant `acme` results in.
+    /// The JSON that a GET of the tenant `acme` returns.
     pub async fn get(&self, target: &str) -> Value {
         let answer = self.request("GET", target).send().await;
         assert_eq!(answer.status, 200, "{}", answer.text());
         answer.json()
     }
 
-    /// The rest of the next line of its output that begins with `prefix`.
+    /// The rest of the next output line that begins with `prefix`.
     pub async fn printed(&mut self, prefix: &str) -> String {
         let line = async {
             while let Some(line) = self.output.next_line().await.expect("an output in UTF-8") {
@@ -111,35 +111,35 @@ impl Service {
             }
             panic!("the service has ended before it printed {prefix:?}");
         };
-        timeout(PATIENCE, line).await.expect("a line in time")
+        timeout(TIMEOUT, line).await.expect("a line in time")
     }
 
-    /// Asks it to end by SIGTERM.
+    /// Asks the service to end, by SIGTERM.
     pub fn terminate(&self) {
         self.signal("TERM");
     }
 
-    /// Asks it to end by SIGINT, as Ctrl-C does.
+    /// Asks the service to end, by SIGINT, as Ctrl-C does.
     pub fn interrupt(&self) {
         self.signal("INT");
     }
 
     fn signal(&self, name: &str) {
         let id = self.child.id().expect("the service runs").to_string();
-        // A shell's own `kill` is there even where no package brings a program of that name.
+        // The shell's own `kill` exists even if no package installs a program of that name.
         let killed = StdCommand::new("sh")
             .args(["-c", "kill -s \"$1\" -- \"$2\"", "kill", name, &id])
             .status();
         assert!(killed.is_ok_and(|status| status.success()));
     }
 
-    /// Waits for its end.
+    /// Waits for the end of the service.
     pub async fn ended(mut self) -> ExitStatus {
-        let ended = timeout(PATIENCE, self.child.wait()).await;
+        let ended = timeout(TIMEOUT, self.child.wait()).await;
         ended.expect("the service ends").expect("it has a status")
     }
 
-    /// Kills it by SIGKILL.
+    /// Kills the service by SIGKILL.
     pub async fn kill(mut self) {
         self.child.kill().await.expect("the service runs");
     }
@@ -153,11 +153,11 @@ impl Drop for Service {
     }
 }
 
-/// Waits until some session is inside a transaction: until a handler works.
+/// Waits until a session is inside a transaction, so until a handler works.
 pub async fn until_working<D: Database>(observer: &mut D::Connection) {
-    // A purge has a transaction too, but not for so long.
+    // A purge has a transaction, too, but a shorter one.
     const LONGER: Duration = Duration::from_millis(50);
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + TIMEOUT;
     let mut idle = Instant::now();
     while idle.elapsed() < LONGER {
         if D::unfinished(observer).await == 0 {
@@ -168,7 +168,7 @@ pub async fn until_working<D: Database>(observer: &mut D::Connection) {
     }
 }
 
-/// What is built: the test service, and the examples.
+/// The packages to build: the test service, and the examples.
 const PACKAGES: [&str; 6] = [
     "idem-service",
     "payments",
@@ -178,7 +178,7 @@ const PACKAGES: [&str; 6] = [
     "payments-postgres",
 ];
 
-/// Builds the programs once, and gives the path of one.
+/// Builds the programs once, and returns the path of one.
 fn program(name: &str) -> &'static Path {
     static PROGRAMS: OnceLock<HashMap<String, PathBuf>> = OnceLock::new();
     let programs = PROGRAMS.get_or_init(build);

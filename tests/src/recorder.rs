@@ -1,4 +1,4 @@
-//! A wire between an instance and PostgreSQL that writes down what it carries.
+//! A wire between an instance and PostgreSQL that records the traffic.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,23 +7,23 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 
-/// Forwards every connection and records its exchanges. For one connection at a time: what several
-/// say at once is not told apart.
+/// Forwards every connection and records its exchanges. Use it for one connection at a time: it
+/// does not separate the messages of several.
 #[derive(Debug)]
 pub struct Recorder {
-    /// Where it listens.
+    /// The address of the wire.
     pub address: SocketAddr,
     exchanges: Arc<Mutex<Vec<Exchange>>>,
 }
 
-/// One round trip: what the client sent before it waited, up to the answer to all of it.
+/// One round trip: all messages of the client before it waited, and the answer to all of them.
 #[derive(Debug, Clone, Default)]
 pub struct Exchange {
-    /// What the client sent.
+    /// The messages of the client.
     pub messages: Vec<Message>,
-    /// How many bytes that was.
+    /// The number of bytes that were sent.
     pub sent: usize,
-    /// How many bytes came back.
+    /// The number of bytes that came back.
     pub received: usize,
     owed: usize,
 }
@@ -31,10 +31,10 @@ pub struct Exchange {
 /// One message of the client.
 #[derive(Debug, Clone)]
 pub struct Message {
-    /// What the protocol calls it: `Q` for a query as text, `P` for a statement that is prepared,
+    /// The protocol's letter for it: `Q` for a query as text, `P` for a statement that is prepared,
     /// `B` for bound values, `S` for the end of a batch.
     pub kind: char,
-    /// All that follows its length.
+    /// All bytes after the length.
     pub content: Vec<u8>,
 }
 
@@ -45,12 +45,12 @@ impl Recorder {
         let listener = listener.expect("a free port");
         let address = listener.local_addr().expect("a bound listener");
         let exchanges = Arc::default();
-        // It outlives the test, whose instances are ended later.
+        // The task outlives the test, whose instances end later.
         tokio::spawn(accept(listener, server, Arc::clone(&exchanges)));
         Self { address, exchanges }
     }
 
-    /// What was exchanged since the last time, but for the pool's own pings.
+    /// All exchanges since the last call, without the pool's own pings.
     pub fn take(&self) -> Vec<Exchange> {
         let mut exchanges = std::mem::take(&mut *lock(&self.exchanges));
         exchanges.retain(|exchange| !exchange.is_ping());
@@ -59,12 +59,12 @@ impl Recorder {
 }
 
 impl Exchange {
-    /// sqlx pings with a batch of nothing, when a connection leaves the pool and when it returns.
+    /// sqlx sends an empty batch as a ping, when a connection leaves the pool and when it returns.
     fn is_ping(&self) -> bool {
         self.messages.iter().all(|message| message.kind == 'S')
     }
 
-    /// The kinds of its messages, and the text of the first query.
+    /// The kinds of the messages, and the text of the first query.
     pub fn summary(&self) -> String {
         let kinds: String = self.messages.iter().map(|message| message.kind).collect();
         let query = self.messages.iter().find(|message| message.kind == 'Q');
@@ -75,7 +75,7 @@ impl Exchange {
 }
 
 impl Message {
-    /// Whether these bytes stand in it.
+    /// Whether a message contains these bytes.
     pub fn has(&self, bytes: &[u8]) -> bool {
         let mut windows = self.content.windows(bytes.len());
         windows.any(|window| window == bytes)
@@ -106,7 +106,7 @@ async fn accept(
     }
 }
 
-/// Writes down what comes before it goes on, so that an answer is never seen before its question.
+/// Records the bytes before it forwards them, so an answer is never recorded before its request.
 async fn forward(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
@@ -149,7 +149,7 @@ fn received(exchanges: &mut [Exchange], frames: &mut Frames, bytes: &[u8]) {
 #[derive(Debug, Default)]
 struct Frames {
     rest: Vec<u8>,
-    /// A client's first message has no kind.
+    /// A client's first message has no kind byte.
     starts: bool,
 }
 

@@ -1,4 +1,4 @@
-//! What a handler does and answers: plain data that every framework's handlers play.
+//! A handler's acts and its response: plain data that the handlers of every framework play.
 
 use std::io;
 use std::sync::Arc;
@@ -16,44 +16,44 @@ use crate::control::Control;
 /// One execution of a handler.
 #[derive(Debug, Clone)]
 pub struct Scene {
-    /// What is done, in order.
+    /// The acts, in order.
     pub acts: Vec<Act>,
-    /// What is answered if nothing before answers.
+    /// The response, unless an act has answered before.
     pub reply: Reply,
 }
 
-/// One thing that a handler does.
+/// One act of a handler.
 #[derive(Debug, Clone)]
 pub enum Act {
-    /// Inserts an effect of the tenant with the label of the body.
+    /// Inserts an effect of the tenant, with the label from the body.
     Insert,
     /// Runs SQL that has to succeed.
     Run(String),
-    /// Runs SQL and answers an error of it.
+    /// Runs SQL, and answers if it fails.
     Try(String, Reply),
-    /// Runs SQL and swallows an error of it.
+    /// Runs SQL, and swallows its error.
     Swallow(String),
-    /// Runs SQL on a connection of its own, out of the pool.
+    /// Runs SQL on a connection of its own, from the pool.
     Elsewhere(String),
-    /// Inserts an effect inside a nested transaction, and keeps it or not.
+    /// Inserts an effect inside a nested transaction, and commits it or not.
     Nested(bool),
     /// Begins a nested transaction and drops it, or swallows the error.
     Begin,
     /// Begins a nested transaction in a way that fails, and swallows the error.
     FailedBegin,
-    /// Begins a nested transaction and stops waiting for it at once.
+    /// Begins a nested transaction, and stops waiting for it at once.
     CancelledBegin,
     /// Waits at the gate.
     Wait,
-    /// Waits for ever.
+    /// Waits without end.
     Hang,
-    /// Blocks the thread for so long, as a frozen process does.
+    /// Blocks the thread for this long, as a frozen process does.
     Freeze(Duration),
-    /// Answers with the task-local value that a middleware has set, or with nothing.
+    /// Answers with the task-local value of a middleware, or with nothing.
     TaskLocal,
     /// Counts once after the commit.
     AfterCommit,
-    /// Waits at the gate after the commit, and counts then.
+    /// After the commit, waits at the gate and then counts.
     AfterCommitGated,
     /// Panics.
     Panic,
@@ -68,29 +68,29 @@ pub struct Reply {
     pub headers: Vec<(&'static str, Vec<u8>)>,
     /// The body.
     pub body: Body,
-    /// The handler's own word on the outcome.
+    /// The handler's own choice of the outcome.
     pub settle: Option<Settle>,
 }
 
 /// A response's body.
 #[derive(Debug, Clone)]
 pub enum Body {
-    /// JSON that differs with every execution: label, attempt, and the number of the entry.
+    /// JSON that differs in every execution: label, attempt, and the number of the entry.
     Effect,
-    /// Bytes whose size is known.
+    /// Bytes of a known size.
     Bytes(Bytes),
-    /// So many bytes in parts, without a size that is known before.
+    /// This many bytes in parts, of a size that is not known before.
     Stream(usize),
     /// A first part, and then an error.
     Broken,
-    /// A panic where the first part is asked for.
+    /// A panic at the first poll.
     Panics,
-    /// Nothing ever comes, and nothing ever ends; counts how often it is asked.
+    /// A body that never sends and never ends. It counts its polls.
     Endless(Arc<Control>),
 }
 
 impl Body {
-    /// What a framework sends: bytes whose size is known, or a stream.
+    /// The body for a framework: bytes of a known size, or a stream.
     pub(crate) fn sent(self) -> Either<Bytes, BoxStream<'static, io::Result<Bytes>>> {
         match self {
             Self::Effect => Either::Left(Bytes::new()),
@@ -140,7 +140,7 @@ impl Scene {
         Self::new([Act::Insert])
     }
 
-    /// One effect behind the gate, answered with 201.
+    /// One effect after the gate, answered with 201.
     pub fn gated() -> Self {
         Self::new([Act::Insert, Act::Wait])
     }
@@ -158,7 +158,7 @@ impl Scene {
         Self::effect().answer(reply)
     }
 
-    /// The same acts, and one more.
+    /// The same acts and one more.
     #[must_use]
     pub fn then(mut self, act: Act) -> Self {
         self.acts.push(act);
@@ -183,7 +183,7 @@ impl Reply {
         }
     }
 
-    /// Bytes without any header.
+    /// Bytes without a header.
     pub fn bytes(status: u16, body: impl AsRef<[u8]>) -> Self {
         Self {
             headers: Vec::new(),
@@ -205,7 +205,7 @@ impl Reply {
         Self { body, ..self }
     }
 
-    /// The handler's own word on the outcome.
+    /// The handler's own choice of the outcome.
     #[must_use]
     pub fn settle(self, settle: Settle) -> Self {
         Self {

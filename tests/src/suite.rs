@@ -11,11 +11,11 @@ use crate::framework::Framework;
 use crate::traces::Traces;
 use crate::world::World;
 
-/// Instantiates tests, such as `axum_postgres::r3_replay_is_byte_identical`, for every pair. In
-/// front of the tests there can be
+/// Instantiates tests, such as `axum_postgres::r3_replay_is_byte_identical`, for every pair. These
+/// words can stand before the tests:
 ///
-/// - `on Postgres:` for one database alone, `on [Sqlite Postgres]:` for some
-/// - `by Actix:` for one framework alone
+/// - `on Postgres:` for one database, `on [Sqlite Postgres]:` for some
+/// - `by Actix:` for one framework
 /// - `traced:` for everything on one thread, where [`Traces`](crate::Traces) sees it
 /// - `traced on Postgres:` for both
 ///
@@ -97,11 +97,11 @@ macro_rules! __pair {
     };
 }
 
-/// Runs one test in a world of its own, which is cleaned up whatever the test's end.
+/// Runs one test in a world of its own. The world is cleaned up even if the test fails.
 ///
 /// # Panics
 ///
-/// If the test does, or if it leaves something behind.
+/// If the test panics, or if it leaves a session, a connection or an instance open.
 pub fn run<F: Framework<D>, D: Database>(threads: Threads, test: impl AsyncFnOnce(&World<F, D>)) {
     let runtime = threads.runtime();
     let _traces = threads.are_traced().then(Traces::install);
@@ -117,12 +117,12 @@ pub fn run<F: Framework<D>, D: Database>(threads: Threads, test: impl AsyncFnOnc
     runtime.shutdown_timeout(Duration::from_secs(1));
 }
 
-/// How many threads a test and its instances run on.
+/// The threads of a test and its instances.
 #[derive(Debug, Clone, Copy)]
 pub enum Threads {
-    /// The test's own.
+    /// Only the test's own thread.
     One,
-    /// Others too, so that requests really meet.
+    /// Several threads, so that requests run in parallel.
     Many,
 }
 

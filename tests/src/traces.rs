@@ -15,10 +15,10 @@ use tracing_subscriber::registry::LookupSpan;
 /// The fields of a span or an event by name.
 pub type Fields = BTreeMap<&'static str, String>;
 
-/// What was traced since [`capture`](Self::capture).
+/// The traces since [`capture`](Self::capture).
 ///
-/// Tests that use it say so: `conformance![traced: …]`. They run on one thread; a framework with
-/// threads of its own takes the thread's subscriber along.
+/// A test that uses it is declared by `conformance![traced: …]`. It runs on one thread; a framework
+/// with its own threads gives them the same subscriber.
 #[derive(Debug, Clone, Default)]
 pub struct Traces(Arc<Mutex<Captured>>);
 
@@ -34,9 +34,9 @@ struct Captured {
 pub struct Traced {
     /// Its level.
     pub level: Level,
-    /// Its own fields, the message included.
+    /// Its own fields, with the message.
     pub fields: Fields,
-    /// The fields of the library's span around it, as they were then.
+    /// The fields of the library's span around it, at the time of the event.
     pub span: Option<Fields>,
 }
 
@@ -100,7 +100,7 @@ impl<S: Subscriber + for<'l> LookupSpan<'l>> Layer<S> for Traces {
         let mut fields = Collector::default();
         values.record(&mut fields);
         let mut captured = self.captured();
-        // The newest one: ids are used again.
+        // The newest span: ids are reused.
         let span = captured
             .spans
             .iter_mut()

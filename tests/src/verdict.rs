@@ -1,11 +1,11 @@
-//! What a test asks of whole answers.
+//! Assertions on complete answers.
 
 use crate::client::{Answer, Pending};
 
 /// Headers that belong to one transmission.
 const TRANSMISSION: [&str; 4] = ["date", "content-length", "connection", "transfer-encoding"];
 
-/// The contract's table: type, status, whether it may be retried; `None` where that depends.
+/// The contract's table: type, status, and whether a retry may help; `None` where that depends.
 const PROBLEMS: [(&str, u16, Option<bool>); 12] = [
     ("key-missing", 400, Some(false)),
     ("key-malformed", 400, Some(false)),
@@ -22,8 +22,7 @@ const PROBLEMS: [(&str, u16, Option<bool>); 12] = [
 ];
 
 impl Answer {
-    /// Asserts that this is one of the library's problem documents, complete as rules P1 to P3
-    /// have it.
+    /// Asserts that this is one of the library's problem documents, complete by rules P1 to P3.
     #[track_caller]
     pub fn assert_problem(&self, name: &str) {
         let row = PROBLEMS.iter().find(|row| row.0 == name);
@@ -54,13 +53,13 @@ impl Answer {
         assert!(!self.is_replay(), "P3: {name} is marked as a replay");
     }
 
-    /// Asserts that this is a problem that may be retried, or may not.
+    /// Asserts that this problem may be retried, or that it may not.
     #[track_caller]
     pub fn assert_retryable(&self, retryable: bool) {
         assert_eq!(self.json()["retryable"], retryable, "{}", self.text());
     }
 
-    /// Asserts that a handler ran for this answer, and that this is its status.
+    /// Asserts that a handler ran for this answer, and that the answer has this status.
     #[track_caller]
     pub fn assert_executed(&self, status: u16) {
         assert_eq!(self.status, status, "{}", self.text());
@@ -89,7 +88,7 @@ impl Answer {
                 |name: &str| !TRANSMISSION.contains(&name) && name != "idempotency-replayed";
             let mut lines = answer.headers.clone();
             lines.retain(|(name, _)| belongs(name));
-            // Stable: duplicates keep their order.
+            // The sort is stable: duplicates keep their order.
             lines.sort_by(|a, b| a.0.cmp(&b.0));
             lines
         };
@@ -98,7 +97,7 @@ impl Answer {
     }
 }
 
-/// Waits for all of them.
+/// Waits for all answers.
 pub async fn answers(pending: Vec<Pending>) -> Vec<Answer> {
     let mut answers = Vec::new();
     for pending in pending {
@@ -107,7 +106,7 @@ pub async fn answers(pending: Vec<Pending>) -> Vec<Answer> {
     answers
 }
 
-/// Asserts that one of them was executed and all others replay it.
+/// Asserts that one of them was executed and that all others replay it.
 #[track_caller]
 pub fn assert_one_executed(answers: &[Answer]) {
     let executed: Vec<_> = answers.iter().filter(|a| !a.is_replay()).collect();

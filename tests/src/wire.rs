@@ -1,4 +1,4 @@
-//! A wire between an instance and a database server that breaks where the test says.
+//! A wire between an instance and a database server. It breaks where the test wants it.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,36 +11,36 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-/// How long a test waits for something that has to happen.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a test waits for an expected event.
+const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// COMMIT as sqlx sends it, as a message with a record ends, and as MySQL gets it.
+/// COMMIT as sqlx sends it, as the end of a message with a record, and as MySQL receives it.
 const COMMITS: [&[u8]; 3] = [
     b"COMMIT\0",
     b"COMMIT AND CHAIN\0",
     b"; COMMIT; SET autocommit = 1",
 ];
 
-/// How many answers MySQL gives to a COMMIT's message.
+/// The number of MySQL's answers to a COMMIT's message.
 const COMMIT_ANSWERS: usize = 3;
 
-/// What PostgreSQL reports when a claim fails because there is a record.
+/// PostgreSQL's error code for a claim that fails because there is a record.
 const RECORDED: &[u8] = b"CID002\0";
 
-/// Forwards every connection, until it is told to break one.
+/// Forwards every connection until the test breaks one.
 #[derive(Debug)]
 pub struct Wire {
-    /// Where it listens.
+    /// The address of the wire.
     pub address: SocketAddr,
     state: Arc<State>,
 }
 
-/// Where the wire breaks.
+/// The point at which the wire breaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cut {
     /// The next COMMIT does not reach the server.
     Before,
-    /// The next COMMIT reaches the server, and the answer does not come back.
+    /// The next COMMIT reaches the server, but the answer does not come back.
     Behind,
 }
 
@@ -53,7 +53,7 @@ struct State {
     sent: Mutex<Vec<Vec<u8>>>,
     hold: Mutex<Option<&'static [u8]>>,
     held: watch::Sender<bool>,
-    /// Whether the wire goes down with the cut.
+    /// Whether the cut also takes the wire down.
     stay_down: Mutex<bool>,
 }
 
@@ -64,7 +64,7 @@ impl Wire {
         let listener = listener.expect("a free port");
         let address = listener.local_addr().expect("a bound listener");
         let state = Arc::new(State::default());
-        // It outlives the test, whose instances are ended later.
+        // The task outlives the test, whose instances end later.
         tokio::spawn(accept(listener, server, Arc::clone(&state)));
         Self { address, state }
     }
@@ -74,7 +74,7 @@ impl Wire {
         *lock(&self.state.cut) = Some(cut);
     }
 
-    /// Keeps the next message with this text, and whatever follows on its connection.
+    /// Holds the next message that contains this text, and all later messages on its connection.
     pub fn hold(&self, text: &'static str) {
         *lock(&self.state.hold) = Some(text.as_bytes());
     }
@@ -82,11 +82,11 @@ impl Wire {
     /// Waits until a message is held.
     pub async fn held(&self) {
         let mut held = self.state.held.subscribe();
-        let held = timeout(PATIENCE, held.wait_for(|held| *held)).await;
+        let held = timeout(TIMEOUT, held.wait_for(|held| *held)).await;
         drop(held.expect("a message is held").expect("the wire is there"));
     }
 
-    /// Lets go of what is held.
+    /// Forwards the held messages.
     pub fn release(&self) {
         self.state.held.send_replace(false);
     }
@@ -108,18 +108,18 @@ impl Wire {
         self.state.down.send_replace(false);
     }
 
-    /// What instances have sent since the last time, one entry for each time that they waited for
-    /// an answer. For one connection at a time.
+    /// The bytes that instances have sent since the last call, one entry for each wait for an
+    /// answer. Use it for one connection at a time.
     pub fn sent(&self) -> Vec<Vec<u8>> {
         std::mem::take(&mut *lock(&self.state.sent))
     }
 
-    /// How many COMMITs were cut.
+    /// The number of COMMITs that were cut.
     pub fn cuts(&self) -> usize {
         *self.state.cuts.borrow()
     }
 
-    /// How many claims have failed because there is a record.
+    /// The number of claims that failed because there is a record.
     pub fn recorded(&self) -> usize {
         self.state.recorded.load(Ordering::SeqCst)
     }
@@ -150,7 +150,8 @@ async fn accept(listener: TcpListener, server: (String, u16), state: Arc<State>)
     }
 }
 
-/// From the instance to the server. What is to be cut off is the answer to a COMMIT, as far as it has come.
+/// From the instance to the server. `cut_off` collects the answer to a COMMIT that is to be cut
+/// off.
 async fn requests(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
@@ -213,9 +214,9 @@ async fn answers(
     }
 }
 
-/// Whether this is the whole answer to a COMMIT.
+/// Whether these bytes are the whole answer to a COMMIT.
 fn is_committed(answer: &[u8]) -> bool {
-    // What PostgreSQL says when a COMMIT is done.
+    // PostgreSQL's answer to a completed COMMIT.
     const COMMITTED: &[u8] = b"COMMIT\0Z";
     if has(answer, &[COMMITTED]) {
         return true;
@@ -223,10 +224,10 @@ fn is_committed(answer: &[u8]) -> bool {
     let (mut rest, mut packets) = (answer, 0);
     while let [low, middle, high, _, after @ ..] = rest {
         let length = u32::from_le_bytes([*low, *middle, *high, 0]) as usize;
-        let Some((_, behind)) = after.split_at_checked(length) else {
+        let Some((_, after)) = after.split_at_checked(length) else {
             break;
         };
-        (rest, packets) = (behind, packets + 1);
+        (rest, packets) = (after, packets + 1);
     }
     packets == COMMIT_ANSWERS
 }

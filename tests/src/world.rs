@@ -1,4 +1,4 @@
-//! What one test runs in: a fresh database, and instances of the service on it.
+//! The environment of one test: a fresh database, and instances of the service on it.
 
 use std::fmt::Display;
 use std::marker::PhantomData;
@@ -20,34 +20,34 @@ use crate::database::{Choices, Database, Driver, Wires};
 use crate::domain::{App, Domain as _};
 use crate::framework::{Deploy, Framework};
 
-/// How soon everything has to be whole again once a test is over; what is lost is lost for ever.
+/// The time for all pools and sessions to recover after a test. A lost connection never comes back.
 const WHOLE: Duration = Duration::from_secs(20);
 
 /// How long an instance may take to end.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// One test's database, instances and control.
 #[derive(Debug)]
 pub struct World<F, D: Database> {
-    /// What handlers do, and what they did.
+    /// The test's control over the handlers.
     pub control: Arc<Control>,
-    /// The database, of which every test has one of its own.
+    /// The test's own database.
     pub database: D,
     observer: Pool<Driver<D>>,
     instances: Mutex<Vec<Arc<Instance<D>>>>,
     framework: PhantomData<F>,
 }
 
-/// What is particular to an instance.
+/// The settings of an instance.
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
-    /// Its connections.
+    /// The instance's connections.
     pub wires: Wires,
-    /// Its store's settings.
+    /// The store's settings.
     pub choices: Choices,
-    /// Its engine's settings.
+    /// The engine's settings.
     pub config: Config,
-    /// Which release of the service it is.
+    /// The instance's release of the service.
     pub deploy: Deploy,
 }
 
@@ -61,7 +61,7 @@ impl Settings {
     }
 }
 
-/// The settings of an engine with room for so many attempts at once.
+/// The settings of an engine that allows this many attempts at once.
 pub fn max_in_flight(attempts: usize) -> Config {
     Config::new().with_max_in_flight(attempts)
 }
@@ -88,12 +88,12 @@ pub struct Instance<D: Database> {
 }
 
 impl<F: Framework<D>, D: Database> World<F, D> {
-    /// A fresh one.
+    /// A world on a fresh database.
     pub async fn create() -> Self {
         Self::on(D::create().await).await
     }
 
-    /// One on this database.
+    /// A world on this database.
     pub async fn on(database: D) -> Self {
         let wires = Wires {
             connections: 2,
@@ -113,7 +113,7 @@ impl<F: Framework<D>, D: Database> World<F, D> {
         self.instance_with(Settings::default()).await
     }
 
-    /// One more instance with so many connections.
+    /// One more instance with this many connections.
     pub async fn instance_of(&self, connections: u32) -> Arc<Instance<D>> {
         let mut settings = Settings::default();
         settings.wires.connections = connections;
@@ -168,11 +168,11 @@ impl<F: Framework<D>, D: Database> World<F, D> {
         self.observer.acquire().await.expect("a connection")
     }
 
-    /// The same, where the server may be gone.
+    /// The same, if the server may be down.
     ///
     /// # Errors
     ///
-    /// If it is.
+    /// If the server can't be reached.
     pub async fn try_observe(&self) -> sqlx::Result<PoolConnection<Driver<D>>> {
         self.observer.acquire().await
     }
@@ -191,28 +191,28 @@ impl<F: Framework<D>, D: Database> World<F, D> {
             .await
     }
 
-    /// The one integer that a query results in.
+    /// The only integer in a query's result.
     pub async fn number(&self, sql: impl Display) -> i64 {
         let mut connection = self.observe().await;
         let number = connection.number(&sql.to_string()).await;
         number.unwrap_or_else(|error| panic!("{sql}: {error}"))
     }
 
-    /// The one text that a query results in.
+    /// The only text in a query's result.
     pub async fn text(&self, sql: impl Display) -> String {
         let mut connection = self.observe().await;
         let text = connection.text(&sql.to_string()).await;
         text.unwrap_or_else(|error| panic!("{sql}: {error}"))
     }
 
-    /// Runs SQL; says how many rows it changed.
+    /// Runs SQL. Returns the number of changed rows.
     pub async fn run(&self, sql: impl Display) -> u64 {
         let mut connection = self.observe().await;
         let done = connection.run(&sql.to_string()).await;
         done.unwrap_or_else(|error| panic!("{sql}: {error}"))
     }
 
-    /// Moves every record so far into the past that it has just expired.
+    /// Moves the expiry of every record into the past, so that the records have just expired.
     pub async fn expire(&self) {
         let (records, now, second) = (D::RECORDS, D::NOW, D::SECOND);
         let age = format!("expires_at - {now} + {second}");
@@ -224,7 +224,8 @@ impl<F: Framework<D>, D: Database> World<F, D> {
         assert!(expired > 0, "there was a record to expire");
     }
 
-    /// Ends all instances; after a test that succeeded, everything has to be whole.
+    /// Ends all instances. After a test that succeeded, every pool and every session must be
+    /// complete.
     pub async fn end(self, check: bool) {
         if !check {
             self.control.tear_down();
@@ -266,12 +267,12 @@ impl<D: Database> Instance<D> {
         Request::new(self.address, method, target)
     }
 
-    /// Ends it in order, as a deploy does, and checks that its pool is whole.
+    /// Shuts the instance down in order, as a deploy does, and checks that its pool is complete.
     pub async fn stop(&self) {
         self.end(true).await;
     }
 
-    /// All of the pool's connections at once, as nobody must keep one.
+    /// All connections of the pool at once: none of them may be in use.
     pub async fn whole_pool(&self) -> Vec<PoolConnection<Driver<D>>> {
         let connections = self.pool.options().get_max_connections();
         let all = join_all((0..connections).map(|_| self.acquire()));
@@ -282,7 +283,7 @@ impl<D: Database> Instance<D> {
         })
     }
 
-    /// Waits until somebody uses a connection.
+    /// Waits until a connection is in use.
     pub async fn is_busy(&self) {
         let is_idle = || self.pool.num_idle() == self.pool.size() as usize;
         let busy = async {
@@ -290,10 +291,10 @@ impl<D: Database> Instance<D> {
                 sleep(Duration::from_millis(1)).await;
             }
         };
-        timeout(PATIENCE, busy).await.expect("a connection in use");
+        timeout(TIMEOUT, busy).await.expect("a connection in use");
     }
 
-    /// A connection, however short the pool's own patience.
+    /// A connection, even if the pool's own timeout is short.
     async fn acquire(&self) -> PoolConnection<Driver<D>> {
         loop {
             match self.pool.acquire().await {
@@ -308,7 +309,7 @@ impl<D: Database> Instance<D> {
             return;
         };
         let _ = stop.send(());
-        let ended = timeout(PATIENCE, async {
+        let ended = timeout(TIMEOUT, async {
             server.await.expect("the server ends in order");
             self.engine.drain().await;
         });
@@ -319,7 +320,7 @@ impl<D: Database> Instance<D> {
                 drop(self.whole_pool().await);
             }
         }
-        drop(timeout(PATIENCE, self.pool.close()).await);
+        drop(timeout(TIMEOUT, self.pool.close()).await);
     }
 }
 

@@ -1,7 +1,7 @@
 //! Finds the body among a handler's arguments, by their types.
 //!
-//! An inherent constant wins over one of a trait where its bounds hold; so a type can be asked
-//! whether it implements something, as long as it has no generic parameter.
+//! An inherent constant wins over a trait's constant if its bounds hold. So a type can be asked
+//! whether it implements a trait, as long as the type has no generic parameter.
 
 use std::marker::PhantomData;
 
@@ -10,7 +10,7 @@ use idem_core::{Content, EncodeError};
 
 use super::{RequestBody, RequestPart};
 
-/// Asks a type.
+/// Asks a type for its traits.
 #[derive(Debug)]
 pub struct Probe<T>(PhantomData<T>);
 
@@ -22,30 +22,30 @@ impl<T: RequestPart> Probe<T> {
     pub const IS_PART: bool = true;
 }
 
-/// The answer of types that are no body.
+/// The answer of a type that is not a body.
 pub trait NotBody {
     const IS_BODY: bool = false;
 }
 
 impl<T> NotBody for Probe<T> {}
 
-/// The answer of types that may read a body.
+/// The answer of a type that may read a body.
 pub trait NotPart {
     const IS_PART: bool = false;
 }
 
 impl<T> NotPart for Probe<T> {}
 
-/// What an argument is, as far as its type and its neighbours tell.
+/// The role of an argument, as far as its type and its neighbours show it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Role {
-    /// It reads no body, or stands beside the one that does.
+    /// It reads no body, or another argument is the body.
     Part,
     Body,
-    /// There was one before.
+    /// An earlier argument is the body already.
     SecondBody,
-    /// It may be the body, and says nothing of itself.
+    /// It may be the body; its type does not say.
     Unknown,
 }
 
@@ -55,7 +55,7 @@ impl Role {
     }
 }
 
-/// Tells which argument is the body, from what each of them says: `(IS_BODY, IS_PART)`.
+/// Finds the body from the answers of all arguments: `(IS_BODY, IS_PART)`.
 pub const fn roles<const COUNT: usize>(arguments: [(bool, bool); COUNT]) -> [Role; COUNT] {
     let mut roles = [Role::Part; COUNT];
     let (mut found, mut index) = (false, 0);
@@ -83,7 +83,7 @@ where
 {
 }
 
-/// What a handler can take by value.
+/// A type that a handler can take by value.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no extractor",
     label = "actix-web can't make this argument out of a request",
@@ -98,7 +98,7 @@ impl<T: FromRequest> Extractor for T {}
 #[derive(Debug)]
 pub struct As<const ROLE: u8>;
 
-/// Implemented but for a second body.
+/// Implemented for every role except a second body.
 #[diagnostic::on_unimplemented(
     message = "two arguments read the body; a request has one",
     label = "another argument before this one reads it",
@@ -114,7 +114,7 @@ impl<T> Fits<T> for As<{ Role::Body as u8 }> {}
 
 impl<T: RequestBody> Fits<T> for As<{ Role::Unknown as u8 }> {}
 
-/// The body where there is none.
+/// Stands for the body of a handler without one.
 #[derive(Debug)]
 pub struct Nothing;
 
@@ -124,7 +124,7 @@ impl RequestBody for Nothing {
     }
 }
 
-/// One of two values, whatever their types.
+/// One of two values of any types.
 pub fn choose<const FIRST: bool, A, B>(
     first: A,
     second: B,

@@ -45,7 +45,7 @@ fn cache(bytes: usize, max_age: Duration) -> Cache {
     Cache::new(Some(ReplayCache::new(bytes, max_age)), 1024 * 1024)
 }
 
-/// Inserts a record under its key as soon as it is written.
+/// Inserts a record under its key, with no time between its write and its insertion.
 fn write(cache: &Cache, key: &str, record: &Record) {
     cache.insert(identity("acme", key), record, NOW, cache.start_read());
 }
@@ -63,10 +63,10 @@ async fn r8_record_is_remembered_until_it_is_stale() {
     assert_eq!(*cache.get(&k).unwrap().0, written);
     advance(SECOND).await;
     let (_, now) = cache.get(&k).unwrap();
-    assert_eq!(NOW.until(now), SECOND, "the database's time goes on");
+    assert_eq!(NOW.until(now), SECOND, "the database's time has passed");
     advance(SECOND).await;
-    assert!(cache.get(&k).is_none(), "asking has not prolonged it");
-    assert_eq!(weight(&cache), 0, "its room is free");
+    assert!(cache.get(&k).is_none(), "a read does not prolong it");
+    assert_eq!(weight(&cache), 0, "its memory is free");
 }
 
 #[tokio::test(start_paused = true)]
@@ -79,7 +79,7 @@ async fn r8_record_is_not_remembered_past_its_expiry() {
     advance(SECOND).await;
     assert!(cache.get(&k).is_none());
 
-    // Read when half of its time was over.
+    // Read after half of the record's time to live.
     let read_at = NOW.plus(SECOND);
     cache.insert(
         k,
@@ -101,7 +101,7 @@ async fn r8_time_that_the_store_took_counts() {
     advance(SECOND).await;
     assert!(cache.get(&k).is_none());
     cache.insert(k, &record(2 * SECOND, Bytes::new()), NOW, asked);
-    assert_eq!(weight(&cache), 0, "it had expired when it arrived");
+    assert_eq!(weight(&cache), 0, "it had expired before its insertion");
 }
 
 #[tokio::test(start_paused = true)]
@@ -150,7 +150,7 @@ async fn r8_cache_is_bounded_in_bytes() {
         write(&cache, &number.to_string(), &record(HOUR, body));
         assert!(weight(&cache) <= 64 * 1024);
     }
-    assert!(weight(&cache) > 32 * 1024, "the room is used");
+    assert!(weight(&cache) > 32 * 1024, "the memory is used");
     write(&cache, "large", &record(HOUR, Bytes::from(vec![0; 65_000])));
     assert!(cache.get(&identity("acme", "large")).is_none());
 }

@@ -1,4 +1,4 @@
-//! The output buffer, and how each scalar is laid out in it.
+//! The output buffer, and the layout of each scalar in it.
 
 use std::fmt::{self, Display, Write};
 
@@ -22,10 +22,10 @@ pub(super) mod tag {
     pub(in super::super) const UNIT_VARIANT: u8 = 0x0b;
     pub(in super::super) const VARIANT: u8 = 0x0c;
     pub(in super::super) const STRING: u8 = 0x0d;
-    /// The number of bytes of the magnitude is added to it, as to [`NEGATIVE`].
+    /// The number of bytes of the magnitude is added to this tag, and to [`NEGATIVE`].
     pub(in super::super) const POSITIVE: u8 = 0x20;
     pub(in super::super) const NEGATIVE: u8 = 0x40;
-    /// The length of a string that is shorter than this is added to it.
+    /// The length of a shorter string is added to this tag.
     pub(in super::super) const SHORT_STRING: u8 = 0x80;
 }
 
@@ -33,10 +33,9 @@ const NAN: u64 = 0x7ff8_0000_0000_0000;
 
 pub(super) struct Encoder {
     pub(super) out: Vec<u8>,
-    /// Entries of all maps that are open, the innermost map's last.
+    /// Entries of all open maps, those of the innermost map last.
     pub(super) entries: Vec<Entry>,
-    /// How the entries of the last map that had to be sorted were permuted; a guess for the next
-    /// one.
+    /// The permutation that sorted the last map: a guess for the next one.
     pub(super) order: Vec<usize>,
     pub(super) scratch: Vec<u8>,
     failed: bool,
@@ -67,7 +66,7 @@ impl Encoder {
         }
     }
 
-    /// Remembers that the buffer has no meaning any more, in case the caller drops the error.
+    /// Marks the buffer as meaningless, in case the caller drops the error.
     #[cold]
     pub(super) fn fail(&mut self, error: EncodeError) -> Result<(), EncodeError> {
         self.failed = true;
@@ -101,13 +100,13 @@ impl Encoder {
         self.out.extend_from_slice(bytes);
     }
 
-    /// Writes a number as its text, which is ASCII or whatever a foreign `Serialize` gave.
+    /// Writes a number as its text: ASCII, or any text that a foreign `Serialize` gave.
     pub(super) fn put_number(&mut self, text: &[u8]) {
         self.put_length(tag::NUMBER, text.len());
         self.out.extend_from_slice(text);
     }
 
-    /// Encodes a text as a string without holding it in one piece first.
+    /// Encodes a text as a string without holding the text in one piece first.
     pub(super) fn put_display<T: Display + ?Sized>(&mut self, text: &T) -> fmt::Result {
         let start = self.out.len();
         self.out.push(tag::SHORT_STRING);
@@ -131,7 +130,7 @@ impl Encoder {
         let zero_bits = (magnitude | 1).leading_zeros() & !7;
         let length = if magnitude == 0 { 0 } else { 8 - zero_bits / 8 };
         let [low, ..] = length.to_le_bytes();
-        // A block of fixed size, cut to the length, is cheaper to append than a slice of any
+        // A block of a fixed size, cut to the length, is cheaper to append than a slice of any
         // length.
         let mut block = [sign + low; 9];
         block[1..].copy_from_slice(&(magnitude << zero_bits).to_be_bytes());
@@ -162,9 +161,8 @@ impl Encoder {
         self.out.extend_from_slice(&block);
     }
 
-    /// Writes a tag and a length in LEB128, and makes room for what follows: the content, and the
-    /// few bytes that usually close a document, so that one large string does not double the
-    /// buffer.
+    /// Writes a tag and a length in LEB128. Reserves room for the content and for the few bytes
+    /// that usually close a document, so that one large string does not double the buffer.
     #[cold]
     fn put_length(&mut self, tag: u8, length: usize) {
         self.out.reserve(length.saturating_add(64));

@@ -1,4 +1,4 @@
-//! Maps and structs: entries in whatever order they come, sorted by key once they are complete.
+//! Maps and structs: entries in any order, sorted by key once they are complete.
 
 use std::cmp::Ordering;
 
@@ -10,12 +10,12 @@ use super::{
     number,
 };
 
-/// Entries up to this size are moved as one block of it.
+/// Smaller entries are moved as one block of this size.
 const BLOCK: usize = 32;
 
 pub(super) struct MapEncoder<'a> {
     encoder: &'a mut Encoder,
-    /// Where the first entry is in the output, and in [`Encoder::entries`].
+    /// The position of the first entry in the output. `first` is its index in [`Encoder::entries`].
     start: usize,
     first: usize,
     /// Start and end of a key that waits for its value.
@@ -23,13 +23,14 @@ pub(super) struct MapEncoder<'a> {
     is_number: bool,
 }
 
-/// Where one entry of an open map is in the output. It ends where the next one starts.
+/// The position of one entry of an open map in the output. The entry ends at the start of the next
+/// one.
 #[derive(Clone, Copy)]
 pub(super) struct Entry {
-    /// Orders most pairs of keys without looking at them.
+    /// Decides the order of most pairs of keys without a read of the keys.
     prefix: u64,
     start: usize,
-    /// The same as `start` for a field that contributes nothing.
+    /// Equal to `start` for a field that contributes nothing.
     pub(super) key_end: usize,
 }
 
@@ -156,8 +157,7 @@ fn finish(encoder: &mut Encoder, start: usize, first: usize) {
     encoder.put_tag(tag::END);
 }
 
-/// Puts the entries from `first` on, whose bytes are the output from `start` on, into the order of
-/// their keys.
+/// Sorts the entries from index `first` by their keys. Their bytes are the output from `start`.
 fn sort(encoder: &mut Encoder, start: usize, first: usize) {
     let Encoder {
         out,
@@ -175,8 +175,8 @@ fn sort(encoder: &mut Encoder, start: usize, first: usize) {
     });
     let entries = &entries[first..];
 
-    // The elements of a list tend to be alike, so the last permutation often serves again. Strictly
-    // ascending, it is the only one that does.
+    // The elements of a list tend to be alike, so the last permutation often fits again. If it
+    // makes the keys strictly ascending, no other permutation does.
     let ascending = |a: &usize, b: &usize| order(out, &entries[*a], &entries[*b]).is_lt();
     if indices.len() != count || !indices.is_sorted_by(ascending) {
         indices.clear();
@@ -210,8 +210,8 @@ fn order(out: &[u8], a: &Entry, b: &Entry) -> Ordering {
     })
 }
 
-/// The kind and the first seven bytes of a key. Filling up with zeros keeps the order: it can only
-/// make two keys look alike, and then the keys themselves decide.
+/// The kind and the first seven bytes of a key, filled up with zeros. The zeros keep the order:
+/// they can only make two keys equal, and then the keys themselves decide.
 #[inline]
 fn prefix(kind: u8, content: &[u8]) -> u64 {
     let head = content.iter().take(7);
@@ -220,8 +220,8 @@ fn prefix(kind: u8, content: &[u8]) -> u64 {
     word << (8 * missing)
 }
 
-/// The kind of an encoded key, which is the same for every string, and what of it counts beside
-/// that. A field that contributes nothing has no key left.
+/// The kind of an encoded key, which is the same for every string, and the rest that counts. A
+/// field that contributes nothing has no key any more.
 pub(super) fn key_parts(key: &[u8]) -> (u8, &[u8]) {
     match key {
         [] => (0, key),

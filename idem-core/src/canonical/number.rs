@@ -1,4 +1,4 @@
-//! Numbers that `serde_json` keeps as text, which it does with its feature `arbitrary_precision`.
+//! Numbers that `serde_json` keeps as text, with its feature `arbitrary_precision`.
 
 use std::{io::Write, mem};
 
@@ -7,11 +7,11 @@ use super::{
     map::{Entry, key_parts},
 };
 
-/// The struct as which `serde_json` serializes such a number; its one field has the same name.
+/// `serde_json` serializes such a number as a struct of this name; its one field has the same name.
 pub(super) const TOKEN: &str = "$serde_json::private::Number";
 
-/// Replaces the map that holds a number's text by the number: the map's tag is the last byte before
-/// `start`, its entries are those from `first` on. Answers `false`, and changes nothing, if the map
+/// Replaces the map with a number's text by the number. The map's tag is the last byte before
+/// `start`; its entries begin at index `first`. Returns `false`, and changes nothing, if the map
 /// has another shape.
 #[cold]
 pub(super) fn replace(encoder: &mut Encoder, start: usize, first: usize) -> bool {
@@ -50,8 +50,8 @@ impl Number {
         Self::without_text(text).unwrap_or(Self::Text)
     }
 
-    /// What the number is without `arbitrary_precision`, if no number of another value is the same
-    /// then.
+    /// The number as `serde_json` reads it without `arbitrary_precision`; `None` if numbers of
+    /// other values would then be read as the same.
     fn without_text(text: &[u8]) -> Option<Self> {
         let text = str::from_utf8(text).ok()?;
         let digits = significant_digits(text)?;
@@ -67,9 +67,9 @@ impl Number {
     }
 }
 
-/// Whether these are the digits of the shortest decimal that reads as `float`, given that they are
-/// of some decimal that does. Then it is that one: with the same digits it could only be off by a
-/// power of ten, and rounding is not.
+/// Whether these are the digits of the shortest decimal that reads as `float`. The digits must come
+/// from a decimal that reads as `float`. That decimal is then the shortest one: with the same
+/// digits, two decimals differ by a power of ten, and rounding never does.
 fn is_shortest(digits: impl Iterator<Item = u8>, float: f64) -> bool {
     let mut buffer = [0; 32];
     let mut rest = &mut buffer[..];
@@ -147,8 +147,7 @@ mod tests {
             ("-9223372036854776000", -9_223_372_036_854_775_808.0),
             ("1.7976931348623157e308", f64::MAX),
             ("5e-324", 5e-324),
-            // Halfway between two texts of 17 digits, of which the one that is farther from zero
-            // counts.
+            // Halfway between two texts of 17 digits; the one farther from zero counts.
             ("1746108739471178.3", 1_746_108_739_471_178.3),
         ] {
             assert_eq!(number(text), Number::Float(float), "{text}");

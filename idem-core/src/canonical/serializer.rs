@@ -1,4 +1,4 @@
-//! serde's data model onto the tags.
+//! Maps serde's data model to the tags.
 
 use std::fmt::Display;
 

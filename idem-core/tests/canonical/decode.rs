@@ -1,5 +1,5 @@
-//! A decoder after the written specification. That it gives back what a value says is what makes
-//! the encoding injective; that it insists on the one allowed form of everything is what makes it
+//! A decoder that follows the written specification. It returns the meaning of a value, so the
+//! encoding is injective. It accepts only the one allowed form of everything, so the encoding is
 //! canonical.
 
 use std::collections::BTreeMap;

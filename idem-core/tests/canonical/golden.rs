@@ -1,4 +1,4 @@
-//! The vectors that pin version 1. They are never edited: another encoding is another version.
+//! The vectors that fix version 1. Never edit them: another encoding needs another version.
 
 use std::{collections::BTreeMap, fmt::Write};
 
@@ -96,7 +96,7 @@ fn payment() -> Payment {
     }
 }
 
-/// What is encoded under each name, more than once where several values have to agree.
+/// The encodings under each name. Several values under one name must agree.
 fn values() -> Vec<(&'static str, Vec<u8>)> {
     let mut values = scalars();
     values.extend(texts());
@@ -285,7 +285,7 @@ fn hex(bytes: &[u8]) -> String {
 fn f3_the_golden_vectors_pin_version_1() {
     assert_eq!(
         VERSION, 1,
-        "a new version needs vectors of its own beside these"
+        "a new version needs vectors of its own; keep these"
     );
     let vectors = parse(VECTORS);
     let values = values();

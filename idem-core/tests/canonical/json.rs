@@ -1,4 +1,4 @@
-//! JSON documents that differ in nothing but their writing.
+//! JSON documents that differ only in their notation.
 
 use std::{collections::BTreeMap, fmt::Write};
 

@@ -1,4 +1,5 @@
-//! Values of every kind that serde knows, and what each says, written without the encoder.
+//! Values of every kind in serde's data model, and the meaning of each, written without the
+//! encoder.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -12,7 +13,7 @@ use serde::{
 
 use crate::NumberText;
 
-/// A value as a type author would have it.
+/// A value as the author of a type would define it.
 #[derive(Clone, Debug)]
 pub(crate) enum Model {
     Unit,
@@ -49,13 +50,13 @@ pub(crate) type Fields = Vec<(&'static str, Model)>;
 pub(crate) enum Number {
     Unsigned(u64),
     Signed(i64),
-    /// In one of a few notations, all of them of the shortest digits.
+    /// In one of a few notations, each with the shortest digits.
     Shortest(f64, u8),
     /// More digits than any float needs.
     Long(u64, u64),
 }
 
-/// What a value says: equal if and only if the encoding has to be.
+/// The meaning of a value. Two encodings must be equal if and only if the meanings are.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Meaning {
     Null,
@@ -68,7 +69,7 @@ pub(crate) enum Meaning {
     Str(String),
     Bytes(Vec<u8>),
     Sequence(Vec<Meaning>),
-    /// A key's values in the order in which they came.
+    /// A key's values in the order of their arrival.
     Map(BTreeMap<Meaning, Vec<Meaning>>),
     UnitVariant(String),
     Variant(String, Box<Meaning>),

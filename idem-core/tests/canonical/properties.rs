@@ -14,8 +14,8 @@ use crate::{
 proptest! {
     #![proptest_config(config())]
 
-    /// Decoding gives back exactly what the value says. So values that say the same have the same
-    /// bytes, values that do not have other bytes, and nothing panics.
+    /// Decoding returns exactly the meaning of the value. So values with the same meaning have the
+    /// same bytes, other values have other bytes, and nothing panics.
     #[test]
     fn f2_the_encoding_says_what_the_value_says(model in model()) {
         prop_assert_eq!(decode(&bytes(&model)), model.meaning());

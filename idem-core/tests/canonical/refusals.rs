@@ -1,4 +1,4 @@
-//! What has no encoding, and what a `Serialize` that breaks the protocol gets.
+//! Values without an encoding, and the errors of a `Serialize` that breaks the protocol.
 
 use idem_core::adapter::canonical::{EncodeError, encode};
 use proptest::{collection::vec, prelude::*};
@@ -42,7 +42,7 @@ fn f5_a_refusal_of_a_display_is_an_error() {
     assert!(matches!(encode(&Mute), Err(EncodeError::Custom(_))));
 }
 
-/// What a `Serialize` can do to the innermost list, map or struct.
+/// Possible actions of a `Serialize` on the innermost list, map or struct.
 #[derive(Clone, Debug)]
 enum Step {
     Key(Script),
@@ -69,7 +69,7 @@ impl Step {
 }
 
 impl Script {
-    /// Whether nothing in it fails or is out of turn.
+    /// Whether every step succeeds and comes in turn.
     fn is_sound(&self) -> bool {
         let all_sound = |steps: &[Step]| steps.iter().all(|step| step.script().is_sound());
         match self {
@@ -149,8 +149,8 @@ fn script() -> impl Strategy<Value = Script> {
 proptest! {
     #![proptest_config(config())]
 
-    /// Whatever part fails or is out of turn, and whatever the code around it makes of that: there
-    /// is an encoding only if the whole value is in it, and there is no panic.
+    /// Any part may fail or be out of turn, and the code around it may ignore the error. Even so,
+    /// an encoding contains the whole value, or there is no encoding; and nothing panics.
     #[test]
     fn f5_nothing_is_left_out_in_silence(script in script()) {
         prop_assert_eq!(encode(&script).is_ok(), script.is_sound());

@@ -1,4 +1,4 @@
-//! What stays the same when a type or a build changes, by example.
+//! Changes of a type or a build that leave the encoding as it is, by example.
 
 use std::collections::{BTreeMap, HashMap};
 

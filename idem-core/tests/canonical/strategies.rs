@@ -1,4 +1,4 @@
-//! How arbitrary values are made and changed.
+//! Generates and changes arbitrary values.
 
 use proptest::{collection::vec, prelude::*, sample::select};
 
@@ -131,7 +131,7 @@ pub(crate) fn model() -> impl Strategy<Value = Model> {
     })
 }
 
-/// Values so small that many of them say the same.
+/// Values so small that many of them have the same meaning.
 pub(crate) fn small_model() -> impl Strategy<Value = Model> {
     let leaf = prop_oneof![
         Just(Model::Unit),
@@ -190,7 +190,7 @@ pub(crate) fn size(model: &mut Model) -> usize {
     1 + children(model).into_iter().map(size).sum::<usize>()
 }
 
-/// Puts `change` in the place of the value with the given number, counted from the outside in.
+/// Replaces the value with the given number, counted from the outside in, by `change`.
 pub(crate) fn replace(model: &mut Model, remaining: &mut usize, change: &Model) -> bool {
     if *remaining == 0 {
         *model = change.clone();

@@ -1,4 +1,4 @@
-//! Requests without HTTP, whose futures a test can drop at any poll.
+//! Requests without HTTP. A test can drop their futures at any poll.
 
 use std::future::ready;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use idem_tests::{Answer, Domain};
 
 use crate::kind::Kind;
 
-/// What every request is for.
+/// The operation of every request.
 const OPERATION: &str = "fault";
 const TENANT: &str = "acme";
 
@@ -23,17 +23,17 @@ static POLICY: Policy = Policy::new(Duration::from_hours(24))
     .with_wait(Duration::from_secs(5))
     .with_deadline(Duration::from_secs(1));
 
-/// An engine, asked directly.
+/// An engine that is called without HTTP.
 #[derive(Debug)]
 pub struct Caller<S> {
     engine: Engine<S>,
     policy: &'static Policy,
 }
 
-/// What is asked.
+/// The content of a request.
 #[derive(Debug, Clone)]
 pub struct Asking {
-    /// Whose key it is.
+    /// The owner of the key.
     pub tenant: String,
     /// The key.
     pub key: String,
@@ -53,7 +53,7 @@ impl Asking {
         }
     }
 
-    /// Whose requests these are, and what they are for.
+    /// The identity of the request: tenant, operation and key.
     pub fn identity(&self) -> Identity {
         let key = IdempotencyKey::parse(self.key.as_bytes()).expect("a key");
         Identity::new(Some(&self.tenant), &Operation::named(OPERATION), &key)
@@ -90,23 +90,23 @@ where
     S: Store,
     S::Connection: Domain,
 {
-    /// Asks this one.
+    /// Calls this engine.
     pub fn of(engine: Engine<S>) -> Self {
         Self::with_policy(engine, &POLICY)
     }
 
-    /// Asks this one, under a policy.
+    /// Calls this engine, under a policy.
     pub fn with_policy(engine: Engine<S>, policy: &'static Policy) -> Self {
         Self { engine, policy }
     }
 
-    /// The identity of what [`call`](Self::call) asks.
+    /// The identity of a request by [`call`](Self::call).
     pub fn identity(label: &str) -> Identity {
         Asking::of(label.to_owned()).identity()
     }
 
-    /// One request: inserts an effect with this label, and ends as the kind says. The label is the
-    /// key, too.
+    /// Sends one request. Its handler inserts an effect with this label, and ends as the kind says.
+    /// The label is also the key.
     pub async fn call(self, kind: Kind, label: String) -> Answer {
         let asking = Asking::of(label.clone());
         let end = move |number| {
@@ -116,15 +116,15 @@ where
         self.ask(asking, end).await
     }
 
-    /// One request, whose handler inserts an effect and then ends with the status and the body that
-    /// `end` makes for the number of the attempt.
+    /// Sends one request. Its handler inserts an effect, and then answers with the status and the
+    /// body from `end`, which gets the number of the attempt.
     pub async fn ask<F>(self, asking: Asking, end: impl FnOnce(u32) -> F) -> Answer
     where
         F: Future<Output = (u16, String)>,
     {
         let turn = match adapter::admit(&self.engine, asking.request(self.policy)).await {
             Ok(turn) => turn,
-            Err(answer) => return told(answer),
+            Err(answer) => return answered(answer),
         };
         let work = async move |mut claim: idem_core::adapter::ClaimGuard<S::Claim>,
                                attempt: idem_core::Attempt| {
@@ -140,11 +140,11 @@ where
                 response,
             }
         };
-        told(turn.run(work).await)
+        answered(turn.run(work).await)
     }
 }
 
-fn told(response: Response) -> Answer {
+fn answered(response: Response) -> Answer {
     let (parts, body) = response.into_parts();
     let headers = parts.headers.iter();
     let headers = headers.map(|(name, value)| (name.to_string(), value.as_bytes().to_vec()));

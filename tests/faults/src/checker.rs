@@ -1,4 +1,4 @@
-//! The invariants, decided only from the clients' answers and from the rows of the database.
+//! The invariants, decided only from the answers to clients and the rows of the database.
 
 use std::collections::HashMap;
 use std::fmt::{self, Display};
@@ -7,17 +7,17 @@ use idem_core::State;
 use idem_core::store::Identity;
 use idem_tests::{Answer, Database, Domain as _};
 
-/// What one request of a client ended with.
+/// The result of one request for its client.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Told {
-    /// It was answered.
+pub enum Answered {
+    /// The answer.
     Answer(Answer),
-    /// Nothing came back, or not all of it.
+    /// No answer, or not a complete one.
     Nothing,
 }
 
-/// In short.
-impl Display for Told {
+/// A short form.
+impl Display for Answered {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self::Answer(answer) = self else {
             return f.write_str("nothing");
@@ -27,39 +27,39 @@ impl Display for Told {
     }
 }
 
-impl From<Answer> for Told {
+impl From<Answer> for Answered {
     fn from(answer: Answer) -> Self {
         Self::Answer(answer)
     }
 }
 
-impl From<Option<Answer>> for Told {
+impl From<Option<Answer>> for Answered {
     fn from(answer: Option<Answer>) -> Self {
         answer.map_or(Self::Nothing, Self::Answer)
     }
 }
 
-/// All that can be seen of one identity, once everything is quiet.
+/// All facts that can be seen about one identity, once everything is quiet.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Evidence {
-    /// What the requests with it ended with, in the order in which they ended.
-    pub told: Vec<Told>,
-    /// How many of its effects are committed.
+    /// The results of its requests, in the order of their ends.
+    pub answered: Vec<Answered>,
+    /// The number of its committed effects.
     pub effects: u64,
     /// The record's state, if there is a record.
     pub record: Option<State>,
-    /// What its answers must name, so that another's are recognised.
+    /// The label that its answers must contain; other labels are another identity's.
     pub label: String,
-    /// Whether the answer to the one request with a fault says that nothing is left of it.
+    /// Whether the answer to the only request with a fault says that it left nothing.
     pub is_denied: bool,
 }
 
-/// Where the effects of a service are found.
+/// The place of a service's effects.
 #[derive(Debug, Clone, Copy)]
 pub struct Ledger {
     /// The table of the effects.
     pub table: &'static str,
-    /// The column that has the label.
+    /// The column with the label.
     pub label: &'static str,
 }
 
@@ -71,7 +71,7 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// Reads them.
+    /// Reads effects and records.
     pub async fn read<D: Database>(connection: &mut D::Connection, ledger: Ledger) -> Self {
         let Ledger { table, label } = ledger;
         let effects = format!("SELECT {label}, count(*) FROM {table} GROUP BY {label}");
@@ -81,18 +81,18 @@ impl Facts {
         }
     }
 
-    /// The effects and the record of one identity, with the answers that its clients got.
+    /// The effects and the record of one identity, together with the answers to its clients.
     pub fn evidence(
         &self,
         identity: &Identity,
         label: String,
-        told: Vec<Told>,
+        answered: Vec<Answered>,
         is_denied: bool,
     ) -> Evidence {
         let effects = self.effects.get(&label).copied().unwrap_or_default();
         let state = self.states.get(&format!("{identity:?}"));
         Evidence {
-            told,
+            answered,
             effects: effects.try_into().expect("not negative"),
             record: state.map(|state| match state {
                 1 => State::Succeeded,
@@ -109,7 +109,7 @@ impl Facts {
 impl Display for Evidence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
-            told,
+            answered,
             effects,
             record,
             label,
@@ -119,32 +119,34 @@ impl Display for Evidence {
             f,
             "{label} has {effects} effects and the record {record:?}; its clients got"
         )?;
-        told.iter().try_for_each(|told| write!(f, "\n  {told}"))
+        answered
+            .iter()
+            .try_for_each(|answered| write!(f, "\n  {answered}"))
     }
 }
 
 impl Evidence {
-    /// Whether a client got a success.
+    /// Whether a client was answered with a success.
     pub fn is_acknowledged(&self) -> bool {
-        let succeeded = |told: &Told| matches!(told, Told::Answer(answer) if answer.status == 201);
-        self.told.iter().any(succeeded)
+        let succeeded = |end: &Answered| matches!(end, Answered::Answer(end) if end.status == 201);
+        self.answered.iter().any(succeeded)
     }
 }
 
-/// Something that must never happen.
+/// A violation of an invariant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Violation {
     /// I1: more than one effect.
     SecondEffect,
     /// I2: an effect without a record of a success, or the record without the effect.
     HalfDone,
-    /// I3: a client got a success that is not there.
+    /// I3: a success was answered, but the database does not have it.
     Lost,
-    /// I4: two answers that are there to stay differ.
+    /// I4: two lasting answers differ.
     Differs,
-    /// I7: an answer that is not this identity's.
+    /// I7: the answer belongs to another identity.
     Foreign,
-    /// I8: the answer says that nothing was done, and something was.
+    /// I8: the answer says that nothing was done, but there is an effect.
     Denied,
 }
 
@@ -161,19 +163,19 @@ impl Display for Violation {
     }
 }
 
-/// What is wrong with an identity. The handlers succeed with 201 and a body that has the label as a
-/// string, and fail for good with 422.
+/// The violations of an identity. Handlers succeed with 201 and a body that contains the label as a
+/// string. They fail for good with 422.
 pub fn check(evidence: &Evidence) -> Vec<Violation> {
     let Evidence {
-        told,
+        answered,
         effects,
         record,
         label,
         is_denied,
     } = evidence;
-    let answers = told.iter().filter_map(|told| match told {
-        Told::Answer(answer) => Some(answer),
-        Told::Nothing => None,
+    let answers = answered.iter().filter_map(|answered| match answered {
+        Answered::Answer(answer) => Some(answer),
+        Answered::Nothing => None,
     });
     let answers: Vec<&Answer> = answers.collect();
     let lasting = answers.iter().filter(|answer| is_lasting(answer));
@@ -203,9 +205,9 @@ pub fn check(evidence: &Evidence) -> Vec<Violation> {
         (
             Violation::Denied,
             *effects > 0
-                && answers.len() == told.len()
+                && answers.len() == answered.len()
                 && (answers.iter().all(|answer| denies(answer))
-                    // Somebody's attempt must have had the effect that is replayed.
+                    // All other answers are replays: the denied attempt must have had the effect.
                     || *is_denied
                         && answers.iter().all(|answer| denies(answer) || answer.is_replay())),
         ),
@@ -214,13 +216,13 @@ pub fn check(evidence: &Evidence) -> Vec<Violation> {
     wrong.map(|(violation, _)| violation).collect()
 }
 
-/// Whether an answer is a handler's that is recorded, and every later one is its replay.
+/// Whether an answer is a handler's that is recorded. Every later answer is then its replay.
 pub(crate) fn is_lasting(answer: &Answer) -> bool {
     let is_problem = || answer.header("content-type") == Some("application/problem+json");
     answer.status == 201 || answer.status == 422 && !is_problem()
 }
 
-/// Whether an answer says that its request left nothing. `outcome-unknown` does not say so.
+/// Whether an answer says that its request left nothing. `outcome-unknown` does not say that.
 pub(crate) fn denies(answer: &Answer) -> bool {
     let kind = || answer.json()["type"].as_str().unwrap_or("").to_owned();
     matches!(answer.status, 400..=500)
@@ -231,38 +233,38 @@ pub(crate) fn denies(answer: &Answer) -> bool {
 mod tests {
     use super::*;
 
-    fn answer(status: u16, body: &str) -> Told {
-        Told::Answer(Answer {
+    fn answer(status: u16, body: &str) -> Answered {
+        Answered::Answer(Answer {
             status,
             headers: Vec::new(),
             body: body.to_owned().into(),
         })
     }
 
-    fn success() -> Told {
+    fn success() -> Answered {
         answer(201, r#"{"label":"k","attempt":1}"#)
     }
 
-    fn replay() -> Told {
-        let Told::Answer(mut answer) = success() else {
-            return Told::Nothing;
+    fn replay() -> Answered {
+        let Answered::Answer(mut answer) = success() else {
+            return Answered::Nothing;
         };
         let marked = ("idempotency-replayed".to_owned(), b"true".to_vec());
         answer.headers.push(marked);
         answer.into()
     }
 
-    fn refused(kind: &str) -> Told {
+    fn refused(kind: &str) -> Answered {
         answer(503, &format!(r#"{{"type":"https://example.com/#{kind}"}}"#))
     }
 
-    fn evidence(told: &[Told], effects: u64, record: Option<State>) -> Evidence {
+    fn evidence(answered: &[Answered], effects: u64, record: Option<State>) -> Evidence {
         Evidence {
-            told: told.to_vec(),
+            answered: answered.to_vec(),
             effects,
             record,
             label: "k".to_owned(),
-            is_denied: matches!(told.first(), Some(Told::Answer(first)) if denies(first)),
+            is_denied: matches!(answered.first(), Some(Answered::Answer(first)) if denies(first)),
         }
     }
 
@@ -271,8 +273,8 @@ mod tests {
         let (nothing, retriable) = (None, Some(State::FailedRetriable));
         for right in [
             evidence(&[], 0, nothing),
-            evidence(&[Told::Nothing], 0, nothing),
-            evidence(&[Told::Nothing], 1, Some(State::Succeeded)),
+            evidence(&[Answered::Nothing], 0, nothing),
+            evidence(&[Answered::Nothing], 1, Some(State::Succeeded)),
             evidence(&[success(), success()], 1, Some(State::Succeeded)),
             evidence(
                 &[refused("try-again"), success()],
@@ -304,9 +306,9 @@ mod tests {
                 evidence(&[success()], 2, succeeded),
                 Violation::SecondEffect,
             ),
-            (evidence(&[Told::Nothing], 1, None), Violation::HalfDone),
+            (evidence(&[Answered::Nothing], 1, None), Violation::HalfDone),
             (
-                evidence(&[Told::Nothing], 0, succeeded),
+                evidence(&[Answered::Nothing], 0, succeeded),
                 Violation::HalfDone,
             ),
             (evidence(&[success()], 0, None), Violation::Lost),

@@ -1,4 +1,4 @@
-//! A store around a store, which does harm between the engine's steps.
+//! A store around a store, which fails, panics or hangs between the engine's steps.
 
 use std::fmt::Debug;
 use std::panic::resume_unwind;
@@ -8,66 +8,66 @@ use idem_core::store::{ClaimRequest, Claimed, Opening, SettleError, Settlement};
 use idem_core::store::{Identity, ScopeDigest};
 use idem_core::{Found, Store, StoreError};
 
-/// Where the harm is done.
+/// The point of the harm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Point {
     /// P1: the claim does not reach the database.
     BeforeClaim,
-    /// P2: it does, and its answer is lost.
-    BehindClaim,
-    /// P8: the settlement does not reach the database, and that is known.
+    /// P2: the claim reaches the database, but its answer is lost.
+    AfterClaim,
+    /// P8: the settlement does not reach the database, and the engine gets a definite error.
     BeforeSettle,
-    /// P8: it does not, and that is not known.
+    /// P8: the settlement does not reach the database, but the engine can't know.
     Unsettled,
-    /// P10: it does, and its answer is lost.
-    BehindSettle,
+    /// P10: the settlement reaches the database, but its answer is lost.
+    AfterSettle,
 }
 
 impl Point {
-    /// All of them.
+    /// All points.
     pub const ALL: [Self; 5] = [
         Self::BeforeClaim,
-        Self::BehindClaim,
+        Self::AfterClaim,
         Self::BeforeSettle,
         Self::Unsettled,
-        Self::BehindSettle,
+        Self::AfterSettle,
     ];
 }
 
-/// What happens there.
+/// The kind of harm at the point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Blow {
     /// An error.
     Fails,
     /// A panic.
     Panics,
-    /// Nothing, for ever.
+    /// A wait without end.
     Hangs,
 }
 
 impl Blow {
-    /// All of them.
+    /// All kinds of harm.
     pub const ALL: [Self; 3] = [Self::Fails, Self::Panics, Self::Hangs];
 }
 
-/// A store that is harmed once where its [`Trigger`] says.
+/// A store that its [`Trigger`] harms once.
 #[derive(Debug)]
 pub struct Harmed<S> {
     store: S,
     due: Arc<Mutex<Option<(Point, Blow)>>>,
 }
 
-/// Tells a [`Harmed`] store when.
+/// Decides when a [`Harmed`] store is harmed.
 #[derive(Debug, Clone)]
 pub struct Trigger(Arc<Mutex<Option<(Point, Blow)>>>);
 
 impl Trigger {
-    /// The next time that the store comes to this point.
+    /// Harms the store when it next reaches this point.
     pub fn set(&self, point: Point, blow: Blow) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((point, blow));
     }
 
-    /// Whether the harm has been done; it is not done any more.
+    /// Whether the harm has been done. It is done only once.
     pub fn has_struck(&self) -> bool {
         let mut due = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         due.take().is_none()
@@ -75,14 +75,14 @@ impl Trigger {
 }
 
 impl<S> Harmed<S> {
-    /// This store, harmed.
+    /// A store that can be harmed, and its trigger.
     pub fn new(store: S) -> (Self, Trigger) {
         let due = Arc::default();
         let trigger = Trigger(Arc::clone(&due));
         (Self { store, due }, trigger)
     }
 
-    /// Does the harm, if it is due here.
+    /// Does the harm, if it is due at this point.
     async fn harm<E>(&self, point: Point, error: impl FnOnce() -> E) -> Result<(), E> {
         let due = {
             let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
@@ -112,7 +112,7 @@ impl<S: Store + Debug> Store for Harmed<S> {
     async fn claim(&self, request: ClaimRequest<'_>) -> Result<Claimed<S::Claim>, StoreError> {
         self.harm(Point::BeforeClaim, unavailable).await?;
         let claimed = self.store.claim(request).await;
-        self.harm(Point::BehindClaim, unavailable).await?;
+        self.harm(Point::AfterClaim, unavailable).await?;
         claimed
     }
 
@@ -122,7 +122,7 @@ impl<S: Store + Debug> Store for Harmed<S> {
         self.harm(Point::BeforeSettle, refused).await?;
         self.harm(Point::Unsettled, unknown).await?;
         let settled = self.store.settle(claim, settlement).await;
-        self.harm(Point::BehindSettle, unknown).await?;
+        self.harm(Point::AfterSettle, unknown).await?;
         settled
     }
 

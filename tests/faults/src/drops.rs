@@ -10,14 +10,14 @@ use idem_core::Engine;
 use idem_tests::{Choices, Database, Framework, World};
 
 use crate::caller::Caller;
-use crate::checker::Told;
+use crate::checker::Answered;
 use crate::decorator::{Blow, Harmed, Point, Trigger};
 use crate::history::History;
 use crate::kind::Kind;
 use crate::lane::EFFECTS;
 use crate::report::Report;
 
-/// Two instances that are asked without HTTP, of which one has a store that can be harmed.
+/// Two instances without HTTP. One of them has a store that can be harmed.
 #[derive(Debug)]
 pub struct Drops<D: Database> {
     harmed: Caller<Harmed<D::Store>>,
@@ -42,7 +42,8 @@ impl<D: Database> Drops<D> {
         }
     }
 
-    /// Sends a request whose future is dropped after so many polls. Says whether it came to its end before.
+    /// Sends a request whose future is dropped after this many polls. Returns whether the request
+    /// ended before.
     pub async fn drop_at(&mut self, label: String, kind: Kind, polls: usize) -> bool {
         self.prepare(&label, kind).await;
         let first = polled(self.harmed.clone().call(kind, label.clone()), polls).await;
@@ -57,12 +58,12 @@ impl<D: Database> Drops<D> {
         passed
     }
 
-    /// Sends a request whose store is harmed.
+    /// Sends a request to a harmed store.
     pub async fn strike(&mut self, label: String, kind: Kind, point: Point, blow: Blow) {
         self.prepare(&label, kind).await;
         self.trigger.set(point, blow);
         let first = tokio::spawn(self.harmed.clone().call(kind, label.clone())).await;
-        let first = first.map_or(Told::Nothing, Told::Answer);
+        let first = first.map_or(Answered::Nothing, Answered::Answer);
         let struck = self.trigger.has_struck();
         self.suffered(
             label,
@@ -73,7 +74,7 @@ impl<D: Database> Drops<D> {
         .await;
     }
 
-    /// The request before it, if there has to be one.
+    /// Sends the earlier request, if the kind needs one.
     async fn prepare(&self, label: &str, kind: Kind) {
         if let Some(earlier) = kind.earlier() {
             let earlier = self.clean.clone().call(earlier, label.to_owned()).await;
@@ -81,7 +82,7 @@ impl<D: Database> Drops<D> {
         }
     }
 
-    async fn suffered(&mut self, label: String, first: Told, harm: String, done: bool) {
+    async fn suffered(&mut self, label: String, first: Answered, harm: String, done: bool) {
         self.history.suffered(&label, harm, first);
         self.report.faults += usize::from(done);
         let ask = async || self.clean.clone().call(Kind::Success, label.clone()).await;
@@ -91,7 +92,7 @@ impl<D: Database> Drops<D> {
         self.history.add(&label, again);
     }
 
-    /// Goes on at random for a while. The name is of the labels.
+    /// Sends random requests for a while. The labels contain the name.
     pub async fn storm(&mut self, name: &str, rng: &mut Rng, duration: Duration) {
         let end = Instant::now() + duration;
         let mut number = 0;
@@ -104,7 +105,7 @@ impl<D: Database> Drops<D> {
                 continue;
             }
             let point = Point::ALL[rng.usize(..Point::ALL.len())];
-            // What hangs, hangs until the deadline.
+            // A blow that hangs lasts until the deadline.
             let hangs = rng.u8(..50) == 0;
             let blow = if hangs {
                 Blow::Hangs
@@ -115,7 +116,7 @@ impl<D: Database> Drops<D> {
         }
     }
 
-    /// Checks everything that happened.
+    /// Checks all requests.
     pub async fn check<F: Framework<D>>(self, world: &World<F, D>) -> Report {
         let mut connection = world.observe().await;
         let identity = Caller::<D::Store>::identity;
@@ -127,10 +128,10 @@ impl<D: Database> Drops<D> {
     }
 }
 
-/// More than a request takes on most databases.
+/// More polls than a request takes on most databases.
 const POLLS: usize = 24;
 
-/// The output of a future that is polled so many times and then dropped.
+/// Polls a future this many times and then drops it. Returns the output, if there is one.
 async fn polled<T>(future: impl Future<Output = T>, polls: usize) -> Option<T> {
     let mut future = pin!(future);
     let mut left = polls;

@@ -1,4 +1,4 @@
-//! Clients that leave in every way there is.
+//! Clients that leave in different ways.
 
 use bytes::Bytes;
 use h2::client::ResponseFuture;
@@ -8,25 +8,25 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 
-use crate::checker::Told;
+use crate::checker::Answered;
 
 /// How a client leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Goodbye {
     /// It closes its connection.
     Fin,
-    /// It says that it sends no more, and goes on reading.
+    /// It closes its sending side, and continues to read.
     HalfClose,
     /// It resets its connection.
     Reset,
     /// HTTP/2: it resets the stream, and keeps the connection.
     StreamReset,
-    /// HTTP/2: its connection is gone.
+    /// HTTP/2: it loses its connection.
     ConnectionLoss,
 }
 
 impl Goodbye {
-    /// All of them.
+    /// All ways.
     pub const ALL: [Self; 5] = [
         Self::Fin,
         Self::HalfClose,
@@ -40,7 +40,7 @@ impl Goodbye {
     }
 }
 
-/// A client that has sent a request, and is going to leave.
+/// A client that has sent a request and is going to leave.
 #[derive(Debug)]
 pub struct Client {
     request: Request,
@@ -54,7 +54,7 @@ enum Wire {
     Http2(Stream),
 }
 
-/// A stream of HTTP/2, and the connection that it is alone on.
+/// A stream of HTTP/2, and its connection, which has no other streams.
 #[derive(Debug)]
 struct Stream {
     sends: SendStream<Bytes>,
@@ -69,10 +69,10 @@ enum Receives {
 }
 
 impl Client {
-    /// Sends a request, but for so many of its last bytes.
+    /// Sends a request without this many of its last bytes.
     pub async fn send(request: &Request, missing: usize, goodbye: Goodbye) -> Self {
         let socket = TcpSocket::new_v4().expect("a socket");
-        // Little is taken of an answer that nobody reads.
+        // The kernel takes only a little of an answer that nobody reads.
         socket.set_recv_buffer_size(4096).expect("a size");
         let stream = socket.connect(request.address()).await;
         let stream = stream.expect("the instance listens");
@@ -91,7 +91,7 @@ impl Client {
         }
     }
 
-    /// Waits for the first bytes of the answer, and reads little more.
+    /// Waits for the first bytes of the answer, and reads few more.
     pub async fn begin_to_read(&mut self) {
         match &mut self.wire {
             Wire::Http1(stream) => {
@@ -101,8 +101,8 @@ impl Client {
         }
     }
 
-    /// Leaves. A client that half-closes may still get an answer: the task returns it.
-    pub async fn leave(self) -> JoinHandle<Told> {
+    /// Leaves. A client that half-closes may still be answered: the task returns the answer.
+    pub async fn leave(self) -> JoinHandle<Answered> {
         let Self {
             request,
             goodbye,
@@ -115,7 +115,7 @@ impl Client {
                     let mut bytes = Vec::new();
                     let read = stream.read_to_end(&mut bytes).await;
                     let answer = read.ok().and_then(|_| request.whole(&bytes));
-                    answer.map_or(Told::Nothing, Told::Answer)
+                    answer.map_or(Answered::Nothing, Answered::Answer)
                 });
             }
             Wire::Http1(stream) => {
@@ -126,7 +126,7 @@ impl Client {
             Wire::Http2(mut stream) => {
                 if goodbye == Goodbye::StreamReset {
                     stream.sends.send_reset(Reason::CANCEL);
-                    // The connection's task goes on, and ends with the instance.
+                    // The connection's task continues, and ends with the instance.
                     drop(stream.connection);
                 } else {
                     stream.connection.abort();
@@ -134,7 +134,7 @@ impl Client {
                 }
             }
         }
-        tokio::spawn(std::future::ready(Told::Nothing))
+        tokio::spawn(std::future::ready(Answered::Nothing))
     }
 }
 
@@ -163,7 +163,7 @@ impl Stream {
         }
     }
 
-    /// The window is as large as the protocol has it: nothing is given back of it.
+    /// The window has the protocol's default size; no capacity is released.
     async fn begin_to_read(&mut self) {
         if let Receives::Head(head) = &mut self.receives {
             let mut body = head.await.expect("an answer").into_body();

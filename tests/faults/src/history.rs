@@ -1,4 +1,4 @@
-//! The answers that clients got, key by key.
+//! The answers to clients, key by key.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,64 +9,65 @@ use idem_core::store::Identity;
 use idem_tests::{Answer, Database, Domain as _};
 use tokio::time::sleep;
 
-use crate::checker::{Facts, Ledger, Told, check, denies, is_lasting};
+use crate::checker::{Answered, Facts, Ledger, check, denies, is_lasting};
 use crate::report::Report;
 
-/// What every key's requests ended with, in the order in which they ended. A key is also the label
-/// of its effect.
+/// The results of every key's requests, in the order of their ends. A key is also the label of its
+/// effect.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct History(Arc<Mutex<BTreeMap<String, Past>>>);
 
-/// One key's.
+/// The history of one key.
 #[derive(Debug, Clone, Default)]
 struct Past {
-    told: Vec<Told>,
-    /// What was done to its requests.
+    answered: Vec<Answered>,
+    /// The harms to its requests.
     harms: Vec<String>,
-    /// Whether that was one request, and its answer says that nothing is left of it.
+    /// Whether only one request was harmed, and its answer says that it left nothing.
     is_denied: bool,
 }
 
-/// How long a key may take to be answered once all faults are over.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a key may take to be answered after the end of all faults.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How many keys are retried at once.
+/// The number of keys that are retried in parallel.
 const RETRIES: usize = 8;
 
 impl History {
-    /// One more request has ended.
-    pub(crate) fn add(&self, label: &str, told: impl Into<Told>) {
+    /// Adds the result of a request.
+    pub(crate) fn add(&self, label: &str, answered: impl Into<Answered>) {
         let mut all = self.lock();
         all.entry(label.to_owned())
             .or_default()
-            .told
-            .push(told.into());
+            .answered
+            .push(answered.into());
     }
 
-    /// A request to which harm was done has ended.
-    pub(crate) fn suffered(&self, label: &str, harm: String, told: impl Into<Told>) {
-        let told = told.into();
-        let denied = matches!(&told, Told::Answer(answer) if denies(answer));
-        self.add(label, told);
+    /// Adds the result of a request that was harmed.
+    pub(crate) fn suffered(&self, label: &str, harm: String, answered: impl Into<Answered>) {
+        let answered = answered.into();
+        let denied = matches!(&answered, Answered::Answer(answer) if denies(answer));
+        self.add(label, answered);
         let mut all = self.lock();
         let past = all.entry(label.to_owned()).or_default();
         past.is_denied = denied && past.harms.is_empty();
         past.harms.push(harm);
     }
 
-    /// Retries a key as a client does until there is an answer that stays; says how long that took.
+    /// Retries a key as a client does, until the answer is a lasting one. Returns how long that
+    /// took.
     pub(crate) async fn persist<T>(&self, label: &str, ask: impl AsyncFn() -> T) -> Duration
     where
-        T: Into<Told>,
+        T: Into<Answered>,
     {
         let start = Instant::now();
         loop {
-            let told = ask().await.into();
-            self.add(label, told.clone());
-            if matches!(&told, Told::Answer(answer) if is_lasting(answer)) {
+            let answered = ask().await.into();
+            self.add(label, answered.clone());
+            if matches!(&answered, Answered::Answer(answer) if is_lasting(answer)) {
                 return start.elapsed();
             }
-            assert!(start.elapsed() < PATIENCE, "{label}: {told:?}");
+            assert!(start.elapsed() < TIMEOUT, "{label}: {answered:?}");
             sleep(Duration::from_millis(2)).await;
         }
     }
@@ -105,13 +106,17 @@ impl History {
         let mut report = Report::default();
         for (label, past) in self.lock().iter() {
             let Past {
-                told,
+                answered,
                 harms,
                 is_denied,
             } = past;
-            report.requests += told.len();
-            let evidence =
-                facts.evidence(&identity(label), label.clone(), told.clone(), *is_denied);
+            report.requests += answered.len();
+            let evidence = facts.evidence(
+                &identity(label),
+                label.clone(),
+                answered.clone(),
+                *is_denied,
+            );
             report.acknowledged += usize::from(evidence.is_acknowledged());
             let violations = check(&evidence).into_iter();
             let violations = violations.map(|found| (found, format!("{evidence}\n  {harms:?}")));

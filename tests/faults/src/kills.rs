@@ -1,4 +1,4 @@
-//! Applications and database servers that are killed by SIGKILL, again and again, under load.
+//! Applications and database servers that are killed by SIGKILL, repeatedly and under load.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,20 +20,20 @@ use crate::lane::{EFFECTS, TENANT, identity};
 use crate::load::Load;
 use crate::report::Report;
 
-/// How often, and under what load.
+/// The number of kills, and the load.
 #[derive(Debug, Clone)]
 pub struct Kills {
-    /// How often something is killed.
+    /// The number of kills.
     pub times: usize,
-    /// How many clients there are.
+    /// The number of clients.
     pub clients: usize,
-    /// How long a handler of an application works.
+    /// The time that a handler of an application works.
     pub work: Duration,
-    /// When the next one comes.
+    /// Decides the time of the next kill.
     pub rng: Rng,
 }
 
-/// The output of a future that runs when no other does: what is killed takes both cores of a small machine.
+/// Runs a future while no other one runs: a killed program needs both cores of a small machine.
 pub fn alone<T>(future: impl Future<Output = T>) -> T {
     static ALONE: Mutex<()> = Mutex::new(());
     let _alone = lock(&ALONE);
@@ -50,13 +50,13 @@ impl Kills {
     }
 }
 
-/// The ledger of the example services; the label of a payment is its note.
+/// The ledger of the test services. The label of a payment is its note.
 const PAYMENTS: Ledger = Ledger {
     table: "payments",
     label: "note",
 };
 
-/// X4: kills an example service.
+/// X4: kills a test service.
 pub async fn kill_application<D: Database>(program: &'static str, mut kills: Kills) -> Report {
     const PATH: &str = "/payments";
     let database = D::create().await;
@@ -85,7 +85,7 @@ pub async fn kill_application<D: Database>(program: &'static str, mut kills: Kil
         .await;
     report.faults = kills.times;
     report.recoveries = recoveries;
-    // Every payment moved one from alice to bob, and nothing else did.
+    // Every payment moved one unit from alice to bob, and nothing else moved money.
     let paid = connection.number("SELECT count(*) FROM payments").await;
     let accounts = service.get("/accounts").await;
     let paid = paid.expect("a number");
@@ -107,16 +107,16 @@ fn payment(address: SocketAddr, path: &str, label: &str) -> Request {
         .json(&payment)
 }
 
-/// Whether a server acknowledges what it could lose.
+/// Whether a server acknowledges commits that it could lose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Durability {
-    /// No.
+    /// It does not.
     Kept,
-    /// Yes: the control, which shows that a loss would be seen.
+    /// It does: the control, which shows that a loss would be found.
     Off,
 }
 
-/// X10 and X11: kills a server that is started for this alone.
+/// X10 and X11: kills a server that is started only for this test.
 pub async fn kill_server<F: Framework<D>, D: Served>(
     kind: &'static dyn Kind,
     durability: Durability,
@@ -136,7 +136,7 @@ pub async fn kill_server<F: Framework<D>, D: Served>(
         world.instance_with(settings.clone()).await,
         world.instance_with(settings).await,
     ];
-    // After the migrations, which would be lost, too.
+    // After the migrations, as the server could lose them, too.
     weaken(&world, durability).await;
     let addresses = instances.map(|instance| instance.address);
     let request = move |label: &str, number: usize| {
@@ -176,7 +176,7 @@ async fn weaken<F: Framework<D>, D: Served>(world: &World<F, D>, durability: Dur
     }
 }
 
-/// The observer's connections are gone with the server.
+/// Connects again: the observer's connections are lost with the server.
 async fn observe<F: Framework<D>, D: Served>(world: &World<F, D>) -> PoolConnection<Driver<D>> {
     for _ in 0..50 {
         if let Ok(connection) = world.try_observe().await {

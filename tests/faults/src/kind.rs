@@ -1,4 +1,4 @@
-/// How a request ends without a fault.
+/// The end of a request without a fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// With an effect.
@@ -14,7 +14,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// All of them.
+    /// All kinds.
     pub const ALL: [Self; 5] = [
         Self::Success,
         Self::FinalFailure,
@@ -23,7 +23,7 @@ impl Kind {
         Self::Replay,
     ];
 
-    /// What the handler answers.
+    /// The status of the handler's answer.
     pub fn status(self) -> u16 {
         match self {
             Self::Success | Self::Retry | Self::Replay => 201,
@@ -32,7 +32,7 @@ impl Kind {
         }
     }
 
-    /// How the request before it ends, if there has to be one.
+    /// The kind of the earlier request, if this kind needs one.
     pub fn earlier(self) -> Option<Self> {
         match self {
             Self::Retry => Some(Self::RetriableFailure),

@@ -1,5 +1,5 @@
-//! One stream of faulted requests: an instance behind a proxy, one that is not, and a database of
-//! their own.
+//! One stream of faulted requests: an instance with a proxy in front of its database, one without,
+//! and a database of their own.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,13 +21,13 @@ use crate::report::Report;
 const PATH: &str = "/bounded";
 pub(crate) const TENANT: &str = "acme";
 
-/// Where the test service's handlers write.
+/// The ledger of the test service's handlers.
 pub const EFFECTS: Ledger = Ledger {
     table: "effects",
     label: "label",
 };
 
-/// What else happens while a fault lasts.
+/// The event during a fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Meanwhile {
     /// Nothing.
@@ -38,12 +38,12 @@ pub enum Meanwhile {
     Terminated,
 }
 
-/// See the module.
+/// See the module's documentation.
 #[derive(Debug)]
 pub struct Lane<F: Framework<D>, D: Served> {
-    /// Where it runs.
+    /// The environment of the lane.
     pub world: World<F, D>,
-    /// The wire of the instance that is to suffer.
+    /// The wire of the faulty instance.
     pub proxy: Proxy,
     faulty: Arc<Instance<D>>,
     clean: Arc<Instance<D>>,
@@ -54,7 +54,7 @@ pub struct Lane<F: Framework<D>, D: Served> {
 }
 
 impl<F: Framework<D>, D: Served> Lane<F, D> {
-    /// Opens one.
+    /// Opens a lane.
     pub async fn open() -> Self {
         let world = World::<F, D>::create().await;
         let proxy = Proxy::to(world.database.address()).await;
@@ -78,8 +78,8 @@ impl<F: Framework<D>, D: Served> Lane<F, D> {
         }
     }
 
-    /// Checks everything that happened in it; also that both pools are whole and no session is left
-    /// in a transaction (I6).
+    /// Checks all requests of the lane. Also checks that both pools are complete and that no
+    /// session is left in a transaction (I6).
     pub async fn close(self) -> Report {
         self.proxy.heal();
         let mut connection = self.world.observe().await;
@@ -100,7 +100,8 @@ impl<F: Framework<D>, D: Served> Lane<F, D> {
         (request.key(&label).effect(&label), label)
     }
 
-    /// Has a request's handler end as its kind says; the answer to an earlier request, if there has to be one.
+    /// Prepares the handler's end for a request of this kind. Returns the answer to the earlier
+    /// request, if the kind needs one.
     async fn prepare(&self, kind: Kind, request: &Request) -> Option<Answer> {
         let control = &self.world.control;
         let play = |kind: Kind| control.play([Scene::answering(Reply::new(kind.status()))]);
@@ -115,19 +116,19 @@ impl<F: Framework<D>, D: Served> Lane<F, D> {
         earlier
     }
 
-    /// What a request of a kind sends and receives.
+    /// The traffic of a request of a kind.
     pub async fn traffic(&mut self, kind: Kind) -> Traffic {
         self.warm_up().await;
         let (request, _) = self.request();
         self.prepare(kind, &request).await;
         self.proxy.count();
         request.send().await;
-        // The connection goes back to its pool a little later.
+        // The connection returns to its pool a little later.
         drop(self.faulty.whole_pool().await);
         self.proxy.traffic()
     }
 
-    /// So that the connection is open and its statements are prepared.
+    /// Opens the connection and prepares its statements.
     pub async fn warm_up(&mut self) {
         self.keys += 1;
         let label = format!("warm-{}", self.keys);
@@ -137,8 +138,7 @@ impl<F: Framework<D>, D: Served> Lane<F, D> {
         drop(self.faulty.whole_pool().await);
     }
 
-    /// Sends a request of a kind again and again, each time with the next fault, and in the end
-    /// without one.
+    /// Sends a request of a kind once with each fault, and at the end once without a fault.
     pub async fn suffer(&mut self, kind: Kind, faults: &[(Fault, Meanwhile)]) {
         let (request, label) = self.request();
         if let Some(earlier) = self.prepare(kind, &request).await {
@@ -158,7 +158,7 @@ impl<F: Framework<D>, D: Served> Lane<F, D> {
         self.history.add(&label, clean.send().await);
     }
 
-    /// Sends a request with a fault. Once the fault is done, does something else, and then undoes
+    /// Sends a request with a fault. When the fault is done, starts the other event, and then heals
     /// the fault.
     async fn strike(
         &mut self,
@@ -206,12 +206,12 @@ impl<F: Framework<D>, D: Served> Lane<F, D> {
         }
     }
 
-    /// Goes on with random faults for a while.
+    /// Injects random faults for a while.
     pub async fn storm(mut self, rng: &mut Rng, duration: Duration) -> Report {
         let end = Instant::now() + duration;
         let span = self.traffic(Kind::FinalFailure).await;
         while Instant::now() < end {
-            // Without it a connection may have to be opened, and its bytes count.
+            // Without a warm connection, one may have to be opened, and its bytes count.
             if rng.u8(..4) == 0 {
                 self.warm_up().await;
             }
@@ -224,7 +224,7 @@ impl<F: Framework<D>, D: Served> Lane<F, D> {
     }
 }
 
-/// Most of all cuts: what an attempt waits for in vain takes a second.
+/// Mostly cuts: after other faults an attempt waits a second in vain.
 fn random(rng: &mut Rng, span: Traffic) -> (Fault, Meanwhile) {
     let (harm, meanwhile) = match rng.u8(..100) {
         ..85 => (Harm::Cut, Meanwhile::Nothing),

@@ -1,8 +1,8 @@
-//! The fault matrix: faults at every point of a request, injected from outside of the product's code, and a
-//! checker that sees only what clients were answered and what is in the database.
+//! The fault matrix: faults at every point of a request, injected from outside of the library's
+//! code. The checker reads only the answers to clients and the rows of the database.
 //!
-//! [`docs/reliability.md`](https://github.com/idem-rs/idem/blob/main/docs/reliability.md) has the matrix, what
-//! injects each row, and what held.
+//! [`docs/reliability.md`](https://github.com/idem-rs/idem/blob/main/docs/reliability.md) has the
+//! matrix, the injection of each row, and the results.
 #![allow(
     clippy::missing_panics_doc,
     reason = "a harness panics: that is how tests fail"
@@ -24,7 +24,7 @@ mod report;
 mod retried;
 
 pub use self::caller::{Asking, Caller};
-pub use self::checker::{Evidence, Facts, Ledger, Told, Violation, check};
+pub use self::checker::{Answered, Evidence, Facts, Ledger, Violation, check};
 pub use self::decorator::{Blow, Harmed, Point, Trigger};
 pub use self::drops::Drops;
 pub use self::goodbye::{Client, Goodbye};

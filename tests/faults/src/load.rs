@@ -1,4 +1,4 @@
-//! Clients that continue after any error.
+//! Clients that continue after every error.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -10,7 +10,7 @@ use tokio::time::sleep;
 
 use crate::history::History;
 
-/// Clients at work.
+/// Running clients.
 #[derive(Debug)]
 pub(crate) struct Load {
     clients: JoinSet<()>,
@@ -18,12 +18,12 @@ pub(crate) struct Load {
     history: History,
 }
 
-/// How often a client sends a request before it takes another key.
+/// The number of times that a client sends a request before it takes another key.
 const TRIES: usize = 20;
 
 impl Load {
-    /// So many clients, each with one key after the other. `request` makes the request of a key,
-    /// which is also the label of its effect; its argument changes with every try.
+    /// Starts this many clients, each with one key after another. `request` makes the request of a
+    /// key, which is also the label of its effect. Its argument changes with every try.
     pub(crate) fn start(
         clients: usize,
         name: &str,
@@ -46,7 +46,7 @@ impl Load {
                         let answer = request(&label, client + attempt).attempt().await;
                         let is_last = answer.as_ref().is_some_and(|answer| answer.status == 201);
                         history.add(&label, answer);
-                        // Now and then a success is sent again: a double click.
+                        // Sometimes a success is sent again: a double click.
                         if stop.load(Ordering::Relaxed) || is_last && attempt % 4 != 0 {
                             break;
                         }
@@ -60,7 +60,7 @@ impl Load {
         load
     }
 
-    /// Lets every client end its request.
+    /// Waits until every client has ended its request.
     pub(crate) async fn stop(mut self) -> History {
         self.stop.store(true, Ordering::Relaxed);
         while let Some(ended) = self.clients.join_next().await {

@@ -1,5 +1,5 @@
-//! The long form of the fault matrix: rounds of random faults, each drawn from a seed. `cargo xtask faults`
-//! provides the servers and runs it.
+//! The long form of the fault matrix: rounds of random faults, each drawn from a seed.
+//! `cargo xtask faults` starts the servers and runs it.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -38,7 +38,7 @@ struct Options {
 
 type Round = (&'static str, fn(Rng) -> LocalBoxFuture<'static, Report>);
 
-/// The rounds, in their order; then the first comes again.
+/// The rounds, in order. After the last one, the first comes again.
 const ROUNDS: [Round; 16] = [
     ("wire, axum, postgres", |rng| {
         wire::<Axum, Postgres>(rng).boxed_local()
@@ -90,10 +90,10 @@ const ROUNDS: [Round; 16] = [
     }),
 ];
 
-/// How long a round of random faults takes.
+/// The duration of a round of random faults.
 const STORM: Duration = Duration::from_secs(30);
 
-/// How many requests suffer at once.
+/// The number of lanes with faults in parallel.
 const LANES: u64 = 16;
 
 async fn wire<F: Framework<D>, D: Served>(rng: Rng) -> Report {
@@ -106,7 +106,7 @@ async fn wire<F: Framework<D>, D: Served>(rng: Rng) -> Report {
 
 async fn drops<F: Framework<D>, D: Database>(rng: Rng) -> Report {
     let world = World::<F, D>::create().await;
-    // All are open before the first storms: opening wants to write.
+    // Open all lanes before the first storm, because opening a lane writes to the database.
     let mut open = Vec::new();
     for rng in lanes(rng) {
         open.push((rng, Drops::open(&world).await));
@@ -150,7 +150,7 @@ async fn server<F: Framework<D>, D: Served>(kind: &'static dyn Kind, rng: Rng) -
     kill_server::<F, D>(kind, Durability::Kept, kills).await
 }
 
-/// What is dropped ends its servers and applications.
+/// A dropped round ends its servers and applications.
 async fn unless_interrupted(round: impl Future<Output = Report>) -> Option<Report> {
     let interrupted = async {
         while interrupt::check().is_ok() {

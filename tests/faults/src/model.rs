@@ -1,14 +1,14 @@
-//! What the engine is to do, in a page: what is remembered of an identity, what a request makes of it, and
-//! which orders of the requests explain what they were answered.
+//! A short model of the engine: the record of an identity, the effect of a request on it, and the
+//! orders of the requests that explain their answers.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use idem_core::State;
 use idem_tests::Answer;
 
-use crate::checker::Told;
+use crate::checker::Answered;
 
-/// How a handler ends.
+/// The end of a handler.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
     /// With an effect.
@@ -21,7 +21,7 @@ pub enum Ending {
     Panic,
 }
 
-/// A request, as far as the model cares.
+/// A request, with the fields that the model needs.
 #[derive(Debug, Clone)]
 pub struct Request {
     number: usize,
@@ -31,7 +31,7 @@ pub struct Request {
     is_lost: bool,
 }
 
-/// What can be told from an answer.
+/// The parts of an answer that the model compares.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Seen {
     status: u16,
@@ -40,7 +40,7 @@ struct Seen {
     text: String,
 }
 
-/// What is remembered of an identity.
+/// The record of an identity.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Known {
     Nothing,
@@ -48,27 +48,27 @@ enum Known {
     Retriable { intent: u8, attempts: u32 },
 }
 
-/// What is remembered, and what the requests that had their turn, but not yet their answer, will be
-/// answered; nothing, if they are lost.
+/// The record, and the answers of all requests that had their turn but were not answered yet; no
+/// answer for a lost request.
 type World = (Known, BTreeMap<usize, Option<Seen>>);
 
-/// All that can have become of one identity, given what its requests were answered.
+/// All possible histories of one identity, given the answers to its requests.
 ///
-/// A request has its turn once, at any time between its beginning and its answer; one that is lost has it
-/// later, or never. What is left are the worlds in which every answer was the right one.
+/// Each request has one turn, at any time between its beginning and its answer. A lost request has
+/// its turn later, or never. The remaining worlds are those in which every answer was right.
 #[derive(Debug)]
 pub struct Explained {
     /// The label of its effect.
     pub label: String,
-    /// What its requests ended with.
-    pub told: Vec<Told>,
+    /// The results of its requests.
+    pub answered: Vec<Answered>,
     pending: BTreeMap<usize, Request>,
     worlds: BTreeSet<World>,
 }
 
 impl Request {
-    /// The request with this number, which asks for `intent`. Its handler ends so, should it be entered.
-    /// The store, or whoever polls it, may do it harm.
+    /// The request with this number and this `intent`. If its handler is entered, it ends by
+    /// `ending`. A harmed request may suffer from its store, or be dropped.
     pub fn new(number: usize, intent: u8, ending: Ending, is_harmed: bool) -> Self {
         Self {
             number,
@@ -79,7 +79,7 @@ impl Request {
         }
     }
 
-    /// What its handler answers.
+    /// The body of its handler's answer.
     pub fn body(&self, label: &str, attempt: u32) -> String {
         let number = self.number;
         format!(r#"{{"label":"{label}","attempt":{attempt},"request":{number}}}"#)
@@ -126,7 +126,7 @@ impl From<&Answer> for Seen {
 }
 
 impl Known {
-    /// What a request finds that is not harmed: the number of its attempt, or its answer.
+    /// The number of the attempt of a request without harm, or its answer.
     fn admit(&self, request: &Request) -> Result<u32, Seen> {
         match self {
             Self::Nothing => Ok(1),
@@ -143,7 +143,7 @@ impl Known {
         }
     }
 
-    /// All that can come of a request, and what it is answered then.
+    /// All possible outcomes of a request, with its answer in each.
     fn outcomes(&self, label: &str, request: &Request) -> Vec<(Self, Seen)> {
         let intent = request.intent;
         let retriable = |attempts| Self::Retriable { intent, attempts };
@@ -167,8 +167,8 @@ impl Known {
             }
         };
         let mut outcomes = vec![(next.clone(), answer.clone())];
-        // A failure that may be retried is written down as well as can be; what is broken off, for a
-        // quarter of a second.
+        // The record of a retriable failure is written if possible. For an attempt that was broken
+        // off, the engine tries for only a quarter of a second.
         let unwritten = matches!(next, Self::Retriable { .. })
             && (request.is_harmed || request.ending == Ending::Panic);
         if unwritten {
@@ -188,29 +188,29 @@ impl Known {
 }
 
 impl Explained {
-    /// One of which nothing is remembered.
+    /// An identity without a record.
     pub fn new(label: String) -> Self {
         Self {
             label,
-            told: Vec::new(),
+            answered: Vec::new(),
             pending: BTreeMap::new(),
             worlds: BTreeSet::from([(Known::Nothing, BTreeMap::new())]),
         }
     }
 
-    /// A request begins.
+    /// Begins a request.
     pub fn begin(&mut self, request: Request) {
         self.pending.insert(request.number, request);
     }
 
-    /// A request is answered.
+    /// Adds the answer to a request.
     ///
     /// # Panics
     ///
-    /// If no order of the requests explains it.
+    /// If no order of the requests explains the answer.
     pub fn answer(&mut self, number: usize, answer: Answer) {
         let seen = Seen::from(&answer);
-        self.told.push(Told::Answer(answer));
+        self.answered.push(Answered::Answer(answer));
         let reached = self.reached();
         let worlds = reached.iter().cloned().filter_map(|(known, mut done)| {
             let is_right = done.remove(&number).flatten().as_ref() == Some(&seen);
@@ -219,16 +219,16 @@ impl Explained {
         self.worlds = worlds.collect();
         assert!(
             !self.worlds.is_empty(),
-            "nothing explains {seen:?} as the answer to {:?} beside {:?}, but one of {reached:?}",
+            "nothing explains {seen:?} as the answer to {:?} next to {:?}; the model allows one of {reached:?}",
             self.pending.get(&number),
             self.pending
         );
         self.pending.remove(&number);
     }
 
-    /// A request is not going to be answered.
+    /// Marks a request that will never be answered.
     pub fn lose(&mut self, number: usize) {
-        self.told.push(Told::Nothing);
+        self.answered.push(Answered::Nothing);
         if let Some(request) = self.pending.get_mut(&number) {
             request.is_harmed = true;
             request.is_lost = true;
@@ -241,14 +241,14 @@ impl Explained {
         self.worlds = worlds.map(forget).collect();
     }
 
-    /// What is lost has come to nothing by now.
+    /// Forgets the lost requests: they can have no effect any more.
     pub fn rest(&mut self) {
         self.pending.clear();
         let worlds = std::mem::take(&mut self.worlds).into_iter();
         self.worlds = worlds.map(|(known, _)| (known, BTreeMap::new())).collect();
     }
 
-    /// The record and the number of effects that there must be, if that is known.
+    /// The expected record and the expected number of effects, if they are known.
     pub fn expected(&self) -> Option<(Option<State>, u64)> {
         let mut worlds = self.worlds.iter();
         let (Some((known, _)), None) = (worlds.next(), worlds.next()) else {
@@ -262,7 +262,7 @@ impl Explained {
         })
     }
 
-    /// Every world that can be reached when requests have their turns.
+    /// Every world that is reachable by the turns of pending requests.
     fn reached(&self) -> BTreeSet<World> {
         let mut reached = self.worlds.clone();
         let mut next: Vec<World> = reached.iter().cloned().collect();

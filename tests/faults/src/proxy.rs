@@ -1,4 +1,4 @@
-//! A wire to a database that breaks at a byte.
+//! A wire to a database that breaks at a given byte.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,16 +8,16 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-/// Forwards every connection to a server, counts the bytes, and does the harm that it is armed with.
-/// It knows of no protocol.
+/// Forwards every connection to a server, counts the bytes, and does the harm for which it is
+/// armed. It does not know any protocol.
 #[derive(Debug)]
 pub struct Proxy {
-    /// Where it listens.
+    /// The address of the proxy.
     pub address: SocketAddr,
     shared: Arc<Shared>,
 }
 
-/// Which way bytes go.
+/// The direction of bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Direction {
     /// To the server.
@@ -26,38 +26,38 @@ pub enum Direction {
     Answers,
 }
 
-/// What happens to a connection.
+/// The harm to a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Harm {
-    /// It is closed on both sides.
+    /// The connection is closed on both sides.
     Cut,
-    /// Nothing more is forwarded in this direction until it is healed, and then all of it.
+    /// Nothing more is forwarded in this direction until the proxy is healed. Then everything is.
     HoldBack,
-    /// Nothing more is forwarded in this direction, ever.
+    /// Nothing more is ever forwarded in this direction.
     Stall,
-    /// Nothing more is forwarded at all, and neither side sees it.
+    /// Nothing more is forwarded in either direction, and neither side can see it.
     BlackHole,
 }
 
 impl Harm {
-    /// Whether it lasts until it is healed, as far as the sender sees.
+    /// Whether the harm lasts until it is healed, from the sender's view.
     pub fn is_lasting(self) -> bool {
         matches!(self, Self::Stall | Self::BlackHole)
     }
 }
 
-/// A harm, and where it is done.
+/// A harm, and its point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Fault {
     /// The direction whose bytes are counted.
     pub direction: Direction,
-    /// How many bytes are forwarded before, counted since [`Proxy::arm`].
+    /// The number of bytes before the harm, counted since [`Proxy::arm`].
     pub after: usize,
-    /// What happens then, to the connection of the next byte.
+    /// The harm, done to the connection of the next byte.
     pub harm: Harm,
 }
 
-/// How many bytes were forwarded.
+/// Numbers of forwarded bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Traffic {
     /// To the server.
@@ -67,7 +67,7 @@ pub struct Traffic {
 }
 
 impl Traffic {
-    /// In one direction.
+    /// The number in one direction.
     pub fn of(&self, direction: Direction) -> usize {
         match direction {
             Direction::Requests => self.requests,
@@ -86,9 +86,9 @@ impl Traffic {
 #[derive(Debug, Default)]
 struct Shared {
     state: Mutex<State>,
-    /// How many times everything was healed: what was harmed before is closed.
+    /// How many times the proxy was healed. Connections that were harmed before are closed.
     healed: watch::Sender<usize>,
-    /// How many harms were done.
+    /// The number of harms that were done.
     harms: watch::Sender<usize>,
 }
 
@@ -102,14 +102,15 @@ struct State {
 #[derive(Debug)]
 struct Link {
     shared: Arc<Shared>,
-    /// Whether nothing goes either way any more.
+    /// Set if nothing goes in either direction any more.
     is_dead: watch::Sender<Option<usize>>,
 }
 
-/// What becomes of bytes that were read.
+/// The decision about bytes that were read.
 enum Verdict {
     Forward,
-    /// The first so many are forwarded; and how many times everything had been healed by then.
+    /// The number of bytes to forward, the harm, and how many times the proxy had been healed by
+    /// then.
     Harm(usize, Harm, usize),
 }
 
@@ -124,7 +125,7 @@ impl Proxy {
         Self { address, shared }
     }
 
-    /// Counts from zero, and does the harm when it is time.
+    /// Counts from zero, and does the harm at its byte.
     pub fn arm(&self, fault: Fault) {
         let mut state = lock(&self.shared.state);
         state.traffic = Traffic::default();
@@ -138,25 +139,25 @@ impl Proxy {
         state.fault = None;
     }
 
-    /// What was forwarded since it was armed or began to count.
+    /// The bytes that were forwarded since it was armed or began to count.
     pub fn traffic(&self) -> Traffic {
         lock(&self.shared.state).traffic
     }
 
-    /// How many harms were done since the beginning.
+    /// The number of harms since the beginning.
     pub fn harms(&self) -> usize {
         *self.shared.harms.borrow()
     }
 
-    /// Waits until so many harms were done since the beginning.
+    /// Waits until this many harms were done since the beginning.
     pub async fn harmed(&self, times: usize) {
         let mut harms = self.shared.harms.subscribe();
         let reached = harms.wait_for(|harms| *harms >= times).await;
         drop(reached.expect("the proxy lives"));
     }
 
-    /// Does no more harm; forwards what was held back, and closes every other connection to which harm
-    /// was done.
+    /// Stops all harm: forwards the bytes that were held back, and closes every other connection
+    /// that was harmed.
     pub fn heal(&self) {
         let mut state = lock(&self.shared.state);
         state.fault = None;
@@ -208,7 +209,7 @@ async fn accept(listener: TcpListener, server: (String, u16), shared: Arc<Shared
 }
 
 impl Link {
-    /// Ends when the connection is to be closed.
+    /// Returns when the connection is to be closed.
     async fn forward(&self, direction: Direction, mut from: OwnedReadHalf, mut to: OwnedWriteHalf) {
         let mut buffer = vec![0; 64 * 1024];
         let mut dead = self.is_dead.subscribe();
@@ -247,7 +248,7 @@ impl Link {
         }
     }
 
-    /// Neither reads nor closes, until all is healed.
+    /// Neither reads nor closes until the proxy is healed.
     async fn healed(&self, since: usize) {
         let mut healed = self.shared.healed.subscribe();
         drop(healed.wait_for(|healed| *healed > since).await);
@@ -291,7 +292,7 @@ mod tests {
         TcpStream::connect(proxy.address).await.unwrap()
     }
 
-    /// What comes within a moment, and whether the connection has ended.
+    /// The bytes that arrive within a short time, and whether the connection has ended.
     async fn read(stream: &mut TcpStream) -> (Vec<u8>, bool) {
         let mut all = Vec::new();
         let end = timeout(Duration::from_millis(200), stream.read_to_end(&mut all)).await;
@@ -326,7 +327,7 @@ mod tests {
             let mut client = client(&proxy).await;
             client.write_all(b"abc").await.unwrap();
             let (bytes, ended) = read(&mut client).await;
-            // A server may not get to answer before it is cut off.
+            // A server may be cut off before it answers.
             assert!(answered.starts_with(&bytes), "{bytes:?}");
             assert!(ended);
             assert_eq!(proxy.harms(), 1);

@@ -1,4 +1,4 @@
-//! What became of faulted requests.
+//! The results of faulted requests.
 
 use std::fmt::{self, Display};
 use std::iter::Sum;
@@ -7,27 +7,27 @@ use std::time::Duration;
 
 use crate::checker::Violation;
 
-/// Counts, and what was violated.
+/// Counts and violations.
 #[derive(Debug, Clone, Default)]
 pub struct Report {
-    /// How many faults were injected.
+    /// The number of injected faults.
     pub faults: usize,
-    /// How many requests were sent, with and without a fault.
+    /// The number of requests, with and without a fault.
     pub requests: usize,
-    /// For how many keys a client got a success.
+    /// The number of keys for which a client was answered with a success.
     pub acknowledged: usize,
-    /// What was violated, with what is known of it.
+    /// The violations, with the known facts about each.
     pub violations: Vec<(Violation, String)>,
-    /// How long keys took from the end of a fault to an answer that stays.
+    /// For each key, the time from the end of a fault to a lasting answer.
     pub recoveries: Vec<Duration>,
-    /// How many requests were answered 201 although their fault was done.
+    /// The number of requests that were answered with 201 in spite of their fault.
     pub resolved: usize,
-    /// How many of them got `outcome-unknown`.
+    /// The number of them that were answered with `outcome-unknown`.
     pub unknown: usize,
 }
 
 impl Report {
-    /// Both together.
+    /// The sum of both reports.
     #[must_use]
     pub fn and(mut self, other: Self) -> Self {
         self.faults += other.faults;
@@ -40,11 +40,11 @@ impl Report {
         self
     }
 
-    /// Prints it under the name of the test, and asserts that nothing was violated.
+    /// Prints the report under the name of the test, and asserts that there are no violations.
     ///
     /// # Panics
     ///
-    /// If something was.
+    /// If there is a violation.
     #[track_caller]
     pub fn holds(&self) {
         let test = thread::current();
@@ -52,18 +52,18 @@ impl Report {
         assert!(self.violations.is_empty(), "{self}");
     }
 
-    /// Asserts that every key could be answered a second after its fault (I5).
+    /// Asserts that every key was answered within a second after its fault (I5).
     ///
     /// # Panics
     ///
-    /// If one could not.
+    /// If a key was not.
     #[track_caller]
     pub fn is_soon_over(&self) {
         let last = self.recovered(100);
         assert!(last < Duration::from_secs(1), "I5: {last:?}");
     }
 
-    /// How long so many in a hundred keys took at most.
+    /// The longest time to an answer among the fastest `percent` of all keys.
     fn recovered(&self, percent: usize) -> Duration {
         let mut sorted = self.recoveries.clone();
         sorted.sort_unstable();

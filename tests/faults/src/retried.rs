@@ -1,23 +1,23 @@
-//! What comes after a fault: the client retries, and everything that can be seen is checked.
+//! The time after a fault: the client retries, and all visible facts are checked.
 
 use idem_tests::{Database, Framework, Request, World};
 
-use crate::checker::Told;
+use crate::checker::Answered;
 use crate::history::History;
 use crate::lane::{EFFECTS, identity};
 use crate::report::Report;
 
-/// Retries until there is an answer that stays, sends the request once more, which may go elsewhere, and
-/// checks what is seen. The label is the key, too, and the tenant is `acme`.
+/// Retries until the answer is a lasting one, sends the request once more, possibly to another
+/// instance, and checks the results. The label is also the key, and the tenant is `acme`.
 pub async fn retried<F: Framework<D>, D: Database>(
     world: &World<F, D>,
     [request, again]: [&Request; 2],
-    told: Vec<Told>,
+    answered: Vec<Answered>,
     label: &str,
 ) -> Report {
     let history = History::default();
-    for told in told {
-        history.add(label, told);
+    for answered in answered {
+        history.add(label, answered);
     }
     let recovery = history.persist(label, async || request.send().await).await;
     history.add(label, again.send().await);

@@ -1,10 +1,12 @@
-//! X1: clients that leave in every way, at every point of a request that can be seen from outside.
+//! X1: clients that leave in every way, at every point of a request that is visible from outside.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use idem_core::Config;
-use idem_faults::{Client, Direction, Fault, Goodbye, Harm, Proxy, Report, Told, Traffic, retried};
+use idem_faults::{
+    Answered, Client, Direction, Fault, Goodbye, Harm, Proxy, Report, Traffic, retried,
+};
 use idem_tests::{
     Act, Body, Database, Framework, Instance, Reply, Request, Scene, Served, Settings, Wires,
     World, conformance,
@@ -24,18 +26,18 @@ conformance![
 
 const PATH: &str = "/effects";
 
-/// Where a client leaves.
+/// The point at which a client leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place {
-    /// P0: half of its body is sent.
+    /// P0: half of the body is sent.
     InTheBody,
-    /// P0: its request waits for a connection.
+    /// P0: the request waits for a connection.
     BeforeTheClaim,
-    /// P3: claimed, and nothing done.
+    /// P3: the request is claimed, and nothing else is done.
     Claimed,
     /// P5 and P6: the handler waits after its statement.
     InTheHandler,
-    /// P12: the answer is partly written.
+    /// P12: a part of the answer is written.
     InTheAnswer,
 }
 
@@ -47,7 +49,7 @@ const PLACES: [Place; 5] = [
     Place::InTheAnswer,
 ];
 
-/// More than Linux takes of an answer that nobody reads, which is 4 MiB.
+/// More than the 4 MiB that Linux buffers of an answer that nobody reads.
 const LARGE: usize = 5 * 1024 * 1024;
 
 async fn x1_client_leaves_at_every_point<F: Framework<D>, D: Database>(world: &World<F, D>) {
@@ -60,11 +62,12 @@ async fn x1_client_leaves_at_every_point<F: Framework<D>, D: Database>(world: &W
             let label = format!("{place:?}-{goodbye:?}");
             let request = request(&instance, &label);
             let entries = world.control.entries();
-            let told = leave(world, &instance, &request, (place, goodbye), &label).await;
+            let answered = leave(world, &instance, &request, (place, goodbye), &label).await;
             let elsewhere = request.clone().to(clean.address);
-            let told = vec![told.await.expect("told")];
-            report = report.and(retried(world, [&request, &elsewhere], told, &label).await);
-            // A claimed attempt runs to its end (O10). A request that was not claimed runs once it is sent again.
+            let answered = vec![answered.await.expect("answered")];
+            report = report.and(retried(world, [&request, &elsewhere], answered, &label).await);
+            // A claimed attempt runs to its end (O10). A request without a claim runs when it is
+            // sent again.
             assert_eq!(
                 world.control.entries(),
                 entries + 1,
@@ -81,14 +84,14 @@ fn request<D: Database>(instance: &Instance<D>, label: &str) -> Request {
     instance.post(PATH).key(label).effect(label)
 }
 
-/// A client leaves there. Its answer is known at the end.
+/// Lets a client leave at this point. The task returns the answer.
 async fn leave<F: Framework<D>, D: Database>(
     world: &World<F, D>,
     instance: &Instance<D>,
     request: &Request,
     (place, goodbye): (Place, Goodbye),
     label: &str,
-) -> tokio::task::JoinHandle<Told> {
+) -> tokio::task::JoinHandle<Answered> {
     let control = &world.control;
     let (extracted, gated) = (control.extractions() + 1, control.gated() + 1);
     match place {
@@ -124,11 +127,11 @@ async fn leave<F: Framework<D>, D: Database>(
     }
 }
 
-/// How many bytes of a request, in each direction, are the last that pass before the client leaves.
+/// The number of positions, in each direction, at which the test holds the wire.
 const BYTES: usize = 6;
 
-/// P1, P2, P8 to P10, P13 and P14: the bytes to the database, or its answers, stop after a byte; then the client
-/// leaves; then the rest passes.
+/// P1, P2, P8 to P10, P13 and P14: the bytes to the database, or its answers, stop after a byte.
+/// Then the client leaves, and then the wire is released.
 async fn x1_client_leaves_while_the_wire_is_held<F: Framework<D>, D: Served>(world: &World<F, D>) {
     let proxy = Proxy::to(world.database.address()).await;
     let wires = Wires {
@@ -148,10 +151,10 @@ async fn x1_client_leaves_while_the_wire_is_held<F: Framework<D>, D: Served>(wor
                     let label = format!("{is_replay}-{direction:?}-{after}-{goodbye:?}");
                     let request = request(&held, &label);
                     let entries = world.control.entries();
-                    let mut told = Vec::new();
+                    let mut answered = Vec::new();
                     let elsewhere = request.clone().to(clean.address);
                     if is_replay {
-                        told.push(Told::Answer(elsewhere.send().await));
+                        answered.push(Answered::Answer(elsewhere.send().await));
                     }
                     let harms = proxy.harms();
                     proxy.arm(Fault {
@@ -166,9 +169,9 @@ async fn x1_client_leaves_while_the_wire_is_held<F: Framework<D>, D: Served>(wor
                     };
                     let left = client.leave().await;
                     proxy.heal();
-                    told.push(left.await.expect("told"));
+                    answered.push(left.await.expect("answered"));
                     let requests = [&request, &elsewhere];
-                    let mut seen = retried(world, requests, told, &label).await;
+                    let mut seen = retried(world, requests, answered, &label).await;
                     seen.faults = usize::from(done);
                     report = report.and(seen);
                     assert_eq!(world.control.entries(), entries + 1, "{is_replay} {after}");
@@ -182,7 +185,7 @@ async fn x1_client_leaves_while_the_wire_is_held<F: Framework<D>, D: Served>(wor
     assert!(report.faults >= 3 * (BYTES - 1) * Goodbye::ALL.len());
 }
 
-/// What a request sends and receives once everything is prepared.
+/// The traffic of a request when everything is prepared.
 async fn traffic<D: Served>(
     proxy: &Proxy,
     held: &Instance<D>,
@@ -202,7 +205,7 @@ async fn traffic<D: Served>(
     proxy.traffic()
 }
 
-/// The connection goes back to its pool a little later, and sends something on its way.
+/// Waits until the connection has returned to its pool, as it sends bytes on the way.
 async fn idle<D: Served>(held: &Instance<D>) {
     drop(held.whole_pool().await);
     while held.pool.num_idle() == 0 {

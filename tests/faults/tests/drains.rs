@@ -1,9 +1,9 @@
-//! X5: an instance is drained, as it is after a SIGTERM, while its wire to the database is held.
+//! X5: an instance is drained, as after a SIGTERM, while its wire to the database is held.
 
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use idem_faults::{Direction, Fault, Harm, Proxy, Report, Told, retried};
+use idem_faults::{Answered, Direction, Fault, Harm, Proxy, Report, retried};
 use idem_tests::{Framework, Served, Settings, Wires, World, conformance};
 use tokio::time::sleep;
 
@@ -12,7 +12,7 @@ conformance![
     x5_instance_drained_while_the_wire_is_held,
 ];
 
-/// How many bytes, in each direction, are the last that pass before the drain.
+/// The number of positions, in each direction, at which the test holds the wire.
 const BYTES: usize = 4;
 
 /// From P1 to P10: the attempt ends, and its client is answered.
@@ -30,7 +30,7 @@ async fn x5_instance_drained_while_the_wire_is_held<F: Framework<D>, D: Served>(
     let mut report = Report::default();
     for direction in [Direction::Requests, Direction::Answers] {
         for part in 0..BYTES {
-            // Only once can an instance be drained.
+            // An instance can be drained only once.
             let instance = world.instance_with(settings.clone()).await;
             for round in 0..2 {
                 proxy.count();
@@ -42,7 +42,7 @@ async fn x5_instance_drained_while_the_wire_is_held<F: Framework<D>, D: Served>(
             let after = proxy.traffic().of(direction) * part / BYTES;
             let label = format!("{direction:?}-{after}");
             let request = instance.post("/effects").key(&label).effect(&label);
-            // On its way back to the pool the connection sends something, too.
+            // On its way back to the pool, the connection sends bytes, too.
             drop(instance.whole_pool().await);
             while instance.pool.num_idle() == 0 {
                 sleep(Duration::from_millis(1)).await;
@@ -66,11 +66,11 @@ async fn x5_instance_drained_while_the_wire_is_held<F: Framework<D>, D: Served>(
                 drain.await;
                 first.assert_executed(201);
             }
-            let told = vec![Told::Answer(first)];
+            let answered = vec![Answered::Answer(first)];
             let elsewhere = request.to(clean.address);
-            let mut seen = retried(world, [&elsewhere, &elsewhere], told, &label).await;
+            let mut seen = retried(world, [&elsewhere, &elsewhere], answered, &label).await;
             seen.faults = usize::from(runs);
-            // Nothing more comes from it on the wire.
+            // The instance sends nothing more on the wire.
             instance.stop().await;
             report = report.and(seen);
         }

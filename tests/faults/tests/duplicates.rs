@@ -1,12 +1,12 @@
-//! X15, X19 and X20: duplicates of an attempt that succeeds or fails in any way, at every isolation, and at the instant
-//! at which a record expires.
+//! X15, X19 and X20: duplicates of an attempt that succeeds or fails in any way, at every isolation
+//! level, and at the time at which a record expires.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::{join, join_all};
-use idem_faults::{Report, Told, retried};
+use idem_faults::{Answered, Report, retried};
 use idem_tests::{
     Act, Database, Framework, Instance, Reply, Scene, Served, World, answers, conformance,
 };
@@ -26,7 +26,7 @@ mod served {
     ];
 }
 
-/// What becomes of the first request.
+/// The end of the first request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum First {
     Succeeds,
@@ -55,12 +55,12 @@ impl First {
         }
     }
 
-    /// Whether it leaves a record, which binds the key to what it asked (M4).
+    /// Whether it leaves a record, which binds the key to its request (M4).
     fn binds(self) -> bool {
         self != Self::IsRefusedAtCommit
     }
 
-    /// How often handlers are entered until there is an answer that stays.
+    /// The number of handlers that are entered before the answer is a lasting one.
     fn entries(self) -> usize {
         match self {
             Self::Succeeds | Self::FailsForGood => 1,
@@ -69,8 +69,7 @@ impl First {
     }
 }
 
-/// So many requests with one key, of which every third may ask for something else; and one more that
-/// retries.
+/// Sends this many requests with one key; every third may have another body. Then sends one retry.
 async fn duplicates<F: Framework<D>, D: Database>(
     world: &World<F, D>,
     instances: &[Arc<Instance<D>>],
@@ -98,7 +97,7 @@ async fn duplicates<F: Framework<D>, D: Database>(
     }
     control.extracted(extracted + count).await;
     control.open(1);
-    let mut told = Vec::new();
+    let mut answered = Vec::new();
     for (number, answer) in answers(pending).await.into_iter().enumerate() {
         if others && number % 3 == 2 {
             assert!(
@@ -108,13 +107,13 @@ async fn duplicates<F: Framework<D>, D: Database>(
             );
             assert!(!answer.text().contains(&label), "I7: {}", answer.text());
         } else {
-            told.push(Told::Answer(answer));
+            answered.push(Answered::Answer(answer));
         }
     }
     let last = instances.last().expect("an instance");
     let elsewhere = request.clone().to(last.address);
-    let report = retried(world, [&request, &elsewhere], told, &label).await;
-    // At the stricter isolations a claim of another can make a commit fail (O8).
+    let report = retried(world, [&request, &elsewhere], answered, &label).await;
+    // At the stricter isolation levels, the claim of another request can make a commit fail (O8).
     if path == "/patient" {
         assert_eq!(control.entries(), entries + first.entries(), "{label}");
     }
@@ -169,11 +168,12 @@ async fn x19_duplicates_have_one_effect_at_every_isolation<F: Framework<D>, D: S
     assert!(report.faults >= 200);
 }
 
-/// How long an endpoint's records live, and for how many lives clients retry.
+/// The time to live of an endpoint's records, and the number of lives for which clients retry.
 const LIFE: Duration = Duration::from_secs(1);
 const LIVES: u32 = 2;
 
-/// Clients that retry again and again; after the first expiry alongside purges that delete expired records at once.
+/// Clients that retry without a pause. From the first expiry on, purges delete expired records at
+/// the same time.
 async fn x20_retries_at_the_instant_of_the_expiry<F: Framework<D>, D: Database>(
     world: &World<F, D>,
 ) {
@@ -182,29 +182,32 @@ async fn x20_retries_at_the_instant_of_the_expiry<F: Framework<D>, D: Database>(
     let clients = (0..4).map(async |client: usize| {
         let instance = &instances[client % 2];
         let request = instance.post("/brief").key("k").effect("k");
-        let mut told = Vec::new();
+        let mut answered = Vec::new();
         while start.elapsed() < LIFE * LIVES + LIFE / 4 {
-            told.push(request.send().await);
+            answered.push(request.send().await);
         }
-        told
+        answered
     });
     let purges = async {
         sleep(LIFE * 3 / 2).await;
         assert!(
             world.control.entries() > 1,
-            "E1: what is not purged has expired"
+            "E1: a record that is left has expired"
         );
         let instances = instances.each_ref();
         instances.map(|instance| instance.engine.spawn_purge(Duration::from_millis(1)))
     };
-    let (told, purges) = join(join_all(clients), purges).await;
-    let told: Vec<_> = told.into_iter().flatten().collect();
+    let (answered, purges) = join(join_all(clients), purges).await;
+    let answered: Vec<_> = answered.into_iter().flatten().collect();
     let elapsed = start.elapsed();
     drop(purges);
-    let succeeded: Vec<_> = told.iter().filter(|answer| answer.status == 201).collect();
+    let succeeded: Vec<_> = answered
+        .iter()
+        .filter(|answer| answer.status == 201)
+        .collect();
     let bodies: BTreeSet<_> = succeeded.iter().map(|answer| &answer.body).collect();
     let executed = succeeded.iter().filter(|answer| !answer.is_replay());
-    println!("{} answers, {} executions", told.len(), bodies.len());
+    println!("{} answers, {} executions", answered.len(), bodies.len());
     assert_eq!(
         executed.count(),
         bodies.len(),

@@ -1,12 +1,13 @@
-//! X9, X12 and X17: errors that the database answers with, at every point of a request where it is asked.
+//! X9, X12 and X17: errors from the database at every point of a request that uses it.
 //!
-//! Locks that others hold, statements that are cancelled, sessions that are ended, and messages that are too large are
-//! real. What would need a broken machine, such as a full disk, is raised by triggers with the server's own code.
+//! Locks of other sessions, cancelled statements, ended sessions and messages that are too large
+//! are real. Errors that would need a broken machine, such as a full disk, are raised by triggers
+//! with the server's own code.
 
 use bytes::Bytes;
 use idem_core::store::Identity;
 use idem_core::{Config, IdempotencyKey, Operation};
-use idem_faults::{Kind, Report, Told, retried};
+use idem_faults::{Answered, Kind, Report, retried};
 use idem_tests::{
     Act, Body, Database, Domain as _, Framework, Instance, Mysql, Postgres, Reply, Request, Scene,
     Served, Settings, Sqlite, Wires, World, conformance,
@@ -40,10 +41,10 @@ mod mysql {
     ];
 }
 
-/// An endpoint whose duplicates don't wait.
+/// An endpoint whose duplicates do not wait.
 const PATH: &str = "/hasty";
 
-/// Where the database is asked.
+/// The points at which a request uses the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place {
     /// P2: the claim.
@@ -58,42 +59,43 @@ enum Place {
 
 /// A server that can be made to fail.
 trait Failing: Served {
-    /// Where it can be made to.
+    /// The points at which it can fail.
     const PLACES: &'static [Place];
 
-    /// Its errors for a conflict with another transaction, or for a statement that takes too long.
+    /// Its error codes for a conflict with another transaction, or for a statement that takes too
+    /// long.
     const CODES: &'static [&'static str];
 
-    /// Its errors for a full disk or memory.
+    /// Its error codes for a full disk or memory.
     const FULL: &'static [&'static str];
 
-    /// Triggers that raise what stands in the table `troubles` for their place, and a COMMIT that waits for the row
-    /// `held`.
+    /// Triggers that raise the error in the table `troubles` for their place, and a COMMIT that
+    /// waits for the row `held`.
     const SETUP: &'static str;
 
-    /// How sessions come to give up waiting for locks.
+    /// Settings that make a session give up waiting for locks.
     const IMPATIENT: &'static [&'static str];
 
-    /// Gives such a setting to the sessions that begin from now on.
+    /// Applies such a setting to all later sessions.
     async fn make(&self, wires: &mut Wires, impatient: &'static str);
 
-    /// Where somebody can be made to wait.
+    /// The points at which a session can be made to wait.
     const WAITS: &'static [Place];
 
-    /// Keeps others from going on there. Undone by [`RELEASE`](Self::RELEASE).
+    /// Blocks other sessions at this point, until [`RELEASE`](Self::RELEASE).
     fn hold(place: Place, identity: &str) -> String;
 
-    /// Ends what [`hold`](Self::hold) began.
+    /// Ends the effect of [`hold`](Self::hold).
     const RELEASE: &'static str;
 
-    /// A query for a session's own number.
+    /// A query for a session's own id.
     const SESSION: &'static str;
 
-    /// Interrupts the session that waits for the one with this number.
+    /// Interrupts the session that waits for the session with this id.
     async fn interrupt(connection: &mut Self::Connection, holder: i64, interruption: Interruption);
 }
 
-/// What an operator does to a session.
+/// An operator's action on a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Interruption {
     Cancel,
@@ -172,7 +174,7 @@ impl<const CLUSTER: bool> Failing for Mysql<CLUSTER> {
     const FULL: &'static [&'static str] = &["1114", "1021", "1041"];
     const IMPATIENT: &'static [&'static str] = &[
         "SET SESSION innodb_lock_wait_timeout = 1, SESSION lock_wait_timeout = 1",
-        // Only MariaDB has the latter for statements other than SELECT.
+        // Only MariaDB has the second setting for statements other than SELECT.
         "SET SESSION lock_wait_timeout = 1 /*M!, SESSION max_statement_time = 0.1 */",
     ];
     const SETUP: &'static str = "
@@ -188,7 +190,7 @@ impl<const CLUSTER: bool> Failing for Mysql<CLUSTER> {
         CREATE TRIGGER statement BEFORE INSERT ON names FOR EACH ROW CALL trouble('Statement');
         INSERT INTO names VALUES ('held');
     ";
-    /// Not where the record is written: the row is the claim's own.
+    /// The statement that writes the record can't wait: the row is the claim's own.
     const WAITS: &'static [Place] = &[Place::Claim, Place::Statement];
     const RELEASE: &'static str = "ROLLBACK; UNLOCK TABLES";
 
@@ -218,7 +220,7 @@ impl<const CLUSTER: bool> Failing for Mysql<CLUSTER> {
         let count = format!("SELECT COUNT(*) {busy}");
         if connection.number(&count).await.expect("a number") > 0 {
             let one = format!("SELECT CAST(MIN(id) AS SIGNED) {busy}");
-            // It may have ended meanwhile.
+            // The session may have ended by now.
             if let Ok(session) = connection.number(&one).await {
                 let _ = connection.run(&format!("KILL {what} {session}")).await;
             }
@@ -226,11 +228,11 @@ impl<const CLUSTER: bool> Failing for Mysql<CLUSTER> {
     }
 }
 
-/// A statement of the handler that fails or waits.
+/// A statement of the handler that fails. [`WAITS`] is one that waits.
 const FAILS: &str = "INSERT INTO names VALUES ('troubled')";
 const WAITS: &str = "SELECT name FROM names WHERE name = 'held' FOR UPDATE";
 
-/// What a handler does with a statement that fails: says so, or hides it.
+/// Handlers with a failing statement: one answers the error, one hides it.
 fn scenes(place: Place, statement: &str) -> Vec<Scene> {
     if place == Place::Statement {
         let says = Act::Try(statement.to_owned(), Reply::new(500));
@@ -248,16 +250,16 @@ fn scenes(place: Place, statement: &str) -> Vec<Scene> {
         .collect()
 }
 
-/// What is answered where the database failed: never a success, and never what is not so.
-fn assert_answer(place: Place, scene: &Scene, told: &Told) {
-    let Told::Answer(answer) = told else {
+/// Asserts the answer after the database failed: never a success, and never a false statement.
+fn assert_answer(place: Place, scene: &Scene, answered: &Answered) {
+    let Answered::Answer(answer) = answered else {
         panic!("{place:?}: there is no answer");
     };
     let status = answer.status;
     match (place, scene.reply.status) {
-        // Some databases undo no more than the statement.
+        // Some databases undo only the statement.
         (Place::Statement, _) => assert!(matches!(status, 201 | 500 | 503), "{status}"),
-        // A lock that is waited for in vain may be another attempt's.
+        // Another attempt may hold the lock, so the answer may be 409.
         (Place::Claim, _) => assert!(matches!(status, 409 | 503), "{status}"),
         (Place::Record, 500) => assert_eq!(status, 500, "{}", answer.text()),
         _ => assert_eq!(status, 503, "{place:?}: {}", answer.text()),
@@ -282,15 +284,15 @@ async fn raised<F: Framework<D>, D: Failing>(world: &World<F, D>, codes: &[&str]
                 world.run(trouble).await;
                 let entries = world.control.entries();
                 world.control.play([scene.clone()]);
-                let told = Told::Answer(request.send().await);
-                assert_answer(place, &scene, &told);
+                let answered = Answered::Answer(request.send().await);
+                assert_answer(place, &scene, &answered);
                 let entered = usize::from(place != Place::Claim);
                 assert_eq!(world.control.entries(), entries + entered, "{label}");
                 world.control.forget();
                 world.run("DELETE FROM troubles").await;
                 let elsewhere = request.clone().to(clean.address);
-                report =
-                    report.and(retried(world, [&request, &elsewhere], vec![told], &label).await);
+                report = report
+                    .and(retried(world, [&request, &elsewhere], vec![answered], &label).await);
             }
         }
     }
@@ -311,8 +313,8 @@ async fn x17_full_disk_at_every_point<F: Framework<D>, D: Failing>(world: &World
     assert!(report.faults >= D::FULL.len() * 8);
 }
 
-/// Sends a request that comes to wait for a lock there, and answers it. `meanwhile` ends the waiting, or nothing does
-/// but the server.
+/// Sends a request that waits for a lock at this point. `meanwhile` ends the wait; otherwise only
+/// the server does.
 async fn waits<F: Framework<D>, D: Failing>(
     world: &World<F, D>,
     [instance, clean]: [&Instance<D>; 2],
@@ -348,13 +350,13 @@ async fn waits<F: Framework<D>, D: Failing>(
         }
     }
     first.answered().await;
-    let told = Told::Answer(first.answer().await);
+    let answered = Answered::Answer(first.answer().await);
     holder.run(D::RELEASE).await.expect("it is let go");
     drop(holder);
-    assert_answer(place, &scene, &told);
+    assert_answer(place, &scene, &answered);
     world.control.forget();
     let elsewhere = request.clone().to(clean.address);
-    retried(world, [&request, &elsewhere], vec![told], &label).await
+    retried(world, [&request, &elsewhere], vec![answered], &label).await
 }
 
 async fn x12_lock_that_others_keep_at_every_point<F: Framework<D>, D: Failing>(
@@ -368,7 +370,7 @@ async fn x12_lock_that_others_keep_at_every_point<F: Framework<D>, D: Failing>(
         world.database.make(&mut settings.wires, impatient).await;
         let instance = world.instance_with(settings).await;
         for &place in D::WAITS {
-            // The limit of a statement is lifted for COMMIT.
+            // The time limit of a statement does not apply to COMMIT.
             if place == Place::Commit && impatient.contains("statement") {
                 continue;
             }
@@ -402,7 +404,7 @@ async fn x9_session_interrupted_at_every_point<F: Framework<D>, D: Failing>(worl
     assert!(report.faults >= 10);
 }
 
-/// The writer's lock is another's; inside an attempt nobody else can have it.
+/// Another session holds the writer's lock. Inside an attempt, no other session can hold it.
 async fn x12_busy_at_the_claim<F: Framework<Sqlite>>(world: &World<F, Sqlite>) {
     let (instance, clean) = (world.instance_of(1).await, world.instance().await);
     let mut report = Report::default();
@@ -417,15 +419,15 @@ async fn x12_busy_at_the_claim<F: Framework<Sqlite>>(world: &World<F, Sqlite>) {
         let mut holder = world.observe().await;
         holder.run("BEGIN IMMEDIATE").await.expect("it is free");
         world.control.play([scene]);
-        let told = request.send().await;
-        told.assert_problem("unavailable");
+        let answered = request.send().await;
+        answered.assert_problem("unavailable");
         assert_eq!(world.control.entries(), number);
         holder.run("ROLLBACK").await.expect("it is let go");
         drop(holder);
         world.control.forget();
         let elsewhere = request.clone().to(clean.address);
-        let told = vec![Told::Answer(told)];
-        report = report.and(retried(world, [&request, &elsewhere], told, &label).await);
+        let answered = vec![Answered::Answer(answered)];
+        report = report.and(retried(world, [&request, &elsewhere], answered, &label).await);
     }
     report.holds();
     report.is_soon_over();
@@ -450,23 +452,25 @@ async fn x17_full_database_at_every_point<F: Framework<Sqlite>>(world: &World<F,
                 scene.reply.body = Body::Bytes(Bytes::from(vec![b'x'; 100_000]));
             }
             let (request, label) = request(&instance, &format!("{place:?}-{number}"));
-            // No less than there are.
+            // The limit can't be less than the present number of pages.
             grow(1).await;
             world.control.play([scene.clone()]);
-            let told = request.send().await;
+            let answered = request.send().await;
             grow(1_000_000).await;
             if place == Place::Statement {
-                // SQLite has ended the transaction by itself: a later write would have been committed.
-                told.assert_problem("transaction-lost");
-                told.assert_retryable(false);
-                assert_eq!(request.send().await.body, told.body);
+                // SQLite has ended the transaction by itself: a later write would have been
+                // committed.
+                answered.assert_problem("transaction-lost");
+                answered.assert_retryable(false);
+                assert_eq!(request.send().await.body, answered.body);
                 assert_eq!(world.effects("acme").await, 0);
                 continue;
             }
-            let told = Told::Answer(told);
-            assert_answer(place, &scene, &told);
+            let answered = Answered::Answer(answered);
+            assert_answer(place, &scene, &answered);
             let elsewhere = request.clone().to(clean.address);
-            report = report.and(retried(world, [&request, &elsewhere], vec![told], &label).await);
+            report =
+                report.and(retried(world, [&request, &elsewhere], vec![answered], &label).await);
         }
     }
     report.holds();
@@ -474,7 +478,7 @@ async fn x17_full_database_at_every_point<F: Framework<Sqlite>>(world: &World<F,
     assert_eq!(report.faults, 3);
 }
 
-/// The server closes the session of one that sends too much at once.
+/// The server closes a session that sends too large a message.
 async fn x17_message_too_large_at_every_point<F: Framework<Mysql>>(world: &World<F, Mysql>) {
     let most = world
         .number("SELECT CAST(@@GLOBAL.max_allowed_packet AS SIGNED)")
@@ -492,10 +496,11 @@ async fn x17_message_too_large_at_every_point<F: Framework<Mysql>>(world: &World
             }
             let (request, label) = request(&instance, &format!("{place:?}-{number}"));
             world.control.play([scene.clone()]);
-            let told = Told::Answer(request.send().await);
-            assert_answer(place, &scene, &told);
+            let answered = Answered::Answer(request.send().await);
+            assert_answer(place, &scene, &answered);
             let elsewhere = request.clone().to(clean.address);
-            report = report.and(retried(world, [&request, &elsewhere], vec![told], &label).await);
+            report =
+                report.and(retried(world, [&request, &elsewhere], vec![answered], &label).await);
         }
     }
     report.holds();

@@ -1,9 +1,9 @@
-//! X2 and X16: handlers that panic or pass their deadline anywhere, and that want a second connection of a pool that
-//! has none.
+//! X2 and X16: handlers that panic or pass their deadline at any point, and handlers that need a
+//! second connection from an exhausted pool.
 
 use std::time::Duration;
 
-use idem_faults::{Report, Told, retried};
+use idem_faults::{Answered, Report, retried};
 use idem_tests::{
     Act, Body, Database, Framework, Mysql, Postgres, Reply, Scene, Settings, Sqlite, World,
     answers, conformance,
@@ -14,14 +14,14 @@ conformance![x2_handler_broken_anywhere,];
 mod served {
     use super::x16_pool_exhausted_by_handlers_that_want_more;
 
-    // SQLite lets one handler in at a time.
+    // SQLite runs one handler at a time.
     idem_tests::conformance![
         on [Postgres RecordInCommit Mysql]:
         x16_pool_exhausted_by_handlers_that_want_more,
     ];
 }
 
-/// A database with a statement that takes longer than a second, and not much longer.
+/// A database with a statement that takes a little longer than a second.
 trait Slow: Database {
     const SLOW: &'static str;
 }
@@ -39,7 +39,7 @@ impl<const CLUSTER: bool> Slow for Mysql<CLUSTER> {
     const SLOW: &'static str = "DO SLEEP(1.5)";
 }
 
-/// The end of a handler, at a point of it.
+/// Handlers that end at each point.
 fn ends<F: Framework<D>, D: Slow>(world: &World<F, D>) -> [(&'static str, Scene); 8] {
     let body = |body| Scene::answering(Reply::new(201).body(body));
     let endless = Body::Endless(world.control.clone());
@@ -71,24 +71,24 @@ async fn x2_handler_broken_anywhere<F: Framework<D>, D: Slow>(world: &World<F, D
     }
     let mut report = Report::default();
     for (label, request, pending) in requests {
-        let told = pending.answer().await;
+        let answered = pending.answer().await;
         let panicked = label.ends_with("panic");
-        told.assert_problem(if panicked {
+        answered.assert_problem(if panicked {
             "handler-panicked"
         } else {
             "try-again"
         });
         let elsewhere = request.clone().to(clean.address);
-        let told = vec![Told::Answer(told)];
-        report = report.and(retried(world, [&request, &elsewhere], told, label).await);
+        let answered = vec![Answered::Answer(answered)];
+        report = report.and(retried(world, [&request, &elsewhere], answered, label).await);
     }
     report.holds();
     report.is_soon_over();
     assert_eq!(report.faults, 8);
 }
 
-/// Every handler has one of two connections and waits for another, which never comes; other requests wait for one, and
-/// duplicates wait for the handlers.
+/// Every handler has one of two connections and waits in vain for another. Other requests wait for
+/// a connection, and duplicates wait for the handlers.
 async fn x16_pool_exhausted_by_handlers_that_want_more<F: Framework<D>, D: Database>(
     world: &World<F, D>,
 ) {
@@ -104,27 +104,30 @@ async fn x16_pool_exhausted_by_handlers_that_want_more<F: Framework<D>, D: Datab
     let labels: Vec<_> = (0..owners + 4)
         .map(|number| format!("key-{number}"))
         .collect();
-    let mut told: Vec<_> = labels
+    let mut answered: Vec<_> = labels
         .iter()
         .map(|label| vec![request(label).start()])
         .collect();
     world.control.at_gate(owners).await;
-    for (label, told) in labels.iter().zip(&mut told) {
-        told.extend((0..4).map(|_| request(label).start()));
+    for (label, answered) in labels.iter().zip(&mut answered) {
+        answered.extend((0..4).map(|_| request(label).start()));
     }
     world.control.extracted(5 * labels.len()).await;
     world.control.open(owners);
     let (mut report, mut exhausted) = (Report::default(), 0);
-    for (label, told) in labels.iter().zip(told) {
-        let told = answers(told).await;
-        exhausted += told.iter().filter(|answer| answer.status >= 500).count();
-        let told = told.into_iter().map(Told::Answer).collect();
+    for (label, answered) in labels.iter().zip(answered) {
+        let answered = answers(answered).await;
+        exhausted += answered
+            .iter()
+            .filter(|answer| answer.status >= 500)
+            .count();
+        let answered = answered.into_iter().map(Answered::Answer).collect();
         let request = request(label);
         let elsewhere = request.clone().to(clean.address);
-        report = report.and(retried(world, [&request, &elsewhere], told, label).await);
+        report = report.and(retried(world, [&request, &elsewhere], answered, label).await);
     }
     report.faults = exhausted;
     report.holds();
     report.is_soon_over();
-    assert!(exhausted >= owners, "nobody was short of a connection");
+    assert!(exhausted >= owners, "every request got a connection");
 }

@@ -1,7 +1,7 @@
-//! The engine compared with a model of it: requests that overlap, futures that are dropped, stores that break
-//! between any two steps, processes that crash, and time that passes, in sequences that shrink.
+//! The engine compared with a model of it. Requests overlap, futures are dropped, stores fail
+//! between any two steps, processes crash, and time passes, in sequences that shrink.
 //!
-//! `PROPTEST_CASES` says how many sequences.
+//! `PROPTEST_CASES` sets the number of sequences.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -58,26 +58,26 @@ fn cases(default: u32) -> Cases {
     }
 }
 
-/// Nothing here is to run into a limit of time.
+/// No request may reach a time limit.
 static POLICY: Policy = Policy::new(Duration::from_hours(24))
     .with_wait(Duration::from_secs(20))
     .with_deadline(Duration::from_secs(20));
 
-/// How soon a pool has to be whole once everything is quiet.
+/// The time for a pool to be complete once everything is quiet.
 const WHOLE: Duration = Duration::from_secs(5);
 
-/// How many requests can be open at once.
+/// The number of requests that can be open at once.
 const OPEN: usize = 4;
 
 #[derive(Clone, Copy)]
 enum Step {
-    /// A request begins. It is over before the next step, unless others are open.
+    /// A request begins. It ends before the next step, unless others are open.
     Begin(Ask),
     /// One of the open requests is dropped.
     Drop(usize),
-    /// All handlers go on; all requests end.
+    /// All handlers continue, and all requests end.
     Release,
-    /// Both processes crash, with all open requests, and start again.
+    /// Both processes crash with all open requests, and start again.
     Crash,
     /// All records expire.
     Expire,
@@ -94,7 +94,7 @@ struct Ask {
     key: u8,
     intent: u8,
     ending: Ending,
-    /// Its handler waits, and with it the request and those that come after it, to be released.
+    /// Its handler waits until it is released. The request and all later ones wait with it.
     held: bool,
     fate: Fate,
 }
@@ -102,13 +102,13 @@ struct Ask {
 #[derive(Debug, Clone, Copy)]
 enum Fate {
     Lives,
-    /// At this poll.
+    /// The future is dropped at this poll.
     Dropped(usize),
-    /// The store does it harm there. Where it hangs, the request is dropped.
+    /// The store harms it at this point. If the store hangs, the request is dropped.
     Struck(Point, Blow),
 }
 
-/// A line for each step, however the sequence is shown.
+/// One line for each step, also in the pretty form.
 impl fmt::Debug for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -123,7 +123,7 @@ impl fmt::Debug for Step {
     }
 }
 
-/// Which steps there can be: the state is how many requests are open at the most.
+/// Generates the steps. The state is the greatest possible number of open requests.
 struct Sequence;
 
 impl ReferenceStateMachine for Sequence {
@@ -219,7 +219,7 @@ impl Ask {
         }
     }
 
-    /// One that settles the identity in any state, if there is one for each intent.
+    /// A request that settles the identity in any state, provided that one is sent for each intent.
     fn probe((tenant, key): Whose, intent: u8) -> Self {
         Self {
             process: 0,
@@ -233,19 +233,19 @@ impl Ask {
     }
 }
 
-/// Tenant and key: an identity, as there is one operation.
+/// Tenant and key. They are an identity, as there is only one operation.
 type Whose = (u8, u8);
 
-/// The engine in two processes, and what is known of it.
+/// The engine in two processes, and the model's knowledge.
 struct System<F: Framework<D>, D: Database> {
     runtime: Rc<Runtime>,
     world: Option<World<F, D>>,
     processes: Vec<Process<D>>,
     open: Vec<Open>,
     explained: BTreeMap<Whose, Explained>,
-    /// Who has a record that has expired.
+    /// The identities with an expired record.
     expired: BTreeSet<Whose>,
-    /// How many requests there were.
+    /// The number of requests so far.
     requests: usize,
 }
 
@@ -255,11 +255,11 @@ struct Process<D: Database> {
     trigger: Trigger,
 }
 
-/// A request that may not have ended.
+/// A request that may still run.
 struct Open {
     whose: Whose,
     number: usize,
-    /// Lets its handler go on when it is dropped.
+    /// Dropping it lets the handler continue.
     gate: Option<oneshot::Sender<()>>,
     task: Option<JoinHandle<Option<Answer>>>,
 }
@@ -269,7 +269,7 @@ impl<F: Framework<D>, D: Database> StateMachineTest for System<F, D> {
     type Reference = Sequence;
 
     fn init_test(_: &usize) -> Self {
-        // One thread, so that a store is harmed in nobody's turn but that of whom it is to be.
+        // One thread, so that a harm strikes only the request that is meant.
         let runtime = Builder::new_current_thread().enable_all().build();
         let runtime = runtime.expect("a runtime");
         let world = runtime.block_on(World::create());
@@ -394,10 +394,11 @@ impl<F: Framework<D>, D: Database> System<F, D> {
             task: Some(task),
         };
         if !self.open.is_empty() {
-            // It gets as far as it can by itself; then it is queued for the flight or at the store.
+            // The request runs as far as it can alone; then it waits in the single flight or at the
+            // store.
             yield_now().await;
         } else if ask.held {
-            // Also where the handler is not entered: then its sender is gone.
+            // This also ends if the handler is not entered, as its sender is dropped.
             let _ = has_entered.await;
         } else {
             return self.end(&mut open).await;
@@ -405,7 +406,7 @@ impl<F: Framework<D>, D: Database> System<F, D> {
         self.open.push(open);
     }
 
-    /// Waits for a request.
+    /// Waits for a request to end.
     async fn end(&mut self, open: &mut Open) {
         open.gate = None;
         let Some(task) = open.task.take() else {
@@ -447,7 +448,7 @@ impl<F: Framework<D>, D: Database> System<F, D> {
         if !self.expired.is_empty() {
             self.world().expire().await;
         }
-        // A replay cache has clocks of its own, which no row moves.
+        // The clocks of a replay cache do not follow the changed rows.
         self.crash().await;
     }
 
@@ -473,7 +474,7 @@ impl<F: Framework<D>, D: Database> System<F, D> {
         }
     }
 
-    /// Makes sure of what is not known, and that there is a record for everything that is.
+    /// Resolves every unknown state, and checks that there is a record for every known one.
     async fn settle(&mut self) {
         let unknown = self.explained.iter().filter(|(_, explained)| {
             let expected = explained.expected();
@@ -490,26 +491,26 @@ impl<F: Framework<D>, D: Database> System<F, D> {
         self.compare().await;
     }
 
-    /// Compares the database with what is known.
+    /// Compares the database with the model.
     async fn compare(&self) {
         let mut connection = self.world().observe().await;
         let facts = Facts::read::<D>(&mut connection, EFFECTS).await;
         for (&(tenant, key), explained) in &self.explained {
-            // Where there is no record, an expired one may be.
+            // Without a record in the model, the database may have an expired one.
             let Some((record @ Some(_), effects)) = explained.expected() else {
                 continue;
             };
             let label = explained.label.clone();
             let identity = Ask::probe((tenant, key), 0).asking(&label).identity();
-            let told = explained.told.clone();
-            let evidence = facts.evidence(&identity, label, told, false);
+            let answered = explained.answered.clone();
+            let evidence = facts.evidence(&identity, label, answered, false);
             assert_eq!((evidence.record, evidence.effects), (record, effects));
             assert_eq!(check(&evidence), [], "{evidence:?}");
         }
     }
 }
 
-/// The output of a future, if it lives.
+/// The output of a future, if it is not dropped.
 async fn fated<T>(future: impl Future<Output = T>, fate: Fate, trigger: Trigger) -> Option<T> {
     let mut future = pin!(future);
     let mut polls = 0;

@@ -35,7 +35,7 @@ databases! {
     x3_every_blow_at_every_point
 }
 
-/// How many times each poll is the last.
+/// The number of requests that are dropped at each poll.
 const ROUNDS: usize = 3;
 
 async fn x3_future_dropped_at_every_poll<F: Framework<D>, D: Database>(world: &World<F, D>) {
@@ -66,11 +66,11 @@ async fn x3_every_blow_at_every_point<F: Framework<D>, D: Database>(world: &Worl
     });
     let report = report.await;
     report.holds();
-    // A replay has no settlement.
+    // A replay does not settle anything.
     assert_eq!(report.faults, 4 * 15 + 6);
 }
 
-/// Requests of all kinds, at the same time where a writer does not wait for one that hangs.
+/// Requests of all kinds. They run in parallel if a hanging writer does not block others.
 async fn every_kind<F: Framework<D>, D: Database>(
     world: &World<F, D>,
     harm: impl AsyncFn(&mut Drops<D>, Kind),

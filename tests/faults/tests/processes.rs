@@ -1,4 +1,4 @@
-//! F4: the application is killed.
+//! X4: the application is killed.
 
 use std::time::Duration;
 

@@ -22,7 +22,7 @@ fn x10_server_killed_axum_mysql() {
     run::<Axum, Mysql>(&MARIADB, Durability::Kept).holds();
 }
 
-/// The control: what is lost here shows that X10 would see a loss. Even so nothing is half done.
+/// The control: a loss here shows that X10 would find a loss. Even so nothing is half done.
 #[test]
 fn x11_server_killed_without_durability_axum_postgres() {
     loses_whole_requests(&run::<Axum, Postgres>(&POSTGRES, Durability::Off));
@@ -33,7 +33,7 @@ fn x11_server_killed_without_durability_axum_mysql() {
     loses_whole_requests(&run::<Axum, Mysql>(&MARIADB, Durability::Off));
 }
 
-/// A success that was lost is run again by its retry, and answered with another number.
+/// The retry of a lost success runs again, and is answered with another number.
 fn loses_whole_requests(report: &Report) {
     let expected = [Violation::Lost, Violation::Differs];
     let is_expected = |(violation, _): &&(Violation, String)| expected.contains(violation);

@@ -1,5 +1,5 @@
-//! X6 to X9: the wire between application and database is cut after every byte in both directions, goes dead,
-//! or holds bytes back while clients retry or the server ends the session.
+//! X6 to X9: the wire between application and database is cut after every byte in both directions,
+//! goes dead, or holds bytes back while clients retry or the server ends the session.
 
 use std::future::Future;
 use std::time::Instant;
@@ -12,7 +12,7 @@ macro_rules! everywhere {
     ($($test:ident)*) => {
         everywhere!(@ axum_postgres Axum Postgres 1 $($test)*);
         everywhere!(@ axum_mysql Axum Mysql 1 $($test)*);
-        // The same wire, from where the adapter or the last message is another one.
+        // The same wire, for another adapter or another last message.
         everywhere!(@ actix_postgres Actix Postgres 7 $($test)*);
         everywhere!(@ actix_mysql Actix Mysql 7 $($test)*);
         everywhere!(@ axum_record_in_commit Axum RecordInCommit 7 $($test)*);
@@ -41,13 +41,13 @@ async fn x6_wire_cut_after_every_byte<F: Framework<D>, D: Served>(step: usize) -
     sweep::<F, D>(Sample::EVERY.by(step), &[Harm::Cut], Meanwhile::Nothing).await
 }
 
-/// What an attempt waits for in vain takes seconds, so this is a sample.
+/// A sample, as an attempt waits for seconds in vain.
 async fn x7_wire_black_holed<F: Framework<D>, D: Served>(step: usize) -> Report {
     let harms = [Harm::Stall, Harm::BlackHole];
     sweep::<F, D>(Sample::SOME.by(step), &harms, Meanwhile::Nothing).await
 }
 
-/// The attempt passes its deadline meanwhile, and what was held back arrives after that.
+/// The attempt passes its deadline meanwhile. The bytes that were held back arrive after that.
 async fn x8_bytes_held_back_while_the_client_retries<F: Framework<D>, D: Served>(
     step: usize,
 ) -> Report {
@@ -68,7 +68,7 @@ async fn x9_session_ended_by_the_server<F: Framework<D>, D: Served>(step: usize)
     .await
 }
 
-/// Which bytes, and how many requests suffer at once.
+/// The bytes to test, and the number of requests with faults in parallel.
 #[derive(Debug, Clone, Copy)]
 struct Sample {
     step: usize,
@@ -76,7 +76,7 @@ struct Sample {
 }
 
 impl Sample {
-    /// So many times fewer bytes.
+    /// The same sample with this many times fewer bytes.
     fn by(self, step: usize) -> Self {
         Self {
             step: self.step * step,
@@ -103,7 +103,7 @@ async fn sweep<F: Framework<D>, D: Served>(
     for kind in Kind::ALL {
         let traffic = first.traffic(kind).await;
         for direction in [Direction::Requests, Direction::Answers] {
-            // A retry differs in its claim alone.
+            // A retry differs only in its claim.
             let step = if kind == Kind::Retry { 3 } else { 1 } * sample.step;
             let bytes = (0..traffic.of(direction)).step_by(step);
             faults.extend(bytes.flat_map(|after| {

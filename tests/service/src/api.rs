@@ -1,4 +1,4 @@
-//! What the service's API is, whatever the web framework.
+//! The service's API, the same on every web framework.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -21,13 +21,13 @@ impl Bank for sqlx::MySqlConnection {}
 
 impl Bank for sqlx::SqliteConnection {}
 
-/// What the handlers share.
+/// The state that all handlers share.
 pub struct App<C: Bank> {
     /// Runs the protected handlers.
     pub engine: Engine<C::Store>,
-    /// For reading.
+    /// Connections for reading.
     pub pool: Pool<C::Database>,
-    /// How long a handler pretends to work, inside its transaction.
+    /// How long a handler pretends to work inside its transaction.
     pub work: Duration,
 }
 
@@ -41,7 +41,7 @@ impl<C: Bank> Clone for App<C> {
     }
 }
 
-/// Whose request it is. In this demo the bearer token is the tenant.
+/// The owner of a request. In this service the bearer token is the tenant.
 pub(crate) struct Tenant(pub(crate) String);
 
 impl Tenant {
@@ -103,7 +103,7 @@ impl<T> List<T> {
     }
 }
 
-/// Every refusal of the service.
+/// Every error that the service answers with.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ApiError {
     #[error("send `Authorization: Bearer TENANT`")]
@@ -131,7 +131,7 @@ impl Document {
 }
 
 impl ApiError {
-    /// What the header `WWW-Authenticate` asks for.
+    /// The value of the header `WWW-Authenticate`.
     pub(crate) fn challenge(&self) -> Option<&'static str> {
         matches!(self, Self::Unauthorized).then_some("Bearer")
     }

@@ -62,7 +62,7 @@ pub async fn postgres(flags: &Flags) -> anyhow::Result<App<PgConnection>> {
         .connect(url)
         .await
         .context("can't connect to the database")?;
-    // Two instances that start at once must not create the tables at once.
+    // Two instances that start at once must not create the tables concurrently.
     let schema = concat!(
         "BEGIN; SELECT pg_advisory_xact_lock(hashtext('payments schema')); ",
         include_str!("../schema/postgres.sql"),
@@ -82,7 +82,7 @@ pub async fn postgres(flags: &Flags) -> anyhow::Result<App<PgConnection>> {
 ///
 /// If it can't be reached, or its tables can't be created.
 pub async fn mysql(flags: &Flags) -> anyhow::Result<App<MySqlConnection>> {
-    // PostgreSQL's default, so that payments of one account wait for each other, and none fails
+    // PostgreSQL's default. Payments of one account then wait for each other, and none fails
     // because another was faster.
     const SESSION: &str = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED";
     let url = flags.database_url.as_str();

@@ -1,6 +1,7 @@
 //! The domain: accounts, payments, refunds and charges, without HTTP and without idempotency.
 //!
-//! Amounts are minor units. Nothing here knows of keys or retries: that is the attribute's work.
+//! Amounts are in minor units. The ledger has no notion of keys or retries: they are the
+//! attribute's work.
 
 use std::future::Future;
 
@@ -12,22 +13,22 @@ use self::dialect::Dialect;
 
 mod dialect;
 
-/// What an account of a new tenant holds.
+/// The balance of each account of a new tenant.
 pub const STARTING_BALANCE: i64 = 100_000;
 
-/// More than there is, and far from any overflow.
+/// More than all the money there is, and far below any overflow.
 const MOST: i64 = 1_000_000_000_000_000;
 
 /// A balance.
 #[derive(Debug, Serialize)]
 pub struct Account {
-    /// Who holds it.
+    /// The account's name.
     pub name: String,
     /// In minor units.
     pub balance: i64,
 }
 
-/// A payment that is asked for.
+/// The request for a payment.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct NewPayment {
     /// The debtor.
@@ -40,7 +41,7 @@ pub struct NewPayment {
     pub note: Option<String>,
 }
 
-/// A payment that was made.
+/// A completed payment.
 #[derive(Debug, Serialize)]
 pub struct Payment {
     /// Its number.
@@ -57,14 +58,14 @@ pub struct Payment {
     pub created_at: String,
 }
 
-/// A refund that is asked for.
+/// The request for a refund.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct NewRefund {
     /// In minor units, at least 1.
     pub amount: i64,
 }
 
-/// A refund that was made.
+/// A completed refund.
 #[derive(Debug, Serialize)]
 pub struct Refund {
     /// Its number.
@@ -77,7 +78,7 @@ pub struct Refund {
     pub created_at: String,
 }
 
-/// A card charge that is asked for.
+/// The request for a card charge.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct NewCharge {
     /// In minor units, at least 1.
@@ -88,7 +89,7 @@ pub struct NewCharge {
     pub source: Option<String>,
 }
 
-/// A card charge that was made.
+/// A completed card charge.
 #[derive(Debug)]
 pub struct Charge {
     /// Its number.
@@ -99,8 +100,8 @@ pub struct Charge {
     pub currency: String,
 }
 
-/// Rows by position, so that one impl serves every database, and without a second compilation of
-/// sqlx for its derive macro.
+/// Reads rows by position. So one impl serves every database, and sqlx is not compiled a second
+/// time for its derive macro.
 macro_rules! from_row {
     ($($row:ident { $($field:ident: $type:ty),* })*) => {$(
         impl<'r, R: Row> FromRow<'r, R> for $row
@@ -124,7 +125,7 @@ from_row! {
     Charge { id: i64, amount: i64, currency: String }
 }
 
-/// Why the ledger refuses.
+/// The ledger's errors.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LedgerError {
@@ -147,7 +148,7 @@ pub enum LedgerError {
 
 impl From<sqlx::Error> for LedgerError {
     fn from(error: sqlx::Error) -> Self {
-        // SQL's own number for it, wherever a column has a greatest length.
+        // SQL's own code for a text that is longer than its column.
         const TOO_LONG: &str = "22001";
         let code = error.as_database_error().and_then(DatabaseError::code);
         if code.as_deref() == Some(TOO_LONG) {
@@ -157,7 +158,7 @@ impl From<sqlx::Error> for LedgerError {
     }
 }
 
-/// The ledger's operations on a database connection, which may be inside a transaction.
+/// The ledger's operations on a database connection, inside or outside a transaction.
 pub trait Ledger: Send + Sized {
     /// All accounts of a tenant.
     fn accounts(
@@ -185,7 +186,7 @@ pub trait Ledger: Send + Sized {
         id: i64,
     ) -> impl Future<Output = Result<Payment, LedgerError>> + Send;
 
-    /// Moves a part of a payment back.
+    /// Returns a part of a payment.
     fn refund(
         &mut self,
         tenant: &str,
@@ -219,8 +220,8 @@ macro_rules! open_accounts {
     };
 }
 
-/// Both rows are always locked in the order of their names, so that two payments in opposite
-/// directions can't deadlock.
+/// Always locks both rows in the order of their names. So two payments in opposite directions can't
+/// deadlock.
 macro_rules! move_money {
     ($connection:expr, $tenant:expr, $from:expr, $to:expr, $amount:expr) => {{
         let mut moves = [($from, -$amount), ($to, $amount)];
@@ -248,7 +249,8 @@ macro_rules! move_money {
     }};
 }
 
-/// The same code for every database, but sqlx has no bound that says so.
+/// The same code for every database. It is a macro because sqlx has no bound that covers all of
+/// them.
 macro_rules! ledger {
     ($connection:ty) => {
         impl Ledger for $connection {

@@ -45,7 +45,7 @@ impl Flags {
     }
 }
 
-/// Logs to stderr, as `RUST_LOG` says.
+/// Logs to stderr, filtered by `RUST_LOG`.
 pub fn log() {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
     tracing_subscriber::fmt()

@@ -17,20 +17,20 @@ const SERVER: &str = "IDEM_TEST_MYSQL_URL";
 /// The nodes of a cluster, with spaces between them.
 const NODES: &str = "IDEM_TEST_GALERA_URLS";
 
-/// A database on a server that is given, or on a cluster of them.
+/// A database on a given server, or on a cluster of servers.
 #[derive(Debug)]
 pub struct Mysql<const CLUSTER: bool = false> {
     servers: Vec<MySqlConnectOptions>,
-    /// How many pools there were: each connects to the next server.
+    /// The number of pools so far: each connects to the next server.
     pools: AtomicUsize,
     name: String,
 }
 
-/// On a cluster of which every instance has another node.
+/// On a cluster, where every instance uses another node.
 pub type Galera = Mysql<true>;
 
 impl<const CLUSTER: bool> Mysql<CLUSTER> {
-    /// Its name on the server.
+    /// The name of the database on the server.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -69,7 +69,7 @@ impl<const CLUSTER: bool> Served for Mysql<CLUSTER> {
 
     async fn terminate(connection: &mut MySqlConnection) {
         for session in unfinished(connection).await {
-            // It may have ended by itself meanwhile.
+            // The session may have ended by itself.
             let _ = connection.run(&format!("KILL {session}")).await;
         }
     }
@@ -113,7 +113,7 @@ impl<const CLUSTER: bool> Database for Mysql<CLUSTER> {
         )
     }
 
-    /// No constraint is deferred; but a session can be killed.
+    /// MySQL has no deferred constraints, but a session can be killed.
     fn doom() -> Act {
         Act::swallow("KILL CONNECTION_ID()")
     }
@@ -145,7 +145,7 @@ impl<const CLUSTER: bool> Database for Mysql<CLUSTER> {
             .acquire_timeout(wires.patience)
             .after_connect(move |connection, _| connection.run(wires.opening).map_ok(drop).boxed())
             .connect_lazy_with(options);
-        // A node of a cluster learns a little later of what was created on another.
+        // A node of a cluster sees tables that were created on another node a little later.
         let mut connection = pool.acquire().await;
         for _ in 0..100 {
             if let Ok(connection) = &mut connection
@@ -178,17 +178,17 @@ impl<const CLUSTER: bool> Database for Mysql<CLUSTER> {
 
 /// The other sessions of this database that are inside a transaction.
 ///
-/// Not by `information_schema.innodb_trx`, which is as old as the last look after which nobody
-/// looked for 100 ms, on the whole server.
+/// Not from `information_schema.innodb_trx`: the server refreshes it only after 100 ms without a
+/// read, by any session.
 async fn unfinished(connection: &mut MySqlConnection) -> Vec<i64> {
     let status = sqlx::raw_sql("SHOW ENGINE INNODB STATUS");
     let status = status.fetch_one(&mut *connection).await;
     let status: Vec<u8> = status
         .and_then(|row| row.try_get_unchecked("Status"))
-        .expect("the server says what it does");
+        .expect("the server shows its status");
     let others = "SELECT CAST(id AS SIGNED) FROM information_schema.processlist \
          WHERE db = DATABASE() AND id <> CONNECTION_ID()";
-    // MySQL can't always show the bytes of a statement that is running.
+    // MySQL can't always show the bytes of a running statement.
     let others: Vec<i64> = loop {
         let shown = sqlx::query_scalar(others).fetch_all(&mut *connection).await;
         match shown {

@@ -10,18 +10,18 @@ use crate::domain::Domain as _;
 /// The server on which every test creates a database of its own.
 const SERVER: &str = "IDEM_TEST_POSTGRES_URL";
 
-/// A database on a server that is given.
+/// A database on a given server.
 #[derive(Debug)]
 pub struct Postgres<const RECORD_IN_COMMIT: bool = false> {
     server: PgConnectOptions,
     name: String,
 }
 
-/// The same with stores that send a record in COMMIT's message.
+/// The same, with stores that send a record in COMMIT's message.
 pub type RecordInCommit = Postgres<true>;
 
 impl<const RECORD_IN_COMMIT: bool> Postgres<RECORD_IN_COMMIT> {
-    /// Gives a setting to the sessions that begin from now on.
+    /// Applies a setting to all later sessions.
     pub async fn set(&self, setting: &str) {
         self.administrate(&format!("ALTER DATABASE {} SET {setting}", self.name))
             .await;

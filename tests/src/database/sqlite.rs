@@ -88,7 +88,7 @@ impl Database for Sqlite {
     }
 
     async fn unfinished(connection: &mut SqliteConnection) -> i64 {
-        // Whoever is inside a transaction that writes keeps others from writing.
+        // A session inside a writing transaction blocks other writers.
         let begun = "PRAGMA busy_timeout = 0; BEGIN IMMEDIATE; ROLLBACK";
         let writing = connection.run(begun).await;
         i64::from(writing.is_err())

@@ -91,7 +91,7 @@ async fn serve<S: idem_core::Store>(
     end.expect("the server runs");
 }
 
-/// What is traced on a worker's thread goes where the test's own traces go, until the thread ends.
+/// Sends the traces of a worker's thread to the test's own traces, until the thread ends.
 fn trace(traces: &Dispatch) {
     std::mem::forget(set_default(traces));
 }

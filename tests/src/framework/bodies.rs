@@ -1,4 +1,4 @@
-//! What the handlers read.
+//! The request bodies of the handlers.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,5 +1,5 @@
-//! The handlers, each with a promise or a body of its own. They are the same on every framework:
-//! each compiles this file with its own extractors and its own attribute.
+//! The handlers, each with options or a body of its own. They are the same on every framework: each
+//! framework compiles this file with its own extractors and its own attribute.
 
 use bytes::Bytes;
 use idem_core::Attempt;
@@ -14,7 +14,7 @@ use crate::framework::bodies::{
 use crate::framework::tenant::Tenant;
 use crate::scene::Reply;
 
-/// Handlers that differ in their promise alone.
+/// Handlers that differ only in their options.
 macro_rules! promises {
     ($($name:ident($($promise:tt)*);)*) => {$(
         #[idempotent($($promise)*, body = "effect")]
@@ -47,7 +47,7 @@ promises! {
     serializable(ttl = "24h", scope = "tenant", isolation = "serializable");
 }
 
-/// Handlers that differ in their body alone.
+/// Handlers that differ only in their body.
 macro_rules! bodies {
     ($($name:ident($type:ty) $label:expr;)*) => {$(
         #[idempotent(ttl = "24h", scope = "tenant", body = "_body")]
@@ -97,7 +97,7 @@ pub(super) async fn bodiless<C: Domain>(
     app.play(tx, attempt, &tenant.0, "bodiless").await
 }
 
-/// A transaction of sqlx's own type: no bound would make the handler generic over the database.
+/// A transaction of sqlx's own type. No bound would make this handler generic over the database.
 #[idempotent(ttl = "24h", scope = "tenant")]
 pub(super) async fn sqlite(
     tx: &mut Transaction<'_, Sqlite>,

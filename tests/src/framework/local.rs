@@ -1,4 +1,4 @@
-//! What a middleware binds to the request's own task.
+//! A task-local value that a middleware sets on the request's own task.
 
 use tracing::Instrument as _;
 
@@ -15,7 +15,7 @@ pub(super) async fn bind<T>(rest: impl Future<Output = T>) -> T {
     LOCAL.scope(VALUE, rest).instrument(span).await
 }
 
-/// The value, where it is set.
+/// The value, if it is set.
 pub(crate) fn local() -> Option<&'static str> {
     LOCAL.try_with(|value| *value).ok()
 }

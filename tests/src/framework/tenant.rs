@@ -4,14 +4,14 @@ use idem_core::Scope;
 
 use crate::control::Control;
 
-/// Whose request it is: the header `x-tenant`, percent-encoded.
+/// The owner of a request: the header `x-tenant`, percent-encoded.
 pub(super) struct Tenant(pub(super) String);
 
 impl Tenant {
-    /// The header that says it.
+    /// The header with the tenant.
     pub(super) const HEADER: &str = "x-tenant";
 
-    /// Reads it, and counts that it was asked for.
+    /// Reads the tenant, and counts the extraction.
     pub(super) fn extract(control: &Control, header: Option<&[u8]>) -> Result<Self, &'static str> {
         control.extract();
         header.and_then(decode).map(Self).ok_or("send `x-tenant`")

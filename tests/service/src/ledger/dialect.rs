@@ -1,4 +1,4 @@
-//! The statements: in the words of PostgreSQL and SQLite, and where MariaDB and MySQL have other ones, in theirs.
+//! The SQL statements: for PostgreSQL and SQLite, and where MariaDB and MySQL differ, for them.
 
 use sqlx::query::Query;
 use sqlx::{Connection, Database, MySqlConnection, PgConnection, Row as _, SqliteConnection};
@@ -6,7 +6,7 @@ use sqlx::{Connection, Database, MySqlConnection, PgConnection, Row as _, Sqlite
 type QueryOf<'q, C> =
     Query<'q, <C as Connection>::Database, <<C as Connection>::Database as Database>::Arguments>;
 
-/// How a database is spoken to. Every placeholder is bound once, in the order of their numbers.
+/// The SQL of a database. Every placeholder is bound once, in the order of the numbers.
 pub(super) trait Dialect: Connection {
     const OPEN_ACCOUNTS: &'static str = "INSERT INTO accounts (tenant, name, balance) \
          VALUES ($1, 'alice', $2), ($3, 'bob', $4) ON CONFLICT DO NOTHING";
@@ -43,7 +43,7 @@ pub(super) trait Dialect: Connection {
     const CHARGES: &'static str =
         "SELECT id, amount, currency FROM charges WHERE tenant = $1 ORDER BY id";
 
-    /// Inserts a row, and gives its number.
+    /// Inserts a row, and returns its number.
     fn insert(
         &mut self,
         statement: QueryOf<'_, Self>,
@@ -63,8 +63,8 @@ impl Dialect for SqliteConnection {
 }
 
 impl Dialect for MySqlConnection {
-    /// Not INSERT IGNORE, whose lock on a row that is there is shared: two payments would have it,
-    /// and each would wait for the other.
+    /// Not INSERT IGNORE, which takes a shared lock on an existing row: two payments could both
+    /// hold it, and each would wait for the other.
     const OPEN_ACCOUNTS: &'static str = "INSERT INTO accounts (tenant, name, balance) \
          VALUES (?, 'alice', ?), (?, 'bob', ?) ON DUPLICATE KEY UPDATE balance = balance";
 
@@ -101,7 +101,7 @@ impl Dialect for MySqlConnection {
     const CHARGES: &'static str =
         "SELECT id, amount, currency FROM charges WHERE tenant = ? ORDER BY id";
 
-    /// MariaDB has RETURNING, but MySQL hasn't.
+    /// MariaDB has RETURNING, but MySQL does not.
     async fn insert(&mut self, statement: QueryOf<'_, Self>) -> sqlx::Result<i64> {
         let inserted = statement.execute(self).await?;
         Ok(inserted.last_insert_id().cast_signed())
