@@ -12,6 +12,10 @@ pub mod choosing {}
 pub mod operating {}
 
 #[doc = include_str!("../docs/testing.md")]
+#[allow(
+    rustdoc::invalid_rust_codeblocks,
+    reason = "one module of an example is in several blocks"
+)]
 pub mod testing {}
 
 #[doc = include_str!("../docs/reliability.md")]
