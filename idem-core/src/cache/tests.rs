@@ -230,3 +230,8 @@ fn e4_erasure_is_not_undone_by_a_concurrent_replay() {
         assert_eq!(hits, 0, "erased, and yet replayed");
     });
 }
+
+#[test]
+fn cost_without_a_cache_no_clock_is_read() {
+    assert!(Cache::new(None, 1024).start_read().is_none());
+}

@@ -100,14 +100,14 @@ impl<S: Store> Turn<S> {
                 Ok(Claimed::Won(claim)) => return Ok((claim, info)),
                 Ok(Claimed::InFlight) => return Err(self.engine.problem(Problem::InFlight)),
                 Ok(Claimed::Changed(found)) => {
-                    changes += 1;
-                    if changes > QUICK_CHANGES && !terms.pause().await {
-                        return Err(self.engine.problem(Problem::TryAgain));
-                    }
                     info = match found.map(|found| terms.known(found)) {
                         Some(known) => self.answer_or_attempt(known, terms.has_waited)?,
                         None => ClaimInfo::FIRST,
                     };
+                    changes += 1;
+                    if changes > QUICK_CHANGES && !terms.pause().await {
+                        return Err(self.engine.problem(Problem::TryAgain));
+                    }
                     terms.likely_taken = false;
                 }
                 Err(error) => {

@@ -398,3 +398,9 @@ async fn r1_handler_can_not_say_that_it_is_a_replay() {
     assert_eq!(expiry(&answer), Some("@4600"));
     assert_eq!(answer.headers()[ETAG], "1");
 }
+
+#[tokio::test(start_paused = true)]
+#[should_panic(expected = "the period of a purge is zero")]
+async fn e3_a_purge_without_a_period_is_refused_at_once() {
+    drop(Engine::new(Script::default()).spawn_purge(Duration::ZERO));
+}

@@ -171,6 +171,20 @@ async fn c2_a_record_that_changes_again_and_again_ends_in_time() {
     assert!(asked(&engine).len() < 50);
 }
 
+#[tokio::test(start_paused = true)]
+async fn r2_a_record_that_is_settled_after_many_changes_is_replayed() {
+    for (policy, changes) in [(&POLICY, 4), (&IMPATIENT, 3)] {
+        let script = (1..=changes).fold(Script::default(), |script, attempts| {
+            script.changed(Record {
+                attempts,
+                ..record(State::FailedRetriable)
+            })
+        });
+        let engine = Engine::new(script.changed(record(State::Succeeded)));
+        is_replay_of_theirs(&ask(&engine, policy, 201).await);
+    }
+}
+
 #[tokio::test]
 async fn o13_a_handler_that_is_ready_after_its_deadline_is_undone() {
     static BRIEF: Policy = Policy::new(HOUR).with_deadline(Duration::from_millis(20));
