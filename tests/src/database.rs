@@ -152,7 +152,7 @@ pub struct Wires {
     /// The size of the pool.
     pub connections: u32,
     /// How long a request waits for a connection.
-    pub patience: Duration,
+    pub acquire_timeout: Duration,
     /// An address between the instance and the database server.
     pub through: Option<SocketAddr>,
     /// More options for the start of a PostgreSQL session.
@@ -165,7 +165,7 @@ impl Default for Wires {
     fn default() -> Self {
         Self {
             connections: 4,
-            patience: Duration::from_secs(10),
+            acquire_timeout: Duration::from_secs(10),
             through: None,
             session: identity,
             opening: "DO 0",

@@ -41,7 +41,7 @@ pub enum Cut {
     /// The next COMMIT does not reach the server.
     Before,
     /// The next COMMIT reaches the server, but the answer does not come back.
-    Behind,
+    After,
 }
 
 #[derive(Debug, Default)]
@@ -169,7 +169,7 @@ async fn requests(
                 broken(state);
                 return;
             }
-            Some(Cut::Behind) if commits => {
+            Some(Cut::After) if commits => {
                 *lock(cut_off) = Some(Vec::new());
             }
             _ => {}

@@ -131,7 +131,7 @@ pub async fn kill_server<F: Framework<D>, D: Served>(
     if durability == Durability::Off {
         settings = Settings::of_store(lasting);
     }
-    settings.wires.patience = Duration::from_secs(2);
+    settings.wires.acquire_timeout = Duration::from_secs(2);
     let instances = [
         world.instance_with(settings.clone()).await,
         world.instance_with(settings).await,

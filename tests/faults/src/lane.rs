@@ -61,7 +61,7 @@ impl<F: Framework<D>, D: Served> Lane<F, D> {
         let clean = world.instance_of(2).await;
         let wires = Wires {
             connections: 2,
-            patience: Duration::from_secs(2),
+            acquire_timeout: Duration::from_secs(2),
             through: Some(proxy.address),
             ..Wires::default()
         };

@@ -94,7 +94,7 @@ async fn x16_pool_exhausted_by_handlers_that_want_more<F: Framework<D>, D: Datab
 ) {
     let mut settings = Settings::default();
     settings.wires.connections = 2;
-    settings.wires.patience = Duration::from_millis(500);
+    settings.wires.acquire_timeout = Duration::from_millis(500);
     let (instance, clean) = (world.instance_with(settings).await, world.instance().await);
     let owners = 2;
     let request = |label: &str| instance.post("/patient").key(label).effect(label);

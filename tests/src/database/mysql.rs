@@ -142,7 +142,7 @@ impl<const CLUSTER: bool> Database for Mysql<CLUSTER> {
         }
         let pool = MySqlPoolOptions::new()
             .max_connections(wires.connections)
-            .acquire_timeout(wires.patience)
+            .acquire_timeout(wires.acquire_timeout)
             .after_connect(move |connection, _| connection.run(wires.opening).map_ok(drop).boxed())
             .connect_lazy_with(options);
         // A node of a cluster sees tables that were created on another node a little later.

@@ -126,7 +126,7 @@ impl<const RECORD_IN_COMMIT: bool> Database for Postgres<RECORD_IN_COMMIT> {
         let options = (wires.session)(options);
         PgPoolOptions::new()
             .max_connections(wires.connections)
-            .acquire_timeout(wires.patience)
+            .acquire_timeout(wires.acquire_timeout)
             .connect_with(options)
             .await
             .expect("the database can be reached")

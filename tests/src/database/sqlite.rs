@@ -75,7 +75,7 @@ impl Database for Sqlite {
             .busy_timeout(Duration::from_secs(5));
         SqlitePoolOptions::new()
             .max_connections(wires.connections)
-            .acquire_timeout(wires.patience)
+            .acquire_timeout(wires.acquire_timeout)
             .connect_with(options)
             .await
             .expect("the file can be opened")

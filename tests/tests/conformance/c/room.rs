@@ -177,7 +177,7 @@ async fn r2_replay_without_a_connection_is_unavailable<F: Framework<D>, D: Datab
     let instance = world
         .instance_with(Settings::from(Wires {
             connections: 1,
-            patience: Duration::from_millis(200),
+            acquire_timeout: Duration::from_millis(200),
             ..Wires::default()
         }))
         .await;

@@ -111,7 +111,7 @@ fn short_of_connections() -> Settings {
     Settings {
         wires: Wires {
             connections: 1,
-            patience: Duration::from_millis(200),
+            acquire_timeout: Duration::from_millis(200),
             ..Wires::default()
         },
         ..Settings::default()

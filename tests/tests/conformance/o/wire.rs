@@ -32,7 +32,7 @@ pub(crate) async fn wired_with<F: Framework<D>, D: Served>(
     let settings = Settings {
         wires: Wires {
             through: Some(wire.address),
-            patience: Duration::from_secs(1),
+            acquire_timeout: Duration::from_secs(1),
             ..Wires::default()
         },
         config,
@@ -68,7 +68,7 @@ async fn o9_commit_is_unknown_while_the_database_is_away<F: Framework<D>, D: Ser
 ) {
     let (wire, instance) = wired(world).await;
     let request = instance.post("/effects").key("k").effect("a");
-    wire.cut_and_go_down(Cut::Behind);
+    wire.cut_and_go_down(Cut::After);
     request.send().await.assert_problem("outcome-unknown");
     assert_eq!(wire.cuts(), 1);
     wire.up();
@@ -119,7 +119,7 @@ async fn o9_failure_is_answered_as_it_is_where_the_reply_to_its_commit_is_lost<
         world
             .control
             .play([Scene::effect().answer(Reply::new(status))]);
-        wire.cut(Cut::Behind);
+        wire.cut(Cut::After);
         let request = request.clone().key(format!("key-{status}"));
         let first = request.send().await;
         assert_eq!(first.status, status, "{}", first.text());
@@ -155,7 +155,7 @@ mod own_record {
         world
             .control
             .play([Scene::new([Act::Insert, Act::AfterCommit])]);
-        wire.cut(Cut::Behind);
+        wire.cut(Cut::After);
         let first = request.send().await;
         assert_eq!(wire.cuts(), 1);
         first.assert_executed(201);

@@ -63,7 +63,7 @@ async fn o9_commit_whose_answer_is_lost_is_a_replay<F: Framework<RecordInCommit>
     world
         .control
         .play([Scene::new([Act::Insert, Act::AfterCommit])]);
-    wire.cut(Cut::Behind);
+    wire.cut(Cut::After);
     let first = request.send().await;
     assert_eq!(wire.cuts(), 1);
     assert_eq!(first.status, 201, "{}", first.text());

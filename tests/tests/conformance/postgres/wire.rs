@@ -86,7 +86,7 @@ async fn r8_resolved_commit_is_cached<F: Framework<Postgres>>(world: &World<F, P
     let cache = ReplayCache::new(10_000, Duration::from_hours(1));
     let (wire, instance) = wired_with(world, Config::new().with_replay_cache(cache)).await;
     let request = instance.post("/effects").key("k").effect("a");
-    wire.cut(Cut::Behind);
+    wire.cut(Cut::After);
     let first = request.send().await;
     first.assert_executed(201);
     assert_eq!(wire.cuts(), 1);
