@@ -99,9 +99,9 @@ impl Functions {
                     if group.delimiter() == Delimiter::Brace {
                         has_attribute = false;
                     }
-                    let opens_macro = is_punct(before(place, 1), '!')
+                    let begins_macro = is_punct(before(place, 1), '!')
                         && matches!(before(place, 2), Some(TokenTree::Ident(_)));
-                    self.visit(group.stream(), in_macro || opens_macro);
+                    self.visit(group.stream(), in_macro || begins_macro);
                 }
                 TokenTree::Ident(name) => {
                     if is_ident(before(place, 1), "fn") {
