@@ -38,9 +38,9 @@ impl Attempt {
     pub(crate) fn new(request: &Prepared, number: u32) -> Self {
         Self {
             inner: Arc::new(Inner {
-                key: request.key().cloned(),
-                scope: request.scope().map(str::to_owned),
-                identity: request.identity(),
+                key: request.key.clone(),
+                scope: request.scope.clone(),
+                identity: request.identity,
                 number,
                 after_commit: Mutex::default(),
             }),

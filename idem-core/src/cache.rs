@@ -69,7 +69,7 @@ const TYPICAL: usize = 2048;
 /// More shards would not make anything faster.
 const MOST_SHARDS: usize = 64;
 
-/// The cached records; empty for ever without settings.
+/// The cached records; none without settings.
 #[derive(Debug)]
 pub(crate) struct Cache {
     entries: Option<Entries<Identity, Entry, Bytewise>>,

@@ -22,11 +22,11 @@ use crate::store::Store;
 /// A protected request, reduced to what idempotency needs of it. Its identity is hashed once, here.
 #[derive(Debug, Clone)]
 pub struct Prepared {
-    pub(super) scope: Option<String>,
+    pub(crate) scope: Option<String>,
     pub(super) operation: Operation,
-    pub(super) key: Option<IdempotencyKey>,
+    pub(crate) key: Option<IdempotencyKey>,
     /// What the record is stored under; `None` without a key.
-    pub(super) identity: Option<Identity>,
+    pub(crate) identity: Option<Identity>,
     pub(super) fingerprint: Fingerprint,
     pub(super) policy: &'static Policy,
     /// Whether the request itself says that it is a retry, by the header that
@@ -66,18 +66,6 @@ impl Prepared {
             ..self
         }
     }
-
-    pub(crate) fn key(&self) -> Option<&IdempotencyKey> {
-        self.key.as_ref()
-    }
-
-    pub(crate) fn scope(&self) -> Option<&str> {
-        self.scope.as_deref()
-    }
-
-    pub(crate) fn identity(&self) -> Option<Identity> {
-        self.identity
-    }
 }
 
 /// Lets a request in: it gets its turn to run, or it is answered at once, or after waiting for the
@@ -87,7 +75,7 @@ pub(crate) async fn admit<S: Store>(
     request: Prepared,
 ) -> Result<Turn<S>, Response> {
     let span = observe::span(
-        request.scope(),
+        request.scope.as_deref(),
         Some(&request.operation),
         request.key.as_ref(),
     );
@@ -128,7 +116,7 @@ impl<S: Store> Engine<S> {
         request: &Prepared,
         until: Instant,
     ) -> Result<Option<Owner<Shareable>>, Answer> {
-        if request.scope() == Some("") {
+        if request.scope.as_deref() == Some("") {
             tracing::error!("the scope is empty; a key that belongs to nobody is refused");
             return Err(self.problem(Problem::Misconfigured));
         }

@@ -37,7 +37,7 @@ pub(super) struct Terms {
 }
 
 impl Terms {
-    pub(super) fn new(opening: Opening, until: Instant) -> Self {
+    fn new(opening: Opening, until: Instant) -> Self {
         Self {
             opening,
             until,
@@ -49,18 +49,12 @@ impl Terms {
         }
     }
 
-    /// For an identity that was just held.
-    pub(super) fn likely_taken(self) -> Self {
+    /// For an identity that was just held, by an attempt whose end has to be learned.
+    pub(super) fn again(opening: Opening, until: Instant) -> Self {
         Self {
             likely_taken: true,
-            ..self
-        }
-    }
-
-    pub(super) fn outlasting_outages(self) -> Self {
-        Self {
             outlasts_outages: true,
-            ..self
+            ..Self::new(opening, until)
         }
     }
 

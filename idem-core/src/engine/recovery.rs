@@ -150,9 +150,7 @@ impl<S: Store> Turn<S> {
             isolation: Some(Isolation::ReadCommitted),
             deadline: limit,
         };
-        let mut terms = Terms::new(opening, Instant::now() + limit)
-            .likely_taken()
-            .outlasting_outages();
+        let mut terms = Terms::again(opening, Instant::now() + limit);
         let claimed = self.try_claim(identity, info, &mut terms).await?;
         Ok(match claimed {
             Claimed::Won(claim) => Reclaimed::Won(claim),
