@@ -31,7 +31,7 @@ pub(crate) mod probe;
 #[diagnostic::on_unimplemented(
     message = "`{Self}` can't be fingerprinted",
     label = "nothing binds this argument to the key",
-    note = "derive `Serialize` for the payload, or choose what is bound: `fingerprint = path::to::function`, `fingerprint = \"raw\"` for the bytes, `body = \"none\"` if it reads no body",
+    note = "derive `Serialize` for the payload, or choose what is bound: `fingerprint = path::to::function`, or `fingerprint = \"raw\"` for the bytes",
     note = "an extractor of your own implements `RequestBody` if it reads the body, and `RequestPart` if it does not"
 )]
 pub trait RequestBody {

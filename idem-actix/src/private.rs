@@ -3,13 +3,15 @@
 
 use actix_web::HttpRequest;
 pub use actix_web::HttpResponse as Response;
-use idem_core::EncodeError;
 pub use idem_core::adapter::expansion::*;
+use idem_core::{EncodeError, Settle};
 
-pub use crate::body::probe::{NotBody, NotPart, Nothing, Probe, Role, check, choose, roles};
+pub use crate::body::probe::{
+    Answers, Nothing, Other, OtherExtractor, Probe, Role, check, choose, roles,
+};
 pub use crate::body::{RequestBody, RequestPart};
 pub use crate::request::{Extracted, Preflight};
-use crate::response::{HandlerResponse, settle, status};
+use crate::response::{HandlerResponse, status};
 pub use crate::serve::serve;
 
 pub fn content<T: RequestBody>(body: &T) -> Result<Content, EncodeError> {
@@ -20,6 +22,7 @@ pub fn into_response<R: HandlerResponse>(response: R, request: &HttpRequest) -> 
     response.into_handler_response(request)
 }
 
-pub fn keeps(policy: &Policy, response: &Response) -> bool {
-    policy.keeps(status(response), settle(response))
+pub fn classify(policy: &Policy, response: &Response, returned: Returned) -> Result<State, Misuse> {
+    let settle = response.extensions().get::<Settle>().copied();
+    policy.classify(status(response), settle, returned)
 }

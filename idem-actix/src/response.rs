@@ -7,7 +7,6 @@ use actix_web::body::{self, BodySize, BoxBody, MessageBody as _};
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, Responder};
-use idem_core::Settle;
 use idem_core::adapter::{self, HandlerOutcome, is_endless};
 use idem_core::store::BoxError;
 
@@ -66,8 +65,12 @@ pub(crate) async fn complete(
     limit: usize,
     kept: &Kept,
 ) -> HandlerOutcome<adapter::Response> {
-    let (response, closed) = match outcome {
-        HandlerOutcome::Answered { response, closed } => (response, closed),
+    let (response, state, closed) = match outcome {
+        HandlerOutcome::Answered {
+            response,
+            state,
+            closed,
+        } => (response, state, closed),
         HandlerOutcome::TooLarge => return HandlerOutcome::TooLarge,
         HandlerOutcome::Broken(error) => return HandlerOutcome::Broken(error),
     };
@@ -86,7 +89,11 @@ pub(crate) async fn complete(
     let response = neutral(&head, body);
     kept.set(Some(head));
     match response {
-        Ok(response) => HandlerOutcome::Answered { closed, response },
+        Ok(response) => HandlerOutcome::Answered {
+            response,
+            state,
+            closed,
+        },
         Err(error) => HandlerOutcome::Broken(error),
     }
 }
@@ -95,11 +102,6 @@ pub(crate) async fn complete(
 pub(crate) fn status<B>(response: &HttpResponse<B>) -> http::StatusCode {
     http::StatusCode::from_u16(response.status().as_u16())
         .unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR)
-}
-
-/// The handler's choice in a response.
-pub(crate) fn settle<B>(response: &HttpResponse<B>) -> Option<Settle> {
-    response.extensions().get::<Settle>().copied()
 }
 
 /// The same response in the types of the `http` crate.
@@ -112,8 +114,5 @@ fn neutral(head: &HttpResponse<()>, body: bytes::Bytes) -> Result<adapter::Respo
         response.headers_mut().append(name, value);
     }
     response.extensions_mut().insert(Own);
-    if let Some(settle) = settle(head) {
-        response.extensions_mut().insert(settle);
-    }
     Ok(response)
 }

@@ -12,6 +12,9 @@ use http::{HeaderMap, Method, Uri, Version};
 use idem_core::{Content, EncodeError};
 use serde::Serialize;
 
+#[allow(missing_docs)]
+pub(crate) mod probe;
+
 /// A handler's last argument, and its content that is bound to the idempotency key.
 ///
 /// Implemented for `Json` and `Form` of any `Serialize` type, for `Bytes` and `String`, for
@@ -32,7 +35,7 @@ use serde::Serialize;
 #[diagnostic::on_unimplemented(
     message = "`{Self}` can't be fingerprinted",
     label = "the last argument is the body, and nothing binds this one to the key",
-    note = "derive `Serialize` for the payload, or choose what is bound: `fingerprint = path::to::function`, `fingerprint = \"raw\"` for the bytes, `body = \"none\"` if it reads no body",
+    note = "derive `Serialize` for the payload, or choose what is bound: `fingerprint = path::to::function`, or `fingerprint = \"raw\"` for the bytes",
     note = "an extractor of your own can implement `RequestBody`"
 )]
 pub trait RequestBody {

@@ -2,23 +2,22 @@
 #![allow(missing_docs)]
 
 pub use axum::response::Response;
+use idem_core::Settle;
 pub use idem_core::adapter::expansion::*;
-use idem_core::{EncodeError, Settle};
 
-pub use crate::body::{Body, Nothing, RequestBody};
+pub use crate::body::probe::{
+    ContentOfHead, ContentOfOther, Known, NotReader, OtherExtractor, Probe, Unknown, assert_held,
+};
+pub use crate::body::{Body, Nothing};
 pub use crate::request::Preflight;
 use crate::response::HandlerResponse;
 pub use crate::serve::serve;
-
-pub fn content<T: RequestBody>(body: &T) -> Result<Content, EncodeError> {
-    body.content()
-}
 
 pub fn into_response<R: HandlerResponse>(response: R) -> Response {
     response.into_handler_response()
 }
 
-pub fn keeps(policy: &Policy, response: &Response) -> bool {
+pub fn classify(policy: &Policy, response: &Response, returned: Returned) -> Result<State, Misuse> {
     let settle = response.extensions().get::<Settle>().copied();
-    policy.keeps(response.status(), settle)
+    policy.classify(response.status(), settle, returned)
 }

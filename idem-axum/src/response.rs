@@ -34,8 +34,12 @@ pub(crate) async fn complete(
     outcome: HandlerOutcome<Response>,
     limit: usize,
 ) -> HandlerOutcome<adapter::Response> {
-    let (response, closed) = match outcome {
-        HandlerOutcome::Answered { response, closed } => (response, closed),
+    let (response, state, closed) = match outcome {
+        HandlerOutcome::Answered {
+            response,
+            state,
+            closed,
+        } => (response, state, closed),
         HandlerOutcome::TooLarge => return HandlerOutcome::TooLarge,
         HandlerOutcome::Broken(error) => return HandlerOutcome::Broken(error),
     };
@@ -48,8 +52,9 @@ pub(crate) async fn complete(
     }
     match Limited::new(body, limit).collect().await {
         Ok(body) => HandlerOutcome::Answered {
-            closed,
             response: http::Response::from_parts(parts, body.to_bytes()),
+            state,
+            closed,
         },
         Err(error) if is_too_large(&*error) => HandlerOutcome::TooLarge,
         Err(error) => HandlerOutcome::Broken(error),

@@ -8,6 +8,8 @@ mod engine_source;
 pub mod expansion;
 mod head;
 mod outcome;
+mod payload;
+mod return_probe;
 mod scope_probe;
 
 /// For the tests and benchmarks of the encoding.
@@ -17,11 +19,15 @@ pub mod canonical {
 
 pub use crate::engine::{ClaimGuard, Prepared, Turn};
 pub use crate::fingerprint::{Fingerprint, RequestParts};
-pub use crate::policy::{DEFAULT_DEADLINE, DEFAULT_WAIT, Isolation, KeyRule, Policy, Replay};
+pub use crate::policy::{
+    DEFAULT_DEADLINE, DEFAULT_WAIT, Isolation, KeyRule, Misuse, Policy, Replay, Returned,
+};
 pub use crate::response::{EXPIRES, REPLAYED, Response};
 
 pub use self::detach::DetachOnDrop;
 pub use self::engine_source::{Named, Of, Source, StoreOf, assert_store};
 pub use self::head::{Admissible, RequestHead, admit, misconfigured};
 pub use self::outcome::{HandlerOutcome, is_endless};
+pub use self::payload::{Payload, Readable};
+pub use self::return_probe::{AnyReturned, ReturnProbe};
 pub use self::scope_probe::{PointsToScope, ScopeByDeref, ScopeProbe};

@@ -99,21 +99,30 @@ impl Policy {
         self.operation
     }
 
-    /// Whether the writes of a handler that answered with `status` are kept.
-    pub fn keeps(&self, status: StatusCode, settle: Option<Settle>) -> bool {
-        self.classify(status, settle) == State::Succeeded
+    /// The state of an attempt that answered with `status` (rules O2 to O6, and O15).
+    ///
+    /// # Errors
+    ///
+    /// If neither the handler nor its response says whether it has failed.
+    pub fn classify(
+        &self,
+        status: StatusCode,
+        settle: Option<Settle>,
+        returned: Returned,
+    ) -> Result<State, Misuse> {
+        match (settle, returned) {
+            (Some(Settle::Commit), _) => Ok(State::Succeeded),
+            (Some(Settle::Final), _) => Ok(State::FailedFinal),
+            (Some(Settle::Retriable), _) => Ok(State::FailedRetriable),
+            (None, Returned::Value) => Ok(self.classify_status(status, false)),
+            (None, Returned::Err) => Ok(self.classify_status(status, true)),
+            (None, Returned::HiddenResult) => Err(Misuse::HiddenResult),
+        }
     }
 
-    /// The state of an attempt that answered with `status` (rules O2 to O6).
-    pub(crate) fn classify(&self, status: StatusCode, settle: Option<Settle>) -> State {
-        match settle {
-            Some(Settle::Commit) => return State::Succeeded,
-            Some(Settle::Final) => return State::FailedFinal,
-            Some(Settle::Retriable) => return State::FailedRetriable,
-            None => {}
-        }
+    fn classify_status(&self, status: StatusCode, is_err: bool) -> State {
         match (status.as_u16(), self.replay) {
-            (200..=399, _) => State::Succeeded,
+            (200..=399, _) if !is_err => State::Succeeded,
             (401 | 403 | 408 | 409 | 423 | 425 | 429, _) | (_, Replay::Success) => {
                 State::FailedRetriable
             }
@@ -122,6 +131,28 @@ impl Policy {
             _ => State::FailedFinal,
         }
     }
+}
+
+/// How a handler has returned its response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Returned {
+    /// As a value, or in `Ok`.
+    Value,
+    /// In `Err`.
+    Err,
+    /// In a `Result` that the return type does not show.
+    HiddenResult,
+}
+
+/// A mistake in a handler that leaves open how its attempt is settled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Misuse {
+    /// See [`Returned::HiddenResult`].
+    #[error(
+        "the handler's return type hides a `Result`, and an `Err` in it would be taken for a success; \
+         write `-> Result<_, _>`"
+    )]
+    HiddenResult,
 }
 
 /// Which outcomes are recorded and replayed (rule O5).
@@ -192,7 +223,8 @@ mod tests {
     fn state(status: u16, replay: Replay) -> State {
         Policy::new(Duration::from_secs(1))
             .with_replay(replay)
-            .classify(StatusCode::from_u16(status).unwrap(), None)
+            .classify(StatusCode::from_u16(status).unwrap(), None, Returned::Value)
+            .unwrap()
     }
 
     #[test]
@@ -225,18 +257,42 @@ mod tests {
     #[test]
     fn o6_the_handler_has_the_last_word() {
         let policy = Policy::new(Duration::from_secs(1));
-        let settle = |status, settle| policy.classify(status, Some(settle));
-        assert_eq!(
-            settle(StatusCode::PAYMENT_REQUIRED, Settle::Commit),
-            State::Succeeded
-        );
-        assert_eq!(
-            settle(StatusCode::INTERNAL_SERVER_ERROR, Settle::Final),
-            State::FailedFinal
-        );
-        assert_eq!(
-            settle(StatusCode::OK, Settle::Retriable),
-            State::FailedRetriable
-        );
+        for (status, settle, expected) in [
+            (402, Settle::Commit, State::Succeeded),
+            (500, Settle::Final, State::FailedFinal),
+            (200, Settle::Retriable, State::FailedRetriable),
+        ] {
+            let status = StatusCode::from_u16(status).unwrap();
+            for returned in [Returned::Value, Returned::Err, Returned::HiddenResult] {
+                let state = policy.classify(status, Some(settle), returned);
+                assert_eq!(state, Ok(expected));
+            }
+        }
+    }
+
+    #[test]
+    fn o15_an_err_never_succeeds_by_its_status() {
+        let state = |status, replay| {
+            let policy = Policy::new(Duration::from_secs(1)).with_replay(replay);
+            let status = StatusCode::from_u16(status).unwrap();
+            policy.classify(status, None, Returned::Err).unwrap()
+        };
+        for status in [200, 204, 303, 399, 400, 422] {
+            assert_eq!(state(status, Replay::Final), State::FailedFinal);
+            assert_eq!(state(status, Replay::All), State::FailedFinal);
+            assert_eq!(state(status, Replay::Success), State::FailedRetriable);
+        }
+        for status in [401, 409, 429] {
+            assert_eq!(state(status, Replay::Final), State::FailedRetriable);
+        }
+        assert_eq!(state(503, Replay::Final), State::FailedRetriable);
+        assert_eq!(state(503, Replay::All), State::FailedFinal);
+    }
+
+    #[test]
+    fn o15_a_hidden_result_is_refused() {
+        let policy = Policy::new(Duration::from_secs(1));
+        let state = policy.classify(StatusCode::OK, None, Returned::HiddenResult);
+        assert_eq!(state, Err(Misuse::HiddenResult));
     }
 }

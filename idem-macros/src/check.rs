@@ -39,7 +39,8 @@ pub(crate) fn check<F: Framework>(
         scope,
         content,
         policy: policy?,
-        store: store(given),
+        store: ty(given, Name::Store),
+        state: state::<F>(given, errors),
         root: root(given),
     })
 }
@@ -82,8 +83,16 @@ fn policy(given: &Given, errors: &mut Errors) -> Option<Policy> {
     })
 }
 
-fn store(given: &Given) -> Option<Type> {
-    match given.value(Name::Store) {
+/// The state of the router, on a framework that has one.
+fn state<F: Framework>(given: &Given, errors: &mut Errors) -> Option<Type> {
+    if let (Some(entry), Err(problem)) = (given.entry(Name::State), F::STATE) {
+        errors.at(entry.key.span(), problem);
+    }
+    ty(given, Name::State)
+}
+
+fn ty(given: &Given, name: Name) -> Option<Type> {
+    match given.value(name) {
         Some(Value::Type(ty)) => Some(Type::clone(ty)),
         _ => None,
     }

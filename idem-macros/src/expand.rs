@@ -5,13 +5,13 @@
 //! therefore begin with `__idem_`, and generated paths with the adapter's path or `::core`.
 
 use proc_macro2::TokenStream;
-use quote::{ToTokens, format_ident, quote, quote_spanned};
+use quote::{format_ident, quote, quote_spanned};
 use syn::{Generics, Ident, ItemFn, Path, Visibility, WherePredicate, parse_quote};
 
 use crate::attributes::Attributes;
 use crate::choice::KeyRule;
 use crate::framework::{Frame, Framework};
-use crate::model::{Body, Content, Handler, Scope};
+use crate::model::{Content, Handler, Scope};
 use crate::pattern;
 use crate::place::{Place, Private, move_to};
 
@@ -34,7 +34,7 @@ pub(crate) fn expand<F: Framework>(handler: &Handler) -> TokenStream {
     let docs = docs::contract(handler);
     let frame = frame::<F>(handler);
     let private = &frame.private;
-    let inputs = F::inputs(&frame);
+    let inputs = F::inputs(&frame, handler);
     let prologue = F::prologue(&frame, handler);
     let written = ItemFn {
         attrs: Vec::new(),
@@ -78,14 +78,9 @@ pub(crate) fn private<F: Framework>(root: Option<&Path>) -> Private {
 fn frame<F: Framework>(handler: &Handler) -> Frame {
     let generics = &handler.function.sig.generics;
     let private = private::<F>(handler.root.as_ref());
-    let transaction = owned_type(&handler.transaction, generics);
     let place = store_place(handler);
     let start = private.at(place.first);
-    let provider = if let Some(store) = &handler.store {
-        quote_spanned!(place.last=> #start::Named<#store>)
-    } else {
-        quote_spanned!(place.last=> #start::Of<#transaction>)
-    };
+    let provider = provider(handler, &private);
     // A missing key is refused before any extractor runs, so the type of the first argument says whether it may be.
     let optional = handler.policy.key == Some(KeyRule::Optional);
     let request = quote_spanned!(place.last=> #start::Preflight<#provider, #optional>);
@@ -98,6 +93,17 @@ fn frame<F: Framework>(handler: &Handler) -> Frame {
         private,
         request,
         extractors,
+    }
+}
+
+/// The place of the engine in the application's state.
+pub(crate) fn provider(handler: &Handler, private: &Private) -> TokenStream {
+    let transaction = owned_type(&handler.transaction, &handler.function.sig.generics);
+    let place = store_place(handler);
+    let start = private.at(place.first);
+    match &handler.store {
+        Some(store) => quote_spanned!(place.last=> #start::Named<#store>),
+        None => quote_spanned!(place.last=> #start::Of<#transaction>),
     }
 }
 
@@ -176,24 +182,14 @@ fn scope<F: Framework>(handler: &Handler, private: &Private) -> TokenStream {
 }
 
 fn content<F: Framework>(handler: &Handler, private: &Private) -> TokenStream {
-    let value = F::body_value(handler);
     match &handler.content {
-        Content::Body => {
-            let generics = &handler.function.sig.generics;
-            let ty = match handler.body {
-                Body::Extractor(body) => {
-                    inferred_type(&handler.extractors[body].ty, generics).into_token_stream()
-                }
-                Body::None | Body::Probed => quote!(_),
-            };
-            quote!(#private::content::<#ty>(#value))
-        }
+        Content::Body => F::content(handler, private),
         Content::Raw => quote!(#private::content_raw()),
         Content::None => quote!(#private::content_none()),
         Content::Function(function) => {
             let place = Place::of(function);
             let private = private.at(place.first);
-            let value = move_to(place.last, value);
+            let value = move_to(place.last, F::body_value(handler));
             let content = quote_spanned!(place.last=> (#value));
             quote_spanned!(place.first=> #private::content_of(&#function #content))
         }

@@ -18,6 +18,9 @@ pub(crate) trait Framework {
     /// The name of the adapter's crate.
     const ROOT: &'static str;
 
+    /// Whether handlers run on a router with a state of one type, or why not.
+    const STATE: Result<(), &'static str>;
+
     /// The bounds on a handler's generic parameters, as the attempt can move to a task of its own.
     fn owned() -> TokenStream;
 
@@ -26,7 +29,7 @@ pub(crate) trait Framework {
     -> Body;
 
     /// The arguments of the function that the framework calls.
-    fn inputs(frame: &Frame) -> TokenStream;
+    fn inputs(frame: &Frame, handler: &Handler) -> TokenStream;
 
     /// The first statements of that function. After them `__idem_request` is bound, and `__idem_raw` to the body's
     /// bytes.
@@ -34,6 +37,9 @@ pub(crate) trait Framework {
 
     /// A reference to the body, or to `Nothing`.
     fn body_value(handler: &Handler) -> TokenStream;
+
+    /// The content of the deserialized body.
+    fn content(handler: &Handler, private: &Private) -> TokenStream;
 
     /// The variable that holds the value of an extractor.
     fn extracted(handler: &Handler, extractor: usize) -> Ident;

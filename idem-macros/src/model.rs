@@ -23,6 +23,8 @@ pub(crate) struct Handler {
     pub(crate) policy: Policy,
     /// The type in `store = …`.
     pub(crate) store: Option<Type>,
+    /// The type in `state = …`.
+    pub(crate) state: Option<Type>,
     /// The path in `crate = …`.
     pub(crate) root: Option<Path>,
 }

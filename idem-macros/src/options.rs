@@ -18,6 +18,7 @@ pub(crate) enum Name {
     Body,
     Operation,
     Store,
+    State,
     Crate,
 }
 
@@ -152,6 +153,13 @@ pub(crate) const OPTIONS: &[Spec] = &[
         shape: Shape::Type,
         example: "store = Billing",
         meaning: "the state that holds the store, for an application with several databases of one kind",
+    },
+    Spec {
+        name: Name::State,
+        word: "state",
+        shape: Shape::Type,
+        example: "state = App",
+        meaning: "the type of the router's state; the compiler then says which part of it is missing (axum only)",
     },
     Spec {
         name: Name::Crate,

@@ -25,6 +25,8 @@ macro_rules! routes {
             .route("/replays-all", post(handlers::replays_all::<C>))
             .route("/unscoped", post(handlers::unscoped::<C>))
             .route("/raw", post(handlers::raw::<C>))
+            .route("/failing", post(handlers::failing::<C>))
+            .route("/hidden", post(handlers::hidden::<C>))
             .route("/intended", post(handlers::intended::<C>))
             .route("/form", post(handlers::form::<C>))
             .route("/text", post(handlers::text::<C>))

@@ -72,6 +72,13 @@ pub struct Reply {
     pub settle: Option<Settle>,
 }
 
+/// A response in an `Err`.
+#[derive(Debug)]
+pub struct Failed(pub Reply);
+
+/// A `Result` under another name.
+pub type Outcome = Result<Reply, Failed>;
+
 /// A response's body.
 #[derive(Debug, Clone)]
 pub enum Body {

@@ -1,18 +1,45 @@
-//! Finds the body among a handler's arguments, by their types.
+//! Finds the body among a handler's arguments, and checks them, by their types.
 //!
-//! An inherent constant wins over a trait's constant if its bounds hold. So a type can be asked
-//! whether it implements a trait, as long as the type has no generic parameter.
+//! An inherent item wins over a trait's item if the bounds of its `impl` hold. So a type can be asked
+//! whether it implements a trait: by constants as long as it has no generic parameter, else by
+//! methods. The bounds of a method are checked afterwards, and one that can't hold is an error for
+//! the types of that `impl`.
 
 use std::marker::PhantomData;
 
-use actix_web::FromRequest;
+use actix_web::web::{Bytes, Form, Json, Path, Payload as Stream, Query};
+use actix_web::{Either, FromRequest};
+use idem_core::adapter::{Payload, Readable};
 use idem_core::{Content, EncodeError};
 
 use super::{RequestBody, RequestPart};
 
 /// Asks a type for its traits.
 #[derive(Debug)]
-pub struct Probe<T>(PhantomData<T>);
+pub struct Probe<T>(PhantomData<fn() -> T>);
+
+impl<T> Probe<T> {
+    pub const NEW: Self = Self(PhantomData);
+}
+
+/// The extractors that read the body, whatever they make of it.
+pub trait ReadsBody {}
+
+impl<T> ReadsBody for Json<T> {}
+
+impl<T> ReadsBody for Form<T> {}
+
+impl ReadsBody for Bytes {}
+
+impl ReadsBody for String {}
+
+impl ReadsBody for Stream {}
+
+impl<B: ReadsBody> ReadsBody for Option<B> {}
+
+impl<B: ReadsBody, E> ReadsBody for Result<B, E> {}
+
+impl<L: ReadsBody, R: ReadsBody> ReadsBody for Either<L, R> {}
 
 impl<T: RequestBody> Probe<T> {
     pub const IS_BODY: bool = true;
@@ -22,19 +49,86 @@ impl<T: RequestPart> Probe<T> {
     pub const IS_PART: bool = true;
 }
 
-/// The answer of a type that is not a body.
-pub trait NotBody {
+impl<T: ReadsBody> Probe<T> {
+    pub const READS: bool = true;
+
+    pub fn reads_nothing(&self)
+    where
+        T: ReadsNothing,
+    {
+    }
+
+    pub fn is_no_body(&self)
+    where
+        T: IsNoBody,
+    {
+    }
+}
+
+/// The answers of a type that is not of these kinds.
+pub trait Other {
     const IS_BODY: bool = false;
-}
-
-impl<T> NotBody for Probe<T> {}
-
-/// The answer of a type that may read a body.
-pub trait NotPart {
     const IS_PART: bool = false;
+    const READS: bool = false;
+
+    fn reads_nothing(&self) {}
+
+    fn is_no_body(&self) {}
 }
 
-impl<T> NotPart for Probe<T> {}
+impl<T> Other for Probe<T> {}
+
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` reads the body, and `body = \"none\"` says that the handler reads none",
+    label = "nothing would bind this body to the key",
+    note = "remove `body = \"none\"`; `fingerprint` chooses what of a body is bound to the key"
+)]
+pub trait ReadsNothing {}
+
+#[diagnostic::on_unimplemented(
+    message = "two arguments read the body; a request has one",
+    label = "`body = \"…\"` names another argument",
+    note = "take the body once"
+)]
+pub trait IsNoBody {}
+
+macro_rules! wrappers {
+    ($($extractor:ident),*) => {$(
+        impl<T> Probe<$extractor<T>> {
+            pub fn extracts(&self) -> &Self
+            where
+                T: Readable,
+            {
+                self
+            }
+        }
+    )*};
+}
+
+wrappers!(Json, Form, Path, Query);
+
+/// An argument of another type.
+pub trait OtherExtractor<T> {
+    fn extracts(&self) -> &Self
+    where
+        T: Extractor,
+    {
+        self
+    }
+}
+
+impl<T> OtherExtractor<T> for Probe<T> {}
+
+/// A type that a handler can take by value.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an extractor",
+    label = "actix-web can't make this argument from a request",
+    note = "implement `actix_web::FromRequest` for it, or take it by an extractor such as `Json`, `Path` or `Data`"
+)]
+pub trait Extractor {}
+
+#[diagnostic::do_not_recommend]
+impl<T: FromRequest> Extractor for T {}
 
 /// The role of an argument, as far as its type and its neighbours show it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +137,8 @@ pub enum Role {
     /// It reads no body, or another argument is the body.
     Part,
     Body,
+    /// It reads the body, and shows nothing that can be bound.
+    Unbound,
     /// An earlier argument is the body already.
     SecondBody,
     /// It may be the body; its type does not say.
@@ -55,20 +151,33 @@ impl Role {
     }
 }
 
-/// Finds the body from the answers of all arguments: `(IS_BODY, IS_PART)`.
-pub const fn roles<const COUNT: usize>(arguments: [(bool, bool); COUNT]) -> [Role; COUNT] {
+/// The answers of an argument's type.
+#[derive(Debug, Clone, Copy)]
+pub struct Answers {
+    pub is_body: bool,
+    pub is_part: bool,
+    pub reads: bool,
+}
+
+/// Finds the body from the answers of all arguments.
+pub const fn roles<const COUNT: usize>(arguments: [Answers; COUNT]) -> [Role; COUNT] {
     let mut roles = [Role::Part; COUNT];
     let (mut found, mut index) = (false, 0);
     while index < COUNT {
-        if arguments[index].0 {
-            roles[index] = if found { Role::SecondBody } else { Role::Body };
+        let Answers { is_body, reads, .. } = arguments[index];
+        if is_body || reads {
+            roles[index] = match (found, is_body) {
+                (true, _) => Role::SecondBody,
+                (false, true) => Role::Body,
+                (false, false) => Role::Unbound,
+            };
             found = true;
         }
         index += 1;
     }
     let mut index = 0;
     while index < COUNT && !found {
-        if !arguments[index].1 {
+        if !arguments[index].is_part {
             roles[index] = Role::Unknown;
         }
         index += 1;
@@ -77,22 +186,11 @@ pub const fn roles<const COUNT: usize>(arguments: [(bool, bool); COUNT]) -> [Rol
 }
 
 /// Compiles if an argument of the type `T` can have the role.
-pub const fn check<const ROLE: u8, T: Extractor>()
+pub const fn check<const ROLE: u8, T>()
 where
     As<ROLE>: Fits<T>,
 {
 }
-
-/// A type that a handler can take by value.
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` is no extractor",
-    label = "actix-web can't make this argument out of a request",
-    note = "implement `actix_web::FromRequest` for it, or take it by an extractor such as `Json`, `Path` or `Data`"
-)]
-pub trait Extractor {}
-
-#[diagnostic::do_not_recommend]
-impl<T: FromRequest> Extractor for T {}
 
 /// A role as a type.
 #[derive(Debug)]
@@ -102,7 +200,7 @@ pub struct As<const ROLE: u8>;
 #[diagnostic::on_unimplemented(
     message = "two arguments read the body; a request has one",
     label = "another argument before this one reads it",
-    note = "`body = \"…\"` names the one that is bound to the key, if this one reads none"
+    note = "take the body once; with two extractors of your own, `body = \"…\"` names the one that is bound to the key"
 )]
 pub trait Fits<T> {}
 
@@ -112,7 +210,34 @@ impl<T> Fits<T> for As<{ Role::Part as u8 }> {}
 #[diagnostic::do_not_recommend]
 impl<T> Fits<T> for As<{ Role::Body as u8 }> {}
 
-impl<T: RequestBody> Fits<T> for As<{ Role::Unknown as u8 }> {}
+impl<T: Bindable> Fits<T> for As<{ Role::Unbound as u8 }> {}
+
+impl<T: SaysItsPart> Fits<T> for As<{ Role::Unknown as u8 }> {}
+
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` can't be bound to the key",
+    label = "nothing says what of this body is bound",
+    note = "implement `RequestBody` for it, or choose what is bound: `fingerprint = path::to::function`, or `fingerprint = \"raw\"` for the bytes"
+)]
+pub trait Bindable {}
+
+impl<T: Payload> Bindable for Json<T> {}
+
+impl<T: Payload> Bindable for Form<T> {}
+
+impl<B: Bindable> Bindable for Option<B> {}
+
+impl<B: Bindable, E> Bindable for Result<B, E> {}
+
+impl<L: Bindable, R: Bindable> Bindable for Either<L, R> {}
+
+#[diagnostic::on_unimplemented(
+    message = "nothing says whether `{Self}` reads the body",
+    label = "a body that this argument reads would not be bound to the key",
+    note = "if no argument reads the body, write `body = \"none\"`, or implement `RequestPart` for this one",
+    note = "if this is the body, implement `RequestBody` for it, or choose what is bound: `body = \"…\"` and `fingerprint = path::to::function`, or `fingerprint = \"raw\"` for the bytes"
+)]
+pub trait SaysItsPart {}
 
 /// Stands for the body of a handler without one.
 #[derive(Debug)]

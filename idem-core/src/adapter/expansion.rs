@@ -4,15 +4,17 @@ pub use std::time::Duration;
 
 use serde::Serialize;
 
-pub use super::engine_source::{Named, Of, assert_store};
+pub use super::engine_source::{Named, Of, Source, assert_store};
 pub use super::outcome::HandlerOutcome;
+pub use super::return_probe::{AnyReturned, ReturnProbe};
 pub use super::scope_probe::{ScopeByDeref, ScopeProbe};
 pub use crate::attempt::Attempt;
 use crate::canonical::EncodeError;
 pub use crate::engine::Engine;
 pub use crate::fingerprint::Content;
-pub use crate::policy::{Isolation, KeyRule, Policy, Replay};
+pub use crate::policy::{Isolation, KeyRule, Misuse, Policy, Replay, Returned};
 pub use crate::provider::Provider;
+pub use crate::record::State;
 pub use crate::scope::Scope;
 use crate::store::Claim;
 pub use crate::store::Store;
@@ -39,6 +41,11 @@ pub fn attempt<T: IsAttempt + ?Sized>(attempt: &Attempt) -> &T {
 
 pub fn connection<C: Claim>(claim: &mut C) -> &mut C::Connection {
     claim.connection()
+}
+
+/// Whether the handler's writes are kept.
+pub fn keeps(state: Result<State, Misuse>) -> bool {
+    matches!(state, Ok(State::Succeeded))
 }
 
 pub fn content_of<T: Serialize + ?Sized>(intent: &T) -> Result<Content, EncodeError> {

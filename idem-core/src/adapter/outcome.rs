@@ -1,5 +1,7 @@
 //! A handler's outcome, and the completion of its response.
 
+use crate::policy::Misuse;
+use crate::record::State;
 use crate::store::BoxError;
 
 /// The outcome of a handler whose response is an `R`.
@@ -8,6 +10,8 @@ pub enum HandlerOutcome<R> {
     /// It answered.
     Answered {
         response: R,
+        /// How the response is settled.
+        state: Result<State, Misuse>,
         /// The result of [`Open::close`](crate::Open::close).
         closed: Result<(), BoxError>,
     },

@@ -352,8 +352,9 @@ async fn o14_transaction_that_does_not_come_back_is_not_a_success() {
     let work = |guard, _attempt| {
         mem::forget(guard);
         ready(HandlerOutcome::Answered {
-            closed: Ok(()),
             response: Response::default(),
+            state: Ok(State::Succeeded),
+            closed: Ok(()),
         })
     };
     is(&turn.run(work).await, Problem::TryAgain);
@@ -389,8 +390,9 @@ async fn r1_handler_can_not_say_that_it_is_a_replay() {
             .insert(EXPIRES, "@1".parse().unwrap());
         response.headers_mut().insert(ETAG, "1".parse().unwrap());
         ready(HandlerOutcome::Answered {
-            closed: Ok(()),
             response,
+            state: Ok(State::Succeeded),
+            closed: Ok(()),
         })
     };
     let answer = turn.run(work).await;

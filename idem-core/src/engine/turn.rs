@@ -17,7 +17,6 @@ use super::{Engine, Prepared, Shareable};
 use crate::adapter::HandlerOutcome;
 use crate::attempt::Attempt;
 use crate::observe::Answer;
-use crate::policy::Settle;
 use crate::problem::Problem;
 use crate::record::State;
 use crate::response::Response;
@@ -103,20 +102,24 @@ impl<S: Store> Turn<S> {
     /// How the handler's outcome is settled, or why its writes are undone.
     fn ending(&self, outcome: Result<Caught, TooLate>) -> Result<Ending, Problem> {
         match outcome {
-            Ok(Ok(HandlerOutcome::Answered { response, closed })) => {
-                let response = final_response(response);
-                let policy = self.request.policy;
-                let settle = response.extensions().get::<Settle>().copied();
-                let state = policy.classify(response.status(), settle);
+            Ok(Ok(HandlerOutcome::Answered {
+                response,
+                state,
+                closed,
+            })) => {
+                let state = state.map_err(|misuse| {
+                    tracing::error!("{misuse}");
+                    Problem::Misconfigured
+                })?;
                 if let (State::Succeeded, Err(error)) = (state, closed) {
                     tracing::error!(error, "the handler's transaction could not be closed");
                     return Err(Problem::TransactionAborted);
                 }
                 Ok(Ending {
                     state,
-                    response,
+                    response: final_response(response),
                     problem: None,
-                    timeout: policy.deadline,
+                    timeout: self.request.policy.deadline,
                 })
             }
             Ok(Ok(HandlerOutcome::TooLarge)) => {

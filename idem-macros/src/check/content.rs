@@ -27,7 +27,7 @@ pub(crate) fn check<F: Framework>(
             let problem = r#"`fingerprint` contradicts `body = "none"`; remove one of the two"#;
             errors.spanned(&fingerprint.tokens, problem);
         }
-        return (body, Content::None);
+        return (Body::None, Content::None);
     }
     let content = match given.value(Name::Fingerprint) {
         Some(Value::Choice(Choice::Fingerprint(Fingerprint::Raw))) => Content::Raw,

@@ -23,7 +23,7 @@ pub(crate) fn expand<F: Framework>(handler: &Handler, private: &Private) -> Toke
     // The transaction's tokens can come out of a macro, and variables declared elsewhere aren't visible there. So
     // these two stand at the call site.
     let claim = quote!(&mut __idem_claim);
-    let keep = quote!(__idem_keep);
+    let keep = quote!(#private::keeps(__idem_state));
     let open = quote_spanned! {place.last=>
         let mut __idem_opened = match #transaction::open(#start::connection(#claim)).await {
             ::core::result::Result::Ok(__idem_opened) => __idem_opened,
@@ -34,21 +34,25 @@ pub(crate) fn expand<F: Framework>(handler: &Handler, private: &Private) -> Toke
     let close = quote_spanned!(place.last=> #transaction::close(__idem_opened, #keep).await);
     // A return type such as `impl IntoResponse` can borrow from the transaction, so the response is made before the
     // transaction is closed.
-    let response = response::<F>(handler, private, &lend);
+    let returned = returned::<F>(handler, private, &lend);
     // The claim belongs to the block, so it returns to the engine on every way out of it, with or without an outcome.
     quote! {
         move |mut __idem_claim, __idem_attempt: #private::Attempt| async move {
             #open
-            let __idem_response = #response;
-            let __idem_keep = #private::keeps(&__IDEM_POLICY, &__idem_response);
+            let (__idem_response, __idem_state) = { #returned };
             let __idem_closed = #close;
-            #private::HandlerOutcome::Answered { response: __idem_response, closed: __idem_closed }
+            #private::HandlerOutcome::Answered {
+                response: __idem_response,
+                state: __idem_state,
+                closed: __idem_closed,
+            }
         }
     }
 }
 
-/// Calls the handler. The compiler reports at the return type that it is not a response.
-fn response<F: Framework>(handler: &Handler, private: &Private, lend: &TokenStream) -> TokenStream {
+/// Calls the handler, and makes its response and the state of the attempt. The compiler reports at the return type that
+/// it is not a response.
+fn returned<F: Framework>(handler: &Handler, private: &Private, lend: &TokenStream) -> TokenStream {
     let signature = &handler.function.sig;
     let arguments = handler.roles.iter().map(|role| match role {
         Role::Transaction => lend.clone(),
@@ -70,7 +74,17 @@ fn response<F: Framework>(handler: &Handler, private: &Private, lend: &TokenStre
     let generics = owned_generics(&signature.generics);
     let (_, generics, _) = generics.split_for_impl();
     let turbofish = generics.as_turbofish();
-    let private = private.at(place.first);
+    let returned = quote_spanned!(place.first=> __idem_returned);
     let context = F::response_context();
-    quote_spanned!(place.last=> #private::into_response(#name #turbofish(#(#arguments),*).await #context))
+    let start = private.at(place.first);
+    let response = quote_spanned!(place.last=> #start::into_response(#returned #context));
+    quote! {
+        #[allow(unused_imports)]
+        use #private::AnyReturned as _;
+        let #returned = #name #turbofish(#(#arguments),*).await;
+        let __idem_way = #private::ReturnProbe(&#returned).returned();
+        let __idem_response = #response;
+        let __idem_state = #private::classify(&__IDEM_POLICY, &__idem_response, __idem_way);
+        (__idem_response, __idem_state)
+    }
 }

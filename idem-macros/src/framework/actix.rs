@@ -1,19 +1,23 @@
 //! actix-web: all extractors implement one trait, and any of them can read the body.
 
 use proc_macro2::TokenStream;
-use quote::{format_ident, quote, quote_spanned};
+use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::{Ident, LitStr};
 
 use super::{Frame, Framework};
 use crate::errors::Errors;
+use crate::expand::lifetimes::inferred_type;
 use crate::model::{Body, Content, Extractor, Handler};
-use crate::place::Place;
+use crate::place::{Place, Private};
 
 /// Expands for `idem-actix`.
 pub(crate) struct Actix;
 
 impl Framework for Actix {
     const ROOT: &'static str = "idem_actix";
+    const STATE: Result<(), &'static str> = Err(
+        "actix-web has no state of one type; the engine is in the application's data: remove `state`",
+    );
 
     fn owned() -> TokenStream {
         quote!('static)
@@ -27,7 +31,7 @@ impl Framework for Actix {
         }
     }
 
-    fn inputs(frame: &Frame) -> TokenStream {
+    fn inputs(frame: &Frame, _: &Handler) -> TokenStream {
         let Frame {
             private,
             request,
@@ -39,6 +43,7 @@ impl Framework for Actix {
     fn prologue(frame: &Frame, handler: &Handler) -> TokenStream {
         let Frame { private, .. } = frame;
         let names = names(handler);
+        let checks = checks(handler, private);
         let probed = probed(frame, handler);
         quote! {
             let #private::Extracted {
@@ -47,6 +52,7 @@ impl Framework for Actix {
                 raw: __idem_raw,
                 http: __idem_http,
             } = __idem_extracted;
+            #checks
             #probed
         }
     }
@@ -61,6 +67,18 @@ impl Framework for Actix {
         }
     }
 
+    fn content(handler: &Handler, private: &Private) -> TokenStream {
+        let value = Self::body_value(handler);
+        let ty = match handler.body {
+            Body::Extractor(index) => {
+                let generics = &handler.function.sig.generics;
+                inferred_type(&handler.extractors[index].ty, generics).into_token_stream()
+            }
+            Body::None | Body::Probed => quote!(_),
+        };
+        quote!(#private::content::<#ty>(#value))
+    }
+
     fn extracted(_: &Handler, extractor: usize) -> Ident {
         name(extractor)
     }
@@ -68,6 +86,37 @@ impl Framework for Actix {
     fn response_context() -> TokenStream {
         quote!(, &__idem_http)
     }
+}
+
+/// Asks the arguments whether they can be extracted, and beside a body that is named or none, whether they read it.
+fn checks(handler: &Handler, private: &Private) -> Option<TokenStream> {
+    let checks = handler
+        .extractors
+        .iter()
+        .enumerate()
+        .map(|(index, extractor)| {
+            // The compiler reports at the argument's type.
+            let ty = inferred_type(&extractor.ty, &handler.function.sig.generics);
+            let place = Place::of(&ty);
+            let start = private.at(place.first);
+            let probe = quote_spanned!(place.first=> #start::Probe::<#ty>::NEW);
+            let is_raw = matches!(handler.content, Content::Raw);
+            let body = match handler.body {
+                Body::None => Some(quote_spanned!(place.last=> .reads_nothing())),
+                Body::Extractor(body) if body != index && !is_raw => {
+                    Some(quote_spanned!(place.last=> .is_no_body()))
+                }
+                Body::Extractor(_) | Body::Probed => None,
+            };
+            quote_spanned!(place.last=> #probe.extracts() #body;)
+        });
+    (!handler.extractors.is_empty()).then(|| {
+        quote!({
+            #[allow(unused_imports)]
+            use #private::{Other as _, OtherExtractor as _};
+            #(#checks)*
+        })
+    })
 }
 
 /// Finds the body by the types of the arguments.
@@ -99,11 +148,12 @@ fn probed(frame: &Frame, handler: &Handler) -> Option<TokenStream> {
     let count = extractors.len();
     Some(quote! {
         const __IDEM_ROLES: [#private::Role; #count] = {
-            use #private::{NotBody as _, NotPart as _};
-            #private::roles([#((
-                #private::Probe::<#extractors>::IS_BODY,
-                #private::Probe::<#extractors>::IS_PART,
-            )),*])
+            use #private::Other as _;
+            #private::roles([#(#private::Answers {
+                is_body: #private::Probe::<#extractors>::IS_BODY,
+                is_part: #private::Probe::<#extractors>::IS_PART,
+                reads: #private::Probe::<#extractors>::READS,
+            }),*])
         };
         #(#checks)*
         let __idem_value = #value;

@@ -1,18 +1,21 @@
 //! axum: the last extractor reads the body, all others the request's head.
 
 use proc_macro2::TokenStream;
-use quote::{format_ident, quote};
+use quote::{format_ident, quote, quote_spanned};
 use syn::{Ident, LitStr};
 
 use super::{Frame, Framework};
 use crate::errors::Errors;
+use crate::expand::lifetimes::inferred_type;
 use crate::model::{Body, Extractor, Handler};
+use crate::place::{Place, Private};
 
 /// Expands for `idem-axum`.
 pub(crate) struct Axum;
 
 impl Framework for Axum {
     const ROOT: &'static str = "idem_axum";
+    const STATE: Result<(), &'static str> = Ok(());
 
     fn owned() -> TokenStream {
         quote!(::core::marker::Send + 'static)
@@ -36,31 +39,48 @@ impl Framework for Axum {
         last.map_or(Body::None, Body::Extractor)
     }
 
-    fn inputs(frame: &Frame) -> TokenStream {
+    fn inputs(frame: &Frame, handler: &Handler) -> TokenStream {
         let Frame {
             private,
             request,
             extractors,
         } = frame;
-        let (last, parts) = match extractors.split_last() {
-            Some((last, parts)) => (quote!(#last), parts),
-            None => (quote!(#private::Nothing), [].as_slice()),
+        let (last, head) = match (handler.body, extractors.split_last()) {
+            (Body::Extractor(_), Some((last, head))) => (quote!(#last), head),
+            _ => (quote!(#private::Nothing), extractors.as_slice()),
         };
-        let names = (0..parts.len()).map(name);
+        let names = (0..head.len()).map(name);
         quote! {
             __idem_request: #request,
-            #(#names: #parts,)*
+            #(#names: #head,)*
             __idem_body: #private::Body<#last>,
         }
     }
 
-    fn prologue(frame: &Frame, _: &Handler) -> TokenStream {
+    fn prologue(frame: &Frame, handler: &Handler) -> TokenStream {
         let Frame { private, .. } = frame;
-        quote!(let #private::Body { value: __idem_value, raw: __idem_raw } = __idem_body;)
+        let checks = checks(handler, private);
+        quote! {
+            let #private::Body { value: __idem_value, raw: __idem_raw } = __idem_body;
+            #checks
+        }
     }
 
     fn body_value(_: &Handler) -> TokenStream {
         quote!(&__idem_value)
+    }
+
+    fn content(handler: &Handler, private: &Private) -> TokenStream {
+        let Some(last) = handler.extractors.last() else {
+            return quote!(#private::content_none());
+        };
+        let (place, probe) = probe(handler, last, private);
+        let content = quote_spanned!(place.last=> .content(&__idem_value));
+        quote!({
+            #[allow(unused_imports)]
+            use #private::{ContentOfHead as _, ContentOfOther as _};
+            #probe #content
+        })
     }
 
     fn extracted(handler: &Handler, extractor: usize) -> Ident {
@@ -70,6 +90,53 @@ impl Framework for Axum {
             name(extractor)
         }
     }
+}
+
+/// Asks every argument whether it can stand where it stands, and the state whether it holds the engine.
+fn checks(handler: &Handler, private: &Private) -> Option<TokenStream> {
+    let state = handler.state.as_ref().map(|state| {
+        let place = Place::of(state);
+        let start = private.at(place.first);
+        let provider = crate::expand::provider(handler, private);
+        quote_spanned!(place.last=> #start::assert_held::<#state, <#provider as #start::Source>::Provider>();)
+    });
+    let checks = handler
+        .extractors
+        .iter()
+        .enumerate()
+        .map(|(index, extractor)| {
+            let (place, probe) = probe(handler, extractor, private);
+            match handler.body {
+                Body::Extractor(body) if body == index => {
+                    quote_spanned!(place.last=> #probe.extracts_last();)
+                }
+                Body::None => {
+                    quote_spanned!(place.last=> #probe.extracts().reads_nothing();)
+                }
+                _ => quote_spanned!(place.last=> #probe.extracts().comes_earlier();),
+            }
+        });
+    (!handler.extractors.is_empty() || state.is_some()).then(|| {
+        quote!({
+            #[allow(unused_imports)]
+            use #private::{NotReader as _, OtherExtractor as _};
+            #state
+            #(#checks)*
+        })
+    })
+}
+
+/// The type of an argument, which can be asked. The compiler reports at the argument's type.
+fn probe(handler: &Handler, extractor: &Extractor, private: &Private) -> (Place, TokenStream) {
+    let ty = inferred_type(&extractor.ty, &handler.function.sig.generics);
+    let place = Place::of(&ty);
+    let start = private.at(place.first);
+    let state = match &handler.state {
+        Some(state) => quote_spanned!(place.first=> #start::Known<#state>),
+        None => quote_spanned!(place.first=> #start::Unknown),
+    };
+    let probe = quote_spanned!(place.first=> #start::Probe::<#ty, #state>::NEW);
+    (place, probe)
 }
 
 fn name(extractor: usize) -> Ident {

@@ -150,7 +150,7 @@ fn unknown_arguments_are_not_missing_as_well() {
         &[(
             "expires",
             "unknown argument `expires`; expected one of `ttl`, `scope`, `unscoped`, `wait`, `deadline`, `replay`, \
-             `key`, `isolation`, `fingerprint`, `body`, `operation`, `store` or `crate`",
+             `key`, `isolation`, `fingerprint`, `body`, `operation`, `store`, `state` or `crate`",
         )],
     );
 }

@@ -1,6 +1,8 @@
 //! The names of `idem-actix`.
 
 pub(crate) mod __private {
+    use std::marker::PhantomData;
+
     pub(crate) use crate::adapter::*;
 
     pub(crate) struct Extracted<R, A> {
@@ -27,31 +29,53 @@ pub(crate) mod __private {
 
     impl RequestBody for String {}
 
-    pub(crate) struct Probe<T>(std::marker::PhantomData<T>);
+    pub(crate) struct Probe<T>(PhantomData<T>);
+
+    impl<T> Probe<T> {
+        pub(crate) const NEW: Self = Self(PhantomData);
+    }
 
     impl<T: RequestBody> Probe<T> {
         pub(crate) const IS_BODY: bool = true;
     }
 
-    pub(crate) trait NotBody {
+    pub(crate) trait Other {
         const IS_BODY: bool = false;
-    }
-
-    impl<T> NotBody for Probe<T> {}
-
-    pub(crate) trait NotPart {
         const IS_PART: bool = true;
+        const READS: bool = false;
+
+        fn reads_nothing(&self) {}
+
+        fn is_no_body(&self) {}
     }
 
-    impl<T> NotPart for Probe<T> {}
+    impl<T> Other for Probe<T> {}
 
-    pub(crate) const fn roles<const COUNT: usize>(
-        arguments: [(bool, bool); COUNT],
-    ) -> [Role; COUNT] {
+    pub(crate) trait OtherExtractor {
+        fn extracts(&self) -> &Self {
+            self
+        }
+    }
+
+    impl<T> OtherExtractor for Probe<T> {}
+
+    pub(crate) struct Answers {
+        pub(crate) is_body: bool,
+        pub(crate) is_part: bool,
+        pub(crate) reads: bool,
+    }
+
+    pub(crate) const fn roles<const COUNT: usize>(arguments: [Answers; COUNT]) -> [Role; COUNT] {
         let mut roles = [Role::Part; COUNT];
         let mut index = 0;
         while index < COUNT {
-            if arguments[index].0 {
+            let Answers {
+                is_body,
+                is_part,
+                reads,
+            } = arguments[index];
+            assert!(is_part && !reads);
+            if is_body {
                 roles[index] = Role::Body;
             }
             index += 1;

@@ -174,13 +174,37 @@ pub(crate) fn content_none() -> Content {
     "none".to_owned()
 }
 
-pub(crate) fn keeps(_: &Policy, response: &Response) -> bool {
-    !response.contains("failed")
+/// A returned value that is asked whether it is an `Err`.
+pub(crate) struct ReturnProbe<'a, R>(pub(crate) &'a R);
+
+impl<T, E> ReturnProbe<'_, Result<T, E>> {
+    pub(crate) fn returned(&self) -> bool {
+        self.0.is_ok()
+    }
+}
+
+pub(crate) trait AnyReturned {
+    fn returned(&self) -> bool;
+}
+
+impl<R> AnyReturned for ReturnProbe<'_, R> {
+    fn returned(&self) -> bool {
+        true
+    }
+}
+
+pub(crate) fn classify(_: &Policy, response: &Response, is_value: bool) -> bool {
+    is_value && !response.contains("failed")
+}
+
+pub(crate) fn keeps(state: bool) -> bool {
+    state
 }
 
 pub(crate) enum HandlerOutcome<R> {
     Answered {
         response: R,
+        state: bool,
         closed: Result<(), BoxError>,
     },
     Broken(BoxError),
@@ -209,8 +233,13 @@ where
     // The future lives on after its output is there, as it may in an adapter.
     let mut attempt = pin!(work(claim, Attempt));
     match attempt.as_mut().await {
-        HandlerOutcome::Answered { response, closed } => {
+        HandlerOutcome::Answered {
+            response,
+            state,
+            closed,
+        } => {
             closed.expect("a closed transaction");
+            assert_eq!(state, !response.contains("failed"));
             events.add(response);
         }
         HandlerOutcome::Broken(error) => events.add(error.to_string()),

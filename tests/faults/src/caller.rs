@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::StatusCode;
 use idem_core::adapter::{
-    self, Fingerprint, HandlerOutcome, Policy, Prepared, RequestParts, Response,
+    self, Fingerprint, HandlerOutcome, Policy, Prepared, RequestParts, Response, Returned,
 };
 use idem_core::store::Claim as _;
 use idem_core::store::Identity;
@@ -136,8 +136,11 @@ where
             let mut response = Response::new(Bytes::from(body));
             *response.status_mut() = StatusCode::from_u16(status).expect("a status");
             HandlerOutcome::Answered {
-                closed: Ok(()),
+                state: self
+                    .policy
+                    .classify(response.status(), None, Returned::Value),
                 response,
+                closed: Ok(()),
             }
         };
         answered(turn.run(work).await)

@@ -11,7 +11,7 @@ use actix_web::http::StatusCode;
 use actix_web::middleware::{Next, from_fn};
 use actix_web::web::{Data, Form, Json, JsonConfig, ServiceConfig, ThinData as State};
 use actix_web::{App as Application, Error, FromRequest, Handler, HttpRequest, HttpServer};
-use actix_web::{Responder, Route, web};
+use actix_web::{Responder, Responder as IntoResponse, Route, web};
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, join};
 use idem_actix::{Engine, idempotent};

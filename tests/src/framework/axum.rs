@@ -6,7 +6,7 @@ use ::axum::extract::{DefaultBodyLimit, FromRef, FromRequestParts, Request, Stat
 use ::axum::http::StatusCode;
 use ::axum::http::request::Parts;
 use ::axum::middleware::{Next, from_fn};
-use ::axum::response::Response;
+use ::axum::response::{IntoResponse, Response};
 use ::axum::routing::{any, post};
 use ::axum::{Form, Json, Router};
 use futures_util::FutureExt as _;

@@ -6,13 +6,13 @@ use idem_core::Attempt;
 use serde_json::Value;
 use sqlx::{MySql, MySqlConnection, PgConnection, Postgres, Sqlite, SqliteConnection, Transaction};
 
-use super::{Form, Json, State, idempotent};
+use super::{Form, IntoResponse, Json, State, idempotent};
 use crate::domain::{App, Domain};
 use crate::framework::bodies::{
     Defaulted, Fields, Flattened, Generated, Grown, NewEffect, Noted, Numbers,
 };
 use crate::framework::tenant::Tenant;
-use crate::scene::Reply;
+use crate::scene::{Failed, Outcome, Reply};
 
 /// Handlers that differ only in their options.
 macro_rules! promises {
@@ -74,6 +74,34 @@ bodies! {
     grown(Json<Grown>) "grown";
     fields(Json<Fields>) "fields";
     flattened(Json<Flattened>) "fields";
+}
+
+/// A failure if the label is `err`.
+#[idempotent(ttl = "24h", scope = "tenant", body = "effect")]
+pub(super) async fn failing<C: Domain>(
+    tx: &mut C,
+    attempt: &Attempt,
+    tenant: Tenant,
+    State(app): State<App<C>>,
+    Json(effect): Json<NewEffect>,
+) -> Outcome {
+    let reply = app.play(tx, attempt, &tenant.0, &effect.label).await;
+    if effect.label == "err" {
+        return Err(Failed(reply));
+    }
+    Ok(reply)
+}
+
+/// The same, and the return type does not show the `Result`.
+#[idempotent(ttl = "24h", scope = "tenant", body = "effect")]
+pub(super) async fn hidden<C: Domain>(
+    tx: &mut C,
+    attempt: &Attempt,
+    tenant: Tenant,
+    State(app): State<App<C>>,
+    Json(effect): Json<NewEffect>,
+) -> impl IntoResponse {
+    Outcome::Ok(app.play(tx, attempt, &tenant.0, &effect.label).await)
 }
 
 #[idempotent(ttl = "24h", scope = "tenant", body = "effect", fingerprint = Noted::intent)]

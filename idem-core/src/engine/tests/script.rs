@@ -17,7 +17,7 @@ use crate::fingerprint::{Content, Fingerprint};
 use crate::identity::{Identity, ScopeDigest};
 use crate::key::IdempotencyKey;
 use crate::operation::Operation;
-use crate::policy::{Isolation, Policy};
+use crate::policy::{Isolation, Policy, Returned};
 use crate::problem::Problem;
 use crate::record::{Found, Record, State, Timestamp, Version};
 use crate::response::{EXPIRES, REPLAYED, Recorded, Response};
@@ -351,8 +351,9 @@ pub(super) fn answered(status: u16, attempt: &Attempt) -> HandlerOutcome<Respons
     let mut response = Response::new(Bytes::from(format!("attempt {}", attempt.number())));
     *response.status_mut() = StatusCode::from_u16(status).unwrap();
     HandlerOutcome::Answered {
-        closed: Ok(()),
+        state: POLICY.classify(response.status(), None, Returned::Value),
         response,
+        closed: Ok(()),
     }
 }
 

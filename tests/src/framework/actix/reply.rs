@@ -1,16 +1,24 @@
 //! A reply as a response of actix-web.
 
+use std::fmt;
+
 use actix_web::body::{BodyStream, BoxBody};
 use actix_web::http::StatusCode;
-use actix_web::{HttpRequest, HttpResponse, Responder};
+use actix_web::{HttpRequest, HttpResponse, Responder, ResponseError};
 use futures_util::future::Either;
 
-use crate::scene::Reply;
+use crate::scene::{Failed, Reply};
 
 impl Responder for Reply {
     type Body = BoxBody;
 
     fn respond_to(self, _: &HttpRequest) -> HttpResponse {
+        self.into_response()
+    }
+}
+
+impl Reply {
+    fn into_response(self) -> HttpResponse {
         let status = StatusCode::from_u16(self.status).expect("a status");
         let mut response = HttpResponse::build(status);
         for (name, value) in self.headers {
@@ -23,5 +31,17 @@ impl Responder for Reply {
             Either::Left(bytes) => response.body(bytes),
             Either::Right(stream) => response.body(BodyStream::new(stream)),
         }
+    }
+}
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "failed with {}", self.0.status)
+    }
+}
+
+impl ResponseError for Failed {
+    fn error_response(&self) -> HttpResponse {
+        self.0.clone().into_response()
     }
 }

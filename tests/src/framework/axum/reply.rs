@@ -5,7 +5,7 @@ use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use futures_util::future::Either;
 
-use crate::scene::Reply;
+use crate::scene::{Failed, Reply};
 
 impl IntoResponse for Reply {
     fn into_response(self) -> Response {
@@ -24,5 +24,11 @@ impl IntoResponse for Reply {
             response.extensions_mut().insert(settle);
         }
         response
+    }
+}
+
+impl IntoResponse for Failed {
+    fn into_response(self) -> Response {
+        self.0.into_response()
     }
 }

@@ -13,7 +13,7 @@ use idem_core::adapter::{
 };
 use idem_core::store::Claim as _;
 use idem_core::{Content, IdempotencyKey, Operation};
-use idem_core::{Engine, PostgresStore, Store};
+use idem_core::{Engine, PostgresStore, State, Store};
 use idem_tests::{Database, Domain, Framework, Settings, World, conformance};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::yield_now;
@@ -82,8 +82,9 @@ impl<S: Store<Connection: Domain>> Caller<S> {
             let _ = self.gate.acquire().await;
             match inserted {
                 Ok(()) => HandlerOutcome::Answered {
-                    closed: Ok(()),
                     response: Response::new(label.into()),
+                    state: Ok(State::Succeeded),
+                    closed: Ok(()),
                 },
                 Err(error) => HandlerOutcome::Broken(error.into()),
             }

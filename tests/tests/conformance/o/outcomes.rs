@@ -17,6 +17,11 @@ conformance![
     o6_declined_charge_commits_by_settle_commit,
     o6_settle_final_and_retriable_override_the_status,
     o7_extraction_failures_are_not_recorded,
+    o15_err_never_commits,
+    o15_err_is_retriable_by_its_status,
+    o15_err_commits_by_settle_commit,
+    o15_ok_is_settled_by_its_status,
+    o15_result_that_the_return_type_hides_is_refused,
 ];
 
 async fn o1_response_is_complete_before_the_commit<F: Framework<D>, D: Database>(
@@ -262,4 +267,71 @@ async fn o7_extraction_failures_are_not_recorded<F: Framework<D>, D: Database>(
     assert_eq!(world.records().await, 0);
     assert_eq!(world.control.entries(), 0);
     request.effect("a").send().await.assert_executed(201);
+}
+
+async fn o15_err_never_commits<F: Framework<D>, D: Database>(world: &World<F, D>) {
+    let request = world.instance().await.post("/failing").effect("err");
+    for status in [200, 204, 303, 399, 422] {
+        let reply = Reply::bytes(status, "").header("location", "/elsewhere");
+        world
+            .control
+            .play([Scene::answering(reply).then(Act::AfterCommit)]);
+        let request = request.clone().key(format!("key-{status}"));
+        let first = request.send().await;
+        first.assert_executed(status);
+        let replay = request.send().await;
+        replay.assert_replays(&first);
+        assert_eq!(replay.header("location"), Some("/elsewhere"));
+    }
+    assert_eq!(world.effects("acme").await, 0);
+    assert_eq!(world.control.commits(), 0);
+    let failed = format!("SELECT count(*) FROM {} WHERE state = 2", D::RECORDS);
+    assert_eq!(world.number(failed).await, 5);
+}
+
+async fn o15_err_is_retriable_by_its_status<F: Framework<D>, D: Database>(world: &World<F, D>) {
+    let request = world.instance().await.post("/failing").effect("err");
+    for status in [409, 503] {
+        let request = request.clone().key(format!("key-{status}"));
+        for attempt in [1, 2] {
+            world.control.play([Scene::answering(Reply::new(status))]);
+            let failed = request.send().await;
+            failed.assert_executed(status);
+            assert_eq!(failed.json()["attempt"], attempt);
+        }
+    }
+    assert_eq!(world.effects("acme").await, 0);
+}
+
+async fn o15_err_commits_by_settle_commit<F: Framework<D>, D: Database>(world: &World<F, D>) {
+    let request = world.instance().await.post("/failing").effect("err");
+    for (effects, status) in (1..).zip([200, 402, 503]) {
+        let reply = Reply::new(status).settle(Settle::Commit);
+        world.control.play([Scene::answering(reply)]);
+        let request = request.clone().key(format!("key-{status}"));
+        let first = request.send().await;
+        first.assert_executed(status);
+        request.send().await.assert_replays(&first);
+        assert_eq!(world.effects("acme").await, effects);
+    }
+}
+
+async fn o15_ok_is_settled_by_its_status<F: Framework<D>, D: Database>(world: &World<F, D>) {
+    let request = world.instance().await.post("/failing").effect("ok");
+    for (status, effects) in [(201, 1), (422, 1), (303, 2)] {
+        world.control.play([Scene::answering(Reply::new(status))]);
+        let request = request.clone().key(format!("key-{status}"));
+        let first = request.send().await;
+        first.assert_executed(status);
+        request.send().await.assert_replays(&first);
+        assert_eq!(world.effects("acme").await, effects);
+    }
+}
+
+async fn o15_result_that_the_return_type_hides_is_refused<F: Framework<D>, D: Database>(
+    world: &World<F, D>,
+) {
+    let request = world.instance().await.post("/hidden").key("k").effect("a");
+    request.send().await.assert_problem("misconfigured");
+    assert_eq!(world.effects("acme").await, 0);
 }

@@ -80,6 +80,30 @@ async fn generic<T: 'static>(tx: &mut SqliteConnection, order: Json<T>) -> Strin
     String::new()
 }
 
+#[derive(Serialize)]
+struct Unreadable {
+    cents: u32,
+}
+
+#[idempotent(ttl = "24h", unscoped)]
+async fn unreadable(tx: &mut SqliteConnection, payment: Json<Unreadable>) -> String {
+    let _ = tx;
+    payment.cents.to_string()
+}
+
+type Body = Json<Payment>;
+
+#[idempotent(ttl = "24h", unscoped, body = "none")]
+async fn unbound(tx: &mut SqliteConnection, payment: Body) -> String {
+    let _ = tx;
+    payment.cents.to_string()
+}
+
+#[idempotent(ttl = "24h", unscoped, body = "none")]
+async fn unbound_generic<T: 'static>(tx: &mut SqliteConnection, order: Option<Json<T>>) {
+    let _ = (tx, order);
+}
+
 fn main() {
     let _ = |config: &mut ServiceConfig| {
         config

@@ -1,8 +1,7 @@
 //! The last argument can be bound to the key.
 
-use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::extract::{FromRequest, Request};
 use axum::http::StatusCode;
-use axum::http::request::Parts;
 use axum::routing::post;
 use axum::{Json, Router};
 use idem_axum::{Engine, SqliteStore, idempotent};
@@ -21,16 +20,6 @@ impl<S: Sync> FromRequest<S> for Bytes {
 
     async fn from_request(_: Request, _: &S) -> Result<Self, StatusCode> {
         Err(StatusCode::NOT_IMPLEMENTED)
-    }
-}
-
-struct Tenant(String);
-
-impl<S: Sync> FromRequestParts<S> for Tenant {
-    type Rejection = StatusCode;
-
-    async fn from_request_parts(_: &mut Parts, _: &S) -> Result<Self, StatusCode> {
-        Err(StatusCode::UNAUTHORIZED)
     }
 }
 
@@ -53,12 +42,6 @@ async fn of_ones_own(tx: &mut SqliteConnection, Bytes(bytes): Bytes) -> Vec<u8> 
 }
 
 #[idempotent(ttl = "24h", unscoped)]
-async fn no_body(tx: &mut SqliteConnection, Tenant(tenant): Tenant) -> String {
-    let _ = tx;
-    tenant
-}
-
-#[idempotent(ttl = "24h", unscoped)]
 async fn generic<T: Send>(tx: &mut SqliteConnection, Json(order): Json<T>) {
     let _ = (tx, order);
 }
@@ -69,7 +52,6 @@ fn main() {
             .route("/without_serialize", post(without_serialize))
             .route("/optional", post(optional))
             .route("/of_ones_own", post(of_ones_own))
-            .route("/no_body", post(no_body))
             .route("/generic", post(generic::<String>))
             .with_state(app)
     };

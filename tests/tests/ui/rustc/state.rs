@@ -1,7 +1,7 @@
-//! The router's state has the engine.
+//! The router's state has the engine, and what the extractors take from it.
 
 use axum::Json;
-use axum::extract::FromRef;
+use axum::extract::{FromRef, State};
 use axum::routing::{MethodRouter, post};
 use idem_axum::{Engine, PostgresStore, idempotent};
 use serde::{Deserialize, Serialize};
@@ -13,9 +13,6 @@ struct Order {
 }
 
 #[derive(Clone)]
-struct Empty;
-
-#[derive(Clone)]
 struct Other(Engine<PostgresStore>);
 
 impl FromRef<Other> for Engine<PostgresStore> {
@@ -24,11 +21,32 @@ impl FromRef<Other> for Engine<PostgresStore> {
     }
 }
 
-#[idempotent(ttl = "24h", unscoped)]
-#[axum::debug_handler(state = Empty)]
-async fn debugged(tx: &mut SqliteConnection, Json(order): Json<Order>) -> String {
+#[idempotent(ttl = "24h", unscoped, state = Other)]
+async fn no_engine(tx: &mut SqliteConnection, Json(order): Json<Order>) -> String {
     let _ = tx;
     order.item
+}
+
+#[idempotent(ttl = "24h", unscoped, state = Other)]
+async fn no_part(
+    tx: &mut sqlx::PgConnection,
+    State(cents): State<u8>,
+    Json(order): Json<Order>,
+) -> String {
+    let _ = (tx, cents);
+    order.item
+}
+
+#[idempotent(ttl = "24h", unscoped, state = Other)]
+async fn no_extractor(tx: &mut sqlx::PgConnection, cents: u8, Json(order): Json<Order>) -> String {
+    let _ = (tx, cents);
+    order.item
+}
+
+#[idempotent(ttl = "24h", unscoped, state = Other, fingerprint = "raw")]
+async fn no_last_extractor(tx: &mut sqlx::PgConnection, cents: u8) -> String {
+    let _ = tx;
+    cents.to_string()
 }
 
 #[idempotent(ttl = "24h", unscoped)]
@@ -38,6 +56,5 @@ async fn routed(tx: &mut SqliteConnection, Json(order): Json<Order>) -> String {
 }
 
 fn main() {
-    let _: MethodRouter<Empty> = post(debugged);
     let _: MethodRouter<Other> = post(routed);
 }

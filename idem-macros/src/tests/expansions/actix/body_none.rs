@@ -46,6 +46,12 @@ async fn cancel_order(
         raw: __idem_raw,
         http: __idem_http,
     } = __idem_extracted;
+    {
+        #[allow(unused_imports)]
+        use ::idem_actix::__private::{Other as _, OtherExtractor as _};
+        ::idem_actix::__private::Probe::<Path<u64>>::NEW.extracts().reads_nothing();
+        ::idem_actix::__private::Probe::<Signed>::NEW.extracts().reads_nothing();
+    }
     let __idem_scope = ::core::option::Option::None;
     let __idem_content = ::idem_actix::__private::content_none();
     ::idem_actix::__private::serve(
@@ -67,27 +73,39 @@ async fn cancel_order(
                         );
                     }
                 };
-                let __idem_response = ::idem_actix::__private::into_response(
-                    cancel_order(
+                let (__idem_response, __idem_state) = {
+                    #[allow(unused_imports)]
+                    use ::idem_actix::__private::AnyReturned as _;
+                    let __idem_returned = cancel_order(
                             <PgConnection as ::idem_actix::__private::Open<
                                 '_,
                             >>::lend(&mut __idem_opened),
                             __idem_arg0,
                             __idem_arg1,
                         )
-                        .await,
-                    &__idem_http,
-                );
-                let __idem_keep = ::idem_actix::__private::keeps(
-                    &__IDEM_POLICY,
-                    &__idem_response,
-                );
+                        .await;
+                    let __idem_way = ::idem_actix::__private::ReturnProbe(
+                            &__idem_returned,
+                        )
+                        .returned();
+                    let __idem_response = ::idem_actix::__private::into_response(
+                        __idem_returned,
+                        &__idem_http,
+                    );
+                    let __idem_state = ::idem_actix::__private::classify(
+                        &__IDEM_POLICY,
+                        &__idem_response,
+                        __idem_way,
+                    );
+                    (__idem_response, __idem_state)
+                };
                 let __idem_closed = <PgConnection as ::idem_actix::__private::Open<
                     '_,
-                >>::close(__idem_opened, __idem_keep)
+                >>::close(__idem_opened, ::idem_actix::__private::keeps(__idem_state))
                     .await;
                 ::idem_actix::__private::HandlerOutcome::Answered {
                     response: __idem_response,
+                    state: __idem_state,
                     closed: __idem_closed,
                 }
             },

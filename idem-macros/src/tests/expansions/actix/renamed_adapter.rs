@@ -52,17 +52,25 @@ async fn create_order(
         raw: __idem_raw,
         http: __idem_http,
     } = __idem_extracted;
+    {
+        #[allow(unused_imports)]
+        use crate::web::idem::__private::{Other as _, OtherExtractor as _};
+        crate::web::idem::__private::Probe::<Tenant>::NEW.extracts();
+        crate::web::idem::__private::Probe::<Json<NewOrder>>::NEW.extracts();
+    }
     const __IDEM_ROLES: [crate::web::idem::__private::Role; 2usize] = {
-        use crate::web::idem::__private::{NotBody as _, NotPart as _};
+        use crate::web::idem::__private::Other as _;
         crate::web::idem::__private::roles([
-            (
-                crate::web::idem::__private::Probe::<Tenant>::IS_BODY,
-                crate::web::idem::__private::Probe::<Tenant>::IS_PART,
-            ),
-            (
-                crate::web::idem::__private::Probe::<Json<NewOrder>>::IS_BODY,
-                crate::web::idem::__private::Probe::<Json<NewOrder>>::IS_PART,
-            ),
+            crate::web::idem::__private::Answers {
+                is_body: crate::web::idem::__private::Probe::<Tenant>::IS_BODY,
+                is_part: crate::web::idem::__private::Probe::<Tenant>::IS_PART,
+                reads: crate::web::idem::__private::Probe::<Tenant>::READS,
+            },
+            crate::web::idem::__private::Answers {
+                is_body: crate::web::idem::__private::Probe::<Json<NewOrder>>::IS_BODY,
+                is_part: crate::web::idem::__private::Probe::<Json<NewOrder>>::IS_PART,
+                reads: crate::web::idem::__private::Probe::<Json<NewOrder>>::READS,
+            },
         ])
     };
     crate::web::idem::__private::check::<
@@ -116,8 +124,10 @@ async fn create_order(
                         );
                     }
                 };
-                let __idem_response = crate::web::idem::__private::into_response(
-                    create_order(
+                let (__idem_response, __idem_state) = {
+                    #[allow(unused_imports)]
+                    use crate::web::idem::__private::AnyReturned as _;
+                    let __idem_returned = create_order(
                             <PgConnection as crate::web::idem::__private::Open<
                                 '_,
                             >>::lend(&mut __idem_opened),
@@ -127,19 +137,32 @@ async fn create_order(
                             __idem_arg0,
                             __idem_arg1,
                         )
-                        .await,
-                    &__idem_http,
-                );
-                let __idem_keep = crate::web::idem::__private::keeps(
-                    &__IDEM_POLICY,
-                    &__idem_response,
-                );
+                        .await;
+                    let __idem_way = crate::web::idem::__private::ReturnProbe(
+                            &__idem_returned,
+                        )
+                        .returned();
+                    let __idem_response = crate::web::idem::__private::into_response(
+                        __idem_returned,
+                        &__idem_http,
+                    );
+                    let __idem_state = crate::web::idem::__private::classify(
+                        &__IDEM_POLICY,
+                        &__idem_response,
+                        __idem_way,
+                    );
+                    (__idem_response, __idem_state)
+                };
                 let __idem_closed = <PgConnection as crate::web::idem::__private::Open<
                     '_,
-                >>::close(__idem_opened, __idem_keep)
+                >>::close(
+                        __idem_opened,
+                        crate::web::idem::__private::keeps(__idem_state),
+                    )
                     .await;
                 crate::web::idem::__private::HandlerOutcome::Answered {
                     response: __idem_response,
+                    state: __idem_state,
                     closed: __idem_closed,
                 }
             },

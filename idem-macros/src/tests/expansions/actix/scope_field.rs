@@ -54,21 +54,31 @@ async fn create_order(
         raw: __idem_raw,
         http: __idem_http,
     } = __idem_extracted;
+    {
+        #[allow(unused_imports)]
+        use ::idem_actix::__private::{Other as _, OtherExtractor as _};
+        ::idem_actix::__private::Probe::<State<App>>::NEW.extracts();
+        ::idem_actix::__private::Probe::<Signed>::NEW.extracts();
+        ::idem_actix::__private::Probe::<Json<NewOrder>>::NEW.extracts();
+    }
     const __IDEM_ROLES: [::idem_actix::__private::Role; 3usize] = {
-        use ::idem_actix::__private::{NotBody as _, NotPart as _};
+        use ::idem_actix::__private::Other as _;
         ::idem_actix::__private::roles([
-            (
-                ::idem_actix::__private::Probe::<State<App>>::IS_BODY,
-                ::idem_actix::__private::Probe::<State<App>>::IS_PART,
-            ),
-            (
-                ::idem_actix::__private::Probe::<Signed>::IS_BODY,
-                ::idem_actix::__private::Probe::<Signed>::IS_PART,
-            ),
-            (
-                ::idem_actix::__private::Probe::<Json<NewOrder>>::IS_BODY,
-                ::idem_actix::__private::Probe::<Json<NewOrder>>::IS_PART,
-            ),
+            ::idem_actix::__private::Answers {
+                is_body: ::idem_actix::__private::Probe::<State<App>>::IS_BODY,
+                is_part: ::idem_actix::__private::Probe::<State<App>>::IS_PART,
+                reads: ::idem_actix::__private::Probe::<State<App>>::READS,
+            },
+            ::idem_actix::__private::Answers {
+                is_body: ::idem_actix::__private::Probe::<Signed>::IS_BODY,
+                is_part: ::idem_actix::__private::Probe::<Signed>::IS_PART,
+                reads: ::idem_actix::__private::Probe::<Signed>::READS,
+            },
+            ::idem_actix::__private::Answers {
+                is_body: ::idem_actix::__private::Probe::<Json<NewOrder>>::IS_BODY,
+                is_part: ::idem_actix::__private::Probe::<Json<NewOrder>>::IS_PART,
+                reads: ::idem_actix::__private::Probe::<Json<NewOrder>>::READS,
+            },
         ])
     };
     ::idem_actix::__private::check::<
@@ -130,8 +140,10 @@ async fn create_order(
                         );
                     }
                 };
-                let __idem_response = ::idem_actix::__private::into_response(
-                    create_order(
+                let (__idem_response, __idem_state) = {
+                    #[allow(unused_imports)]
+                    use ::idem_actix::__private::AnyReturned as _;
+                    let __idem_returned = create_order(
                             <PgConnection as ::idem_actix::__private::Open<
                                 '_,
                             >>::lend(&mut __idem_opened),
@@ -139,19 +151,29 @@ async fn create_order(
                             __idem_arg1,
                             __idem_arg2,
                         )
-                        .await,
-                    &__idem_http,
-                );
-                let __idem_keep = ::idem_actix::__private::keeps(
-                    &__IDEM_POLICY,
-                    &__idem_response,
-                );
+                        .await;
+                    let __idem_way = ::idem_actix::__private::ReturnProbe(
+                            &__idem_returned,
+                        )
+                        .returned();
+                    let __idem_response = ::idem_actix::__private::into_response(
+                        __idem_returned,
+                        &__idem_http,
+                    );
+                    let __idem_state = ::idem_actix::__private::classify(
+                        &__IDEM_POLICY,
+                        &__idem_response,
+                        __idem_way,
+                    );
+                    (__idem_response, __idem_state)
+                };
                 let __idem_closed = <PgConnection as ::idem_actix::__private::Open<
                     '_,
-                >>::close(__idem_opened, __idem_keep)
+                >>::close(__idem_opened, ::idem_actix::__private::keeps(__idem_state))
                     .await;
                 ::idem_actix::__private::HandlerOutcome::Answered {
                     response: __idem_response,
+                    state: __idem_state,
                     closed: __idem_closed,
                 }
             },

@@ -63,25 +63,37 @@ async fn reset(
                         );
                     }
                 };
-                let __idem_response = ::idem_actix::__private::into_response(
-                    reset(
+                let (__idem_response, __idem_state) = {
+                    #[allow(unused_imports)]
+                    use ::idem_actix::__private::AnyReturned as _;
+                    let __idem_returned = reset(
                             <PgConnection as ::idem_actix::__private::Open<
                                 '_,
                             >>::lend(&mut __idem_opened),
                         )
-                        .await,
-                    &__idem_http,
-                );
-                let __idem_keep = ::idem_actix::__private::keeps(
-                    &__IDEM_POLICY,
-                    &__idem_response,
-                );
+                        .await;
+                    let __idem_way = ::idem_actix::__private::ReturnProbe(
+                            &__idem_returned,
+                        )
+                        .returned();
+                    let __idem_response = ::idem_actix::__private::into_response(
+                        __idem_returned,
+                        &__idem_http,
+                    );
+                    let __idem_state = ::idem_actix::__private::classify(
+                        &__IDEM_POLICY,
+                        &__idem_response,
+                        __idem_way,
+                    );
+                    (__idem_response, __idem_state)
+                };
                 let __idem_closed = <PgConnection as ::idem_actix::__private::Open<
                     '_,
-                >>::close(__idem_opened, __idem_keep)
+                >>::close(__idem_opened, ::idem_actix::__private::keeps(__idem_state))
                     .await;
                 ::idem_actix::__private::HandlerOutcome::Answered {
                     response: __idem_response,
+                    state: __idem_state,
                     closed: __idem_closed,
                 }
             },

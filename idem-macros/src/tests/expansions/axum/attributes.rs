@@ -48,10 +48,25 @@ async fn create_order(
         StatusCode::CREATED
     }
     let ::idem_axum::__private::Body { value: __idem_value, raw: __idem_raw } = __idem_body;
+    {
+        #[allow(unused_imports)]
+        use ::idem_axum::__private::{NotReader as _, OtherExtractor as _};
+        ::idem_axum::__private::Probe::<
+            Json<NewOrder>,
+            ::idem_axum::__private::Unknown,
+        >::NEW
+            .extracts_last();
+    }
     let __idem_scope = ::core::option::Option::None;
-    let __idem_content = ::idem_axum::__private::content::<
-        Json<NewOrder>,
-    >(&__idem_value);
+    let __idem_content = {
+        #[allow(unused_imports)]
+        use ::idem_axum::__private::{ContentOfHead as _, ContentOfOther as _};
+        ::idem_axum::__private::Probe::<
+            Json<NewOrder>,
+            ::idem_axum::__private::Unknown,
+        >::NEW
+            .content(&__idem_value)
+    };
     ::idem_axum::__private::serve(
             __idem_request,
             &__IDEM_POLICY,
@@ -71,25 +86,37 @@ async fn create_order(
                         );
                     }
                 };
-                let __idem_response = ::idem_axum::__private::into_response(
-                    create_order(
+                let (__idem_response, __idem_state) = {
+                    #[allow(unused_imports)]
+                    use ::idem_axum::__private::AnyReturned as _;
+                    let __idem_returned = create_order(
                             <PgConnection as ::idem_axum::__private::Open<
                                 '_,
                             >>::lend(&mut __idem_opened),
                             __idem_value,
                         )
-                        .await,
-                );
-                let __idem_keep = ::idem_axum::__private::keeps(
-                    &__IDEM_POLICY,
-                    &__idem_response,
-                );
+                        .await;
+                    let __idem_way = ::idem_axum::__private::ReturnProbe(
+                            &__idem_returned,
+                        )
+                        .returned();
+                    let __idem_response = ::idem_axum::__private::into_response(
+                        __idem_returned,
+                    );
+                    let __idem_state = ::idem_axum::__private::classify(
+                        &__IDEM_POLICY,
+                        &__idem_response,
+                        __idem_way,
+                    );
+                    (__idem_response, __idem_state)
+                };
                 let __idem_closed = <PgConnection as ::idem_axum::__private::Open<
                     '_,
-                >>::close(__idem_opened, __idem_keep)
+                >>::close(__idem_opened, ::idem_axum::__private::keeps(__idem_state))
                     .await;
                 ::idem_axum::__private::HandlerOutcome::Answered {
                     response: __idem_response,
+                    state: __idem_state,
                     closed: __idem_closed,
                 }
             },

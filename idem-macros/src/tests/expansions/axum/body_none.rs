@@ -26,7 +26,8 @@ async fn cancel_order(
         false,
     >,
     __idem_arg0: Path<u64>,
-    __idem_body: ::idem_axum::__private::Body<Signed>,
+    __idem_arg1: Signed,
+    __idem_body: ::idem_axum::__private::Body<::idem_axum::__private::Nothing>,
 ) -> ::idem_axum::__private::Response {
     static __IDEM_POLICY: ::idem_axum::__private::Policy = ::idem_axum::__private::Policy::new(
         ::idem_axum::__private::Duration::from_secs(86400u64),
@@ -40,6 +41,16 @@ async fn cancel_order(
         cancel(tx, *id, signed).await
     }
     let ::idem_axum::__private::Body { value: __idem_value, raw: __idem_raw } = __idem_body;
+    {
+        #[allow(unused_imports)]
+        use ::idem_axum::__private::{NotReader as _, OtherExtractor as _};
+        ::idem_axum::__private::Probe::<Path<u64>, ::idem_axum::__private::Unknown>::NEW
+            .extracts()
+            .reads_nothing();
+        ::idem_axum::__private::Probe::<Signed, ::idem_axum::__private::Unknown>::NEW
+            .extracts()
+            .reads_nothing();
+    }
     let __idem_scope = ::core::option::Option::None;
     let __idem_content = ::idem_axum::__private::content_none();
     ::idem_axum::__private::serve(
@@ -61,26 +72,38 @@ async fn cancel_order(
                         );
                     }
                 };
-                let __idem_response = ::idem_axum::__private::into_response(
-                    cancel_order(
+                let (__idem_response, __idem_state) = {
+                    #[allow(unused_imports)]
+                    use ::idem_axum::__private::AnyReturned as _;
+                    let __idem_returned = cancel_order(
                             <PgConnection as ::idem_axum::__private::Open<
                                 '_,
                             >>::lend(&mut __idem_opened),
                             __idem_arg0,
-                            __idem_value,
+                            __idem_arg1,
                         )
-                        .await,
-                );
-                let __idem_keep = ::idem_axum::__private::keeps(
-                    &__IDEM_POLICY,
-                    &__idem_response,
-                );
+                        .await;
+                    let __idem_way = ::idem_axum::__private::ReturnProbe(
+                            &__idem_returned,
+                        )
+                        .returned();
+                    let __idem_response = ::idem_axum::__private::into_response(
+                        __idem_returned,
+                    );
+                    let __idem_state = ::idem_axum::__private::classify(
+                        &__IDEM_POLICY,
+                        &__idem_response,
+                        __idem_way,
+                    );
+                    (__idem_response, __idem_state)
+                };
                 let __idem_closed = <PgConnection as ::idem_axum::__private::Open<
                     '_,
-                >>::close(__idem_opened, __idem_keep)
+                >>::close(__idem_opened, ::idem_axum::__private::keeps(__idem_state))
                     .await;
                 ::idem_axum::__private::HandlerOutcome::Answered {
                     response: __idem_response,
+                    state: __idem_state,
                     closed: __idem_closed,
                 }
             },

@@ -59,6 +59,30 @@ where
     }
     ::idem_axum::__private::assert_store::<Store<u8>, Transaction<Claim>>();
     let ::idem_axum::__private::Body { value: __idem_value, raw: __idem_raw } = __idem_body;
+    {
+        #[allow(unused_imports)]
+        use ::idem_axum::__private::{NotReader as _, OtherExtractor as _};
+        ::idem_axum::__private::Probe::<
+            Request<Policy>,
+            ::idem_axum::__private::Unknown,
+        >::NEW
+            .extracts()
+            .comes_earlier();
+        ::idem_axum::__private::Probe::<
+            State<Response>,
+            ::idem_axum::__private::Unknown,
+        >::NEW
+            .extracts()
+            .comes_earlier();
+        ::idem_axum::__private::Probe::<Type<u8>, ::idem_axum::__private::Unknown>::NEW
+            .extracts()
+            .comes_earlier();
+        ::idem_axum::__private::Probe::<
+            Json<Body<Claim>>,
+            ::idem_axum::__private::Unknown,
+        >::NEW
+            .extracts_last();
+    }
     let __idem_scope = {
         #[allow(unused_imports)]
         use ::idem_axum::__private::ScopeByDeref as _;
@@ -89,8 +113,10 @@ where
                         );
                     }
                 };
-                let __idem_response = ::idem_axum::__private::into_response(
-                    serve::<
+                let (__idem_response, __idem_state) = {
+                    #[allow(unused_imports)]
+                    use ::idem_axum::__private::AnyReturned as _;
+                    let __idem_returned = serve::<
                         Policy,
                         Claim,
                         OPTIONAL,
@@ -106,18 +132,30 @@ where
                             __idem_arg2,
                             __idem_value,
                         )
-                        .await,
-                );
-                let __idem_keep = ::idem_axum::__private::keeps(
-                    &__IDEM_POLICY,
-                    &__idem_response,
-                );
+                        .await;
+                    let __idem_way = ::idem_axum::__private::ReturnProbe(
+                            &__idem_returned,
+                        )
+                        .returned();
+                    let __idem_response = ::idem_axum::__private::into_response(
+                        __idem_returned,
+                    );
+                    let __idem_state = ::idem_axum::__private::classify(
+                        &__IDEM_POLICY,
+                        &__idem_response,
+                        __idem_way,
+                    );
+                    (__idem_response, __idem_state)
+                };
                 let __idem_closed = <Transaction<
                     Claim,
-                > as ::idem_axum::__private::Open<'_>>::close(__idem_opened, __idem_keep)
+                > as ::idem_axum::__private::Open<
+                    '_,
+                >>::close(__idem_opened, ::idem_axum::__private::keeps(__idem_state))
                     .await;
                 ::idem_axum::__private::HandlerOutcome::Answered {
                     response: __idem_response,
+                    state: __idem_state,
                     closed: __idem_closed,
                 }
             },

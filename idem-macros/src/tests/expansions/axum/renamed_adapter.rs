@@ -46,6 +46,21 @@ async fn create_order(
         insert(tx, attempt.downstream_key("psp"), tenant, &order).await
     }
     let crate::web::idem::__private::Body { value: __idem_value, raw: __idem_raw } = __idem_body;
+    {
+        #[allow(unused_imports)]
+        use crate::web::idem::__private::{NotReader as _, OtherExtractor as _};
+        crate::web::idem::__private::Probe::<
+            Tenant,
+            crate::web::idem::__private::Unknown,
+        >::NEW
+            .extracts()
+            .comes_earlier();
+        crate::web::idem::__private::Probe::<
+            Json<NewOrder>,
+            crate::web::idem::__private::Unknown,
+        >::NEW
+            .extracts_last();
+    }
     let __idem_scope = {
         #[allow(unused_imports)]
         use crate::web::idem::__private::ScopeByDeref as _;
@@ -54,9 +69,15 @@ async fn create_order(
             crate::web::idem::__private::ScopeProbe(__idem_source).scope(),
         )
     };
-    let __idem_content = crate::web::idem::__private::content::<
-        Json<NewOrder>,
-    >(&__idem_value);
+    let __idem_content = {
+        #[allow(unused_imports)]
+        use crate::web::idem::__private::{ContentOfHead as _, ContentOfOther as _};
+        crate::web::idem::__private::Probe::<
+            Json<NewOrder>,
+            crate::web::idem::__private::Unknown,
+        >::NEW
+            .content(&__idem_value)
+    };
     crate::web::idem::__private::serve(
             __idem_request,
             &__IDEM_POLICY,
@@ -79,8 +100,10 @@ async fn create_order(
                         );
                     }
                 };
-                let __idem_response = crate::web::idem::__private::into_response(
-                    create_order(
+                let (__idem_response, __idem_state) = {
+                    #[allow(unused_imports)]
+                    use crate::web::idem::__private::AnyReturned as _;
+                    let __idem_returned = create_order(
                             <PgConnection as crate::web::idem::__private::Open<
                                 '_,
                             >>::lend(&mut __idem_opened),
@@ -90,18 +113,31 @@ async fn create_order(
                             __idem_arg0,
                             __idem_value,
                         )
-                        .await,
-                );
-                let __idem_keep = crate::web::idem::__private::keeps(
-                    &__IDEM_POLICY,
-                    &__idem_response,
-                );
+                        .await;
+                    let __idem_way = crate::web::idem::__private::ReturnProbe(
+                            &__idem_returned,
+                        )
+                        .returned();
+                    let __idem_response = crate::web::idem::__private::into_response(
+                        __idem_returned,
+                    );
+                    let __idem_state = crate::web::idem::__private::classify(
+                        &__IDEM_POLICY,
+                        &__idem_response,
+                        __idem_way,
+                    );
+                    (__idem_response, __idem_state)
+                };
                 let __idem_closed = <PgConnection as crate::web::idem::__private::Open<
                     '_,
-                >>::close(__idem_opened, __idem_keep)
+                >>::close(
+                        __idem_opened,
+                        crate::web::idem::__private::keeps(__idem_state),
+                    )
                     .await;
                 crate::web::idem::__private::HandlerOutcome::Answered {
                     response: __idem_response,
+                    state: __idem_state,
                     closed: __idem_closed,
                 }
             },
