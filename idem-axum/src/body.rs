@@ -60,10 +60,12 @@ macro_rules! payloads {
 
 payloads!(Json, Form);
 
-macro_rules! bytes {
-    ($($extractor:ty),*) => {$(
+// The last three extract the body's bytes. The others read no body, and the bytes are bound all the
+// same: a middleware can have filled an `Extension` from them.
+macro_rules! raw {
+    ($($extractor:ty $(, [$parameter:ident])?;)*) => {$(
         #[diagnostic::do_not_recommend]
-        impl RequestBody for $extractor {
+        impl $(<$parameter>)? RequestBody for $extractor {
             fn content(&self) -> Result<Content, EncodeError> {
                 Ok(Content::Raw)
             }
@@ -71,32 +73,22 @@ macro_rules! bytes {
     )*};
 }
 
-bytes!(Bytes, String, RawForm);
-
-macro_rules! bodiless {
-    ($($extractor:ident $(<$parameter:ident>)?),*) => {$(
-        #[diagnostic::do_not_recommend]
-        impl $(<$parameter>)? RequestBody for $extractor $(<$parameter>)? {
-            fn content(&self) -> Result<Content, EncodeError> {
-                Ok(Content::None)
-            }
-        }
-    )*};
-}
-
-bodiless!(
-    State<T>,
-    Path<T>,
-    Query<T>,
-    Extension<T>,
-    RawQuery,
-    OriginalUri,
-    MatchedPath,
-    HeaderMap,
-    Method,
-    Uri,
-    Version,
-    Nothing
+raw!(
+    State<T>, [T];
+    Path<T>, [T];
+    Query<T>, [T];
+    Extension<T>, [T];
+    RawQuery;
+    OriginalUri;
+    MatchedPath;
+    HeaderMap;
+    Method;
+    Uri;
+    Version;
+    Nothing;
+    Bytes;
+    String;
+    RawForm;
 );
 
 #[diagnostic::do_not_recommend]

@@ -6,7 +6,7 @@ use idem_core::Settle;
 pub use idem_core::adapter::expansion::*;
 
 pub use crate::body::probe::{
-    ContentOfHead, ContentOfOther, Known, NotReader, OtherExtractor, Probe, Unknown, assert_held,
+    ContentOfHead, ContentOfOther, NotReader, OtherExtractor, Probe, assert_held,
 };
 pub use crate::body::{Body, Nothing};
 pub use crate::request::Preflight;

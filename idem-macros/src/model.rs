@@ -69,7 +69,7 @@ pub(crate) enum Content {
     Body,
     /// The body's bytes.
     Raw,
-    /// Nothing.
+    /// Nothing: `body = "none"`.
     None,
     /// The value that a function makes of the body.
     Function(ExprPath),

@@ -74,10 +74,10 @@ pub struct Reply {
 
 /// A response in an `Err`.
 #[derive(Debug)]
-pub struct Failed(pub Reply);
+pub(crate) struct Failed(pub(crate) Reply);
 
 /// A `Result` under another name.
-pub type Outcome = Result<Reply, Failed>;
+pub(crate) type Outcome = Result<Reply, Failed>;
 
 /// A response's body.
 #[derive(Debug, Clone)]

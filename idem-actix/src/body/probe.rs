@@ -239,13 +239,14 @@ impl<L: Bindable, R: Bindable> Bindable for Either<L, R> {}
 )]
 pub trait SaysItsPart {}
 
-/// Stands for the body of a handler without one.
+/// Stands for the body of a handler without one. The body's bytes are bound all the same: a middleware
+/// can have put what it read from them where an extractor finds it.
 #[derive(Debug)]
 pub struct Nothing;
 
 impl RequestBody for Nothing {
     fn content(&self) -> Result<Content, EncodeError> {
-        Ok(Content::None)
+        Ok(Content::Raw)
     }
 }
 

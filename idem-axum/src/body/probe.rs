@@ -16,21 +16,13 @@ use idem_core::{Content, EncodeError};
 
 use super::RequestBody;
 
-/// An argument of the type `T`, on a router with the state `K`: [`Known`] or [`Unknown`].
+/// An argument of the type `T`, on a router with the state `S`. Without `state = …` that is `()`.
 #[derive(Debug)]
-pub struct Probe<T, K>(PhantomData<fn() -> (T, K)>);
+pub struct Probe<T, S>(PhantomData<fn() -> (T, S)>);
 
-impl<T, K> Probe<T, K> {
+impl<T, S> Probe<T, S> {
     pub const NEW: Self = Self(PhantomData);
 }
-
-/// The state that `state = …` names.
-#[derive(Debug)]
-pub struct Known<S>(PhantomData<fn() -> S>);
-
-/// The attribute does not name the state.
-#[derive(Debug)]
-pub struct Unknown;
 
 /// The extractors that read the body, whatever they make of it.
 pub trait ReadsBody {}
@@ -61,7 +53,7 @@ pub trait CanComeEarlier {}
 )]
 pub trait ReadsNothing {}
 
-impl<T: ReadsBody, K> Probe<T, K> {
+impl<T: ReadsBody, S> Probe<T, S> {
     pub fn comes_earlier(&self)
     where
         T: CanComeEarlier,
@@ -82,11 +74,14 @@ pub trait NotReader {
     fn reads_nothing(&self) {}
 }
 
-impl<T, K> NotReader for Probe<T, K> {}
+impl<T, S> NotReader for Probe<T, S> {}
 
-macro_rules! wrappers {
+// Whether the argument can be extracted, by three methods: the state is not known, or it is known and
+// the argument comes earlier, or last.
+
+macro_rules! payloads {
     ($($extractor:ident),*) => {$(
-        impl<T, K> Probe<$extractor<T>, K> {
+        impl<T, S> Probe<$extractor<T>, S> {
             pub fn extracts(&self) -> &Self
             where
                 T: Readable,
@@ -94,7 +89,14 @@ macro_rules! wrappers {
                 self
             }
 
-            pub fn extracts_last(&self) -> &Self
+            pub fn extracts_from(&self) -> &Self
+            where
+                T: Readable,
+            {
+                self
+            }
+
+            pub fn extracts_last_from(&self) -> &Self
             where
                 T: Readable,
             {
@@ -104,48 +106,46 @@ macro_rules! wrappers {
     )*};
 }
 
-wrappers!(Json, Form, Path, Query);
+payloads!(Json, Form, Path, Query);
 
-impl<T, K> Probe<State<T>, K> {
-    pub fn extracts(&self) -> &Self
+impl<T, S> Probe<State<T>, S> {
+    pub fn extracts_from(&self) -> &Self
     where
-        T: PartOfState<K>,
+        T: SubstateOf<S>,
     {
         self
     }
 
-    pub fn extracts_last(&self) -> &Self
+    pub fn extracts_last_from(&self) -> &Self
     where
-        T: PartOfState<K>,
-    {
-        self
-    }
-}
-
-/// An argument that only the state's type decides about.
-pub trait OtherExtractor<T, K> {
-    fn extracts(&self) -> &Self
-    where
-        T: Extractor<K>,
-    {
-        self
-    }
-
-    fn extracts_last<M>(&self) -> &Self
-    where
-        T: LastExtractor<K, M>,
+        T: SubstateOf<S>,
     {
         self
     }
 }
 
-impl<T, K> OtherExtractor<T, K> for Probe<T, K> {}
+/// An argument of another type.
+pub trait OtherExtractor<T, S> {
+    fn extracts(&self) -> &Self {
+        self
+    }
 
-pub trait PartOfState<K> {}
+    fn extracts_from(&self) -> &Self
+    where
+        T: ExtractorOf<S>,
+    {
+        self
+    }
 
-impl<T> PartOfState<Unknown> for T {}
+    fn extracts_last_from<M>(&self) -> &Self
+    where
+        T: LastExtractorOf<S, M>,
+    {
+        self
+    }
+}
 
-impl<S, T: SubstateOf<S>> PartOfState<Known<S>> for T {}
+impl<T, S> OtherExtractor<T, S> for Probe<T, S> {}
 
 #[diagnostic::on_unimplemented(
     message = "the state `{S}` holds no `{Self}`",
@@ -157,44 +157,32 @@ pub trait SubstateOf<S> {}
 #[diagnostic::do_not_recommend]
 impl<S, T: FromRef<S>> SubstateOf<S> for T {}
 
-pub trait Extractor<K> {}
-
-impl<T> Extractor<Unknown> for T {}
-
-impl<S, T: ExtractorFor<S>> Extractor<Known<S>> for T {}
-
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an extractor of a request's head, on a router with the state `{S}`",
     label = "axum can't make this argument",
     note = "implement `FromRequestParts<{S}>` for it, or take it by an extractor such as `Path`, `Query`, `State` or `Extension`",
     note = "an argument that reads the body comes last"
 )]
-pub trait ExtractorFor<S> {}
+pub trait ExtractorOf<S> {}
 
 #[diagnostic::do_not_recommend]
-impl<S, T: FromRequestParts<S>> ExtractorFor<S> for T {}
-
-pub trait LastExtractor<K, M> {}
-
-impl<T> LastExtractor<Unknown, ()> for T {}
-
-impl<S, M, T: LastExtractorFor<S, M>> LastExtractor<Known<S>, M> for T {}
+impl<S, T: FromRequestParts<S>> ExtractorOf<S> for T {}
 
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an extractor, on a router with the state `{S}`",
     label = "axum can't make this argument",
     note = "implement `FromRequest<{S}>` or `FromRequestParts<{S}>` for it, or take it by an extractor such as `Json`"
 )]
-pub trait LastExtractorFor<S, M> {}
+pub trait LastExtractorOf<S, M> {}
 
 #[diagnostic::do_not_recommend]
-impl<S, M, T: FromRequest<S, M>> LastExtractorFor<S, M> for T {}
+impl<S, M, T: FromRequest<S, M>> LastExtractorOf<S, M> for T {}
 
 // The content of the last argument, by three methods of one name. The first takes the probe by value
 // and is inherent, the second takes it by value, and the third by reference: in this order they are
 // tried.
 
-impl<T: RequestBody, K> Probe<T, K> {
+impl<T: RequestBody, S> Probe<T, S> {
     /// # Errors
     ///
     /// If the payload can't be serialized.
@@ -203,23 +191,18 @@ impl<T: RequestBody, K> Probe<T, K> {
     }
 }
 
-/// An argument that is made from the request's head reads no body.
+/// An argument that is made from the request's head reads no body. The body's bytes are bound all the
+/// same: a middleware can have put into the head what it read from them.
 pub trait ContentOfHead<T>: Sized {
     /// # Errors
     ///
     /// None.
     fn content(self, _: &T) -> Result<Content, EncodeError> {
-        Ok(Content::None)
+        Ok(Content::Raw)
     }
 }
 
-impl<T: FromHead<K>, K> ContentOfHead<T> for Probe<T, K> {}
-
-pub trait FromHead<K> {}
-
-impl<T: FromRequestParts<()>> FromHead<Unknown> for T {}
-
-impl<S, T: FromRequestParts<S>> FromHead<Known<S>> for T {}
+impl<S, T: FromRequestParts<S>> ContentOfHead<T> for Probe<T, S> {}
 
 /// Only a call that does not compile gets here.
 pub trait ContentOfOther<T> {
@@ -234,7 +217,7 @@ pub trait ContentOfOther<T> {
     }
 }
 
-impl<T, K> ContentOfOther<T> for Probe<T, K> {}
+impl<T, S> ContentOfOther<T> for Probe<T, S> {}
 
 #[diagnostic::on_unimplemented(
     message = "`{Self}` can't be bound to the key",

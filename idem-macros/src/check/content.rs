@@ -41,7 +41,7 @@ pub(crate) fn check<F: Framework>(
             }
             Content::Function(function.clone())
         }
-        _ if body == Body::None => Content::None,
+        _ if body == Body::None => Content::Raw,
         _ => Content::Body,
     };
     if body == Body::Probed && !matches!(content, Content::Raw) {

@@ -90,26 +90,21 @@ impl Framework for Actix {
 
 /// Asks the arguments whether they can be extracted, and beside a body that is named or none, whether they read it.
 fn checks(handler: &Handler, private: &Private) -> Option<TokenStream> {
-    let checks = handler
-        .extractors
-        .iter()
-        .enumerate()
-        .map(|(index, extractor)| {
-            // The compiler reports at the argument's type.
-            let ty = inferred_type(&extractor.ty, &handler.function.sig.generics);
-            let place = Place::of(&ty);
-            let start = private.at(place.first);
-            let probe = quote_spanned!(place.first=> #start::Probe::<#ty>::NEW);
-            let is_raw = matches!(handler.content, Content::Raw);
-            let body = match handler.body {
-                Body::None => Some(quote_spanned!(place.last=> .reads_nothing())),
-                Body::Extractor(body) if body != index && !is_raw => {
-                    Some(quote_spanned!(place.last=> .is_no_body()))
-                }
-                Body::Extractor(_) | Body::Probed => None,
-            };
-            quote_spanned!(place.last=> #probe.extracts() #body;)
-        });
+    let is_raw = matches!(handler.content, Content::Raw);
+    let checks = (0..).zip(&handler.extractors).map(|(index, extractor)| {
+        // The compiler reports at the argument's type.
+        let ty = inferred_type(&extractor.ty, &handler.function.sig.generics);
+        let place = Place::of(&ty).first;
+        let private = private.at(place);
+        let body = match handler.body {
+            Body::None => Some(quote_spanned!(place=> .reads_nothing())),
+            Body::Extractor(body) if body != index && !is_raw => {
+                Some(quote_spanned!(place=> .is_no_body()))
+            }
+            Body::Extractor(_) | Body::Probed => None,
+        };
+        quote_spanned!(place=> #private::Probe::<#ty>::NEW.extracts() #body;)
+    });
     (!handler.extractors.is_empty()).then(|| {
         quote!({
             #[allow(unused_imports)]

@@ -1,6 +1,6 @@
 //! axum: the last extractor reads the body, all others the request's head.
 
-use proc_macro2::TokenStream;
+use proc_macro2::{Span, TokenStream};
 use quote::{format_ident, quote, quote_spanned};
 use syn::{Ident, LitStr};
 
@@ -72,10 +72,10 @@ impl Framework for Axum {
 
     fn content(handler: &Handler, private: &Private) -> TokenStream {
         let Some(last) = handler.extractors.last() else {
-            return quote!(#private::content_none());
+            return quote!(#private::content_raw());
         };
         let (place, probe) = probe(handler, last, private);
-        let content = quote_spanned!(place.last=> .content(&__idem_value));
+        let content = quote_spanned!(place=> .content(&__idem_value));
         quote!({
             #[allow(unused_imports)]
             use #private::{ContentOfHead as _, ContentOfOther as _};
@@ -100,22 +100,21 @@ fn checks(handler: &Handler, private: &Private) -> Option<TokenStream> {
         let provider = crate::expand::provider(handler, private);
         quote_spanned!(place.last=> #start::assert_held::<#state, <#provider as #start::Source>::Provider>();)
     });
-    let checks = handler
-        .extractors
-        .iter()
-        .enumerate()
-        .map(|(index, extractor)| {
-            let (place, probe) = probe(handler, extractor, private);
-            match handler.body {
-                Body::Extractor(body) if body == index => {
-                    quote_spanned!(place.last=> #probe.extracts_last();)
-                }
-                Body::None => {
-                    quote_spanned!(place.last=> #probe.extracts().reads_nothing();)
-                }
-                _ => quote_spanned!(place.last=> #probe.extracts().comes_earlier();),
-            }
-        });
+    let checks = (0..).zip(&handler.extractors).map(|(index, extractor)| {
+        let (place, probe) = probe(handler, extractor, private);
+        let is_body = handler.body == Body::Extractor(index);
+        let extracts = match (&handler.state, is_body) {
+            (None, _) => quote_spanned!(place=> .extracts()),
+            (Some(_), false) => quote_spanned!(place=> .extracts_from()),
+            (Some(_), true) => quote_spanned!(place=> .extracts_last_from()),
+        };
+        let stands = match handler.body {
+            _ if is_body => None,
+            Body::None => Some(quote_spanned!(place=> .reads_nothing())),
+            _ => Some(quote_spanned!(place=> .comes_earlier())),
+        };
+        quote!(#probe #extracts #stands;)
+    });
     (!handler.extractors.is_empty() || state.is_some()).then(|| {
         quote!({
             #[allow(unused_imports)]
@@ -127,15 +126,15 @@ fn checks(handler: &Handler, private: &Private) -> Option<TokenStream> {
 }
 
 /// The type of an argument, which can be asked. The compiler reports at the argument's type.
-fn probe(handler: &Handler, extractor: &Extractor, private: &Private) -> (Place, TokenStream) {
+fn probe(handler: &Handler, extractor: &Extractor, private: &Private) -> (Span, TokenStream) {
     let ty = inferred_type(&extractor.ty, &handler.function.sig.generics);
-    let place = Place::of(&ty);
-    let start = private.at(place.first);
+    let place = Place::of(&ty).first;
+    let private = private.at(place);
     let state = match &handler.state {
-        Some(state) => quote_spanned!(place.first=> #start::Known<#state>),
-        None => quote_spanned!(place.first=> #start::Unknown),
+        Some(state) => quote!(#state),
+        None => quote!(()),
     };
-    let probe = quote_spanned!(place.first=> #start::Probe::<#ty, #state>::NEW);
+    let probe = quote_spanned!(place=> #private::Probe::<#ty, #state>::NEW);
     (place, probe)
 }
 

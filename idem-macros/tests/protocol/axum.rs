@@ -18,15 +18,13 @@ pub(crate) mod __private {
         pub(crate) raw: &'static str,
     }
 
-    pub(crate) struct Unknown;
+    pub(crate) struct Probe<T, S>(PhantomData<(T, S)>);
 
-    pub(crate) struct Probe<T, K>(PhantomData<(T, K)>);
-
-    impl<T, K> Probe<T, K> {
+    impl<T, S> Probe<T, S> {
         pub(crate) const NEW: Self = Self(PhantomData);
     }
 
-    impl<T: ToString, K> Probe<T, K> {
+    impl<T: ToString, S> Probe<T, S> {
         pub(crate) fn content(self, body: &T) -> Content {
             content(body)
         }
@@ -42,26 +40,15 @@ pub(crate) mod __private {
         fn reads_nothing(&self) {}
     }
 
-    impl<T, K> NotReader for Probe<T, K> {}
+    impl<T, S> NotReader for Probe<T, S> {}
 
-    pub(crate) trait OtherExtractor<T> {
+    pub(crate) trait OtherExtractor {
         fn extracts(&self) -> &Self {
-            self
-        }
-
-        fn extracts_last<M>(&self) -> &Self
-        where
-            T: Last<M>,
-        {
             self
         }
     }
 
-    impl<T, K> OtherExtractor<T> for Probe<T, K> {}
-
-    pub(crate) trait Last<M> {}
-
-    impl<T> Last<()> for T {}
+    impl<T, S> OtherExtractor for Probe<T, S> {}
 
     pub(crate) fn into_response(response: String) -> Response {
         response

@@ -100,8 +100,12 @@ async fn unbound(tx: &mut SqliteConnection, payment: Body) -> String {
 }
 
 #[idempotent(ttl = "24h", unscoped, body = "none")]
-async fn unbound_generic<T: 'static>(tx: &mut SqliteConnection, order: Option<Json<T>>) {
+async fn unbound_generic<T: for<'de> Deserialize<'de> + 'static>(
+    tx: &mut SqliteConnection,
+    order: Option<Json<T>>,
+) -> String {
     let _ = (tx, order);
+    String::new()
 }
 
 fn main() {

@@ -17,7 +17,7 @@ async fn reset(tx: &mut PgConnection) {
 /// - Scope: all clients share their keys
 /// - Operation: method and route
 /// - Remembered: 24h
-/// - Bound to the key: path and query
+/// - Bound to the key: path, query and the body's bytes
 /// - Replayed: statuses below 400, and 4xx but 401, 403, 408, 409, 423, 425 and 429
 /// - Statuses: 400 without a valid key, 409 while the first request runs, 422 for another request with the same key, 503 to try again
 async fn reset(
@@ -43,7 +43,7 @@ async fn reset(
         http: __idem_http,
     } = __idem_extracted;
     let __idem_scope = ::core::option::Option::None;
-    let __idem_content = ::idem_actix::__private::content_none();
+    let __idem_content = ::idem_actix::__private::content_raw();
     ::idem_actix::__private::serve(
             __idem_request,
             &__IDEM_POLICY,

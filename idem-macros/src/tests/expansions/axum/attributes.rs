@@ -51,21 +51,13 @@ async fn create_order(
     {
         #[allow(unused_imports)]
         use ::idem_axum::__private::{NotReader as _, OtherExtractor as _};
-        ::idem_axum::__private::Probe::<
-            Json<NewOrder>,
-            ::idem_axum::__private::Unknown,
-        >::NEW
-            .extracts_last();
+        ::idem_axum::__private::Probe::<Json<NewOrder>, ()>::NEW.extracts();
     }
     let __idem_scope = ::core::option::Option::None;
     let __idem_content = {
         #[allow(unused_imports)]
         use ::idem_axum::__private::{ContentOfHead as _, ContentOfOther as _};
-        ::idem_axum::__private::Probe::<
-            Json<NewOrder>,
-            ::idem_axum::__private::Unknown,
-        >::NEW
-            .content(&__idem_value)
+        ::idem_axum::__private::Probe::<Json<NewOrder>, ()>::NEW.content(&__idem_value)
     };
     ::idem_axum::__private::serve(
             __idem_request,

@@ -44,12 +44,8 @@ async fn cancel_order(
     {
         #[allow(unused_imports)]
         use ::idem_axum::__private::{NotReader as _, OtherExtractor as _};
-        ::idem_axum::__private::Probe::<Path<u64>, ::idem_axum::__private::Unknown>::NEW
-            .extracts()
-            .reads_nothing();
-        ::idem_axum::__private::Probe::<Signed, ::idem_axum::__private::Unknown>::NEW
-            .extracts()
-            .reads_nothing();
+        ::idem_axum::__private::Probe::<Path<u64>, ()>::NEW.extracts().reads_nothing();
+        ::idem_axum::__private::Probe::<Signed, ()>::NEW.extracts().reads_nothing();
     }
     let __idem_scope = ::core::option::Option::None;
     let __idem_content = ::idem_axum::__private::content_none();

@@ -66,21 +66,16 @@ where
     {
         #[allow(unused_imports)]
         use ::idem_axum::__private::{NotReader as _, OtherExtractor as _};
-        ::idem_axum::__private::Probe::<
-            Prices<'_, '_, &str, fn(&str) -> &str>,
-            ::idem_axum::__private::Unknown,
-        >::NEW
+        ::idem_axum::__private::Probe::<Prices<'_, '_, &str, fn(&str) -> &str>, ()>::NEW
             .extracts()
             .comes_earlier();
-        ::idem_axum::__private::Probe::<Json<T>, ::idem_axum::__private::Unknown>::NEW
-            .extracts_last();
+        ::idem_axum::__private::Probe::<Json<T>, ()>::NEW.extracts();
     }
     let __idem_scope = ::core::option::Option::None;
     let __idem_content = {
         #[allow(unused_imports)]
         use ::idem_axum::__private::{ContentOfHead as _, ContentOfOther as _};
-        ::idem_axum::__private::Probe::<Json<T>, ::idem_axum::__private::Unknown>::NEW
-            .content(&__idem_value)
+        ::idem_axum::__private::Probe::<Json<T>, ()>::NEW.content(&__idem_value)
     };
     ::idem_axum::__private::serve(
             __idem_request,

@@ -62,26 +62,14 @@ where
     {
         #[allow(unused_imports)]
         use ::idem_axum::__private::{NotReader as _, OtherExtractor as _};
-        ::idem_axum::__private::Probe::<
-            Request<Policy>,
-            ::idem_axum::__private::Unknown,
-        >::NEW
+        ::idem_axum::__private::Probe::<Request<Policy>, ()>::NEW
             .extracts()
             .comes_earlier();
-        ::idem_axum::__private::Probe::<
-            State<Response>,
-            ::idem_axum::__private::Unknown,
-        >::NEW
+        ::idem_axum::__private::Probe::<State<Response>, ()>::NEW
             .extracts()
             .comes_earlier();
-        ::idem_axum::__private::Probe::<Type<u8>, ::idem_axum::__private::Unknown>::NEW
-            .extracts()
-            .comes_earlier();
-        ::idem_axum::__private::Probe::<
-            Json<Body<Claim>>,
-            ::idem_axum::__private::Unknown,
-        >::NEW
-            .extracts_last();
+        ::idem_axum::__private::Probe::<Type<u8>, ()>::NEW.extracts().comes_earlier();
+        ::idem_axum::__private::Probe::<Json<Body<Claim>>, ()>::NEW.extracts();
     }
     let __idem_scope = {
         #[allow(unused_imports)]

@@ -49,17 +49,8 @@ async fn create_order(
     {
         #[allow(unused_imports)]
         use crate::web::idem::__private::{NotReader as _, OtherExtractor as _};
-        crate::web::idem::__private::Probe::<
-            Tenant,
-            crate::web::idem::__private::Unknown,
-        >::NEW
-            .extracts()
-            .comes_earlier();
-        crate::web::idem::__private::Probe::<
-            Json<NewOrder>,
-            crate::web::idem::__private::Unknown,
-        >::NEW
-            .extracts_last();
+        crate::web::idem::__private::Probe::<Tenant, ()>::NEW.extracts().comes_earlier();
+        crate::web::idem::__private::Probe::<Json<NewOrder>, ()>::NEW.extracts();
     }
     let __idem_scope = {
         #[allow(unused_imports)]
@@ -72,10 +63,7 @@ async fn create_order(
     let __idem_content = {
         #[allow(unused_imports)]
         use crate::web::idem::__private::{ContentOfHead as _, ContentOfOther as _};
-        crate::web::idem::__private::Probe::<
-            Json<NewOrder>,
-            crate::web::idem::__private::Unknown,
-        >::NEW
+        crate::web::idem::__private::Probe::<Json<NewOrder>, ()>::NEW
             .content(&__idem_value)
     };
     crate::web::idem::__private::serve(

@@ -49,17 +49,10 @@ async fn create_order(
     {
         #[allow(unused_imports)]
         use ::idem_axum::__private::{NotReader as _, OtherExtractor as _};
-        ::idem_axum::__private::Probe::<
-            Path<String>,
-            ::idem_axum::__private::Unknown,
-        >::NEW
+        ::idem_axum::__private::Probe::<Path<String>, ()>::NEW
             .extracts()
             .comes_earlier();
-        ::idem_axum::__private::Probe::<
-            Json<NewOrder>,
-            ::idem_axum::__private::Unknown,
-        >::NEW
-            .extracts_last();
+        ::idem_axum::__private::Probe::<Json<NewOrder>, ()>::NEW.extracts();
     }
     let __idem_scope = {
         #[allow(unused_imports)]
@@ -72,11 +65,7 @@ async fn create_order(
     let __idem_content = {
         #[allow(unused_imports)]
         use ::idem_axum::__private::{ContentOfHead as _, ContentOfOther as _};
-        ::idem_axum::__private::Probe::<
-            Json<NewOrder>,
-            ::idem_axum::__private::Unknown,
-        >::NEW
-            .content(&__idem_value)
+        ::idem_axum::__private::Probe::<Json<NewOrder>, ()>::NEW.content(&__idem_value)
     };
     ::idem_axum::__private::serve(
             __idem_request,

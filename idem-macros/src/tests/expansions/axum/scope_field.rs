@@ -52,17 +52,9 @@ async fn create_order(
     {
         #[allow(unused_imports)]
         use ::idem_axum::__private::{NotReader as _, OtherExtractor as _};
-        ::idem_axum::__private::Probe::<State<App>, ::idem_axum::__private::Unknown>::NEW
-            .extracts()
-            .comes_earlier();
-        ::idem_axum::__private::Probe::<Signed, ::idem_axum::__private::Unknown>::NEW
-            .extracts()
-            .comes_earlier();
-        ::idem_axum::__private::Probe::<
-            Json<NewOrder>,
-            ::idem_axum::__private::Unknown,
-        >::NEW
-            .extracts_last();
+        ::idem_axum::__private::Probe::<State<App>, ()>::NEW.extracts().comes_earlier();
+        ::idem_axum::__private::Probe::<Signed, ()>::NEW.extracts().comes_earlier();
+        ::idem_axum::__private::Probe::<Json<NewOrder>, ()>::NEW.extracts();
     }
     let __idem_scope = {
         #[allow(unused_imports)]
@@ -75,11 +67,7 @@ async fn create_order(
     let __idem_content = {
         #[allow(unused_imports)]
         use ::idem_axum::__private::{ContentOfHead as _, ContentOfOther as _};
-        ::idem_axum::__private::Probe::<
-            Json<NewOrder>,
-            ::idem_axum::__private::Unknown,
-        >::NEW
-            .content(&__idem_value)
+        ::idem_axum::__private::Probe::<Json<NewOrder>, ()>::NEW.content(&__idem_value)
     };
     ::idem_axum::__private::serve(
             __idem_request,

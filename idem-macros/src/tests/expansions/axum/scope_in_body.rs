@@ -41,11 +41,7 @@ async fn create_order(
     {
         #[allow(unused_imports)]
         use ::idem_axum::__private::{NotReader as _, OtherExtractor as _};
-        ::idem_axum::__private::Probe::<
-            Json<NewOrder>,
-            ::idem_axum::__private::Unknown,
-        >::NEW
-            .extracts_last();
+        ::idem_axum::__private::Probe::<Json<NewOrder>, ()>::NEW.extracts();
     }
     let __idem_scope = {
         #[allow(unused_imports)]
@@ -58,11 +54,7 @@ async fn create_order(
     let __idem_content = {
         #[allow(unused_imports)]
         use ::idem_axum::__private::{ContentOfHead as _, ContentOfOther as _};
-        ::idem_axum::__private::Probe::<
-            Json<NewOrder>,
-            ::idem_axum::__private::Unknown,
-        >::NEW
-            .content(&__idem_value)
+        ::idem_axum::__private::Probe::<Json<NewOrder>, ()>::NEW.content(&__idem_value)
     };
     ::idem_axum::__private::serve(
             __idem_request,

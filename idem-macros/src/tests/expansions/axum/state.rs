@@ -49,27 +49,16 @@ async fn create_order(
                 PgConnection,
             > as ::idem_axum::__private::Source>::Provider,
         >();
-        ::idem_axum::__private::Probe::<
-            State<Mailer>,
-            ::idem_axum::__private::Known<App>,
-        >::NEW
-            .extracts()
+        ::idem_axum::__private::Probe::<State<Mailer>, App>::NEW
+            .extracts_from()
             .comes_earlier();
-        ::idem_axum::__private::Probe::<
-            Json<NewOrder>,
-            ::idem_axum::__private::Known<App>,
-        >::NEW
-            .extracts_last();
+        ::idem_axum::__private::Probe::<Json<NewOrder>, App>::NEW.extracts_last_from();
     }
     let __idem_scope = ::core::option::Option::None;
     let __idem_content = {
         #[allow(unused_imports)]
         use ::idem_axum::__private::{ContentOfHead as _, ContentOfOther as _};
-        ::idem_axum::__private::Probe::<
-            Json<NewOrder>,
-            ::idem_axum::__private::Known<App>,
-        >::NEW
-            .content(&__idem_value)
+        ::idem_axum::__private::Probe::<Json<NewOrder>, App>::NEW.content(&__idem_value)
     };
     ::idem_axum::__private::serve(
             __idem_request,

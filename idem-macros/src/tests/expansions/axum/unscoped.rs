@@ -17,7 +17,7 @@ async fn reset(tx: &mut PgConnection) {
 /// - Scope: all clients share their keys
 /// - Operation: method and route
 /// - Remembered: 24h
-/// - Bound to the key: path and query
+/// - Bound to the key: path, query and the body's bytes
 /// - Replayed: statuses below 400, and 4xx but 401, 403, 408, 409, 423, 425 and 429
 /// - Statuses: 400 without a valid key, 409 while the first request runs, 422 for another request with the same key, 503 to try again
 async fn reset(
@@ -36,7 +36,7 @@ async fn reset(
     }
     let ::idem_axum::__private::Body { value: __idem_value, raw: __idem_raw } = __idem_body;
     let __idem_scope = ::core::option::Option::None;
-    let __idem_content = ::idem_axum::__private::content_none();
+    let __idem_content = ::idem_axum::__private::content_raw();
     ::idem_axum::__private::serve(
             __idem_request,
             &__IDEM_POLICY,
