@@ -10,9 +10,7 @@ use axum::extract::{FromRef, FromRequestParts};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
 use axum::http::{Request, StatusCode};
-use idem_axum::{
-    Content, EncodeError, Engine, PostgresStore, Provider, RequestBody, Scope, SqliteStore,
-};
+use idem_axum::{Engine, PostgresStore, Provider, Scope, SqliteStore};
 use serde::{Deserialize, Serialize};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 use sqlx::{PgPool, SqliteConnection, SqlitePool};
@@ -66,13 +64,6 @@ impl<S: Sync> FromRequestParts<S> for Tenant {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, StatusCode> {
         let tenant = parts.extensions.get();
         tenant.cloned().ok_or(StatusCode::UNAUTHORIZED)
-    }
-}
-
-/// Reads no body.
-impl RequestBody for Tenant {
-    fn content(&self) -> Result<Content, EncodeError> {
-        Ok(Content::None)
     }
 }
 
