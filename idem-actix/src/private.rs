@@ -8,7 +8,8 @@ pub use idem_core::adapter::expansion::*;
 
 pub use crate::body::probe::{NotBody, NotPart, Nothing, Probe, Role, check, choose, roles};
 pub use crate::body::{RequestBody, RequestPart};
-pub use crate::request::{Extracted, Preflight};
+// Shown by the compiler where a handler is called as a function.
+pub use crate::request::{Extracted, Preflight as CalledByTheFramework};
 use crate::response::{HandlerResponse, settle, status};
 pub use crate::serve::serve;
 

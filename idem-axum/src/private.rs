@@ -6,7 +6,8 @@ pub use idem_core::adapter::expansion::*;
 use idem_core::{EncodeError, Settle};
 
 pub use crate::body::{Body, Nothing, RequestBody};
-pub use crate::request::Preflight;
+// Shown by the compiler where a handler is called as a function.
+pub use crate::request::Preflight as CalledByTheFramework;
 use crate::response::HandlerResponse;
 pub use crate::serve::serve;
 
