@@ -10,8 +10,8 @@ use crate::framework::Framework;
 use crate::model::{Extractor, Handler, Policy, Scope};
 use crate::options::Name;
 use crate::parse::Given;
-use crate::pattern;
 use crate::value::Value;
+use crate::{pattern, rename};
 
 mod arguments;
 mod content;
@@ -44,7 +44,7 @@ pub(crate) fn check<F: Framework>(
         content,
         policy: policy?,
         store: store(given),
-        root: root(given),
+        root: root::<F>(given),
     })
 }
 
@@ -122,10 +122,11 @@ fn store(given: &Given) -> Option<Type> {
     }
 }
 
-/// The path in `crate = …`. A fallback needs it too.
-pub(crate) fn root(given: &Given) -> Option<syn::Path> {
-    match given.value(Name::Crate) {
-        Some(Value::Path(path)) => Some(path.clone()),
-        _ => None,
+/// The path in `crate = …`, or to the renamed adapter. A fallback needs it too.
+pub(crate) fn root<F: Framework>(given: &Given) -> Option<syn::Path> {
+    if let Some(Value::Path(path)) = given.value(Name::Crate) {
+        return Some(path.clone());
     }
+    let name = rename::find(&F::ROOT.replace('_', "-"))?.replace('-', "_");
+    syn::parse_str(&format!("::{name}")).ok()
 }
