@@ -10,7 +10,8 @@ pub use crate::body::probe::{
     Answers, Nothing, Other, OtherExtractor, Probe, Role, check, choose, roles,
 };
 pub use crate::body::{RequestBody, RequestPart};
-pub use crate::request::{Extracted, Preflight};
+// Shown by the compiler where a handler is called as a function.
+pub use crate::request::{Extracted, Preflight as CalledByTheFramework};
 use crate::response::{HandlerResponse, status};
 pub use crate::serve::serve;
 

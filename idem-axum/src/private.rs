@@ -9,7 +9,8 @@ pub use crate::body::probe::{
     ContentOfHead, ContentOfOther, NotReader, OtherExtractor, Probe, assert_held,
 };
 pub use crate::body::{Body, Nothing};
-pub use crate::request::Preflight;
+// Shown by the compiler where a handler is called as a function.
+pub use crate::request::Preflight as CalledByTheFramework;
 use crate::response::HandlerResponse;
 pub use crate::serve::serve;
 

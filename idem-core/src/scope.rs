@@ -10,6 +10,9 @@ use std::sync::Arc;
 /// hashed before it reaches a database, so no collation can merge two scopes. An empty text is
 /// refused at run time.
 ///
+/// A scope comes from a verified source, such as the claims of a token. A client that chooses its own
+/// scope, by a header or by a field of the body, can choose that of another client and read its responses.
+///
 /// ```
 /// use std::borrow::Cow;
 /// use idem_core::Scope;
@@ -25,7 +28,8 @@ use std::sync::Arc;
 #[diagnostic::on_unimplemented(
     message = "`{Self}` can't be a scope",
     label = "this type does not say whose keys these are",
-    note = "implement `Scope` for it, or name a field that is a string or an integer, such as `scope = \"claims.tenant_id\"`"
+    note = "name a field that is a string or an integer, such as `scope = \"claims.tenant_id\"`, or implement `Scope` for a type of your own",
+    note = "`Uuid` is a scope with the feature `uuid` of the adapter crate; wrap any other type of another crate in a struct of your own"
 )]
 pub trait Scope {
     /// The scope as text. It must not be empty, and it must stay the same for an owner as long as a

@@ -1,18 +1,22 @@
 //! The rules of a handler, one function each.
 
-use syn::{ItemFn, Type};
+use proc_macro2::{Ident, TokenStream, TokenTree};
+use quote::ToTokens;
+use syn::{ItemFn, Stmt, Type, parse_quote};
 
 use crate::choice::Choice;
 use crate::errors::Errors;
 use crate::framework::Framework;
-use crate::model::{Handler, Policy};
+use crate::model::{Extractor, Handler, Policy, Scope};
 use crate::options::Name;
 use crate::parse::Given;
 use crate::value::Value;
+use crate::{pattern, rename};
 
 mod arguments;
 mod content;
 mod function;
+mod known;
 mod scope;
 
 use arguments::Arguments;
@@ -30,7 +34,7 @@ pub(crate) fn check<F: Framework>(
     let scope = scope::check(given, &arguments, errors);
     let (body, content) = content::check::<F>(given, function, &arguments, errors);
     Some(Handler {
-        function: function.clone(),
+        function: with_scope_read(function, scope.as_ref(), &arguments.extractors),
         roles: arguments.roles,
         transaction: arguments.transaction.map(|argument| argument.ty)?,
         attempt: arguments.attempt.map(|argument| argument.ty),
@@ -41,7 +45,7 @@ pub(crate) fn check<F: Framework>(
         policy: policy?,
         store: ty(given, Name::Store),
         state: state::<F>(given, errors),
-        root: root(given),
+        root: root::<F>(given),
     })
 }
 
@@ -91,6 +95,35 @@ fn state<F: Framework>(given: &Given, errors: &mut Errors) -> Option<Type> {
     ty(given, Name::State)
 }
 
+/// The function as it was written. An argument that only `scope` names is read there as well, so that the compiler
+/// doesn't report it as unused.
+fn with_scope_read(function: &ItemFn, scope: Option<&Scope>, extractors: &[Extractor]) -> ItemFn {
+    let mut function = function.clone();
+    let binding = scope.and_then(|scope| {
+        pattern::binding(&extractors[scope.extractor].pattern, &scope.path.argument)
+    });
+    let Some(binding) = binding else {
+        return function;
+    };
+    let is_read = mentions(function.block.to_token_stream(), &binding);
+    if !is_read && !binding.to_string().starts_with('_') {
+        // A lint wants items to come first.
+        let is_item = |statement: &&Stmt| matches!(statement, Stmt::Item(_));
+        let items = function.block.stmts.iter().take_while(is_item).count();
+        let read = parse_quote!(let _ = &#binding;);
+        function.block.stmts.insert(items, read);
+    }
+    function
+}
+
+fn mentions(tokens: TokenStream, name: &Ident) -> bool {
+    tokens.into_iter().any(|token| match token {
+        TokenTree::Ident(ident) => ident == *name,
+        TokenTree::Group(group) => mentions(group.stream(), name),
+        _ => false,
+    })
+}
+
 fn ty(given: &Given, name: Name) -> Option<Type> {
     match given.value(name) {
         Some(Value::Type(ty)) => Some(Type::clone(ty)),
@@ -98,10 +131,11 @@ fn ty(given: &Given, name: Name) -> Option<Type> {
     }
 }
 
-/// The path in `crate = …`. A fallback needs it too.
-pub(crate) fn root(given: &Given) -> Option<syn::Path> {
-    match given.value(Name::Crate) {
-        Some(Value::Path(path)) => Some(path.clone()),
-        _ => None,
+/// The path in `crate = …`, or to the renamed adapter. A fallback needs it too.
+pub(crate) fn root<F: Framework>(given: &Given) -> Option<syn::Path> {
+    if let Some(Value::Path(path)) = given.value(Name::Crate) {
+        return Some(path.clone());
     }
+    let name = rename::find(&F::ROOT.replace('_', "-"))?.replace('-', "_");
+    syn::parse_str(&format!("::{name}")).ok()
 }

@@ -20,7 +20,7 @@ mod docs;
 pub(crate) mod lifetimes;
 mod policy;
 
-use lifetimes::{inferred_type, owned_generics, owned_type};
+use lifetimes::{owned_generics, owned_type};
 
 /// The one item that takes the handler's place.
 pub(crate) fn expand<F: Framework>(handler: &Handler) -> TokenStream {
@@ -42,7 +42,6 @@ pub(crate) fn expand<F: Framework>(handler: &Handler) -> TokenStream {
         ..function.clone()
     };
     let policy = policy::expand(&handler.policy, private);
-    let assertion = assertion(handler, private);
     let scope = scope::<F>(handler, private);
     let content = content::<F>(handler, private);
     let serve = serve::<F>(handler, private);
@@ -57,7 +56,6 @@ pub(crate) fn expand<F: Framework>(handler: &Handler) -> TokenStream {
             #(#inner)*
             #written
 
-            #assertion
             #prologue
             let __idem_scope = #scope;
             let __idem_content = #content;
@@ -83,7 +81,7 @@ fn frame<F: Framework>(handler: &Handler) -> Frame {
     let provider = provider(handler, &private);
     // A missing key is refused before any extractor runs, so the type of the first argument says whether it may be.
     let optional = handler.policy.key == Some(KeyRule::Optional);
-    let request = quote_spanned!(place.last=> #start::Preflight<#provider, #optional>);
+    let request = quote_spanned!(place.last=> #start::CalledByTheFramework<#provider, #optional>);
     let extractors = handler
         .extractors
         .iter()
@@ -139,16 +137,6 @@ fn lints(generics: &Generics) -> TokenStream {
         |_| quote!(#[allow(clippy::multiple_bound_locations, clippy::trait_duplication_in_bounds)]),
     );
     quote!(#[allow(clippy::too_many_arguments)] #bounds)
-}
-
-/// Checks that the store which `store = …` names can open the transaction. Without that option the transaction's type
-/// chooses the store.
-fn assertion(handler: &Handler, private: &Private) -> Option<TokenStream> {
-    let store = handler.store.as_ref()?;
-    let transaction = inferred_type(&handler.transaction, &handler.function.sig.generics);
-    let place = Place::of(store);
-    let start = private.at(place.first);
-    Some(quote_spanned!(place.last=> #start::assert_store::<#store, #transaction>();))
 }
 
 fn scope<F: Framework>(handler: &Handler, private: &Private) -> TokenStream {

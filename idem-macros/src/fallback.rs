@@ -28,7 +28,7 @@ pub(crate) fn expand<F: Framework>(given: &Given, function: &ItemFn, error: &Err
     let name = &function.sig.ident;
     let generics = owned_generics(&function.sig.generics);
     let clause = &generics.where_clause;
-    let private = expand::private::<F>(check::root(given).as_ref());
+    let private = expand::private::<F>(check::root::<F>(given).as_ref());
     quote! {
         #messages
         #(#outer)*

@@ -5,12 +5,22 @@ use syn::{FieldPat, Ident, Pat, PatIdent, PatWild, Token};
 
 /// The names that `pattern` binds, in order.
 pub(crate) fn names(pattern: &Pat) -> Vec<String> {
+    bindings(pattern).iter().map(Ident::to_string).collect()
+}
+
+/// The token at which `pattern` binds `name`.
+pub(crate) fn binding(pattern: &Pat, name: &str) -> Option<Ident> {
+    let mut bindings = bindings(pattern).into_iter();
+    bindings.find(|binding| binding == name)
+}
+
+fn bindings(pattern: &Pat) -> Vec<Ident> {
     let mut visitor = Bindings {
         kept: None,
-        names: Vec::new(),
+        found: Vec::new(),
     };
     visitor.visit_pat_mut(&mut pattern.clone());
-    visitor.names
+    visitor.found
 }
 
 /// `pattern` with only `name` bound, as `replacement`. It borrows: matched against a reference, a plain binding is one.
@@ -18,7 +28,7 @@ pub(crate) fn binding_only(pattern: &Pat, name: &str, replacement: &Ident) -> Pa
     let mut pattern = pattern.clone();
     Bindings {
         kept: Some((name, replacement)),
-        names: Vec::new(),
+        found: Vec::new(),
     }
     .visit_pat_mut(&mut pattern);
     pattern
@@ -26,7 +36,7 @@ pub(crate) fn binding_only(pattern: &Pat, name: &str, replacement: &Ident) -> Pa
 
 struct Bindings<'a> {
     kept: Option<(&'a str, &'a Ident)>,
-    names: Vec<String>,
+    found: Vec<Ident>,
 }
 
 impl Bindings<'_> {
@@ -34,7 +44,7 @@ impl Bindings<'_> {
     fn rebind(&mut self, binding: PatIdent) -> Pat {
         let name = binding.ident.to_string();
         if is_binding(&binding) {
-            self.names.push(name.clone());
+            self.found.push(binding.ident.clone());
         }
         let subpat = binding.subpat.map(|(at, mut inner)| {
             self.visit_pat_mut(&mut inner);

@@ -1,4 +1,7 @@
-//! "Did you mean" and "expected one of": the remedies for a misspelled word.
+//! "Did you mean" and "expected one of": the remedies for a misspelled word. And code as a message shows it.
+
+use proc_macro2::{Delimiter, TokenStream, TokenTree};
+use quote::ToTokens;
 
 /// The remedy for an unknown `word`: the nearest of `choices`, or else all of them, in quotes of the kind `quote`.
 pub(crate) fn remedy<'a>(
@@ -43,6 +46,39 @@ pub(crate) fn list<'a>(words: impl IntoIterator<Item = &'a str>, quote: char) ->
     match quoted.as_slice() {
         [init @ .., last] if !init.is_empty() => format!("{} or {last}", init.join(", ")),
         _ => quoted.concat(),
+    }
+}
+
+/// Types, paths and bounds, spaced as rustfmt does it.
+pub(crate) fn source(tokens: impl ToTokens) -> String {
+    let mut text = String::new();
+    write_source(&mut text, tokens.to_token_stream());
+    text
+}
+
+fn write_source(text: &mut String, tokens: TokenStream) {
+    let is_word = |letter: char| letter.is_alphanumeric() || letter == '_';
+    for token in tokens {
+        let (piece, inside, close) = match token {
+            TokenTree::Group(group) => match group.delimiter() {
+                Delimiter::Parenthesis => ("(".to_owned(), group.stream(), ")"),
+                Delimiter::Bracket => ("[".to_owned(), group.stream(), "]"),
+                Delimiter::Brace => ("{".to_owned(), group.stream(), "}"),
+                Delimiter::None => (String::new(), group.stream(), ""),
+            },
+            token => (token.to_string(), TokenStream::new(), ""),
+        };
+        let before_word = piece.starts_with(is_word);
+        if text.ends_with([',', ';', '+', '='])
+            || text.ends_with("->")
+            || ["+", "=", "-"].contains(&piece.as_str())
+            || before_word && text.ends_with(|last: char| is_word(last) || last == '>')
+        {
+            text.push(' ');
+        }
+        text.push_str(&piece);
+        write_source(text, inside);
+        text.push_str(close);
     }
 }
 
@@ -98,6 +134,22 @@ mod tests {
             None,
             "a single letter has nothing in common with another"
         );
+    }
+
+    #[test]
+    fn code_is_spaced_as_it_is_written() {
+        for text in [
+            "Transaction<'_, Postgres>",
+            "&'a mut sqlx::Transaction<'a, Postgres>",
+            "Into<String> + Send + 'static",
+            "for<'c> Open<'c> + ?Sized",
+            "Fn(&str, [u8; 4]) -> (A, &B)",
+            "Iterator<Item = (A, Vec<B>)>",
+            "<T as Into<String>>::Out",
+        ] {
+            let tokens: TokenStream = text.parse().unwrap();
+            assert_eq!(source(tokens), text);
+        }
     }
 
     #[test]

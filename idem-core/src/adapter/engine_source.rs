@@ -4,7 +4,6 @@ use std::marker::PhantomData;
 
 use crate::engine::Engine;
 use crate::provider::Provider;
-use crate::store::Store;
 use crate::transaction::Transaction;
 
 /// Which part of the state holds the engine.
@@ -33,12 +32,4 @@ pub struct Named<P>(PhantomData<fn() -> P>);
 
 impl<P: Provider> Source for Named<P> {
     type Provider = P;
-}
-
-pub const fn assert_store<P, T>()
-where
-    P: Provider,
-    P::Store: Store<Connection = T::Connection>,
-    T: Transaction + ?Sized,
-{
 }

@@ -4,7 +4,7 @@ pub use std::time::Duration;
 
 use serde::Serialize;
 
-pub use super::engine_source::{Named, Of, Source, assert_store};
+pub use super::engine_source::{Named, Of, Source};
 pub use super::outcome::HandlerOutcome;
 pub use super::return_probe::{AnyReturned, ReturnProbe};
 pub use super::scope_probe::{ScopeByDeref, ScopeProbe};
@@ -39,8 +39,30 @@ pub fn attempt<T: IsAttempt + ?Sized>(attempt: &Attempt) -> &T {
     T::borrow(attempt)
 }
 
-pub fn connection<C: Claim>(claim: &mut C) -> &mut C::Connection {
-    claim.connection()
+/// The connection for the transaction `T`. The engine that `store = …` names can be one of another database.
+pub fn connection<C, T>(claim: &mut C) -> &mut T::Connection
+where
+    C: Claim,
+    C::Connection: IsConnection<T::Connection>,
+    T: Transaction + ?Sized,
+{
+    claim.connection().same()
+}
+
+#[diagnostic::on_unimplemented(
+    message = "`store` names an engine for `{Self}`, but the transaction is a `{T}`",
+    label = "a transaction of another database",
+    note = "take `&mut {Self}`, or let `store` name the state that holds the engine of this database"
+)]
+pub trait IsConnection<T> {
+    fn same(&mut self) -> &mut T;
+}
+
+#[diagnostic::do_not_recommend]
+impl<T> IsConnection<T> for T {
+    fn same(&mut self) -> &mut T {
+        self
+    }
 }
 
 /// Whether the handler's writes are kept.

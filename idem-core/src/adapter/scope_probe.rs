@@ -15,6 +15,24 @@ impl<T: Scope + ?Sized> ScopeProbe<'_, T> {
     }
 }
 
+impl<T> ScopeProbe<'_, Option<T>> {
+    /// Never compiles: an `Option` has a message of its own.
+    pub fn scope(&self) -> String
+    where
+        Option<T>: NeverNone,
+    {
+        String::new()
+    }
+}
+
+/// Implemented for no type.
+#[diagnostic::on_unimplemented(
+    message = "an `Option` can't be a scope",
+    label = "nobody owns the keys of a request for which this is `None`",
+    note = "take the value without `Option`, so that its extractor refuses such a request, or a type of your own that implements `Scope` and gives those requests an owner of their own"
+)]
+pub trait NeverNone {}
+
 pub trait ScopeByDeref<T: ?Sized> {
     fn scope(&self) -> String
     where
@@ -33,7 +51,8 @@ impl<T: ?Sized> ScopeByDeref<T> for ScopeProbe<'_, T> {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` can't be a scope",
     label = "this type does not say whose keys these are",
-    note = "implement `Scope` for it, or name a field that is a string or an integer, such as `scope = \"claims.tenant_id\"`"
+    note = "name a field that is a string or an integer, such as `scope = \"claims.tenant_id\"`, or implement `Scope` for a type of your own",
+    note = "`Uuid` is a scope with the feature `uuid` of the adapter crate; wrap any other type of another crate in a struct of your own"
 )]
 pub trait PointsToScope {
     fn target_scope(&self) -> String;

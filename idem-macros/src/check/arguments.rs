@@ -5,9 +5,10 @@ use quote::ToTokens;
 use syn::visit_mut::VisitMut;
 use syn::{FnArg, ItemFn, Lifetime, Pat, PatType, Type, TypeReference};
 
+use super::known::{Known, mentioned_connection};
 use crate::errors::Errors;
 use crate::model::{Extractor, Role};
-use crate::pattern;
+use crate::{pattern, suggest};
 
 /// The arguments of a handler.
 #[derive(Default)]
@@ -35,16 +36,42 @@ impl Arguments {
             }
         }
         if arguments.transaction.is_none() {
-            errors.at(
-                function.sig.paren_token.span.join(),
-                "no transaction argument; take one by `&mut`, such as `tx: &mut PgConnection`",
-            );
+            arguments.report_missing_transaction(function, errors);
         }
         arguments
     }
 
+    /// The transaction can be there, but taken by value.
+    fn report_missing_transaction(&self, function: &ItemFn, errors: &mut Errors) {
+        for Extractor { ty, .. } in &self.extractors {
+            let problem = match Known::of(ty) {
+                Some(Known::Transaction) => by_mut(ty),
+                Some(Known::NoTransaction(problem)) => problem,
+                _ => continue,
+            };
+            errors.spanned(ty, problem);
+            return;
+        }
+        let connection = mentioned_connection(&function.sig.inputs);
+        errors.at(
+            function.sig.paren_token.span.join(),
+            format!("no transaction argument; take one by `&mut`, such as `tx: &mut {connection}`"),
+        );
+    }
+
     fn push(&mut self, argument: &PatType, errors: &mut Errors) {
         let Some(reference) = reference(&argument.ty) else {
+            if let Some(Known::Attempt) = Known::of(&argument.ty) {
+                let name = match &*argument.pat {
+                    Pat::Ident(binding) => binding.ident.to_string(),
+                    _ => "attempt".to_owned(),
+                };
+                errors.spanned(
+                    &argument.ty,
+                    format!("the attempt is taken by `&`; write `{name}: &Attempt`"),
+                );
+                return;
+            }
             self.roles.push(Role::Extractor(self.extractors.len()));
             self.extractors.push(Extractor {
                 pattern: Pat::clone(&argument.pat),
@@ -52,7 +79,13 @@ impl Arguments {
             });
             return;
         };
-        let (role, slot, name, problem) = if reference.mutability.is_some() {
+        let known = Known::of(&reference.elem);
+        let is_transaction = match known {
+            Some(Known::Attempt) => false,
+            Some(Known::Transaction | Known::NoTransaction(_)) => true,
+            None => reference.mutability.is_some(),
+        };
+        let (role, slot, name, problem) = if is_transaction {
             (
                 Role::Transaction,
                 &mut self.transaction,
@@ -72,7 +105,19 @@ impl Arguments {
             errors.spanned(borrow(reference), problem);
             return;
         }
-        check_lifetimes(reference, name, errors);
+        match known {
+            Some(Known::NoTransaction(problem)) => errors.spanned(&argument.ty, problem),
+            Some(Known::Attempt) if reference.mutability.is_some() => {
+                errors.spanned(
+                    &argument.ty,
+                    "the attempt is taken by `&`; write `&Attempt`",
+                );
+            }
+            Some(Known::Transaction) if reference.mutability.is_none() => {
+                errors.spanned(&argument.ty, by_mut(&reference.elem));
+            }
+            _ => check_lifetimes(reference, name, errors),
+        }
         *slot = Some(Borrowed {
             pattern: Pat::clone(&argument.pat),
             ty: Type::clone(&reference.elem),
@@ -103,6 +148,11 @@ impl Borrowed {
             .iter()
             .any(|bound| bound == name)
     }
+}
+
+fn by_mut(ty: &Type) -> String {
+    let ty = suggest::source(ty);
+    format!("the transaction is taken by `&mut`; write `&mut {ty}`")
 }
 
 /// The type as a reference, without parentheses and without the invisible groups that macros leave.

@@ -2,10 +2,13 @@
 
 use proc_macro2::Span;
 use syn::visit_mut::{self, VisitMut};
-use syn::{FnArg, Item, ItemFn, Path, Receiver, Safety, Signature, TypeImplTrait};
+use syn::{
+    FnArg, Item, ItemFn, Path, Receiver, ReturnType, Safety, Signature, Type, TypeImplTrait,
+    TypeReference,
+};
 
-use crate::attributes;
 use crate::errors::Errors;
+use crate::{attributes, suggest};
 
 pub(crate) fn check(function: &ItemFn, errors: &mut Errors) {
     check_async(&function.sig, errors);
@@ -13,6 +16,7 @@ pub(crate) fn check(function: &ItemFn, errors: &mut Errors) {
     check_receiver(&function.sig, errors);
     check_self_types(function, errors);
     check_impl_types(&function.sig, errors);
+    check_response(&function.sig.output, errors);
     check_conditions(&function.sig, errors);
     check_http_method(function, errors);
     check_duplicate(function, errors);
@@ -100,7 +104,7 @@ fn check_impl_types(signature: &Signature, errors: &mut Errors) {
 
     impl VisitMut for Impls<'_> {
         fn visit_type_impl_trait_mut(&mut self, ty: &mut TypeImplTrait) {
-            let bounds = quote::ToTokens::to_token_stream(&ty.bounds);
+            let bounds = suggest::source(&ty.bounds);
             let message = format!(
                 "`impl Trait` in an argument; name the type by a generic parameter, such as `<T: {bounds}>`"
             );
@@ -113,6 +117,48 @@ fn check_impl_types(signature: &Signature, errors: &mut Errors) {
         if let FnArg::Typed(argument) = argument {
             Impls(errors).visit_type_mut(&mut argument.ty.clone());
         }
+    }
+}
+
+/// A response leaves the handler, whose transaction and attempt end. Only the types that a framework never serializes
+/// are looked into.
+fn check_response(output: &ReturnType, errors: &mut Errors) {
+    struct Borrows<'a>(&'a mut Errors);
+
+    impl VisitMut for Borrows<'_> {
+        fn visit_type_reference_mut(&mut self, reference: &mut TypeReference) {
+            if reference
+                .lifetime
+                .as_ref()
+                .is_some_and(|lifetime| lifetime.ident == "static")
+            {
+                return;
+            }
+            let remedy = match &*reference.elem {
+                Type::Path(ty) if ty.path.is_ident("str") => {
+                    "return `String`, or `&'static str` for a constant text"
+                }
+                _ => "return an owned value",
+            };
+            self.0
+                .spanned(&*reference, format!("a response can't borrow; {remedy}"));
+        }
+
+        fn visit_path_mut(&mut self, path: &mut Path) {
+            let last = path
+                .segments
+                .last()
+                .map(|segment| segment.ident.to_string());
+            if let Some("Result" | "Option" | "Html") = last.as_deref() {
+                visit_mut::visit_path_mut(self, path);
+            }
+        }
+
+        fn visit_type_impl_trait_mut(&mut self, _: &mut TypeImplTrait) {}
+    }
+
+    if let ReturnType::Type(_, ty) = output {
+        Borrows(errors).visit_type_mut(&mut ty.clone());
     }
 }
 

@@ -16,16 +16,16 @@ use crate::place::{Place, Private};
 /// closure's future. A function would need an `AsyncFnOnce` over a borrowed transaction whose future is `Send`, and
 /// that bound can't be written.
 pub(crate) fn expand<F: Framework>(handler: &Handler, private: &Private) -> TokenStream {
-    let transaction = inferred_type(&handler.transaction, &handler.function.sig.generics);
-    let place = Place::within(&transaction);
+    let ty = inferred_type(&handler.transaction, &handler.function.sig.generics);
+    let place = Place::within(&ty);
     let start = private.at(place.first);
-    let transaction = quote_spanned!(place.first=> <#transaction as #start::Open<'_>>);
+    let transaction = quote_spanned!(place.first=> <#ty as #start::Open<'_>>);
     // The transaction's tokens can come out of a macro, and variables declared elsewhere aren't visible there. So
     // these two stand at the call site.
     let claim = quote!(&mut __idem_claim);
     let keep = quote!(#private::keeps(__idem_state));
     let open = quote_spanned! {place.last=>
-        let mut __idem_opened = match #transaction::open(#start::connection(#claim)).await {
+        let mut __idem_opened = match #transaction::open(#start::connection::<_, #ty>(#claim)).await {
             ::core::result::Result::Ok(__idem_opened) => __idem_opened,
             ::core::result::Result::Err(__idem_error) => return #start::HandlerOutcome::Broken(__idem_error),
         };

@@ -78,9 +78,12 @@ fn a_handler_does_not_use_the_self_type() {
 fn there_is_one_transaction_and_at_most_one_attempt() {
     let missing = "no transaction argument; take one by `&mut`, such as `tx: &mut PgConnection`";
     handler_refused("async fn pay() {}", &[("()", missing)]);
+    let missing =
+        "no transaction argument; take one by `&mut`, such as `tx: &mut SqliteConnection`";
+    let arguments = "(State(pool): State<SqlitePool>)";
     handler_refused(
-        "async fn pay(tx: PgConnection) {}",
-        &[("(tx: PgConnection)", missing)],
+        &format!("async fn pay{arguments} {{}}"),
+        &[(arguments, missing)],
     );
     handler_refused(
         "async fn pay(a: &mut PgConnection, b: &'a mut PgConnection, c: &Attempt, d: &Attempt) {}",
@@ -95,6 +98,141 @@ fn there_is_one_transaction_and_at_most_one_attempt() {
             ),
         ],
     );
+}
+
+#[test]
+fn the_transaction_is_taken_by_mut_and_the_attempt_by_a_shared_reference() {
+    for (argument, ty, message) in [
+        (
+            "tx: PgConnection",
+            "PgConnection",
+            "the transaction is taken by `&mut`; write `&mut PgConnection`",
+        ),
+        (
+            "mut tx: sqlx::Transaction<'_, MySql>",
+            "sqlx::Transaction<'_, MySql>",
+            "the transaction is taken by `&mut`; write `&mut sqlx::Transaction<'_, MySql>`",
+        ),
+        (
+            "tx: &SqliteConnection",
+            "&SqliteConnection",
+            "the transaction is taken by `&mut`; write `&mut SqliteConnection`",
+        ),
+        (
+            "tx: &PgTransaction<'_>",
+            "&PgTransaction<'_>",
+            "the transaction is taken by `&mut`; write `&mut PgTransaction<'_>`",
+        ),
+        (
+            "tx: &mut PgConnection, attempt: Attempt",
+            "Attempt",
+            "the attempt is taken by `&`; write `attempt: &Attempt`",
+        ),
+        (
+            "tx: &mut PgConnection, a: idem_axum::Attempt",
+            "idem_axum::Attempt",
+            "the attempt is taken by `&`; write `a: &Attempt`",
+        ),
+        (
+            "tx: &mut PgConnection, attempt: &mut Attempt",
+            "&mut Attempt",
+            "the attempt is taken by `&`; write `&Attempt`",
+        ),
+    ] {
+        handler_refused(&format!("async fn pay({argument}) {{}}"), &[(ty, message)]);
+    }
+}
+
+#[test]
+fn a_pool_is_not_a_transaction() {
+    let pool = "a pool is not a transaction; take `&mut PgConnection`";
+    let pooled = "a pool's connection is not in the transaction; take `&mut SqliteConnection`";
+    let any = "`Any` has no store; take `&mut PgConnection`, `&mut MySqlConnection` or `&mut SqliteConnection`";
+    for (ty, message) in [
+        ("&mut PgPool", pool),
+        ("&sqlx::Pool<Postgres>", pool),
+        ("PgPool", pool),
+        ("&mut PoolConnection<sqlx::Sqlite>", pooled),
+        ("PoolConnection<Sqlite>", pooled),
+        ("&mut AnyConnection", any),
+        ("&mut Transaction<'_, Any>", any),
+    ] {
+        handler_refused(&format!("async fn pay(tx: {ty}) {{}}"), &[(ty, message)]);
+    }
+}
+
+#[test]
+fn types_of_ones_own_are_left_to_the_compiler() {
+    for arguments in [
+        "tx: &mut PgConnection, attempt: self::Attempt",
+        "tx: &mut PgConnection, Json(transaction): Json<Transaction>",
+        "tx: &mut PgConnection, transaction: Transaction",
+        "tx: &mut PgConnection, pool: State<PgPool>",
+        "tx: &mut Transaction<'_, Postgres>, pool: PgPool",
+        "tx: &mut Pool",
+        "tx: &mut Connection<Ledger>",
+    ] {
+        handler_refused(&format!("async fn pay({arguments}) {{}}"), &[]);
+    }
+}
+
+/// Without it the compiler would report the argument as unused.
+#[test]
+fn an_argument_that_only_the_scope_reads_is_read() {
+    let inner = |scope: &str, argument: &str, body: &str| {
+        let source = format!(
+            "#[idempotent(ttl = \"24h\", scope = \"{scope}\")] async fn pay(tx: &mut PgConnection, {argument}) {{ {body} }}"
+        );
+        expand(&source).to_string()
+    };
+    let read = "let _ = & tenant ;";
+    for (argument, body) in [
+        ("tenant: Tenant", ""),
+        ("Path((tenant, user)): Path<(u32, u32)>", "run(user)"),
+        ("claims: Claims, Path(tenant): Path<u32>", "run(claims)"),
+    ] {
+        assert!(inner("tenant", argument, body).contains(read), "{argument}");
+    }
+    let after_items = inner(
+        "tenant.id",
+        "tenant: Tenant",
+        "use a::b; const C: u8 = 1; b(C)",
+    );
+    assert!(
+        after_items.contains("const C : u8 = 1 ; let _ = & tenant ;"),
+        "{after_items}"
+    );
+    assert!(!inner("tenant", "tenant: Tenant", "run((1, tenant))").contains("let _ ="));
+    assert!(!inner("_tenant", "_tenant: Tenant", "").contains("let _ ="));
+}
+
+#[test]
+fn a_response_does_not_borrow() {
+    let text = "a response can't borrow; return `String`, or `&'static str` for a constant text";
+    let other = "a response can't borrow; return an owned value";
+    for (output, at, message) in [
+        ("&str", "&str", text),
+        ("&'a str", "&'a str", text),
+        ("Result<&'a str, Error>", "&'a str", text),
+        ("(StatusCode, Html<&'a str>)", "&'a str", text),
+        ("&'a [u8]", "&'a [u8]", other),
+    ] {
+        handler_refused(
+            &format!("async fn pay<'a>(tx: &'a mut PgConnection) -> {output} {{}}"),
+            &[(at, message)],
+        );
+    }
+    for output in [
+        "&'static str",
+        "Json<&'a str>",
+        "impl Responder + 'a",
+        "Html<&'static str>",
+    ] {
+        handler_refused(
+            &format!("async fn pay<'a>(tx: &'a mut PgConnection) -> {output} {{}}"),
+            &[],
+        );
+    }
 }
 
 #[test]
@@ -129,6 +267,13 @@ fn argument_types_have_names() {
                 "`impl Trait` in an argument; name the type by a generic parameter, such as `<T: Read + Send>`",
             ),
         ],
+    );
+    handler_refused(
+        "async fn pay(tx: &mut PgConnection, body: Json<impl Into<String> + 'static>) {}",
+        &[(
+            "impl Into<String> + 'static",
+            "`impl Trait` in an argument; name the type by a generic parameter, such as `<T: Into<String> + 'static>`",
+        )],
     );
 }
 

@@ -12,9 +12,9 @@ type BoxError = Box<dyn Error + Send + Sync>;
 
 pub(crate) struct Of<T>(PhantomData<fn() -> T>);
 pub(crate) struct Named<P>(PhantomData<fn() -> P>);
-pub(crate) struct Preflight<P, const OPTIONAL: bool>(PhantomData<fn() -> P>);
+pub(crate) struct CalledByTheFramework<P, const OPTIONAL: bool>(PhantomData<fn() -> P>);
 
-impl<P, const OPTIONAL: bool> Preflight<P, OPTIONAL> {
+impl<P, const OPTIONAL: bool> CalledByTheFramework<P, OPTIONAL> {
     pub(crate) const fn new() -> Self {
         Self(PhantomData)
     }
@@ -58,8 +58,14 @@ impl Drop for Claim {
     }
 }
 
-pub(crate) fn connection(claim: &mut Claim) -> &mut Connection {
-    &mut claim.0
+impl AsMut<Connection> for Claim {
+    fn as_mut(&mut self) -> &mut Connection {
+        &mut self.0
+    }
+}
+
+pub(crate) fn connection<C: AsMut<Connection>, T>(claim: &mut C) -> &mut Connection {
+    claim.as_mut()
 }
 
 /// A transaction that borrows the connection, as sqlx's does.
@@ -110,8 +116,6 @@ impl<'c> Open<'c> for Savepoint<'c> {
 }
 
 pub(crate) struct Store<T>(PhantomData<T>);
-
-pub(crate) const fn assert_store<P, T>() {}
 
 pub(crate) struct Attempt;
 
@@ -212,7 +216,7 @@ pub(crate) enum HandlerOutcome<R> {
 
 /// Runs the attempt, and answers with its events. A transaction is opened unless the body's bytes are `broken`.
 pub(crate) async fn serve<P, W, F, const OPTIONAL: bool>(
-    _: Preflight<P, OPTIONAL>,
+    _: CalledByTheFramework<P, OPTIONAL>,
     policy: &'static Policy,
     scope: Option<String>,
     content: Content,

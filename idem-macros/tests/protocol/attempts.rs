@@ -3,7 +3,7 @@
 use idem_macros::{idempotent_actix, idempotent_axum};
 
 use crate::actix::__private::Extracted;
-use crate::adapter::{Attempt, Preflight, Savepoint};
+use crate::adapter::{Attempt, CalledByTheFramework, Savepoint};
 use crate::axum::__private::Body;
 use crate::run;
 
@@ -22,9 +22,9 @@ async fn actix(body: String, tx: &mut Savepoint<'_>, tenant: Box<str>) -> String
 
 fn answers(body: &str, raw: &'static str) -> [String; 2] {
     let (value, tenant) = (body.to_owned(), "acme".into());
-    let axum = axum(Preflight::new(), tenant, Body { value, raw });
+    let axum = axum(CalledByTheFramework::new(), tenant, Body { value, raw });
     let actix = actix(Extracted {
-        request: Preflight::new(),
+        request: CalledByTheFramework::new(),
         arguments: (body.to_owned(), "acme".into()),
         raw,
         http: "http",

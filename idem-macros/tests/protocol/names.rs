@@ -5,7 +5,7 @@ use std::fmt::Display;
 use idem_macros::{idempotent_actix, idempotent_axum};
 
 use crate::actix::__private::Extracted;
-use crate::adapter::{Attempt, Preflight, Savepoint, Store};
+use crate::adapter::{Attempt, CalledByTheFramework, Savepoint, Store};
 use crate::axum::__private::Body;
 use crate::run;
 
@@ -120,9 +120,9 @@ fn parts(body: &str) -> (Box<str>, String) {
     ("acme".into(), body.to_owned())
 }
 
-fn extracted<P>(body: &str) -> Extracted<Preflight<P, false>, (Box<str>, String)> {
+fn extracted<P>(body: &str) -> Extracted<CalledByTheFramework<P, false>, (Box<str>, String)> {
     Extracted {
-        request: Preflight::new(),
+        request: CalledByTheFramework::new(),
         arguments: parts(body),
         raw: "",
         http: "http",
@@ -139,7 +139,7 @@ fn body(text: &str) -> Body<String> {
 #[test]
 fn constants_are_not_compared_with() {
     let answer = run(constants::axum::<7, u8>(
-        Preflight::new(),
+        CalledByTheFramework::new(),
         1,
         "acme".into(),
         body("abc"),
@@ -157,7 +157,11 @@ fn constants_are_not_compared_with() {
 
 #[test]
 fn types_are_not_used() {
-    let answer = run(types::axum(Preflight::new(), "acme".into(), body("abc")));
+    let answer = run(types::axum(
+        CalledByTheFramework::new(),
+        "acme".into(),
+        body("abc"),
+    ));
     assert_eq!(answer, "1s [acme] body abc, closed true, returned, acmeabc");
     let answer = run(types::actix(extracted("abc")));
     assert_eq!(
@@ -168,7 +172,11 @@ fn types_are_not_used() {
 
 #[test]
 fn arguments_and_the_handler_have_any_name() {
-    let answer = run(serve(Preflight::new(), "acme".into(), body("abc")));
+    let answer = run(serve(
+        CalledByTheFramework::new(),
+        "acme".into(),
+        body("abc"),
+    ));
     let expected = "1s [acme] body abc, error claim keep closed acme, closed true, returned, abc";
     assert_eq!(answer, expected);
 }

@@ -27,7 +27,7 @@ pub(crate) async fn create_order(
 /// - Statuses: 400 without a valid key, 409 while the first request runs, 422 for another request with the same key, 503 to try again
 pub(crate) async fn create_order(
     __idem_extracted: ::idem_actix::__private::Extracted<
-        ::idem_actix::__private::Preflight<
+        ::idem_actix::__private::CalledByTheFramework<
             ::idem_actix::__private::Of<PgConnection>,
             false,
         >,
@@ -104,7 +104,12 @@ pub(crate) async fn create_order(
             move |mut __idem_claim, __idem_attempt: ::idem_actix::__private::Attempt| async move {
                 let mut __idem_opened = match <PgConnection as ::idem_actix::__private::Open<
                     '_,
-                >>::open(::idem_actix::__private::connection(&mut __idem_claim))
+                >>::open(
+                        ::idem_actix::__private::connection::<
+                            _,
+                            PgConnection,
+                        >(&mut __idem_claim),
+                    )
                     .await
                 {
                     ::core::result::Result::Ok(__idem_opened) => __idem_opened,

@@ -33,7 +33,7 @@ where
 /// - Statuses: 400 without a valid key, 409 while the first request runs, 422 for another request with the same key, 503 to try again
 async fn create_order<C: Ledger + 'static, T, const N: usize>(
     __idem_extracted: ::idem_actix::__private::Extracted<
-        ::idem_actix::__private::Preflight<
+        ::idem_actix::__private::CalledByTheFramework<
             ::idem_actix::__private::Of<Transaction<'static, C>>,
             false,
         >,
@@ -91,7 +91,12 @@ where
                     C,
                 > as ::idem_actix::__private::Open<
                     '_,
-                >>::open(::idem_actix::__private::connection(&mut __idem_claim))
+                >>::open(
+                        ::idem_actix::__private::connection::<
+                            _,
+                            Transaction<'_, C>,
+                        >(&mut __idem_claim),
+                    )
                     .await
                 {
                     ::core::result::Result::Ok(__idem_opened) => __idem_opened,

@@ -31,7 +31,7 @@ async fn serve<Policy, Claim, const OPTIONAL: bool>(
 /// - Statuses: 400 without a valid key, 409 while the first request runs, 422 for another request with the same key, 503 to try again
 async fn serve<Policy, Claim, const OPTIONAL: bool>(
     __idem_extracted: ::idem_actix::__private::Extracted<
-        ::idem_actix::__private::Preflight<
+        ::idem_actix::__private::CalledByTheFramework<
             ::idem_actix::__private::Named<Store<u8>>,
             false,
         >,
@@ -56,7 +56,6 @@ where
     ) -> Result<Response, Error> {
         insert(opened, attempt, scope, request, error, response, r#move, value).await
     }
-    ::idem_actix::__private::assert_store::<Store<u8>, Transaction<Claim>>();
     let ::idem_actix::__private::Extracted {
         request: __idem_request,
         arguments: (__idem_arg0, __idem_arg1, __idem_arg2, __idem_arg3),
@@ -91,7 +90,12 @@ where
                     Claim,
                 > as ::idem_actix::__private::Open<
                     '_,
-                >>::open(::idem_actix::__private::connection(&mut __idem_claim))
+                >>::open(
+                        ::idem_actix::__private::connection::<
+                            _,
+                            Transaction<Claim>,
+                        >(&mut __idem_claim),
+                    )
                     .await
                 {
                     ::core::result::Result::Ok(__idem_opened) => __idem_opened,

@@ -27,7 +27,7 @@ async fn create_order(
 /// - Statuses: 400 without a valid key, 409 while the first request runs, 422 for another request with the same key, 503 to try again
 async fn create_order(
     __idem_extracted: crate::web::idem::__private::Extracted<
-        crate::web::idem::__private::Preflight<
+        crate::web::idem::__private::CalledByTheFramework<
             crate::web::idem::__private::Of<PgConnection>,
             false,
         >,
@@ -114,7 +114,12 @@ async fn create_order(
             async move {
                 let mut __idem_opened = match <PgConnection as crate::web::idem::__private::Open<
                     '_,
-                >>::open(crate::web::idem::__private::connection(&mut __idem_claim))
+                >>::open(
+                        crate::web::idem::__private::connection::<
+                            _,
+                            PgConnection,
+                        >(&mut __idem_claim),
+                    )
                     .await
                 {
                     ::core::result::Result::Ok(__idem_opened) => __idem_opened,

@@ -26,7 +26,7 @@ pub(crate) async fn create_order(
 /// - Replayed: statuses below 400, and 4xx but 401, 403, 408, 409, 423, 425 and 429
 /// - Statuses: 400 without a valid key, 409 while the first request runs, 422 for another request with the same key, 503 to try again
 pub(crate) async fn create_order(
-    __idem_request: ::idem_axum::__private::Preflight<
+    __idem_request: ::idem_axum::__private::CalledByTheFramework<
         ::idem_axum::__private::Of<PgConnection>,
         false,
     >,
@@ -67,7 +67,12 @@ pub(crate) async fn create_order(
             move |mut __idem_claim, __idem_attempt: ::idem_axum::__private::Attempt| async move {
                 let mut __idem_opened = match <PgConnection as ::idem_axum::__private::Open<
                     '_,
-                >>::open(::idem_axum::__private::connection(&mut __idem_claim))
+                >>::open(
+                        ::idem_axum::__private::connection::<
+                            _,
+                            PgConnection,
+                        >(&mut __idem_claim),
+                    )
                     .await
                 {
                     ::core::result::Result::Ok(__idem_opened) => __idem_opened,

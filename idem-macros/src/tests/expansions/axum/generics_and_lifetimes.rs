@@ -32,7 +32,7 @@ where
 /// - Replayed: statuses below 400, and 4xx but 401, 403, 408, 409, 423, 425 and 429
 /// - Statuses: 400 without a valid key, 409 while the first request runs, 422 for another request with the same key, 503 to try again
 async fn create_order<C: Ledger + 'static, T, const N: usize>(
-    __idem_request: ::idem_axum::__private::Preflight<
+    __idem_request: ::idem_axum::__private::CalledByTheFramework<
         ::idem_axum::__private::Of<Transaction<'static, C>>,
         false,
     >,
@@ -89,7 +89,12 @@ where
                     C,
                 > as ::idem_axum::__private::Open<
                     '_,
-                >>::open(::idem_axum::__private::connection(&mut __idem_claim))
+                >>::open(
+                        ::idem_axum::__private::connection::<
+                            _,
+                            Transaction<'_, C>,
+                        >(&mut __idem_claim),
+                    )
                     .await
                 {
                     ::core::result::Result::Ok(__idem_opened) => __idem_opened,

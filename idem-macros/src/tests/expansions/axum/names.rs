@@ -30,7 +30,7 @@ async fn serve<Policy, Claim, const OPTIONAL: bool>(
 /// - Replayed: statuses below 400, and 4xx but 401, 403, 408, 409, 423, 425 and 429
 /// - Statuses: 400 without a valid key, 409 while the first request runs, 422 for another request with the same key, 503 to try again
 async fn serve<Policy, Claim, const OPTIONAL: bool>(
-    __idem_request: ::idem_axum::__private::Preflight<
+    __idem_request: ::idem_axum::__private::CalledByTheFramework<
         ::idem_axum::__private::Named<Store<u8>>,
         false,
     >,
@@ -57,7 +57,6 @@ where
     ) -> Result<Response, Error> {
         insert(opened, attempt, scope, request, error, response, r#move, value).await
     }
-    ::idem_axum::__private::assert_store::<Store<u8>, Transaction<Claim>>();
     let ::idem_axum::__private::Body { value: __idem_value, raw: __idem_raw } = __idem_body;
     {
         #[allow(unused_imports)]
@@ -91,7 +90,12 @@ where
                     Claim,
                 > as ::idem_axum::__private::Open<
                     '_,
-                >>::open(::idem_axum::__private::connection(&mut __idem_claim))
+                >>::open(
+                        ::idem_axum::__private::connection::<
+                            _,
+                            Transaction<Claim>,
+                        >(&mut __idem_claim),
+                    )
                     .await
                 {
                     ::core::result::Result::Ok(__idem_opened) => __idem_opened,
