@@ -8,8 +8,8 @@ pub use idem_core::adapter::expansion::*;
 
 pub use crate::body::probe::{NotBody, NotPart, Nothing, Probe, Role, check, choose, roles};
 pub use crate::body::{RequestBody, RequestPart};
-pub use crate::request::{Extracted, Preflight};
-use crate::response::{HandlerResponse, settle, status};
+pub use crate::request::{Argument, Extracted, Preflight};
+use crate::response::{HandlerResponse, is_misplaced, settle, status};
 pub use crate::serve::serve;
 
 pub fn content<T: RequestBody>(body: &T) -> Result<Content, EncodeError> {
@@ -21,5 +21,5 @@ pub fn into_response<R: HandlerResponse>(response: R, request: &HttpRequest) -> 
 }
 
 pub fn keeps(policy: &Policy, response: &Response) -> bool {
-    policy.keeps(status(response), settle(response))
+    !is_misplaced(response) && policy.keeps(status(response), settle(response))
 }

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use actix_web::body::{self, BodySize, BoxBody, MessageBody as _};
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
-use actix_web::{HttpRequest, HttpResponse, Responder};
+use actix_web::{HttpMessage as _, HttpRequest, HttpResponse, Responder};
 use idem_core::Settle;
 use idem_core::adapter::{self, HandlerOutcome, is_endless};
 use idem_core::store::BoxError;
@@ -24,9 +24,20 @@ pub trait HandlerResponse {
 #[diagnostic::do_not_recommend]
 impl<R: Responder> HandlerResponse for R {
     fn into_handler_response(self, request: &HttpRequest) -> HttpResponse {
-        self.respond_to(request).map_into_boxed_body()
+        let mut response = self.respond_to(request).map_into_boxed_body();
+        if request.extensions().contains::<Settle>() {
+            tracing::error!(
+                "`Settle` is in the request's extensions, where it settles nothing; put it into \
+                 the response: `response.extensions_mut().insert(Settle::Commit)`"
+            );
+            response.extensions_mut().insert(Misplaced);
+        }
+        response
     }
 }
+
+/// Marks a response whose handler put its [`Settle`] into the request.
+struct Misplaced;
 
 /// The part of a handler's response that is not recorded. Its error and its extensions are for the
 /// middlewares around the handler.
@@ -70,7 +81,11 @@ pub(crate) async fn complete(
         HandlerOutcome::Answered { response, closed } => (response, closed),
         HandlerOutcome::TooLarge => return HandlerOutcome::TooLarge,
         HandlerOutcome::Broken(error) => return HandlerOutcome::Broken(error),
+        HandlerOutcome::Misconfigured => return HandlerOutcome::Misconfigured,
     };
+    if is_misplaced(&response) {
+        return HandlerOutcome::Misconfigured;
+    }
     let (head, body) = response.into_parts();
     let content_type = head.headers().get(CONTENT_TYPE);
     let endless = content_type.is_some_and(|value| is_endless(value.as_bytes()));
@@ -100,6 +115,11 @@ pub(crate) fn status<B>(response: &HttpResponse<B>) -> http::StatusCode {
 /// The handler's choice in a response.
 pub(crate) fn settle<B>(response: &HttpResponse<B>) -> Option<Settle> {
     response.extensions().get::<Settle>().copied()
+}
+
+/// Whether the handler put its choice elsewhere.
+pub(crate) fn is_misplaced<B>(response: &HttpResponse<B>) -> bool {
+    response.extensions().contains::<Misplaced>()
 }
 
 /// The same response in the types of the `http` crate.

@@ -38,6 +38,7 @@ pub(crate) async fn complete(
         HandlerOutcome::Answered { response, closed } => (response, closed),
         HandlerOutcome::TooLarge => return HandlerOutcome::TooLarge,
         HandlerOutcome::Broken(error) => return HandlerOutcome::Broken(error),
+        HandlerOutcome::Misconfigured => return HandlerOutcome::Misconfigured,
     };
     let (parts, body) = response.into_parts();
     let content_type = parts.headers.get(CONTENT_TYPE);

@@ -21,7 +21,7 @@ pub use crate::policy::{DEFAULT_DEADLINE, DEFAULT_WAIT, Isolation, KeyRule, Poli
 pub use crate::response::{EXPIRES, REPLAYED, Response};
 
 pub use self::detach::DetachOnDrop;
-pub use self::engine_source::{Named, Of, Source, StoreOf, assert_store};
+pub use self::engine_source::{Named, Of, Source, StoreOf, address, assert_store};
 pub use self::head::{Admissible, RequestHead, admit, misconfigured};
 pub use self::outcome::{HandlerOutcome, is_endless};
 pub use self::scope_probe::{PointsToScope, ScopeByDeref, ScopeProbe};

@@ -15,6 +15,8 @@ pub enum HandlerOutcome<R> {
     TooLarge,
     /// Its transaction could not be opened for it, or its response's body broke off.
     Broken(BoxError),
+    /// It made a mistake that the adapter has logged.
+    Misconfigured,
 }
 
 /// Whether a body of this type has no end.

@@ -127,6 +127,7 @@ impl<S: Store> Turn<S> {
                 tracing::error!(error, "the handler's transaction or response broke");
                 Err(Problem::TryAgain)
             }
+            Ok(Ok(HandlerOutcome::Misconfigured)) => Err(Problem::Misconfigured),
             Ok(Err(_panic)) => {
                 tracing::error!("the handler panicked");
                 Err(Problem::HandlerPanicked)
