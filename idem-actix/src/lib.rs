@@ -101,7 +101,7 @@
 //! # Shutdown
 //!
 //! A worker that stops drops its requests and attempts. Nothing is half done then, but clients get
-//! no answer. [`shut_down`] waits for the attempts first.
+//! no answer. [`run`] replaces `HttpServer::run`, and waits for the attempts first.
 //!
 //! # Features
 //!
@@ -127,7 +127,7 @@ mod serve;
 pub use idem_core::*;
 pub use idem_macros::idempotent_actix as idempotent;
 
-pub use self::app::{engine, shut_down};
+pub use self::app::{engine, run, shut_down};
 pub use self::body::{RequestBody, RequestPart};
 
 #[doc(hidden)]
