@@ -72,7 +72,7 @@
 //! - All others are extractors, in any order. A [`RequestBody`] among them is bound to the key.
 //!   Without one, every extractor has to be a [`RequestPart`].
 //! - It returns any type that actix-web accepts as a response. A response can carry a [`Settle`] in
-//!   its extensions to override how it is settled.
+//!   its own extensions, not in the request's, to override how it is settled.
 //! - It runs on the request's own task. If the client leaves, it moves to another task on the
 //!   worker's thread and runs to its end. It need not be `Send`. Values that are bound to the
 //!   request's task, such as `tokio::task_local!`, are available until the client leaves.
@@ -82,10 +82,13 @@
 //!
 //! Limits and error handlers of the extractors stay in force. The whole body is bound to the key.
 //! So the part of it that no extractor reads is read as `Bytes` are, within the application's
-//! `PayloadConfig`.
+//! `PayloadConfig`. Only the argument that is bound may read the body, except with
+//! `fingerprint = "raw"`: an endpoint where another one has read it answers 500 `misconfigured`.
 //!
 //! The operation is the pattern that matched, with the scopes around it. Routes that differ only in
-//! their guards are one operation, unless `operation` names them. The path is bound to the key as
+//! their guards would be one operation: give each of them a name by `operation`. Without one, the
+//! second of them answers 500 `misconfigured`. One handler on two hosts has one operation: make the host
+//! part of the scope. The path is bound to the key as
 //! it is routed, with percent-encoding undone: `/p%61yments` is the same request as `/payments`.
 //!
 //! # The engine
@@ -98,7 +101,7 @@
 //! # Shutdown
 //!
 //! A worker that stops drops its requests and attempts. Nothing is half done then, but clients get
-//! no answer. [`shut_down`] waits for the attempts first.
+//! no answer. [`run`] replaces `HttpServer::run`, and waits for the attempts first.
 //!
 //! # Features
 //!
@@ -113,6 +116,7 @@
 mod app;
 mod body;
 mod detached;
+mod installed;
 mod payload;
 mod request;
 mod response;
@@ -123,7 +127,7 @@ mod serve;
 pub use idem_core::*;
 pub use idem_macros::idempotent_actix as idempotent;
 
-pub use self::app::{engine, shut_down};
+pub use self::app::{engine, run, shut_down};
 pub use self::body::{RequestBody, RequestPart};
 
 #[doc(hidden)]

@@ -11,8 +11,8 @@ pub use crate::body::probe::{
 };
 pub use crate::body::{RequestBody, RequestPart};
 // Shown by the compiler where a handler is called as a function.
-pub use crate::request::{Extracted, Preflight as CalledByTheFramework};
-use crate::response::{HandlerResponse, status};
+pub use crate::request::{Argument, Extracted, Preflight as CalledByTheFramework};
+use crate::response::{HandlerResponse, is_misplaced, status};
 pub use crate::serve::serve;
 
 pub fn content<T: RequestBody>(body: &T) -> Result<Content, EncodeError> {
@@ -24,6 +24,9 @@ pub fn into_response<R: HandlerResponse>(response: R, request: &HttpRequest) -> 
 }
 
 pub fn classify(policy: &Policy, response: &Response, returned: Returned) -> Result<State, Misuse> {
+    if is_misplaced(response) {
+        return Err(Misuse::SettleInRequest);
+    }
     let settle = response.extensions().get::<Settle>().copied();
     policy.classify(status(response), settle, returned)
 }

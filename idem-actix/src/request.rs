@@ -8,15 +8,22 @@ use actix_web::dev::Payload;
 use actix_web::error::InternalError;
 use actix_web::{Error, FromRequest, HttpRequest, HttpResponse, web};
 use bytes::Bytes;
+use futures_util::TryFutureExt as _;
+use futures_util::future::MapOk;
 use idem_core::Provider as _;
 use idem_core::adapter::{self, Admissible, RequestHead, Source, StoreOf};
 
+use crate::installed::Installed;
 use crate::payload::Shared;
 use crate::response::respond;
 use crate::route;
 
 /// The key, and the head of the request. With `OPTIONAL`, a request without a key passes.
-pub struct Preflight<P: Source, const OPTIONAL: bool>(pub(crate) Admissible<StoreOf<P>, Head>);
+pub struct Preflight<P: Source, const OPTIONAL: bool> {
+    pub(crate) admissible: Admissible<StoreOf<P>, Head>,
+    /// The type of an argument that has read the body without being bound to the key.
+    pub(crate) unbound: Option<&'static str>,
+}
 
 /// Method, target and route of a request.
 pub(crate) struct Head(HttpRequest);
@@ -52,6 +59,25 @@ pub struct Extracted<R, A> {
     pub http: HttpRequest,
 }
 
+/// An argument, and its type's name if it has taken the payload: whoever reads a body takes it.
+pub struct Argument<T>(pub T, pub Option<&'static str>);
+
+impl<T: FromRequest> FromRequest for Argument<T> {
+    type Error = T::Error;
+    type Future = MapOk<T::Future, fn(T) -> Self>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let was_there = !matches!(payload, Payload::None);
+        let argument = T::from_request(request, payload);
+        let argument_of: fn(T) -> Self = if was_there && matches!(payload, Payload::None) {
+            |value| Self(value, Some(type_name::<T>()))
+        } else {
+            |value| Self(value, None)
+        };
+        argument.map_ok(argument_of)
+    }
+}
+
 impl<P: Source, const OPTIONAL: bool> Preflight<P, OPTIONAL> {
     fn new(request: &HttpRequest) -> Result<Self, Error> {
         let Some(provider) = request.app_data::<web::Data<P::Provider>>() else {
@@ -61,11 +87,38 @@ impl<P: Source, const OPTIONAL: bool> Preflight<P, OPTIONAL> {
             );
             return Err(refused(respond(adapter::misconfigured())));
         };
+        if let Some(installed) = request.app_data::<Installed<P::Provider>>()
+            && installed.is_doubtful(provider)
+        {
+            tracing::error!(
+                "the application has two engines of the type `{}`, and this one has replaced the \
+                 other; give one of them a type of its own, which implements `Provider`, and \
+                 name it on its handlers, as in `store = Billing`",
+                type_name::<P::Provider>()
+            );
+            return Err(refused(respond(adapter::misconfigured())));
+        }
         let head = Head(request.clone());
         let lines = |name: &str| request.headers().get_all(name).map(AsRef::as_ref);
         let admissible = Admissible::new(provider.engine(), head, lines, OPTIONAL);
         let admissible = admissible.map_err(|response| refused(respond(response)))?;
-        Ok(Self(admissible))
+        Ok(Self {
+            admissible,
+            unbound: None,
+        })
+    }
+
+    /// Each argument's reader, as in [`Argument`], and whether the argument is bound to the key.
+    #[must_use]
+    pub fn with_readers<const COUNT: usize>(
+        self,
+        arguments: [(Option<&'static str>, bool); COUNT],
+    ) -> Self {
+        let mut unbound = arguments.iter().filter(|(_, is_bound)| !is_bound);
+        Self {
+            unbound: unbound.find_map(|(reader, _)| *reader),
+            ..self
+        }
     }
 }
 

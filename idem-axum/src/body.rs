@@ -91,10 +91,11 @@ raw!(
     RawForm;
 );
 
+/// `None` does not say that there is no body, so it is bound by its bytes, of which there may be none.
 #[diagnostic::do_not_recommend]
 impl<B: RequestBody> RequestBody for Option<B> {
     fn content(&self) -> Result<Content, EncodeError> {
-        self.as_ref().map_or(Ok(Content::None), B::content)
+        self.as_ref().map_or(Ok(Content::Raw), B::content)
     }
 }
 

@@ -25,6 +25,7 @@ use crate::store::{Store, StoreError};
 
 mod admission;
 mod claim;
+mod endpoints;
 mod finish;
 mod guard;
 mod recovery;
@@ -32,6 +33,7 @@ mod turn;
 
 pub use self::admission::Prepared;
 pub(crate) use self::admission::{admit, refuse};
+use self::endpoints::Endpoints;
 pub use self::guard::ClaimGuard;
 pub use self::turn::Turn;
 
@@ -51,6 +53,7 @@ pub(crate) struct Shared<S> {
     /// A permit for each request that claims or runs.
     room: Arc<Semaphore>,
     recent: RecentIdentities,
+    pub(crate) endpoints: Endpoints,
     single_flight: Arc<SingleFlight<Shareable>>,
 }
 
@@ -69,6 +72,7 @@ impl<S: Store> Engine<S> {
                 tracker: TaskTracker::new(),
                 room: Arc::new(Semaphore::new(room)),
                 recent: RecentIdentities::new(),
+                endpoints: Endpoints::default(),
                 single_flight: SingleFlight::new(config.waiters, config.waiters_per_identity),
                 store,
                 config,

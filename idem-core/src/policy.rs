@@ -153,6 +153,12 @@ pub enum Misuse {
          write `-> Result<_, _>`"
     )]
     HiddenResult,
+    /// The [`Settle`] is where nothing reads it.
+    #[error(
+        "`Settle` is in the request's extensions, where it settles nothing; put it into the response's: \
+         `response.extensions_mut().insert(Settle::Commit)`"
+    )]
+    SettleInRequest,
 }
 
 /// Which outcomes are recorded and replayed (rule O5).

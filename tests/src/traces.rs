@@ -42,7 +42,8 @@ pub struct Traced {
 
 impl Traces {
     /// Captures on this thread until the guard is dropped.
-    pub(crate) fn install() -> DefaultGuard {
+    #[must_use]
+    pub fn install() -> DefaultGuard {
         let subscriber = tracing_subscriber::registry().with(Self::default());
         tracing::subscriber::set_default(subscriber)
     }

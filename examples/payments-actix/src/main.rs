@@ -27,7 +27,6 @@ use lexopt::{
 use serde::{Deserialize, Serialize};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteRow, SqliteSynchronous};
 use sqlx::{FromRow, Row as _, SqliteConnection, SqlitePool};
-use tokio::signal::unix::{SignalKind, signal};
 
 /// `tx` is the transaction of the payment, of the key's record and of the recorded response. The attribute opens it
 /// before this function and commits it after.
@@ -363,37 +362,15 @@ async fn main() -> anyhow::Result<()> {
         }
     });
     let server = server
-        .disable_signals()
         .bind(flags.listen)
         .with_context(|| format!("can't listen on {}", flags.listen))?;
-    let shutdown = shutdown()?;
     for address in server.addrs() {
         introduce(address);
     }
-
-    let server = server.run();
-    let handle = server.handle();
-    let ended = async {
-        shutdown.await;
-        // The server's own shutdown would stop its workers, and the attempts on them.
-        idem_actix::shut_down(&handle, engine.drain()).await;
-        Ok(())
-    };
-    tokio::try_join!(server, ended)?;
+    // Until Ctrl-C or SIGTERM, and then until every attempt has ended.
+    idem_actix::run(server, engine.drain()).await?;
     pool.close().await;
     Ok(())
-}
-
-/// Completes at Ctrl-C, and at SIGTERM: that is how systemd, Docker and Kubernetes end a service.
-fn shutdown() -> std::io::Result<impl Future<Output = ()>> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    Ok(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-    })
 }
 
 struct Flags {

@@ -1,6 +1,7 @@
 //! Which part of the application's state holds the engine.
 
 use std::marker::PhantomData;
+use std::sync::Arc;
 
 use crate::engine::Engine;
 use crate::provider::Provider;
@@ -32,4 +33,9 @@ pub struct Named<P>(PhantomData<fn() -> P>);
 
 impl<P: Provider> Source for Named<P> {
     type Provider = P;
+}
+
+/// Tells engines apart: clones of one have one address.
+pub fn address<S>(engine: &Engine<S>) -> usize {
+    Arc::as_ptr(&engine.shared).addr()
 }

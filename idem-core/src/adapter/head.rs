@@ -107,31 +107,20 @@ impl<S: Store, H: RequestHead> Admissible<S, H> {
         content: Result<Content, EncodeError>,
         raw: &[u8],
     ) -> Result<Turn<S>, Response> {
+        let operation = self.operation(policy)?;
+        let content = match content {
+            Ok(content) => content,
+            Err(error) => {
+                tracing::error!(%error, %operation, "the body can't be fingerprinted");
+                return Err(self.misconfigured(Some(&operation)));
+            }
+        };
         let Self {
             engine,
             head,
             key,
             likely_retry,
         } = self;
-        let refuse = |operation: Option<&Operation>| {
-            let problem = Problem::Misconfigured;
-            engine::refuse(&engine, problem, operation, key.as_ref())
-        };
-        let named = policy.operation().map(Operation::named);
-        let route = || Some(Operation::of_route(head.method(), &head.template()?));
-        let Some(operation) = named.or_else(route) else {
-            tracing::error!(
-                "no route matched, so the endpoint has no identity; name its `operation`"
-            );
-            return Err(refuse(None));
-        };
-        let content = match content {
-            Ok(content) => content,
-            Err(error) => {
-                tracing::error!(%error, %operation, "the body can't be fingerprinted");
-                return Err(refuse(Some(&operation)));
-            }
-        };
         let parts = RequestParts {
             method: head.method(),
             path: head.path(),
@@ -144,5 +133,29 @@ impl<S: Store, H: RequestHead> Admissible<S, H> {
         let request = Prepared::new(policy, scope, operation, key, fingerprint)
             .with_likely_retry(likely_retry);
         engine::admit(&engine, request).await
+    }
+
+    /// The operation: the attribute's own name for it, or the one of the route.
+    fn operation(&self, policy: &'static Policy) -> Result<Operation, Response> {
+        if let Some(name) = policy.operation() {
+            return Ok(Operation::named(name));
+        }
+        let Some(template) = self.head.template() else {
+            tracing::error!(
+                "no route matched, so the endpoint has no identity; name its `operation`"
+            );
+            return Err(self.misconfigured(None));
+        };
+        let operation = Operation::of_route(self.head.method(), &template);
+        if self.engine.shared.endpoints.belongs_to(&operation, policy) {
+            Ok(operation)
+        } else {
+            Err(self.misconfigured(Some(&operation)))
+        }
+    }
+
+    fn misconfigured(&self, operation: Option<&Operation>) -> Response {
+        let problem = Problem::Misconfigured;
+        engine::refuse(&self.engine, problem, operation, self.key.as_ref())
     }
 }

@@ -37,23 +37,37 @@ impl Framework for Actix {
             request,
             extractors,
         } = frame;
-        quote!(__idem_extracted: #private::Extracted<#request, (#(#extractors,)*)>)
+        let arguments = extractors.iter().map(|extractor| {
+            let private = private.at(Place::of(extractor).first);
+            quote!(#private::Argument<#extractor>)
+        });
+        quote!(__idem_extracted: #private::Extracted<#request, (#(#arguments,)*)>)
     }
 
     fn prologue(frame: &Frame, handler: &Handler) -> TokenStream {
         let Frame { private, .. } = frame;
-        let names = names(handler);
         let checks = checks(handler, private);
+        let asks = !handler.extractors.is_empty() && !matches!(handler.content, Content::Raw);
+        let arguments = (0..handler.extractors.len()).map(|index| {
+            let (name, reader) = (name(index), reader(index));
+            if asks {
+                quote!(#private::Argument(#name, #reader))
+            } else {
+                quote!(#private::Argument(#name, _))
+            }
+        });
         let probed = probed(frame, handler);
+        let readers = asks.then(|| readers(handler));
         quote! {
             let #private::Extracted {
                 request: __idem_request,
-                arguments: (#(#names,)*),
+                arguments: (#(#arguments,)*),
                 raw: __idem_raw,
                 http: __idem_http,
             } = __idem_extracted;
             #checks
             #probed
+            #readers
         }
     }
 
@@ -155,10 +169,29 @@ fn probed(frame: &Frame, handler: &Handler) -> Option<TokenStream> {
     })
 }
 
-fn names(handler: &Handler) -> impl Iterator<Item = Ident> {
-    (0..handler.extractors.len()).map(name)
+/// Says which arguments have read the body, and which one is bound to the key.
+fn readers(handler: &Handler) -> TokenStream {
+    let arguments = (0..handler.extractors.len()).map(|index| {
+        let reader = reader(index);
+        let is_bound = match (handler.body, &handler.content) {
+            (Body::Probed, Content::Body | Content::Function(_)) => {
+                quote!(__IDEM_ROLES[#index].is_body())
+            }
+            (Body::Extractor(body), Content::Body | Content::Function(_)) => {
+                let is_bound = body == index;
+                quote!(#is_bound)
+            }
+            _ => quote!(false),
+        };
+        quote!((#reader, #is_bound))
+    });
+    quote!(let __idem_request = __idem_request.with_readers([#(#arguments),*]);)
 }
 
 fn name(extractor: usize) -> Ident {
     format_ident!("__idem_arg{extractor}")
+}
+
+fn reader(extractor: usize) -> Ident {
+    format_ident!("__idem_reader{extractor}")
 }

@@ -12,6 +12,8 @@ pub(crate) mod __private {
         pub(crate) http: &'static str,
     }
 
+    pub(crate) struct Argument<T>(pub(crate) T, pub(crate) Option<&'static str>);
+
     #[derive(Clone, Copy)]
     pub(crate) enum Role {
         Part,

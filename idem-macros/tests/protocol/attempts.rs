@@ -2,7 +2,7 @@
 
 use idem_macros::{idempotent_actix, idempotent_axum};
 
-use crate::actix::__private::Extracted;
+use crate::actix::__private::{Argument, Extracted};
 use crate::adapter::{Attempt, CalledByTheFramework, Savepoint};
 use crate::axum::__private::Body;
 use crate::run;
@@ -25,7 +25,10 @@ fn answers(body: &str, raw: &'static str) -> [String; 2] {
     let axum = axum(CalledByTheFramework::new(), tenant, Body { value, raw });
     let actix = actix(Extracted {
         request: CalledByTheFramework::new(),
-        arguments: (body.to_owned(), "acme".into()),
+        arguments: (
+            Argument(body.to_owned(), Some("String")),
+            Argument("acme".into(), None),
+        ),
         raw,
         http: "http",
     });

@@ -4,7 +4,7 @@ use std::fmt::Display;
 
 use idem_macros::{idempotent_actix, idempotent_axum};
 
-use crate::actix::__private::Extracted;
+use crate::actix::__private::{Argument, Extracted};
 use crate::adapter::{Attempt, CalledByTheFramework, Savepoint, Store};
 use crate::axum::__private::Body;
 use crate::run;
@@ -116,14 +116,13 @@ async fn serve(
     value
 }
 
-fn parts(body: &str) -> (Box<str>, String) {
-    ("acme".into(), body.to_owned())
-}
-
-fn extracted<P>(body: &str) -> Extracted<CalledByTheFramework<P, false>, (Box<str>, String)> {
+fn extracted<P>(
+    body: &str,
+) -> Extracted<CalledByTheFramework<P, false>, (Argument<Box<str>>, Argument<String>)> {
+    let order = Argument(body.to_owned(), Some("String"));
     Extracted {
         request: CalledByTheFramework::new(),
-        arguments: parts(body),
+        arguments: (Argument("acme".into(), None), order),
         raw: "",
         http: "http",
     }

@@ -15,7 +15,7 @@ use idem_actix::idempotent;
 
 use crate::api::{ApiError, App, Bank, ChargeObject, Document, List, Tenant};
 use crate::ledger::{Account, NewCharge, NewPayment, NewRefund, Payment};
-use crate::serve::{Flags, PURGE_EVERY, introduce, shutdown};
+use crate::serve::{Flags, PURGE_EVERY, introduce};
 
 /// Serves until Ctrl-C or SIGTERM, then lets every attempt end.
 ///
@@ -33,21 +33,12 @@ pub async fn serve<C: Bank>(flags: &Flags, app: App<C>) -> anyhow::Result<()> {
         Application::new().configure(engine).configure(routes)
     });
     let server = server
-        .disable_signals()
         .bind(flags.listen)
         .with_context(|| format!("can't listen on {}", flags.listen))?;
     for address in server.addrs() {
         introduce(address);
     }
-    let server = server.run();
-    let handle = server.handle();
-    let shutdown = shutdown()?;
-    let ended = async {
-        shutdown.await;
-        idem_actix::shut_down(&handle, engine.drain()).await;
-        Ok(())
-    };
-    tokio::try_join!(server, ended)?;
+    idem_actix::run(server, engine.drain()).await?;
     pool.close().await;
     Ok(())
 }

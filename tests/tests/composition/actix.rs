@@ -4,6 +4,7 @@ mod arguments;
 mod attributes;
 mod bodies;
 mod limits;
+mod mistakes;
 mod routes;
 mod service;
 mod task;

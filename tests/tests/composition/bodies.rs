@@ -1,10 +1,13 @@
 //! What of a body is bound to the key.
 
-use axum::body::Bytes;
+use axum::body::{Bytes, to_bytes};
+use axum::extract::rejection::JsonRejection;
 use axum::extract::{FromRequest, RawForm, Request};
 use axum::http::StatusCode;
+use axum::middleware::{Next, from_fn};
+use axum::response::Response;
 use axum::routing::post;
-use axum::{Form, Json, Router};
+use axum::{Extension, Form, Json, Router};
 use idem_axum::{Content, EncodeError, RequestBody, idempotent};
 use serde::Serialize;
 use sqlx::SqliteConnection;
@@ -57,6 +60,11 @@ async fn named(_: &mut SqliteConnection, tenant: Tenant, Json(mut order): Json<O
 #[idempotent(ttl = "24h", unscoped, fingerprint = "body")]
 async fn optional(_: &mut SqliteConnection, order: Option<Json<Order>>) -> String {
     order.map_or_else(|| "nothing".to_owned(), |order| order.0.item)
+}
+
+#[idempotent(ttl = "24h", unscoped)]
+async fn result(_: &mut SqliteConnection, order: Result<Json<Order>, JsonRejection>) -> String {
+    order.map_or_else(|_| "nothing".to_owned(), |order| order.0.item)
 }
 
 #[idempotent(ttl = "24h", unscoped)]
@@ -173,6 +181,7 @@ fn routes() -> Router<App> {
         .route("/deserialized", post(deserialized))
         .route("/named", post(named))
         .route("/optional", post(optional))
+        .route("/result", post(result))
         .route("/form", post(form))
         .route("/raw_form", post(raw_form))
         .route("/custom", post(custom))
@@ -220,6 +229,100 @@ async fn the_deserialized_body() {
         NOTED,
     )
     .await;
+}
+
+/// An optional `Json` is `None` for every body that comes without a content type.
+#[tokio::test]
+async fn f4_a_body_that_is_none_is_bound_by_its_bytes() {
+    let service = Service::start(routes()).await;
+    let request = |key: &str, body: &'static str| {
+        let request = Request::post("/optional").header("idempotency-key", key);
+        request.body(body.into()).expect("a request")
+    };
+    let bodies = [ORDER, OTHER, "{", ""];
+    for (key, body) in bodies.iter().enumerate() {
+        let key = key.to_string();
+        let first = service.send(request(&key, body)).await;
+        first.ran("nothing");
+        service.send(request(&key, body)).await.replays(&first);
+        for other in bodies.iter().filter(|other| *other != body) {
+            let other = service.send(request(&key, other)).await;
+            other.is_of_another_request();
+        }
+        let typed = service.post("/optional", &key, SPACED).await;
+        typed.is_of_another_request();
+    }
+}
+
+/// Takes the order out of a body, and puts the body back.
+async fn parse(request: Request, next: Next) -> Response {
+    let (mut parts, body) = request.into_parts();
+    let body = to_bytes(body, usize::MAX).await.expect("a body");
+    if let Ok(order) = serde_json::from_slice::<Order>(&body) {
+        parts.extensions.insert(order);
+    }
+    next.run(Request::from_parts(parts, body.into())).await
+}
+
+/// Replaces every body by one without spaces.
+async fn strip(request: Request, next: Next) -> Response {
+    let (parts, body) = request.into_parts();
+    let mut body = to_bytes(body, usize::MAX).await.expect("a body").to_vec();
+    body.retain(|byte| *byte != b' ');
+    next.run(Request::from_parts(parts, body.into())).await
+}
+
+#[idempotent(ttl = "24h", unscoped)]
+async fn extension(_: &mut SqliteConnection, Extension(order): Extension<Order>) -> String {
+    order.item
+}
+
+#[idempotent(ttl = "24h", unscoped, fingerprint = "raw")]
+async fn extension_raw(_: &mut SqliteConnection, Extension(order): Extension<Order>) -> String {
+    order.item
+}
+
+#[tokio::test]
+async fn f4_what_a_middleware_takes_out_of_a_body_is_bound_by_the_bytes_alone() {
+    let routes = Router::new()
+        .route("/unbound", post(extension))
+        .route("/raw", post(extension_raw))
+        .layer(from_fn(parse));
+    let service = Service::start(routes).await;
+    for path in ["/unbound", "/raw"] {
+        let first = service.post(path, "1", ORDER).await;
+        first.ran("book");
+        service.post(path, "1", ORDER).await.replays(&first);
+        let other = service.post(path, "1", OTHER).await;
+        if path == "/raw" {
+            other.is_of_another_request();
+        } else {
+            other.replays(&first);
+        }
+    }
+}
+
+#[tokio::test]
+async fn f1_body_is_bound_as_middlewares_pass_it_on() {
+    let routes = routes().layer(from_fn(strip));
+    let service = Service::start(routes).await;
+    let first = service.post("/raw_json", "1", ORDER).await;
+    first.ran("book");
+    service.post("/raw_json", "1", SPACED).await.replays(&first);
+    let other = service.post("/raw_json", "1", OTHER).await;
+    other.is_of_another_request();
+}
+
+#[tokio::test]
+async fn f4_what_could_not_be_extracted_is_bound_by_its_bytes() {
+    let service = Service::start(routes()).await;
+    let first = service.post("/result", "1", "{").await;
+    first.ran("nothing");
+    service.post("/result", "1", "{").await.replays(&first);
+    for other in ["[", "", ORDER] {
+        let other = service.post("/result", "1", other).await;
+        other.is_of_another_request();
+    }
 }
 
 #[tokio::test]

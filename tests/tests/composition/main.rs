@@ -9,6 +9,7 @@ mod actix;
 mod arguments;
 mod attributes;
 mod bodies;
+mod mistakes;
 mod names;
 mod options;
 mod scopes;

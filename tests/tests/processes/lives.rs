@@ -17,6 +17,10 @@ on_every_site![
     c1_two_processes_on_one_database_serve_different_keys,
 ];
 
+crate::on_site!(actix_sqlite_alone Sqlite "service-actix" [
+    o10_second_signal_does_not_wait_for_the_attempt
+]);
+
 const PAYMENT: &str = r#"{"from":"alice","to":"bob","amount":500}"#;
 
 /// Longer than any test.
@@ -99,6 +103,21 @@ async fn answers_and_ends_well<D: Database>(site: &Site<D>, end: fn(&Service)) {
     let after = Service::start(site).await;
     payment(&after).send().await.assert_replays(&first);
     assert_eq!(payments(&after).await, 1);
+}
+
+async fn o10_second_signal_does_not_wait_for_the_attempt<D: Database>(site: &Site<D>) {
+    let before = Service::working(site, FOREVER).await;
+    let pool = observer(site).await;
+    let mut connection = pool.acquire().await.expect("a connection");
+    let client = payment(&before).open().await;
+    until_working::<D>(&mut connection).await;
+    before.terminate();
+    before.interrupt();
+    assert_eq!(before.ended().await.code(), Some(1));
+    drop(client);
+    let after = Service::start(site).await;
+    assert_eq!(payments(&after).await, 0);
+    payment(&after).send().await.assert_executed(201);
 }
 
 async fn o10_terminated_when_the_client_has_gone_ends_the_attempt<D: Database>(site: &Site<D>) {

@@ -2,9 +2,11 @@
 
 use std::future::{Ready, ready};
 
-use actix_web::dev;
-use actix_web::web::{self, Bytes, Form, Header, Json, Path, Payload, ServiceConfig};
-use actix_web::{Error, FromRequest, HttpRequest};
+use actix_web::body::BoxBody;
+use actix_web::dev::{self, ServiceRequest, ServiceResponse};
+use actix_web::middleware::{Next, from_fn};
+use actix_web::web::{self, Bytes, Form, Header, Json, Path, Payload, ReqData, ServiceConfig};
+use actix_web::{Error, FromRequest, HttpMessage as _, HttpRequest};
 use futures_util::StreamExt as _;
 use futures_util::future::LocalBoxFuture;
 use idem_actix::{Content, EncodeError, RequestBody, RequestPart, idempotent};
@@ -191,12 +193,88 @@ async fn the_bytes_that_no_argument_reads() {
 }
 
 #[actix_web::test]
-async fn what_could_not_be_extracted_is_bound_by_its_bytes() {
+async fn f4_what_could_not_be_extracted_is_bound_by_its_bytes() {
     let service = start(routes).await;
-    let first = service.post("/result", "1", "{").await;
-    first.ran("");
-    service.post("/result", "1", "{").await.replays(&first);
-    let other = service.post("/result", "1", "[").await;
+    let bodies = ["{", "[", "", ORDER];
+    for path in ["/result", "/optional"] {
+        for (key, body) in bodies.iter().enumerate() {
+            let key = key.to_string();
+            let first = service.post(path, &key, body).await;
+            first.ran(if *body == ORDER { "book" } else { "" });
+            service.post(path, &key, body).await.replays(&first);
+            for other in bodies.iter().filter(|other| *other != body) {
+                let other = service.post(path, &key, other).await;
+                other.is_of_another_request();
+            }
+        }
+    }
+}
+
+/// Takes the order out of a body, and puts the body back.
+async fn parse(mut request: ServiceRequest, next: Next<BoxBody>) -> Result<ServiceResponse, Error> {
+    let body = request.extract::<Bytes>().await?;
+    if let Ok(order) = serde_json::from_slice::<Order>(&body) {
+        request.extensions_mut().insert(order);
+    }
+    request.set_payload(dev::Payload::from(body));
+    next.call(request).await
+}
+
+/// Replaces every body by one without spaces.
+async fn strip(mut request: ServiceRequest, next: Next<BoxBody>) -> Result<ServiceResponse, Error> {
+    let mut body = request.extract::<String>().await?;
+    body.retain(|character| character != ' ');
+    request.set_payload(dev::Payload::from(Bytes::from(body)));
+    next.call(request).await
+}
+
+#[idempotent(ttl = "24h", unscoped)]
+async fn parsed(_: &mut SqliteConnection, order: ReqData<Order>) -> String {
+    order.item.clone()
+}
+
+#[idempotent(ttl = "24h", unscoped, fingerprint = "raw")]
+async fn parsed_raw(_: &mut SqliteConnection, order: ReqData<Order>) -> String {
+    order.item.clone()
+}
+
+#[actix_web::test]
+async fn f4_what_a_middleware_takes_out_of_a_body_is_bound_by_the_bytes_alone() {
+    let service = start(|config| {
+        let routes = web::scope("/parsed").wrap(from_fn(parse));
+        let routes = routes
+            .route("/unbound", web::post().to(parsed))
+            .route("/raw", web::post().to(parsed_raw));
+        config.service(routes);
+    })
+    .await;
+    for path in ["/parsed/unbound", "/parsed/raw"] {
+        let first = service.post(path, "1", ORDER).await;
+        first.ran("book");
+        service.post(path, "1", ORDER).await.replays(&first);
+        let other = service.post(path, "1", OTHER).await;
+        if path == "/parsed/raw" {
+            other.is_of_another_request();
+        } else {
+            other.replays(&first);
+        }
+    }
+}
+
+#[actix_web::test]
+async fn f1_body_is_bound_as_middlewares_pass_it_on() {
+    let service = start(|config| {
+        let routes = web::scope("/stripped").wrap(from_fn(strip));
+        config.service(routes.route("/raw", web::post().to(raw)));
+    })
+    .await;
+    let first = service.post("/stripped/raw", "1", ORDER).await;
+    first.ran("book");
+    service
+        .post("/stripped/raw", "1", SPACED)
+        .await
+        .replays(&first);
+    let other = service.post("/stripped/raw", "1", OTHER).await;
     other.is_of_another_request();
 }
 

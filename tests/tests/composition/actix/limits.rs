@@ -39,9 +39,13 @@ fn routes(config: &mut ServiceConfig) {
     let strict = web::resource("/strict")
         .app_data(JsonConfig::default().limit(100).error_handler(handler))
         .post(json);
+    let small = web::resource("/small")
+        .app_data(JsonConfig::default().limit(100))
+        .post(optional);
     config
         .app_data(PayloadConfig::new(1000))
         .service(strict)
+        .service(small)
         .route("/json", web::post().to(json))
         .route("/optional", web::post().to(optional))
         .route("/payload", web::post().to(payload))
@@ -64,6 +68,22 @@ async fn json_has_its_limit_and_its_error_handler() {
         10_000,
         "its limit is another than the payload's"
     );
+}
+
+#[actix_web::test]
+async fn f4_optional_json_beyond_its_limit_is_bound_by_its_bytes() {
+    let service = start(routes).await;
+    let large = |letter: &str| format!(r#"{{"item": "{}"}}"#, letter.repeat(200));
+    let first = service.post("/small", "1", &large("a")).await;
+    first.ran("");
+    service
+        .post("/small", "1", &large("a"))
+        .await
+        .replays(&first);
+    for other in [large("b"), String::new(), r#"{"item": "a"}"#.to_owned()] {
+        let other = service.post("/small", "1", &other).await;
+        other.is_of_another_request();
+    }
 }
 
 #[actix_web::test]

@@ -31,7 +31,10 @@ pub(crate) async fn create_order(
             ::idem_actix::__private::Of<PgConnection>,
             false,
         >,
-        (State<App>, Json<NewOrder>),
+        (
+            ::idem_actix::__private::Argument<State<App>>,
+            ::idem_actix::__private::Argument<Json<NewOrder>>,
+        ),
     >,
 ) -> ::idem_actix::__private::Response {
     static __IDEM_POLICY: ::idem_actix::__private::Policy = ::idem_actix::__private::Policy::new(
@@ -48,7 +51,10 @@ pub(crate) async fn create_order(
     }
     let ::idem_actix::__private::Extracted {
         request: __idem_request,
-        arguments: (__idem_arg0, __idem_arg1),
+        arguments: (
+            ::idem_actix::__private::Argument(__idem_arg0, __idem_reader0),
+            ::idem_actix::__private::Argument(__idem_arg1, __idem_reader1),
+        ),
         raw: __idem_raw,
         http: __idem_http,
     } = __idem_extracted;
@@ -93,6 +99,11 @@ pub(crate) async fn create_order(
             _,
         >(&__idem_arg1, &::idem_actix::__private::Nothing),
     );
+    let __idem_request = __idem_request
+        .with_readers([
+            (__idem_reader0, __IDEM_ROLES[0usize].is_body()),
+            (__idem_reader1, __IDEM_ROLES[1usize].is_body()),
+        ]);
     let __idem_scope = ::core::option::Option::None;
     let __idem_content = ::idem_actix::__private::content::<_>(__idem_value);
     ::idem_actix::__private::serve(

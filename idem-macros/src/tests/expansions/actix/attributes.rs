@@ -36,7 +36,7 @@ async fn create_order(
             ::idem_actix::__private::Of<PgConnection>,
             false,
         >,
-        (Json<NewOrder>,),
+        (::idem_actix::__private::Argument<Json<NewOrder>>,),
     >,
 ) -> ::idem_actix::__private::Response {
     static __IDEM_POLICY: ::idem_actix::__private::Policy = ::idem_actix::__private::Policy::new(
@@ -51,7 +51,7 @@ async fn create_order(
     }
     let ::idem_actix::__private::Extracted {
         request: __idem_request,
-        arguments: (__idem_arg0,),
+        arguments: (::idem_actix::__private::Argument(__idem_arg0, __idem_reader0),),
         raw: __idem_raw,
         http: __idem_http,
     } = __idem_extracted;
@@ -79,6 +79,8 @@ async fn create_order(
         _,
         _,
     >(&__idem_arg0, &::idem_actix::__private::Nothing);
+    let __idem_request = __idem_request
+        .with_readers([(__idem_reader0, __IDEM_ROLES[0usize].is_body())]);
     let __idem_scope = ::core::option::Option::None;
     let __idem_content = ::idem_actix::__private::content::<_>(__idem_value);
     ::idem_actix::__private::serve(

@@ -31,7 +31,11 @@ async fn create_order(
             ::idem_actix::__private::Of<PgConnection>,
             false,
         >,
-        (Path<u64>, Json<NewOrder>, Data<App>),
+        (
+            ::idem_actix::__private::Argument<Path<u64>>,
+            ::idem_actix::__private::Argument<Json<NewOrder>>,
+            ::idem_actix::__private::Argument<Data<App>>,
+        ),
     >,
 ) -> ::idem_actix::__private::Response {
     static __IDEM_POLICY: ::idem_actix::__private::Policy = ::idem_actix::__private::Policy::new(
@@ -48,7 +52,11 @@ async fn create_order(
     }
     let ::idem_actix::__private::Extracted {
         request: __idem_request,
-        arguments: (__idem_arg0, __idem_arg1, __idem_arg2),
+        arguments: (
+            ::idem_actix::__private::Argument(__idem_arg0, __idem_reader0),
+            ::idem_actix::__private::Argument(__idem_arg1, __idem_reader1),
+            ::idem_actix::__private::Argument(__idem_arg2, __idem_reader2),
+        ),
         raw: __idem_raw,
         http: __idem_http,
     } = __idem_extracted;
@@ -110,6 +118,12 @@ async fn create_order(
             >(&__idem_arg2, &::idem_actix::__private::Nothing),
         ),
     );
+    let __idem_request = __idem_request
+        .with_readers([
+            (__idem_reader0, __IDEM_ROLES[0usize].is_body()),
+            (__idem_reader1, __IDEM_ROLES[1usize].is_body()),
+            (__idem_reader2, __IDEM_ROLES[2usize].is_body()),
+        ]);
     let __idem_scope = ::core::option::Option::None;
     let __idem_content = ::idem_actix::__private::content_of(
         &NewOrder::intent(__idem_value),

@@ -26,7 +26,10 @@ async fn create_order(
             ::idem_actix::__private::Of<PgConnection>,
             false,
         >,
-        (Path<u64>, Json<NewOrder>),
+        (
+            ::idem_actix::__private::Argument<Path<u64>>,
+            ::idem_actix::__private::Argument<Json<NewOrder>>,
+        ),
     >,
 ) -> ::idem_actix::__private::Response {
     static __IDEM_POLICY: ::idem_actix::__private::Policy = ::idem_actix::__private::Policy::new(
@@ -42,7 +45,10 @@ async fn create_order(
     }
     let ::idem_actix::__private::Extracted {
         request: __idem_request,
-        arguments: (__idem_arg0, __idem_arg1),
+        arguments: (
+            ::idem_actix::__private::Argument(__idem_arg0, __idem_reader0),
+            ::idem_actix::__private::Argument(__idem_arg1, __idem_reader1),
+        ),
         raw: __idem_raw,
         http: __idem_http,
     } = __idem_extracted;
@@ -52,6 +58,8 @@ async fn create_order(
         ::idem_actix::__private::Probe::<Path<u64>>::NEW.extracts().is_no_body();
         ::idem_actix::__private::Probe::<Json<NewOrder>>::NEW.extracts();
     }
+    let __idem_request = __idem_request
+        .with_readers([(__idem_reader0, false), (__idem_reader1, true)]);
     let __idem_scope = ::core::option::Option::None;
     let __idem_content = ::idem_actix::__private::content_of(
         &<NewOrder as Intent>::of::<Cents>(&__idem_arg1),

@@ -26,7 +26,7 @@ async fn create_order(
             ::idem_actix::__private::Of<PgConnection>,
             false,
         >,
-        (Json<NewOrder>,),
+        (::idem_actix::__private::Argument<Json<NewOrder>>,),
     >,
 ) -> ::idem_actix::__private::Response {
     static __IDEM_POLICY: ::idem_actix::__private::Policy = ::idem_actix::__private::Policy::new(
@@ -38,7 +38,7 @@ async fn create_order(
     }
     let ::idem_actix::__private::Extracted {
         request: __idem_request,
-        arguments: (__idem_arg0,),
+        arguments: (::idem_actix::__private::Argument(__idem_arg0, _),),
         raw: __idem_raw,
         http: __idem_http,
     } = __idem_extracted;

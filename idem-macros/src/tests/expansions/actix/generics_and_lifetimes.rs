@@ -37,7 +37,12 @@ async fn create_order<C: Ledger + 'static, T, const N: usize>(
             ::idem_actix::__private::Of<Transaction<'static, C>>,
             false,
         >,
-        (Prices<'static, 'static, &'static str, fn(&str) -> &str>, Json<T>),
+        (
+            ::idem_actix::__private::Argument<
+                Prices<'static, 'static, &'static str, fn(&str) -> &str>,
+            >,
+            ::idem_actix::__private::Argument<Json<T>>,
+        ),
     >,
 ) -> ::idem_actix::__private::Response
 where
@@ -65,7 +70,10 @@ where
     }
     let ::idem_actix::__private::Extracted {
         request: __idem_request,
-        arguments: (__idem_arg0, __idem_arg1),
+        arguments: (
+            ::idem_actix::__private::Argument(__idem_arg0, __idem_reader0),
+            ::idem_actix::__private::Argument(__idem_arg1, __idem_reader1),
+        ),
         raw: __idem_raw,
         http: __idem_http,
     } = __idem_extracted;
@@ -77,6 +85,8 @@ where
             .is_no_body();
         ::idem_actix::__private::Probe::<Json<T>>::NEW.extracts();
     }
+    let __idem_request = __idem_request
+        .with_readers([(__idem_reader0, false), (__idem_reader1, true)]);
     let __idem_scope = ::core::option::Option::None;
     let __idem_content = ::idem_actix::__private::content::<Json<T>>(&__idem_arg1);
     ::idem_actix::__private::serve(

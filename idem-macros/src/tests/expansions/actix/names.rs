@@ -35,7 +35,12 @@ async fn serve<Policy, Claim, const OPTIONAL: bool>(
             ::idem_actix::__private::Named<Store<u8>>,
             false,
         >,
-        (Request<Policy>, State<Response>, Type<u8>, Json<Body<Claim>>),
+        (
+            ::idem_actix::__private::Argument<Request<Policy>>,
+            ::idem_actix::__private::Argument<State<Response>>,
+            ::idem_actix::__private::Argument<Type<u8>>,
+            ::idem_actix::__private::Argument<Json<Body<Claim>>>,
+        ),
     >,
 ) -> ::idem_actix::__private::Response
 where
@@ -58,7 +63,12 @@ where
     }
     let ::idem_actix::__private::Extracted {
         request: __idem_request,
-        arguments: (__idem_arg0, __idem_arg1, __idem_arg2, __idem_arg3),
+        arguments: (
+            ::idem_actix::__private::Argument(__idem_arg0, __idem_reader0),
+            ::idem_actix::__private::Argument(__idem_arg1, __idem_reader1),
+            ::idem_actix::__private::Argument(__idem_arg2, __idem_reader2),
+            ::idem_actix::__private::Argument(__idem_arg3, __idem_reader3),
+        ),
         raw: __idem_raw,
         http: __idem_http,
     } = __idem_extracted;
@@ -70,6 +80,13 @@ where
         ::idem_actix::__private::Probe::<Type<u8>>::NEW.extracts().is_no_body();
         ::idem_actix::__private::Probe::<Json<Body<Claim>>>::NEW.extracts();
     }
+    let __idem_request = __idem_request
+        .with_readers([
+            (__idem_reader0, false),
+            (__idem_reader1, false),
+            (__idem_reader2, false),
+            (__idem_reader3, true),
+        ]);
     let __idem_scope = {
         #[allow(unused_imports)]
         use ::idem_actix::__private::ScopeByDeref as _;

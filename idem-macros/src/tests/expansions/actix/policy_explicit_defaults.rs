@@ -35,7 +35,7 @@ async fn create_order(
             ::idem_actix::__private::Of<PgConnection>,
             false,
         >,
-        (Json<NewOrder>,),
+        (::idem_actix::__private::Argument<Json<NewOrder>>,),
     >,
 ) -> ::idem_actix::__private::Response {
     static __IDEM_POLICY: ::idem_actix::__private::Policy = ::idem_actix::__private::Policy::new(
@@ -50,7 +50,7 @@ async fn create_order(
     }
     let ::idem_actix::__private::Extracted {
         request: __idem_request,
-        arguments: (__idem_arg0,),
+        arguments: (::idem_actix::__private::Argument(__idem_arg0, __idem_reader0),),
         raw: __idem_raw,
         http: __idem_http,
     } = __idem_extracted;
@@ -59,6 +59,7 @@ async fn create_order(
         use ::idem_actix::__private::{Other as _, OtherExtractor as _};
         ::idem_actix::__private::Probe::<Json<NewOrder>>::NEW.extracts();
     }
+    let __idem_request = __idem_request.with_readers([(__idem_reader0, true)]);
     let __idem_scope = ::core::option::Option::None;
     let __idem_content = ::idem_actix::__private::content::<
         Json<NewOrder>,

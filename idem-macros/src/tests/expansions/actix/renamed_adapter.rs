@@ -31,7 +31,10 @@ async fn create_order(
             crate::web::idem::__private::Of<PgConnection>,
             false,
         >,
-        (Tenant, Json<NewOrder>),
+        (
+            crate::web::idem::__private::Argument<Tenant>,
+            crate::web::idem::__private::Argument<Json<NewOrder>>,
+        ),
     >,
 ) -> crate::web::idem::__private::Response {
     static __IDEM_POLICY: crate::web::idem::__private::Policy = crate::web::idem::__private::Policy::new(
@@ -48,7 +51,10 @@ async fn create_order(
     }
     let crate::web::idem::__private::Extracted {
         request: __idem_request,
-        arguments: (__idem_arg0, __idem_arg1),
+        arguments: (
+            crate::web::idem::__private::Argument(__idem_arg0, __idem_reader0),
+            crate::web::idem::__private::Argument(__idem_arg1, __idem_reader1),
+        ),
         raw: __idem_raw,
         http: __idem_http,
     } = __idem_extracted;
@@ -93,6 +99,11 @@ async fn create_order(
             _,
         >(&__idem_arg1, &crate::web::idem::__private::Nothing),
     );
+    let __idem_request = __idem_request
+        .with_readers([
+            (__idem_reader0, __IDEM_ROLES[0usize].is_body()),
+            (__idem_reader1, __IDEM_ROLES[1usize].is_body()),
+        ]);
     let __idem_scope = {
         #[allow(unused_imports)]
         use crate::web::idem::__private::ScopeByDeref as _;
