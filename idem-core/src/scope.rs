@@ -11,8 +11,8 @@ use std::sync::Arc;
 /// refused at run time.
 ///
 /// ```
+/// # use idem_core::Scope;
 /// use std::borrow::Cow;
-/// use idem_core::Scope;
 ///
 /// struct Tenant(String);
 ///
