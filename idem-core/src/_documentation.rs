@@ -14,6 +14,9 @@ pub mod compiling {}
 #[doc = include_str!("../docs/actix.md")]
 pub mod actix {}
 
+#[doc = include_str!("../docs/postgresql.md")]
+pub mod postgresql {}
+
 #[doc = include_str!("../docs/operating.md")]
 pub mod operating {}
 

@@ -10,6 +10,10 @@ use std::sync::Arc;
 /// hashed before it reaches a database, so no collation can merge two scopes. An empty text is
 /// refused at run time.
 ///
+/// A client that knows a key of a scope can read the recorded answer. So a scope comes from a verified
+/// source, such as the claims of a token, and not from the path or the body, where a client would
+/// choose it. `uuid::Uuid` is a scope with the feature `uuid`.
+///
 /// ```
 /// # use idem_core::Scope;
 /// use std::borrow::Cow;
