@@ -13,7 +13,8 @@ pub(crate) mod probe;
 /// The argument of a handler that is bound to the idempotency key.
 ///
 /// Implemented for `Json` and `Form` of any `Serialize` type, for `Bytes`, `String` and `Payload`,
-/// and for `Option`, `Result` and `Either` of these. A `Payload` is first read within the
+/// and for `Option`, `Result` and `Either` of these. A `None` and an `Err` are bound by the raw bytes.
+/// A `Payload` is first read within the
 /// application's `PayloadConfig`; the handler can then read it again. Your own extractor returns
 /// the content that it has read:
 ///

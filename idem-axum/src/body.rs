@@ -18,8 +18,8 @@ pub(crate) mod probe;
 /// A handler's last argument, and its content that is bound to the idempotency key.
 ///
 /// Implemented for `Json` and `Form` of any `Serialize` type, for `Bytes` and `String`, for
-/// `Option` and `Result` of these, and for axum's extractors that read no body. Your own extractor
-/// returns the content that it has read:
+/// `Option` and `Result` of these, and for axum's extractors that read no body. A `None` and an `Err`
+/// are bound by the raw bytes. Your own extractor returns the content that it has read:
 ///
 /// ```
 /// use idem_axum::{Content, EncodeError, RequestBody};

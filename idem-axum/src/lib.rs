@@ -5,10 +5,12 @@
 //! retry will get. One commit, or nothing.
 //!
 //! ```
-//! use axum::extract::{FromRef, Path};
-//! use axum::http::{Request, StatusCode};
+//! use std::borrow::Cow;
+//!
+//! use axum::extract::{FromRef, FromRequestParts};
+//! use axum::http::{Request, StatusCode, request::Parts};
 //! use axum::{Json, Router, routing::post};
-//! use idem_axum::{Engine, SqliteStore, idempotent};
+//! use idem_axum::{Engine, Scope, SqliteStore, idempotent};
 //! use serde::{Deserialize, Serialize};
 //! use sqlx::SqliteConnection;
 //! use tower::ServiceExt as _;
@@ -18,23 +20,44 @@
 //!     item: String,
 //! }
 //!
-//! #[idempotent(ttl = "24h", scope = "tenant")]
+//! #[idempotent(ttl = "24h", scope = "tenant", state = App)]
 //! async fn create_order(
 //!     tx: &mut SqliteConnection,
-//!     Path(tenant): Path<String>,
+//!     tenant: Tenant,
 //!     Json(order): Json<NewOrder>,
-//! ) -> (StatusCode, String) {
-//!     let inserted = sqlx::query("INSERT INTO orders (tenant, item) VALUES (?, ?)")
-//!         .bind(&tenant)
+//! ) -> Result<(StatusCode, String), StatusCode> {
+//!     sqlx::query("INSERT INTO orders (tenant, item) VALUES (?, ?)")
+//!         .bind(&tenant.0)
 //!         .bind(&order.item)
 //!         .execute(tx)
-//!         .await;
-//!     match inserted {
-//!         Ok(_) => (StatusCode::CREATED, order.item),
-//!         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
+//!         .await
+//!         .map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
+//!     Ok((StatusCode::CREATED, order.item))
+//! }
+//!
+//! /// The owner of the keys: the tenant to whom the token of the request belongs.
+//! struct Tenant(String);
+//!
+//! impl Scope for Tenant {
+//!     fn scope(&self) -> Cow<'_, str> {
+//!         Cow::Borrowed(&self.0)
 //!     }
 //! }
 //!
+//! impl<S: Sync> FromRequestParts<S> for Tenant {
+//!     type Rejection = StatusCode;
+//!
+//!     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, StatusCode> {
+//!         // A service looks the token up, or verifies its signature.
+//!         let header = parts.headers.get("authorization").and_then(|value| value.to_str().ok());
+//!         match header {
+//!             Some("Bearer 6f1c") => Ok(Self("acme".to_owned())),
+//!             _ => Err(StatusCode::UNAUTHORIZED),
+//!         }
+//!     }
+//! }
+//!
+//! /// The router's state. The attribute finds the engine in it.
 //! #[derive(Clone)]
 //! struct App {
 //!     engine: Engine<SqliteStore>,
@@ -48,19 +71,17 @@
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let pool = sqlx::sqlite::SqlitePoolOptions::new()
-//!     .max_connections(1)
-//!     .connect("sqlite::memory:")
-//!     .await?;
+//! // For a test. A service has `SqliteStore::new(pool)`, and calls `migrate()` on it.
+//! let store = SqliteStore::in_memory().await?;
+//! let pool = store.pool().clone();
 //! sqlx::query("CREATE TABLE orders (tenant TEXT, item TEXT)").execute(&pool).await?;
-//! let store = SqliteStore::new(pool.clone());
-//! store.migrate().await?;
 //! let app = Router::new()
-//!     .route("/{tenant}/orders", post(create_order))
+//!     .route("/orders", post(create_order))
 //!     .with_state(App { engine: Engine::new(store) });
 //!
 //! for replayed in [None, Some("true")] {
-//!     let request = Request::post("/acme/orders")
+//!     let request = Request::post("/orders")
+//!         .header("authorization", "Bearer 6f1c")
 //!         .header("idempotency-key", "8e03978e-40d5")
 //!         .header("content-type", "application/json")
 //!         .body(r#"{"item": "book"}"#.to_owned())?;
@@ -81,16 +102,42 @@
 //!   [`Transaction`].
 //! - One argument may be taken by `&`: the [`Attempt`].
 //! - All others are extractors. The last one is the body, and is bound to the key: see
-//!   [`RequestBody`].
-//! - It returns any type that axum accepts as a response. A response can carry a [`Settle`] in an
-//!   [`Extension`](axum::Extension) to override how it is settled:
-//!   `(StatusCode::PAYMENT_REQUIRED, Extension(Settle::Commit), "declined, and kept")`.
+//!   [`RequestBody`]. A last argument that reads no body, such as the claims of a token, needs no
+//!   option if it is an extractor for every state, or with `state = App`; otherwise
+//!   `body = "none"` says so.
+//! - It returns any type that axum accepts as a response. An `Err` undoes the writes, whatever its
+//!   status, and a [`Settle`] in the response overrides that. A return type that hides a `Result`,
+//!   such as `impl IntoResponse`, is answered 500 `misconfigured`.
 //! - It runs on the request's own task. If the client leaves, it moves to a task of its own and
 //!   runs to its end. So arguments are `Send + 'static`. Values that are bound to the request's
 //!   task, such as `tokio::task_local!`, are available until the client leaves.
 //!
 //! `#[axum::debug_handler]` goes below `#[idempotent]`. `#[utoipa::path]` goes above it, where it
-//! sees the extractors. `#[tracing::instrument]` can go anywhere.
+//! sees the extractors. `#[tracing::instrument]` can go anywhere. If a handler does not compile, see
+//! [this page](_documentation::compiling).
+//!
+//! # The engine
+//!
+//! It is in the router's state. `state = App` lets the compiler check every argument and the engine
+//! against that state, and name what is missing. Without it, a mistake in the state is an error of
+//! axum's `Handler`.
+//!
+//! - **`migrate()` first.** Without the store's tables, every protected request is answered 500
+//!   `misconfigured`.
+//! - **GET and HEAD are refused**, with 500 `misconfigured`: they should not have effects.
+//! - **Two handlers on one route need names.** Where only the host tells two handlers apart, each needs
+//!   an `operation`. Otherwise both are answered 500 `misconfigured`.
+//! - **A database in memory** lives as long as one of its connections: see
+//!   [`SqliteStore::in_memory`].
+//! - **Shutdown**: after `with_graceful_shutdown`, wait for [`Engine::drain`].
+//!
+//! # Three answers with status 422
+//!
+//! | from | because | mark | the key |
+//! |---|---|---|---|
+//! | axum's `Json` or `Form` | the body has the wrong shape | `text/plain`, without a header of idem | stays free |
+//! | idem | the key was used for another request | `application/problem+json`, with a `type` that ends in `#key-reused` | belongs to the first request |
+//! | the handler | what the application says | `Idempotency-Expires` | is recorded: a corrected request needs a new key |
 //!
 //! # Features
 //!
@@ -100,6 +147,12 @@
 //! | `postgres` | [`PostgresStore`] |
 //! | `mysql` | [`MySqlStore`], for MariaDB and MySQL |
 //! | `uuid` | [`Scope`] for `uuid::Uuid` |
+//!
+//! # More
+//!
+//! The [contract](_documentation::contract) has the rules that clients can rely on. How to
+//! [choose](_documentation::choosing) the arguments, to [test](_documentation::testing) handlers,
+//! and to [operate](_documentation::operating) a service are pages of their own.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod body;

@@ -8,6 +8,15 @@ pub mod contract {}
 #[doc = include_str!("../docs/choosing.md")]
 pub mod choosing {}
 
+#[doc = include_str!("../docs/compiling.md")]
+pub mod compiling {}
+
+#[doc = include_str!("../docs/actix.md")]
+pub mod actix {}
+
+#[doc = include_str!("../docs/postgresql.md")]
+pub mod postgresql {}
+
 #[doc = include_str!("../docs/operating.md")]
 pub mod operating {}
 

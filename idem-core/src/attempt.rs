@@ -52,8 +52,7 @@ impl Attempt {
     /// Futures given to [`after_commit`](Self::after_commit) never run.
     ///
     /// ```
-    /// use idem_core::{Attempt, IdempotencyKey};
-    ///
+    /// # use idem_core::{Attempt, IdempotencyKey};
     /// let attempt = Attempt::for_test("acme", IdempotencyKey::parse(b"8e03")?);
     /// assert_eq!(attempt.number(), 1);
     /// assert_eq!(attempt.scope(), Some("acme"));

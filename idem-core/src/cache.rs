@@ -33,9 +33,8 @@ mod tests;
 /// database. A replay from the cache does not prolong it.
 ///
 /// ```
+/// # use idem_core::{Config, ReplayCache};
 /// use std::time::Duration;
-///
-/// use idem_core::{Config, ReplayCache};
 ///
 /// let cache = ReplayCache::new(64 * 1024 * 1024, Duration::from_secs(60));
 /// let config = Config::new().with_replay_cache(cache);

@@ -11,8 +11,7 @@ use crate::response::{ALLOWED, NEVER};
 /// The settings that all endpoints of an engine share.
 ///
 /// ```
-/// use idem_core::Config;
-///
+/// # use idem_core::Config;
 /// let config = Config::new()
 ///     .with_problem_base("https://api.example.com/problems/")
 ///     .with_response_limit(256 * 1024)
@@ -71,7 +70,9 @@ impl Config {
         }
     }
 
-    /// Records one more response header (rule R4).
+    /// Records one more response header ([rule R4]).
+    ///
+    /// [rule R4]: crate::_documentation::contract#r-first-request-and-replay
     ///
     /// # Errors
     ///
@@ -86,7 +87,10 @@ impl Config {
         Ok(self)
     }
 
-    /// The most bytes that a recorded response's body may have (rule L1); 1 MiB by default.
+    /// The most bytes that a recorded response's body may have ([rule L1]); 1 MiB by default. A longer
+    /// body undoes the attempt: 500 `response-too-large`.
+    ///
+    /// [rule L1]: crate::_documentation::contract#l-limits
     #[must_use]
     pub fn with_response_limit(self, bytes: usize) -> Self {
         Self {
@@ -96,9 +100,11 @@ impl Config {
     }
 
     /// The most duplicates that wait for running handlers in this process, in all and for one
-    /// identity (rule C4). Any more are answered 409 `in-flight` at once. 4096 and 256 by default.
+    /// identity ([rule C4]). Any more are answered 409 `in-flight` at once. 4096 and 256 by default.
     ///
     /// Duplicates that wait while the first request still reads the record are not counted.
+    ///
+    /// [rule C4]: crate::_documentation::contract#c-concurrency
     #[must_use]
     pub fn with_waiters(self, all: usize, per_identity: usize) -> Self {
         Self {
@@ -108,10 +114,12 @@ impl Config {
         }
     }
 
-    /// The most requests that claim or run in this process (rule O11). Any more are answered 503
+    /// The most requests that claim or run in this process ([rule O11]). Any more are answered 503
     /// `unavailable`. 4096 by default.
     ///
     /// Replays from the cache, duplicates that wait, and `after_commit` futures are not counted.
+    ///
+    /// [rule O11]: crate::_documentation::contract#o-outcomes
     #[must_use]
     pub fn with_max_in_flight(self, requests: usize) -> Self {
         Self {
@@ -137,8 +145,10 @@ impl Config {
         })
     }
 
-    /// Answers replays of records that this process has written or read from memory (rule R8), within
-    /// the limits of the cache. There is none by default.
+    /// Answers replays of records that this process has written or read from memory ([rule R8]),
+    /// within the limits of the cache. There is none by default.
+    ///
+    /// [rule R8]: crate::_documentation::contract#r-first-request-and-replay
     #[must_use]
     pub fn with_replay_cache(self, cache: ReplayCache) -> Self {
         Self {

@@ -38,6 +38,12 @@ pub use self::guard::ClaimGuard;
 pub use self::turn::Turn;
 
 /// Runs handlers at most once for each identity. Cheap to clone; one for each database.
+///
+/// Call the store's `migrate()` first, at the start of the service or in a deployment step. Without
+/// its tables, every protected request is answered 500 `misconfigured`.
+///
+/// Clones share the memory of requests in flight, so duplicates in one process meet there. Make one
+/// engine and clone it.
 #[derive(Debug)]
 pub struct Engine<S> {
     pub(crate) shared: Arc<Shared<S>>,

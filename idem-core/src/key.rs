@@ -12,8 +12,7 @@ pub(crate) const MAX_LENGTH: usize = 255;
 /// the same key:
 ///
 /// ```
-/// use idem_core::IdempotencyKey;
-///
+/// # use idem_core::IdempotencyKey;
 /// let bare = IdempotencyKey::parse(b"8e03978e-40d5")?;
 /// let quoted = IdempotencyKey::parse(b"\"8e03978e-40d5\";v=1")?;
 /// assert_eq!(bare, quoted);
@@ -92,7 +91,9 @@ impl fmt::Debug for IdempotencyKey {
     }
 }
 
-/// The reason why a header is not an idempotency key (rules K2 to K4).
+/// The reason why a header is not an idempotency key ([rules K2 to K4]).
+///
+/// [rules K2 to K4]: crate::_documentation::contract#k-the-key
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyError {

@@ -10,7 +10,7 @@
 //! - A hidden module serves the adapters. It is exempt from semantic versioning.
 //!
 //! The contract, the operator's guide and other long documents are part of this documentation, in the
-//! module `_documentation`.
+//! module [`_documentation`].
 //!
 //! One request goes from top to bottom of `engine/`: admission, claim, handler, settlement. The
 //! other modules:
@@ -27,8 +27,8 @@
 //! | `maintenance`, `observe` | the operator's side |
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-// The documents' examples use the adapters, so they are no doctests of this crate.
-#[cfg(all(doc, not(doctest)))]
+// The documents' examples use the adapters, so they are not doctests of this crate.
+#[cfg(not(doctest))]
 pub mod _documentation;
 #[doc(hidden)]
 pub mod adapter;

@@ -32,7 +32,9 @@ impl<S: Store> Engine<S> {
     }
 
     /// Deletes all expired records in batches, alongside live traffic and purges of other instances
-    /// (rule E3). Returns their number.
+    /// ([rule E3]). Returns their number.
+    ///
+    /// [rule E3]: crate::_documentation::contract#e-expiry
     ///
     /// # Errors
     ///
@@ -74,7 +76,9 @@ impl<S: Store> Engine<S> {
     }
 
     /// Deletes all settled records of a scope, such as a tenant who leaves, and returns their number
-    /// (rule E4). `None` stands for the endpoints that are explicitly unscoped.
+    /// ([rule E4]). `None` stands for the endpoints that are explicitly unscoped.
+    ///
+    /// [rule E4]: crate::_documentation::contract#e-expiry
     ///
     /// This engine's replay cache forgets them, too. The cache of another instance still answers
     /// within its [max age](crate::ReplayCache#max-age).

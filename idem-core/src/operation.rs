@@ -16,8 +16,7 @@ impl Operation {
     /// erased, so that renaming one in a deploy changes nothing.
     ///
     /// ```
-    /// use idem_core::Operation;
-    ///
+    /// # use idem_core::Operation;
     /// let operation = Operation::of_route("POST", "/accounts/{id}/files/{*path}");
     /// assert_eq!(operation.as_str(), "POST /accounts/{}/files/{*}");
     /// ```

@@ -199,18 +199,26 @@ pub enum Isolation {
     Serializable,
 }
 
-/// A handler's choice of how its response settles the attempt, instead of the status (rule O6).
+/// A handler's choice of how its response settles the attempt, instead of the status ([rule O6]).
 ///
-/// Put it into the response's extensions. This keeps a declined charge:
+/// Put it into the extensions of the **response**. This keeps a declined charge:
 ///
 /// ```
-/// use http::{Response, StatusCode};
-/// use idem_core::Settle;
-///
-/// let mut response = Response::new("declined");
+/// # use http::{Response, StatusCode};
+/// # use idem_core::Settle;
+/// let mut response = Response::new("declined"); // on actix-web an `HttpResponse`
 /// *response.status_mut() = StatusCode::PAYMENT_REQUIRED;
 /// response.extensions_mut().insert(Settle::Commit);
 /// ```
+///
+/// On axum it can also be a part of a tuple:
+/// `(StatusCode::PAYMENT_REQUIRED, Extension(Settle::Commit), "declined")`.
+///
+/// Without a `Settle`, a status below 400 keeps the writes, and an `Err` never does, whatever its
+/// status ([rule O15]). A `Settle` in the error's response changes that, too.
+///
+/// [rule O6]: crate::_documentation::contract#o-outcomes
+/// [rule O15]: crate::_documentation::contract#o-outcomes
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Settle {

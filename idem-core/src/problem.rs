@@ -1,4 +1,4 @@
-//! The library's own errors as problem documents ([RFC 9457]; rules P1 to P3).
+//! The library's own errors as problem documents ([RFC 9457]; [rules P1 to P3]).
 //!
 //! Every one is `application/problem+json` with `type`, `title`, `status`, `detail` and
 //! `retryable`. The `type` is a configurable base followed by one of these names:
@@ -33,6 +33,7 @@
 //! Status 500. The endpoint is not set up correctly; the log says why.
 //!
 //! [RFC 9457]: https://www.rfc-editor.org/rfc/rfc9457
+//! [rules P1 to P3]: crate::_documentation::contract#p-problem-documents
 
 use std::borrow::Cow;
 

@@ -10,8 +10,7 @@ use crate::store::Store;
 ///
 /// ```
 /// # #[cfg(feature = "sqlite")] {
-/// use idem_core::{Engine, Provider, SqliteStore};
-///
+/// # use idem_core::{Engine, Provider, SqliteStore};
 /// #[derive(Clone)]
 /// struct Billing(Engine<SqliteStore>);
 ///

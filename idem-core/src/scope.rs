@@ -10,12 +10,13 @@ use std::sync::Arc;
 /// hashed before it reaches a database, so no collation can merge two scopes. An empty text is
 /// refused at run time.
 ///
-/// A scope comes from a verified source, such as the claims of a token. A client that chooses its own
-/// scope, by a header or by a field of the body, can choose that of another client and read its responses.
+/// A client that knows a key of a scope can read the recorded answer. So a scope comes from a verified
+/// source, such as the claims of a token, and not from the path or the body, where a client would
+/// choose it. `uuid::Uuid` is a scope with the feature `uuid`.
 ///
 /// ```
+/// # use idem_core::Scope;
 /// use std::borrow::Cow;
-/// use idem_core::Scope;
 ///
 /// struct Tenant(String);
 ///

@@ -27,8 +27,7 @@ pub trait Transaction {
 /// How a handler borrows a transaction. Generic handlers use it as a bound of their connection:
 ///
 /// ```
-/// use idem_core::{Open, Transaction};
-///
+/// # use idem_core::{Open, Transaction};
 /// trait Ledger: Transaction<Connection = Self> + for<'c> Open<'c> {}
 /// ```
 #[diagnostic::on_unimplemented(

@@ -49,6 +49,9 @@ impl MySqlStore {
 
     /// Creates the table `idem_records`, or brings it up to date; then [checks](Self::check) it.
     ///
+    /// Call it, or a deployment step that does, before the first request: without the table, requests
+    /// are answered 500 `misconfigured`.
+    ///
     /// The bookkeeping is in `idem_migrations`, apart from the application's own migrations. Many
     /// instances may call it at once.
     ///

@@ -120,6 +120,9 @@ impl PostgresStore {
     /// Creates the schema `idem`, its table and its procedure, or brings them up to date; then
     /// [checks](Self::check) them.
     ///
+    /// Call it, or a deployment step that does, before the first request: without the table, requests
+    /// are answered 500 `misconfigured`.
+    ///
     /// The bookkeeping is in `idem.migrations`, apart from the application's own migrations. Many
     /// instances may call it at once. If the role must not create functions the procedure is left
     /// out, and claims take one more round trip.

@@ -1,11 +1,12 @@
 //! SQLite.
 
 use std::borrow::Cow;
+use std::str::FromStr as _;
 use std::sync::Arc;
 
 use sqlx::error::DatabaseError;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
-use sqlx::sqlite::SqliteRow;
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions, SqliteRow};
 use sqlx::{Executor as _, Row as _, SqlSafeStr as _, Sqlite, SqliteConnection, SqlitePool};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -29,10 +30,17 @@ mod watch;
 ///
 /// The pool should be in WAL mode, with a busy timeout. While an attempt runs, the store needs the
 /// connection's progress handler, commit hook and rollback hook; afterwards none is installed.
+///
+/// A database in memory (`sqlite::memory:`) is gone when its last connection is closed, and the store
+/// closes a connection whose attempt broke. For tests there is [`in_memory`](Self::in_memory). A pool
+/// of your own needs `max_connections(1)`, `min_connections(1)`, `idle_timeout(None)` and
+/// `max_lifetime(None)`, and still loses the database after a handler's panic.
 #[derive(Debug, Clone)]
 pub struct SqliteStore {
     pool: SqlitePool,
     writer: Arc<Semaphore>,
+    /// Another connection to a database in memory, which keeps it while `pool` opens a new one.
+    _keeper: Option<SqlitePool>,
 }
 
 impl SqliteStore {
@@ -41,11 +49,57 @@ impl SqliteStore {
         Self {
             pool,
             writer: Arc::new(Semaphore::new(1)),
+            _keeper: None,
         }
+    }
+
+    /// A store in a new database in memory, for tests. It is migrated.
+    ///
+    /// Each call makes a database of its own. It lives as long as the store or a clone of it, also if
+    /// a handler panics. The application's own tables go into it, by [`pool`](Self::pool):
+    ///
+    /// ```
+    /// # use idem_core::{Engine, SqliteStore};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let store = SqliteStore::in_memory().await?;
+    /// sqlx::query("CREATE TABLE orders (item TEXT)").execute(store.pool()).await?;
+    /// let engine = Engine::new(store);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// The pool has one connection. A handler has it while it runs, so a second use of the pool waits
+    /// for the handler, and one inside of the handler fails after the pool's timeout.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`] if SQLite can't open a database in memory.
+    pub async fn in_memory() -> Result<Self, StoreError> {
+        let options = SqliteConnectOptions::from_str("sqlite::memory:").map_err(store_error)?;
+        let one = SqlitePoolOptions::new()
+            .max_connections(1)
+            .idle_timeout(None)
+            .max_lifetime(None);
+        let keeper = one.clone().connect_with(options.clone()).await;
+        let keeper = keeper.map_err(store_error)?;
+        let pool = one.connect_with(options).await.map_err(store_error)?;
+        let store = Self {
+            _keeper: Some(keeper),
+            ..Self::new(pool)
+        };
+        store.migrate().await?;
+        Ok(store)
+    }
+
+    /// The pool.
+    pub fn pool(&self) -> &SqlitePool {
+        &self.pool
     }
 
     /// Creates the table `idem_records`, or brings it up to date.
     ///
+    /// Call it before the first request: without the table, requests are answered 500 `misconfigured`.
     /// The bookkeeping is in `idem_migrations`, apart from the application's own migrations. Many
     /// instances may call it at once.
     ///
@@ -372,5 +426,44 @@ fn write_error(error: sqlx::Error) -> SettleError {
     match error.as_database_error() {
         Some(database) if database.is_unique_violation() => SettleError::Superseded,
         _ => SettleError::Refused(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn o12_a_database_in_memory_outlives_a_broken_attempt() {
+        let store = SqliteStore::in_memory().await.unwrap();
+        let create = sqlx::query("CREATE TABLE orders (item TEXT)");
+        create.execute(store.pool()).await.unwrap();
+
+        let opening = Opening {
+            isolation: None,
+            deadline: Duration::from_secs(1),
+        };
+        let mut claim = store.begin(opening).await.unwrap();
+        let insert = sqlx::query("INSERT INTO orders VALUES ('book')");
+        insert.execute(claim.connection()).await.unwrap();
+        drop(claim);
+
+        let count = sqlx::query_scalar("SELECT count(*) FROM orders");
+        let orders: i64 = count.fetch_one(store.pool()).await.unwrap();
+        assert_eq!(orders, 0);
+        let records = sqlx::query("SELECT * FROM idem_records");
+        assert!(records.fetch_all(store.pool()).await.unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn r6_databases_in_memory_are_separate() {
+        let (one, other) = (SqliteStore::in_memory(), SqliteStore::in_memory());
+        let (one, other) = (one.await.unwrap(), other.await.unwrap());
+        let create = sqlx::query("CREATE TABLE orders (item TEXT)");
+        create.execute(one.pool()).await.unwrap();
+        let create = sqlx::query("CREATE TABLE orders (item TEXT)");
+        create.execute(other.pool()).await.unwrap();
     }
 }

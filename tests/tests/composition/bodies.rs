@@ -277,24 +277,24 @@ async fn extension(_: &mut SqliteConnection, Extension(order): Extension<Order>)
     order.item
 }
 
-#[idempotent(ttl = "24h", unscoped, fingerprint = "raw")]
-async fn extension_raw(_: &mut SqliteConnection, Extension(order): Extension<Order>) -> String {
+#[idempotent(ttl = "24h", unscoped, body = "none")]
+async fn extension_unbound(_: &mut SqliteConnection, Extension(order): Extension<Order>) -> String {
     order.item
 }
 
 #[tokio::test]
-async fn f4_what_a_middleware_takes_out_of_a_body_is_bound_by_the_bytes_alone() {
+async fn f4_what_a_middleware_takes_out_of_a_body_is_bound_by_the_bytes() {
     let routes = Router::new()
-        .route("/unbound", post(extension))
-        .route("/raw", post(extension_raw))
+        .route("/bound", post(extension))
+        .route("/unbound", post(extension_unbound))
         .layer(from_fn(parse));
     let service = Service::start(routes).await;
-    for path in ["/unbound", "/raw"] {
+    for path in ["/bound", "/unbound"] {
         let first = service.post(path, "1", ORDER).await;
         first.ran("book");
         service.post(path, "1", ORDER).await.replays(&first);
         let other = service.post(path, "1", OTHER).await;
-        if path == "/raw" {
+        if path == "/bound" {
             other.is_of_another_request();
         } else {
             other.replays(&first);

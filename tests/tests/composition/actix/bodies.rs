@@ -233,27 +233,27 @@ async fn parsed(_: &mut SqliteConnection, order: ReqData<Order>) -> String {
     order.item.clone()
 }
 
-#[idempotent(ttl = "24h", unscoped, fingerprint = "raw")]
-async fn parsed_raw(_: &mut SqliteConnection, order: ReqData<Order>) -> String {
+#[idempotent(ttl = "24h", unscoped, body = "none")]
+async fn parsed_unbound(_: &mut SqliteConnection, order: ReqData<Order>) -> String {
     order.item.clone()
 }
 
 #[actix_web::test]
-async fn f4_what_a_middleware_takes_out_of_a_body_is_bound_by_the_bytes_alone() {
+async fn f4_what_a_middleware_takes_out_of_a_body_is_bound_by_the_bytes() {
     let service = start(|config| {
         let routes = web::scope("/parsed").wrap(from_fn(parse));
         let routes = routes
-            .route("/unbound", web::post().to(parsed))
-            .route("/raw", web::post().to(parsed_raw));
+            .route("/bound", web::post().to(parsed))
+            .route("/unbound", web::post().to(parsed_unbound));
         config.service(routes);
     })
     .await;
-    for path in ["/parsed/unbound", "/parsed/raw"] {
+    for path in ["/parsed/bound", "/parsed/unbound"] {
         let first = service.post(path, "1", ORDER).await;
         first.ran("book");
         service.post(path, "1", ORDER).await.replays(&first);
         let other = service.post(path, "1", OTHER).await;
-        if path == "/parsed/raw" {
+        if path == "/parsed/bound" {
             other.is_of_another_request();
         } else {
             other.replays(&first);
