@@ -425,7 +425,7 @@ impl Flags {
     }
 }
 
-/// Commands to try, and their answers. The key is new at every start, so that the first of them always pays.
+/// Commands to try, and their answers. The key is new at every start, so that each start pays.
 fn introduction(address: SocketAddr) -> anyhow::Result<String> {
     let key = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
     let payment = |tenant, body| {
