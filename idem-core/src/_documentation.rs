@@ -1,25 +1,33 @@
 //! The long documents.
 //!
-//! They are files of the repository's folder `docs`, where their links to each other work, too.
+//! They are files of the repository's folder `docs`. There, a link to another file is defined at the end of the file;
+//! here the first definition counts, which is that in `links.md`.
 
+#[doc = include_str!("_documentation/links.md")]
 #[doc = include_str!("../docs/contract.md")]
 pub mod contract {}
 
+#[doc = include_str!("_documentation/links.md")]
 #[doc = include_str!("../docs/choosing.md")]
 pub mod choosing {}
 
+#[doc = include_str!("_documentation/links.md")]
 #[doc = include_str!("../docs/compiling.md")]
 pub mod compiling {}
 
+#[doc = include_str!("_documentation/links.md")]
 #[doc = include_str!("../docs/actix.md")]
 pub mod actix {}
 
+#[doc = include_str!("_documentation/links.md")]
 #[doc = include_str!("../docs/postgresql.md")]
 pub mod postgresql {}
 
+#[doc = include_str!("_documentation/links.md")]
 #[doc = include_str!("../docs/operating.md")]
 pub mod operating {}
 
+#[doc = include_str!("_documentation/links.md")]
 #[doc = include_str!("../docs/testing.md")]
 #[allow(
     rustdoc::invalid_rust_codeblocks,
@@ -27,8 +35,10 @@ pub mod operating {}
 )]
 pub mod testing {}
 
+#[doc = include_str!("_documentation/links.md")]
 #[doc = include_str!("../docs/reliability.md")]
 pub mod reliability {}
 
+#[doc = include_str!("_documentation/links.md")]
 #[doc = include_str!("../docs/fingerprint.md")]
 pub mod fingerprint {}

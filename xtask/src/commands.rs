@@ -5,6 +5,8 @@ mod bench;
 mod cargo;
 mod ci;
 mod faults;
+mod links;
+mod packages;
 mod rules;
 mod serve;
 mod test;
@@ -55,7 +57,7 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
-    /// Checks everything: format, rules, lints, documentation, the public API and tests.
+    /// Checks everything: format, rules, lints, documentation, the public API, the packages and tests.
     Ci,
     /// Compares the public API of the published crates with the lists in `docs/api`.
     Api {
@@ -63,6 +65,8 @@ enum Task {
         #[arg(long)]
         bless: bool,
     },
+    /// Packs the published crates as for their registry, and builds and documents what the packages contain.
+    Packages,
     /// Compares the tests that each rule has with the index in `docs/rules.md`, and fails for a rule without a test.
     Rules {
         /// Writes the index.
@@ -100,6 +104,7 @@ fn run(task: &Task) -> Result<ExitCode> {
         Task::Test { galera, arguments } => test::run(*galera, arguments),
         Task::Ci => ci::run(),
         Task::Api { bless } => api::run(*bless),
+        Task::Packages => packages::run(),
         Task::Rules { bless } => rules::run(*bless),
         Task::Bench { arguments } => bench::run(arguments),
         Task::Faults { seeded, arguments } => match seeded {

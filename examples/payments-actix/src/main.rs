@@ -6,9 +6,9 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::future::{Ready, ready};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::str::FromStr as _;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use actix_web::dev::Payload;
 use actix_web::http::StatusCode;
@@ -59,23 +59,21 @@ async fn show_payment(
     app: Data<App>,
     id: Path<i64>,
 ) -> Result<Json<Payment>, Refusal> {
-    let mut connection = app.pool.acquire().await?;
-    Ok(Json(find(&mut connection, &tenant.0, *id).await?))
+    let payment = sqlx::query_as("SELECT * FROM payments WHERE tenant = $1 AND id = $2");
+    let payment = payment.bind(tenant.0).bind(*id).fetch_optional(&app.pool);
+    let unknown = Refusal(StatusCode::NOT_FOUND, "there is no such payment");
+    payment.await?.map(Json).ok_or(unknown)
 }
 
 #[get("/accounts")]
 async fn list_accounts(tenant: Tenant, app: Data<App>) -> Result<Json<Vec<Account>>, Refusal> {
-    const ACCOUNTS: &str = "SELECT * FROM accounts WHERE tenant = $1 ORDER BY name";
+    let accounts = sqlx::query_as("SELECT * FROM accounts WHERE tenant = $1 ORDER BY name");
+    Ok(Json(accounts.bind(tenant.0).fetch_all(&app.pool).await?))
+}
 
-    let mut connection = app.pool.acquire().await?;
-    let accounts = sqlx::query_as(ACCOUNTS).bind(&tenant.0);
-    let accounts = accounts.fetch_all(&mut *connection).await?;
-    if !accounts.is_empty() {
-        return Ok(Json(accounts));
-    }
-    open_accounts(&mut connection, &tenant.0).await?;
-    let accounts = sqlx::query_as(ACCOUNTS).bind(&tenant.0);
-    Ok(Json(accounts.fetch_all(&mut *connection).await?))
+#[get("/")]
+async fn introduce(app: Data<App>) -> String {
+    app.introduction.clone()
 }
 
 /// The data of the handlers.
@@ -83,6 +81,7 @@ struct App {
     pool: SqlitePool,
     /// Pretended work inside the transaction.
     work: Duration,
+    introduction: String,
 }
 
 /// The owner of accounts and keys: here the bearer token itself, in `examples/payments-auth` a verified one.
@@ -100,7 +99,10 @@ impl FromRequest for Tenant {
             .map(|(_, token)| token.trim())
             .filter(|token| !token.is_empty());
         let tenant = token.map(|token| Self(token.to_owned()));
-        ready(tenant.ok_or(Refusal::NoTenant))
+        ready(tenant.ok_or(Refusal(
+            StatusCode::UNAUTHORIZED,
+            "send `Authorization: Bearer TENANT`",
+        )))
     }
 }
 
@@ -118,7 +120,6 @@ struct NewPayment {
     to: String,
     /// In minor units.
     amount: i64,
-    note: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -127,7 +128,6 @@ struct Payment {
     from: String,
     to: String,
     amount: i64,
-    note: Option<String>,
     created_at: String,
 }
 
@@ -145,7 +145,6 @@ impl FromRow<'_, SqliteRow> for Payment {
             from: row.try_get("debtor")?,
             to: row.try_get("creditor")?,
             amount: row.try_get("amount")?,
-            note: row.try_get("note")?,
             created_at: row.try_get("created_at")?,
         })
     }
@@ -173,7 +172,6 @@ const SCHEMA: &str = "
         debtor     TEXT    NOT NULL,
         creditor   TEXT    NOT NULL,
         amount     INTEGER NOT NULL,
-        note       TEXT,
         created_at TEXT    NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))
     ) STRICT;
 ";
@@ -188,7 +186,10 @@ async fn pay(
         WHERE tenant = $2 AND name = $3 AND balance + $1 >= 0";
 
     if payment.amount < 1 {
-        return Err(Refusal::Invalid("the amount must be at least 1"));
+        return Err(Refusal(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "the amount must be at least 1",
+        ));
     }
     open_accounts(tx, tenant).await?;
     for (account, change) in [
@@ -200,38 +201,25 @@ async fn pay(
             return Err(refusal(tx, tenant, account).await?);
         }
     }
-    let id = sqlx::query_scalar(
-        "INSERT INTO payments (tenant, debtor, creditor, amount, note) \
-         VALUES ($1, $2, $3, $4, $5) RETURNING id",
+    let paid = sqlx::query_as(
+        "INSERT INTO payments (tenant, debtor, creditor, amount) \
+         VALUES ($1, $2, $3, $4) RETURNING *",
     );
-    let id = id
+    let paid = paid
         .bind(tenant)
         .bind(&payment.from)
         .bind(&payment.to)
-        .bind(payment.amount)
-        .bind(&payment.note)
-        .fetch_one(&mut *tx)
-        .await?;
-    find(tx, tenant, id).await
+        .bind(payment.amount);
+    Ok(paid.fetch_one(tx).await?)
 }
 
-/// A new tenant has two accounts with 1000.00 each.
+/// The first payment of a tenant opens two accounts with 1000.00 each.
 async fn open_accounts(connection: &mut SqliteConnection, tenant: &str) -> sqlx::Result<()> {
     let accounts = sqlx::query(
         "INSERT INTO accounts (tenant, name, balance) \
          VALUES ($1, 'alice', 100000), ($1, 'bob', 100000) ON CONFLICT DO NOTHING",
     );
     accounts.bind(tenant).execute(connection).await.map(drop)
-}
-
-async fn find(
-    connection: &mut SqliteConnection,
-    tenant: &str,
-    id: i64,
-) -> Result<Payment, Refusal> {
-    let payment = sqlx::query_as("SELECT * FROM payments WHERE tenant = $1 AND id = $2");
-    let payment = payment.bind(tenant).bind(id).fetch_optional(connection);
-    payment.await?.ok_or(Refusal::Unknown("the payment"))
 }
 
 /// Tells why an account can't be changed.
@@ -243,81 +231,62 @@ async fn refusal(
     let known = sqlx::query("SELECT 1 FROM accounts WHERE tenant = $1 AND name = $2");
     let known = known.bind(tenant).bind(account).fetch_optional(connection);
     Ok(match known.await? {
-        Some(_) => Refusal::InsufficientFunds,
-        None => Refusal::Unknown("the account"),
+        Some(_) => Refusal(
+            StatusCode::PAYMENT_REQUIRED,
+            "the account holds less than the amount",
+        ),
+        None => Refusal(StatusCode::NOT_FOUND, "there is no such account"),
     })
 }
 
-/// The status decides: what a 402, 404 or 422 has written is undone and the answer is kept for the key; a 500 is
-/// undone too, and the same request may be sent again.
+/// The status decides: a 402, 404 or 422 undoes the writes, and is kept as the answer to the key; a 500 undoes them too,
+/// and the same request may be sent again.
 #[derive(Debug)]
-enum Refusal {
-    NoTenant,
-    Unknown(&'static str),
-    InsufficientFunds,
-    Invalid(&'static str),
-    Database(sqlx::Error),
-}
+struct Refusal(StatusCode, &'static str);
 
 impl From<sqlx::Error> for Refusal {
     fn from(error: sqlx::Error) -> Self {
-        Self::Database(error)
+        tracing::error!(%error, "the database failed");
+        Self(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "send the same request with the same key again",
+        )
     }
 }
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoTenant => f.write_str("send `Authorization: Bearer TENANT`"),
-            Self::Unknown(what) => write!(f, "{what} is not known"),
-            Self::InsufficientFunds => f.write_str("the account holds less than the amount"),
-            Self::Invalid(detail) => f.write_str(detail),
-            Self::Database(_) => f.write_str("send the same request with the same key again"),
-        }
+        f.write_str(self.1)
     }
 }
 
 impl ResponseError for Refusal {
     fn status_code(&self) -> StatusCode {
-        match self {
-            Self::NoTenant => StatusCode::UNAUTHORIZED,
-            Self::Unknown(_) => StatusCode::NOT_FOUND,
-            Self::InsufficientFunds => StatusCode::PAYMENT_REQUIRED,
-            Self::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::Database(_) => StatusCode::INTERNAL_SERVER_ERROR,
-        }
+        self.0
     }
 
     fn error_response(&self) -> HttpResponse {
-        if let Self::Database(error) = self {
-            tracing::error!(%error, "the database failed");
-        }
-        let title = match self {
-            Self::NoTenant => "No tenant",
-            Self::Unknown(_) => "Not found",
-            Self::InsufficientFunds => "Insufficient funds",
-            Self::Invalid(_) => "Invalid request",
-            Self::Database(_) => "Request failed",
+        let Self(status, detail) = *self;
+        let problem = Problem {
+            title: status.canonical_reason(),
+            status: status.as_u16(),
+            detail,
         };
-        let mut response = HttpResponse::build(self.status_code());
-        if matches!(self, Self::NoTenant) {
+        let mut response = HttpResponse::build(status);
+        if status == StatusCode::UNAUTHORIZED {
             response.insert_header((WWW_AUTHENTICATE, "Bearer"));
         }
         response.insert_header((CONTENT_TYPE, "application/problem+json"));
-        response.json(Problem {
-            title,
-            status: self.status_code().as_u16(),
-            detail: self.to_string(),
-        })
+        response.json(problem)
     }
 }
 
 /// RFC 9457.
 #[derive(Serialize)]
 struct Problem {
-    title: &'static str,
+    title: Option<&'static str>,
     status: u16,
-    detail: String,
+    detail: &'static str,
 }
 
 #[actix_web::main]
@@ -327,7 +296,7 @@ async fn main() -> anyhow::Result<()> {
         std::process::exit(2);
     });
     tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::WARN)
+        .with_max_level(tracing::Level::INFO) // the level of idem's one line for each request
         .with_writer(std::io::stderr)
         .init();
 
@@ -344,9 +313,15 @@ async fn main() -> anyhow::Result<()> {
     let engine = Engine::new(store);
     let _purge = engine.spawn_purge(Duration::from_mins(1));
 
+    let listener = TcpListener::bind(flags.listen)
+        .with_context(|| format!("can't listen on {}", flags.listen))?;
+    let address = listener.local_addr()?;
+    let introduction = introduction(address)?;
+    println!("listening on http://{address}\n\n{introduction}");
     let app = Data::new(App {
         pool: pool.clone(),
         work: flags.work,
+        introduction,
     });
     // Each worker makes an application; the engine is made once, outside, so that they share it.
     let server = HttpServer::new({
@@ -355,20 +330,15 @@ async fn main() -> anyhow::Result<()> {
             Application::new()
                 .app_data(app.clone())
                 .configure(idem_actix::engine(engine.clone()))
+                .service(introduce)
                 .service(create_payment)
                 .service(list_payments)
                 .service(show_payment)
                 .service(list_accounts)
         }
     });
-    let server = server
-        .bind(flags.listen)
-        .with_context(|| format!("can't listen on {}", flags.listen))?;
-    for address in server.addrs() {
-        introduce(address);
-    }
     // Until Ctrl-C or SIGTERM, and then until every attempt has ended.
-    idem_actix::run(server, engine.drain()).await?;
+    idem_actix::run(server.listen(listener)?, engine.drain()).await?;
     pool.close().await;
     Ok(())
 }
@@ -410,27 +380,45 @@ impl Flags {
     }
 }
 
-fn introduce(address: SocketAddr) {
-    println!("listening on http://{address}");
-    println!(
-        r#"
-# a first request pays, and answers 201
-curl -i http://{address}/payments -H 'Authorization: Bearer acme' -H 'Idempotency-Key: k1' \
-     -H 'Content-Type: application/json' -d '{{"from":"alice","to":"bob","amount":500}}'
+/// Commands to try, and their answers. The key is new at every start, so that each start pays.
+fn introduction(address: SocketAddr) -> anyhow::Result<String> {
+    let key = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
+    let payment = |tenant, body| {
+        format!(
+            "curl -iw '\\n' http://{address}/payments -H 'Authorization: Bearer {tenant}' \
+             -H 'Idempotency-Key: demo-{key}' \\\n     \
+             -H 'Content-Type: application/json' -d '{body}'"
+        )
+    };
+    let first = payment("acme", r#"{"from":"alice","to":"bob","amount":500}"#);
+    let again = payment("acme", r#"{"amount": 500, "to": "bob", "from": "alice"}"#);
+    let other = payment("acme", r#"{"from":"alice","to":"bob","amount":501}"#);
+    let globex = payment("globex", r#"{"from":"alice","to":"bob","amount":500}"#);
+    Ok(format!(
+        "\
+# A first request pays.
+{first}
+#> HTTP/1.1 201 Created
 
-# the same request again pays nothing, and answers the same with Idempotency-Replayed: true
-curl -i http://{address}/payments -H 'Authorization: Bearer acme' -H 'Idempotency-Key: k1' \
-     -H 'Content-Type: application/json' -d '{{"amount": 500, "to": "bob", "from": "alice"}}'
+# The same request again, in another layout, pays nothing and gets the same answer.
+{again}
+#> HTTP/1.1 201 Created
+#> idempotency-replayed: true
 
-# another amount with the same key is refused with 422
-curl -i http://{address}/payments -H 'Authorization: Bearer acme' -H 'Idempotency-Key: k1' \
-     -H 'Content-Type: application/json' -d '{{"from":"alice","to":"bob","amount":501}}'
+# The same key with another amount is refused.
+{other}
+#> HTTP/1.1 422 Unprocessable Entity
 
-# another tenant has its own keys, and pays
-curl -i http://{address}/payments -H 'Authorization: Bearer globex' -H 'Idempotency-Key: k1' \
-     -H 'Content-Type: application/json' -d '{{"from":"alice","to":"bob","amount":500}}'
+# Another tenant has its own keys, and pays.
+{globex}
+#> HTTP/1.1 201 Created
 
-# the balances
-curl http://{address}/accounts -H 'Authorization: Bearer acme'"#
-    );
+# The two accounts began with 100000 each; one payment of 500 was made at each start.
+curl -iw '\\n' http://{address}/accounts -H 'Authorization: Bearer acme'
+#> HTTP/1.1 200 OK
+
+# README.md explains the code, docs/contract.md has the rules, docs/choosing.md helps with scope and TTL.
+# Ctrl-C ends the service. The log has a line for each payment, with its key and its outcome:
+"
+    ))
 }

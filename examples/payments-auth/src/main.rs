@@ -9,7 +9,7 @@
 
 use std::net::SocketAddr;
 use std::str::FromStr as _;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use axum::extract::{FromRef, FromRequestParts, State};
@@ -229,7 +229,7 @@ async fn main() -> anyhow::Result<()> {
         std::process::exit(2);
     });
     tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::WARN)
+        .with_max_level(tracing::Level::INFO) // the level of idem's one line for each request
         .with_writer(std::io::stderr)
         .init();
 
@@ -251,19 +251,23 @@ async fn main() -> anyhow::Result<()> {
         pool: pool.clone(),
         work: flags.work,
     };
-    let router = Router::new()
-        .route("/payments", get(payments).post(create_payment))
-        .route("/token", delete(log_out))
-        .with_state(app);
     let listener = TcpListener::bind(flags.listen)
         .await
         .with_context(|| format!("can't listen on {}", flags.listen))?;
-    let ann = Token::issue(&pool, "acme", "ann").await?;
-    let ben = Token::issue(&pool, "acme", "ben").await?;
-    let gus = Token::issue(&pool, "globex", "gus").await?;
+    let address = listener.local_addr()?;
+    let introduction = introduction(address)?;
+    let Token(ann) = Token::issue(&pool, "acme", "ann").await?;
+    let Token(ben) = Token::issue(&pool, "acme", "ben").await?;
+    let Token(gus) = Token::issue(&pool, "globex", "gus").await?;
     let shutdown = shutdown()?;
-    introduce(listener.local_addr()?, &ann.0, &ben.0, &gus.0);
-
+    println!("listening on http://{address}\n");
+    println!("ANN={ann}   # of acme\nBEN={ben}   # of acme too\nGUS={gus}   # of globex\n");
+    println!("{introduction}");
+    let router = Router::new()
+        .route("/", get(introduction))
+        .route("/payments", get(payments).post(create_payment))
+        .route("/token", delete(log_out))
+        .with_state(app);
     axum::serve(listener, router)
         .with_graceful_shutdown(shutdown)
         .await?;
@@ -322,29 +326,41 @@ impl Flags {
     }
 }
 
-fn introduce(address: SocketAddr, ann: &str, ben: &str, gus: &str) {
-    println!("listening on http://{address}");
-    println!(
-        r#"
-ANN={ann}   # of acme
-BEN={ben}   # of acme too
-GUS={gus}   # of globex
+/// Commands to try, and their answers. The key is new at every start, so that each start pays.
+fn introduction(address: SocketAddr) -> anyhow::Result<String> {
+    let key = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
+    let payment = |token| {
+        format!(
+            "curl -iw '\\n' http://{address}/payments -H \"Authorization: Bearer ${token}\" \
+             -H 'Idempotency-Key: demo-{key}' \\\n     \
+             -H 'Content-Type: application/json' -d '{{\"from\":\"alice\",\"to\":\"bob\",\"amount\":500}}'"
+        )
+    };
+    let [of_ann, of_ben, of_gus] = ["ANN", "BEN", "GUS"].map(payment);
+    Ok(format!(
+        r#"# A first request pays. The service has printed the tokens at its start.
+{of_ann}
+#> HTTP/1.1 201 Created
 
-# a first request pays, and answers 201
-curl -i http://{address}/payments -H "Authorization: Bearer $ANN" -H 'Idempotency-Key: k1' \
-     -H 'Content-Type: application/json' -d '{{"from":"alice","to":"bob","amount":500}}'
+# A colleague's is the same request: it gets the same answer, and pays nothing.
+{of_ben}
+#> HTTP/1.1 201 Created
+#> idempotency-replayed: true
 
-# a colleague's is the same request: it answers the same, with Idempotency-Replayed: true
-curl -i http://{address}/payments -H "Authorization: Bearer $BEN" -H 'Idempotency-Key: k1' \
-     -H 'Content-Type: application/json' -d '{{"from":"alice","to":"bob","amount":500}}'
+# Another tenant has its own keys, and pays.
+{of_gus}
+#> HTTP/1.1 201 Created
 
-# another tenant has its own keys, and pays
-curl -i http://{address}/payments -H "Authorization: Bearer $GUS" -H 'Idempotency-Key: k1' \
-     -H 'Content-Type: application/json' -d '{{"from":"alice","to":"bob","amount":500}}'
+# A token is revoked.
+curl -iw '\n' -X DELETE http://{address}/token -H "Authorization: Bearer $ANN"
+#> HTTP/1.1 204 No Content
 
-# after the token is revoked there is no replay: 401
-curl -i -X DELETE http://{address}/token -H "Authorization: Bearer $ANN"
-curl -i http://{address}/payments -H "Authorization: Bearer $ANN" -H 'Idempotency-Key: k1' \
-     -H 'Content-Type: application/json' -d '{{"from":"alice","to":"bob","amount":500}}'"#
-    );
+# From now on it gets no replay.
+{of_ann}
+#> HTTP/1.1 401 Unauthorized
+
+# README.md explains the code, docs/contract.md has the rules, docs/choosing.md helps with scope and TTL.
+# Ctrl-C ends the service. The log has a line for each payment, with its key and its outcome:
+"#
+    ))
 }

@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use axum::extract::{FromRef, FromRequestParts, Path, State};
@@ -58,22 +58,15 @@ async fn payment(
     State(app): State<App>,
     Path(id): Path<i64>,
 ) -> Result<Json<Payment>, Refusal> {
-    let mut connection = app.pool.acquire().await?;
-    Ok(Json(find(&mut connection, &tenant.0, id).await?))
+    let payment = sqlx::query_as("SELECT * FROM payments WHERE tenant = $1 AND id = $2");
+    let payment = payment.bind(tenant.0).bind(id).fetch_optional(&app.pool);
+    let unknown = Refusal(StatusCode::NOT_FOUND, "there is no such payment");
+    payment.await?.map(Json).ok_or(unknown)
 }
 
 async fn accounts(tenant: Tenant, State(app): State<App>) -> Result<Json<Vec<Account>>, Refusal> {
-    const ACCOUNTS: &str = "SELECT * FROM accounts WHERE tenant = $1 ORDER BY name";
-
-    let mut connection = app.pool.acquire().await?;
-    let accounts = sqlx::query_as(ACCOUNTS).bind(&tenant.0);
-    let accounts = accounts.fetch_all(&mut *connection).await?;
-    if !accounts.is_empty() {
-        return Ok(Json(accounts));
-    }
-    open_accounts(&mut connection, &tenant.0).await?;
-    let accounts = sqlx::query_as(ACCOUNTS).bind(&tenant.0);
-    Ok(Json(accounts.fetch_all(&mut *connection).await?))
+    let accounts = sqlx::query_as("SELECT * FROM accounts WHERE tenant = $1 ORDER BY name");
+    Ok(Json(accounts.bind(tenant.0).fetch_all(&app.pool).await?))
 }
 
 /// Sends the letters of the outbox, each at least once.
@@ -131,15 +124,16 @@ impl<S: Sync> FromRequestParts<S> for Tenant {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
         let header = parts.headers.get(AUTHORIZATION);
-        let (scheme, token) = header
+        let token = header
             .and_then(|value| value.to_str().ok()?.split_once(' '))
-            .ok_or(Refusal::NoTenant)?;
-        let token = token.trim();
-        if scheme.eq_ignore_ascii_case("bearer") && !token.is_empty() {
-            Ok(Self(token.to_owned()))
-        } else {
-            Err(Refusal::NoTenant)
-        }
+            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+            .map(|(_, token)| token.trim())
+            .filter(|token| !token.is_empty());
+        let tenant = token.map(|token| Self(token.to_owned()));
+        tenant.ok_or(Refusal(
+            StatusCode::UNAUTHORIZED,
+            "send `Authorization: Bearer TENANT`",
+        ))
     }
 }
 
@@ -157,7 +151,6 @@ struct NewPayment {
     to: String,
     /// In minor units.
     amount: i64,
-    note: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -166,7 +159,6 @@ struct Payment {
     from: String,
     to: String,
     amount: i64,
-    note: Option<String>,
     created_at: String,
 }
 
@@ -184,7 +176,6 @@ impl FromRow<'_, PgRow> for Payment {
             from: row.try_get("debtor")?,
             to: row.try_get("creditor")?,
             amount: row.try_get("amount")?,
-            note: row.try_get("note")?,
             created_at: row.try_get("created_at")?,
         })
     }
@@ -215,7 +206,6 @@ const SCHEMA: &str = "
         debtor     text   NOT NULL,
         creditor   text   NOT NULL,
         amount     bigint NOT NULL,
-        note       text,
         created_at text   NOT NULL
             DEFAULT to_char(now() AT TIME ZONE 'utc', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"')
     );
@@ -238,7 +228,10 @@ async fn pay(
         WHERE tenant = $2 AND name = $3 AND balance + $1 >= 0";
 
     if payment.amount < 1 {
-        return Err(Refusal::Invalid("the amount must be at least 1"));
+        return Err(Refusal(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "the amount must be at least 1",
+        ));
     }
     open_accounts(tx, tenant).await?;
     let mut changes = [
@@ -253,34 +246,25 @@ async fn pay(
             return Err(refusal(tx, tenant, account).await?);
         }
     }
-    let id = sqlx::query_scalar(
-        "INSERT INTO payments (tenant, debtor, creditor, amount, note) \
-         VALUES ($1, $2, $3, $4, $5) RETURNING id",
+    let paid = sqlx::query_as(
+        "INSERT INTO payments (tenant, debtor, creditor, amount) \
+         VALUES ($1, $2, $3, $4) RETURNING *",
     );
-    let id = id
+    let paid = paid
         .bind(tenant)
         .bind(&payment.from)
         .bind(&payment.to)
-        .bind(payment.amount)
-        .bind(&payment.note)
-        .fetch_one(&mut *tx)
-        .await?;
-    find(tx, tenant, id).await
+        .bind(payment.amount);
+    Ok(paid.fetch_one(tx).await?)
 }
 
-/// A new tenant has two accounts with 1000.00 each.
+/// The first payment of a tenant opens two accounts with 1000.00 each.
 async fn open_accounts(connection: &mut PgConnection, tenant: &str) -> sqlx::Result<()> {
     let accounts = sqlx::query(
         "INSERT INTO accounts (tenant, name, balance) \
          VALUES ($1, 'alice', 100000), ($1, 'bob', 100000) ON CONFLICT DO NOTHING",
     );
     accounts.bind(tenant).execute(connection).await.map(drop)
-}
-
-async fn find(connection: &mut PgConnection, tenant: &str, id: i64) -> Result<Payment, Refusal> {
-    let payment = sqlx::query_as("SELECT * FROM payments WHERE tenant = $1 AND id = $2");
-    let payment = payment.bind(tenant).bind(id).fetch_optional(connection);
-    payment.await?.ok_or(Refusal::Unknown("the payment"))
 }
 
 /// Tells why an account can't be changed.
@@ -292,61 +276,33 @@ async fn refusal(
     let known = sqlx::query("SELECT 1 FROM accounts WHERE tenant = $1 AND name = $2");
     let known = known.bind(tenant).bind(account).fetch_optional(connection);
     Ok(match known.await? {
-        Some(_) => Refusal::InsufficientFunds,
-        None => Refusal::Unknown("the account"),
+        Some(_) => Refusal(
+            StatusCode::PAYMENT_REQUIRED,
+            "the account holds less than the amount",
+        ),
+        None => Refusal(StatusCode::NOT_FOUND, "there is no such account"),
     })
 }
 
-/// The status decides: what a 402, 404 or 422 has written is undone and the answer is kept for the key; a 500 is
-/// undone too, and the same request may be sent again.
-enum Refusal {
-    NoTenant,
-    Unknown(&'static str),
-    InsufficientFunds,
-    Invalid(&'static str),
-    Database(sqlx::Error),
-}
+/// The status decides: a 402, 404 or 422 undoes the writes, and is kept as the answer to the key; a 500 undoes them too,
+/// and the same request may be sent again.
+struct Refusal(StatusCode, &'static str);
 
 impl From<sqlx::Error> for Refusal {
     fn from(error: sqlx::Error) -> Self {
-        Self::Database(error)
+        tracing::error!(%error, "the database failed");
+        Self(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "send the same request with the same key again",
+        )
     }
 }
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let (status, title, detail) = match self {
-            Self::NoTenant => (
-                StatusCode::UNAUTHORIZED,
-                "No tenant",
-                "send `Authorization: Bearer TENANT`".to_owned(),
-            ),
-            Self::Unknown(what) => (
-                StatusCode::NOT_FOUND,
-                "Not found",
-                format!("{what} is not known"),
-            ),
-            Self::InsufficientFunds => (
-                StatusCode::PAYMENT_REQUIRED,
-                "Insufficient funds",
-                "the account holds less than the amount".to_owned(),
-            ),
-            Self::Invalid(detail) => (
-                StatusCode::UNPROCESSABLE_ENTITY,
-                "Invalid request",
-                detail.to_owned(),
-            ),
-            Self::Database(error) => {
-                tracing::error!(%error, "the database failed");
-                (
-                    StatusCode::INTERNAL_SERVER_ERROR,
-                    "Request failed",
-                    "send the same request with the same key again".to_owned(),
-                )
-            }
-        };
+        let Self(status, detail) = self;
         let problem = Problem {
-            title,
+            title: status.canonical_reason(),
             status: status.as_u16(),
             detail,
         };
@@ -363,9 +319,9 @@ impl IntoResponse for Refusal {
 /// RFC 9457.
 #[derive(Serialize)]
 struct Problem {
-    title: &'static str,
+    title: Option<&'static str>,
     status: u16,
-    detail: String,
+    detail: &'static str,
 }
 
 #[tokio::main]
@@ -375,7 +331,7 @@ async fn main() -> anyhow::Result<()> {
         std::process::exit(2);
     });
     tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::INFO)
+        .with_max_level(tracing::Level::INFO) // the level of idem's one line for each request
         .with_writer(std::io::stderr)
         .init();
 
@@ -394,17 +350,19 @@ async fn main() -> anyhow::Result<()> {
         pool: pool.clone(),
         work: flags.work,
     };
+    let listener = TcpListener::bind(flags.listen)
+        .await
+        .with_context(|| format!("can't listen on {}", flags.listen))?;
+    let address = listener.local_addr()?;
+    let introduction = introduction(address)?;
+    let shutdown = shutdown()?;
+    println!("listening on http://{address}\n\n{introduction}");
     let router = Router::new()
+        .route("/", get(introduction))
         .route("/payments", get(payments).post(create_payment))
         .route("/payments/{id}", get(payment))
         .route("/accounts", get(accounts))
         .with_state(app);
-    let listener = TcpListener::bind(flags.listen)
-        .await
-        .with_context(|| format!("can't listen on {}", flags.listen))?;
-    let shutdown = shutdown()?;
-    introduce(listener.local_addr()?);
-
     axum::serve(listener, router)
         .with_graceful_shutdown(shutdown)
         .await?;
@@ -467,27 +425,45 @@ impl Flags {
     }
 }
 
-fn introduce(address: SocketAddr) {
-    println!("listening on http://{address}");
-    println!(
-        r#"
-# a first request pays, and answers 201
-curl -i http://{address}/payments -H 'Authorization: Bearer acme' -H 'Idempotency-Key: k1' \
-     -H 'Content-Type: application/json' -d '{{"from":"alice","to":"bob","amount":500}}'
+/// Commands to try, and their answers. The key is new at every start, so that each start pays.
+fn introduction(address: SocketAddr) -> anyhow::Result<String> {
+    let key = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
+    let payment = |tenant, body| {
+        format!(
+            "curl -iw '\\n' http://{address}/payments -H 'Authorization: Bearer {tenant}' \
+             -H 'Idempotency-Key: demo-{key}' \\\n     \
+             -H 'Content-Type: application/json' -d '{body}'"
+        )
+    };
+    let first = payment("acme", r#"{"from":"alice","to":"bob","amount":500}"#);
+    let again = payment("acme", r#"{"amount": 500, "to": "bob", "from": "alice"}"#);
+    let other = payment("acme", r#"{"from":"alice","to":"bob","amount":501}"#);
+    let globex = payment("globex", r#"{"from":"alice","to":"bob","amount":500}"#);
+    Ok(format!(
+        "\
+# A first request pays.
+{first}
+#> HTTP/1.1 201 Created
 
-# the same request again pays nothing, and answers the same with Idempotency-Replayed: true
-curl -i http://{address}/payments -H 'Authorization: Bearer acme' -H 'Idempotency-Key: k1' \
-     -H 'Content-Type: application/json' -d '{{"amount": 500, "to": "bob", "from": "alice"}}'
+# The same request again, in another layout, pays nothing and gets the same answer.
+{again}
+#> HTTP/1.1 201 Created
+#> idempotency-replayed: true
 
-# another amount with the same key is refused with 422
-curl -i http://{address}/payments -H 'Authorization: Bearer acme' -H 'Idempotency-Key: k1' \
-     -H 'Content-Type: application/json' -d '{{"from":"alice","to":"bob","amount":501}}'
+# The same key with another amount is refused.
+{other}
+#> HTTP/1.1 422 Unprocessable Entity
 
-# another tenant has its own keys, and pays
-curl -i http://{address}/payments -H 'Authorization: Bearer globex' -H 'Idempotency-Key: k1' \
-     -H 'Content-Type: application/json' -d '{{"from":"alice","to":"bob","amount":500}}'
+# Another tenant has its own keys, and pays.
+{globex}
+#> HTTP/1.1 201 Created
 
-# the balances
-curl http://{address}/accounts -H 'Authorization: Bearer acme'"#
-    );
+# The two accounts began with 100000 each; one payment of 500 was made at each start.
+curl -iw '\\n' http://{address}/accounts -H 'Authorization: Bearer acme'
+#> HTTP/1.1 200 OK
+
+# README.md explains the code, docs/contract.md has the rules, docs/choosing.md helps with scope and TTL.
+# Ctrl-C ends the service. The log has a line for each payment, with its key and its outcome:
+"
+    ))
 }

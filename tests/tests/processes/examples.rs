@@ -24,6 +24,7 @@ macro_rules! on_every_example {
 on_every_example![
     payment_is_made_once_for_a_key_of_a_tenant,
     payment_without_a_token_is_unauthorized,
+    printed_commands_are_answered_as_printed_at_every_start,
     o10_terminated_while_a_handler_works_answers_and_ends_well,
     o10_interrupted_while_a_handler_works_answers_and_ends_well,
 ];
@@ -33,6 +34,8 @@ const PAYMENT: &str = r#"{"from":"alice","to":"bob","amount":500}"#;
 /// The tokens of two tenants: their names, except where the example prints issued ones.
 struct Tokens {
     acme: String,
+    /// The token of another user of the same tenant.
+    colleague: String,
     globex: String,
 }
 
@@ -41,11 +44,13 @@ impl Tokens {
         if site.program != "payments-auth" {
             return Self {
                 acme: "acme".to_owned(),
+                colleague: "acme".to_owned(),
                 globex: "globex".to_owned(),
             };
         }
         Self {
             acme: token(service, "ANN=").await,
+            colleague: token(service, "BEN=").await,
             globex: token(service, "GUS=").await,
         }
     }
@@ -111,6 +116,91 @@ async fn payment_without_a_token_is_unauthorized<D: Database>(site: &Site<D>) {
     }
 }
 
+async fn printed_commands_are_answered_as_printed_at_every_start<D: Database>(site: &Site<D>) {
+    for _ in 0..2 {
+        let mut service = Service::start(site).await;
+        let tokens = Tokens::of(site, &mut service).await;
+        let page = service.request("GET", "/").without("authorization");
+        let page = page.send().await;
+        assert_eq!(page.status, 200);
+        let page = page.text();
+        for line in page.lines() {
+            service.printed(line).await;
+        }
+        let page = page
+            .replace("$ANN", &tokens.acme)
+            .replace("$BEN", &tokens.colleague)
+            .replace("$GUS", &tokens.globex);
+        let commands = page.split("\n\n").filter(|part| part.contains("curl "));
+        let mut number = 0;
+        for command in commands {
+            let (command, promised) = command.split_once("\n#> HTTP/1.1 ").expect("a status");
+            let answer = typed(&service, command).send().await;
+            let mut promised = promised.split("\n#> ");
+            let status = promised.next().and_then(|line| line.split(' ').next());
+            assert_eq!(
+                status,
+                Some(answer.status.to_string().as_str()),
+                "{command}"
+            );
+            let mut replay = false;
+            for line in promised {
+                let (name, value) = line.split_once(": ").expect("a header");
+                assert_eq!(answer.header(name), Some(value), "{command}");
+                replay |= name == "idempotency-replayed";
+            }
+            assert_eq!(answer.is_replay(), replay, "{command}");
+            number += 1;
+        }
+        assert_eq!(number, 5, "{page}");
+    }
+}
+
+/// The request that `curl` sends for a command.
+fn typed(service: &Service, command: &str) -> Request {
+    let words = words(command);
+    let mut words = words.iter();
+    let (mut method, mut path, mut headers, mut body) = ("GET", "", Vec::new(), "");
+    let origin = format!("http://{}", service.address);
+    while let Some(word) = words.next() {
+        let mut value = || words.next().expect("a value").as_str();
+        match word.as_str() {
+            "curl" => {}
+            "-iw" | "-w" => drop(value()),
+            "-X" => method = value(),
+            "-H" => headers.push(value().split_once(": ").expect("a header")),
+            "-d" => (method, body) = ("POST", value()),
+            url => path = url.strip_prefix(&origin).expect("a flag or an address"),
+        }
+    }
+    let request = service.request(method, path).without("authorization");
+    let request = request.body("application/x-www-form-urlencoded", body);
+    headers.into_iter().fold(request, |request, (name, value)| {
+        request.without(name).header(name, value)
+    })
+}
+
+/// A command without its comments, split as a shell splits it.
+fn words(command: &str) -> Vec<String> {
+    let lines: Vec<&str> = command
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .map(|line| line.trim_end_matches('\\'))
+        .collect();
+    let mut words = vec![String::new()];
+    let mut quote = None;
+    for character in lines.join(" ").chars() {
+        match character {
+            '\'' | '"' if quote.is_none() => quote = Some(character),
+            _ if quote == Some(character) => quote = None,
+            ' ' if quote.is_none() => words.push(String::new()),
+            _ => words.last_mut().expect("a word").push(character),
+        }
+    }
+    words.retain(|word| !word.is_empty());
+    words
+}
+
 async fn o10_terminated_while_a_handler_works_answers_and_ends_well<D: Database>(site: &Site<D>) {
     answers_and_ends_well(site, Service::terminate).await;
 }
@@ -154,11 +244,7 @@ on_every_ledger![accounts_have_what_the_payments_left,];
 
 async fn accounts_have_what_the_payments_left<D: Database>(site: &Site<D>) {
     let service = Service::start(site).await;
-    let untouched = json!([
-        {"name": "alice", "balance": 100_000},
-        {"name": "bob", "balance": 100_000},
-    ]);
-    assert_eq!(service.get("/accounts").await, untouched);
+    assert_eq!(service.get("/accounts").await, json!([]));
     for (key, body, status) in [
         (
             "much",
@@ -182,7 +268,8 @@ async fn accounts_have_what_the_payments_left<D: Database>(site: &Site<D>) {
         assert_eq!(content_type, Some("application/problem+json"));
         request.send().await.assert_replays(&refused);
     }
-    assert_eq!(service.get("/accounts").await, untouched);
+    // Not even the accounts that the refused payments opened.
+    assert_eq!(service.get("/accounts").await, json!([]));
     let paid = payment(&service, "acme").send().await;
     paid.assert_executed(201);
     let location = paid.header("location").expect("a location");
@@ -191,6 +278,10 @@ async fn accounts_have_what_the_payments_left<D: Database>(site: &Site<D>) {
         {"name": "alice", "balance": 99_500},
         {"name": "bob", "balance": 100_500},
     ]);
+    assert_eq!(service.get("/accounts").await, moved);
+    let too_much = r#"{"from":"alice","to":"bob","amount":99501}"#;
+    let refused = service.post("/payments").key("again").json(too_much);
+    assert_eq!(refused.send().await.status, 402);
     assert_eq!(service.get("/accounts").await, moved);
 }
 

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
@@ -14,7 +13,7 @@ use xtask::process::{self, Wait};
 /// The toolchain whose rustdoc writes the lists. Another one can write the same API in other words.
 const TOOLCHAIN: &str = "1.95";
 
-const PUBLISHED: &[&str] = &["idem-core", "idem-macros", "idem-axum", "idem-actix"];
+pub(crate) const PUBLISHED: &[&str] = &["idem-core", "idem-macros", "idem-axum", "idem-actix"];
 
 /// The program that makes the lists. It is built into the same folder as this one.
 const PROGRAM: &str = "xtask-api";
@@ -100,7 +99,7 @@ fn current() -> Result<Vec<(&'static str, String)>> {
     let folder = tempfile::tempdir()?;
     let mut lists = Command::new(program.with_file_name(PROGRAM));
     lists
-        .arg(documentation(&program)?)
+        .arg(cargo::target()?.join("doc"))
         .arg(folder.path())
         .args(PUBLISHED);
     if !process::run(&mut lists)?.success() {
@@ -113,12 +112,6 @@ fn current() -> Result<Vec<(&'static str, String)>> {
             Ok((*package, fs::read_to_string(file)?))
         })
         .collect()
-}
-
-/// The folder into which cargo has rustdoc write: next to the folder of this program.
-fn documentation(program: &Path) -> Result<PathBuf> {
-    let target = program.ancestors().nth(2).context("no target folder")?;
-    Ok(target.join("doc"))
 }
 
 /// Prints what differs from the lists in the tree; whether nothing does.

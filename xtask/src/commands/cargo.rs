@@ -5,7 +5,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, ExitStatus, Stdio};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 /// The cargo that started this program, in the root of the workspace.
 pub(crate) fn command() -> Command {
@@ -42,4 +42,11 @@ pub(crate) fn root() -> PathBuf {
         .and_then(Path::parent)
         .map(Path::to_owned);
     root.unwrap_or_else(|| PathBuf::from("."))
+}
+
+/// The folder that cargo writes to. This program is built into it.
+pub(crate) fn target() -> Result<PathBuf> {
+    let program = env::current_exe()?;
+    let target = program.ancestors().nth(2).context("no target folder")?;
+    Ok(target.to_owned())
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use super::{api, cargo, rules, test};
+use super::{api, cargo, packages, rules, test};
 use xtask::process;
 
 pub(crate) fn run() -> Result<ExitCode> {
@@ -88,6 +88,7 @@ fn steps() -> Vec<Step> {
     documentation.deny_warnings = true;
     steps.push(documentation);
     steps.push(Step::of_xtask("api", api::step));
+    steps.push(Step::of_xtask("packages", packages::step));
     steps.extend(ALONE.iter().map(|selection| clippy(selection)));
     steps.push(Step::of_xtask("test", || tests(test::status)));
     steps.push(Step::of_xtask("test --galera", || {
@@ -210,11 +211,12 @@ mod tests {
             "cargo clippy --workspace --all-targets --all-features -- -D warnings",
             "cargo doc --workspace --no-deps --all-features",
             "cargo xtask api",
+            "cargo xtask packages",
             "cargo clippy -p idem-core -- -D warnings",
             "cargo clippy -p idem-core --features sqlite -- -D warnings",
         ];
         assert_eq!(names[..first.len()], first);
-        assert_eq!(names.len(), 5 + ALONE.len() + 2);
+        assert_eq!(names.len(), 6 + ALONE.len() + 2);
         let last = ["cargo xtask test", "cargo xtask test --galera"];
         assert_eq!(names[names.len() - 2..], last);
     }
