@@ -9,15 +9,18 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, Method, Uri, Version};
-use idem_core::{Content, EncodeError};
+use idem_core::adapter::{self, Misuse};
+use idem_core::{Content, EncodeError, Settle};
 use serde::Serialize;
+
+use crate::response::respond;
 
 #[allow(missing_docs)]
 pub(crate) mod probe;
 
 /// A handler's last argument, and its content that is bound to the idempotency key.
 ///
-/// Implemented for `Json` and `Form` of any `Serialize` type, for `Bytes` and `String`, for
+/// Implemented for `Json` and `Form` of any `Serialize` type, for `Bytes`, `String` and `Request`, for
 /// `Option` and `Result` of these, and for axum's extractors that read no body. A `None` and an `Err`
 /// are bound by the raw bytes. Your own extractor returns the content that it has read:
 ///
@@ -60,7 +63,7 @@ macro_rules! payloads {
 
 payloads!(Json, Form);
 
-// The last three extract the body's bytes. The others read no body, and the bytes are bound all the
+// The last four extract the body's bytes. The others read no body, and the bytes are bound all the
 // same: a middleware can have filled an `Extension` from them.
 macro_rules! raw {
     ($($extractor:ty $(, [$parameter:ident])?;)*) => {$(
@@ -89,6 +92,7 @@ raw!(
     Bytes;
     String;
     RawForm;
+    Request;
 );
 
 /// `None` does not say that there is no body, so it is bound by its bytes, of which there may be none.
@@ -142,6 +146,10 @@ where
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
         let (parts, body) = request.into_parts();
+        // A layer or an earlier argument can have put it there.
+        if parts.extensions.get::<Settle>().is_some() {
+            return Err(respond(adapter::misused(Misuse::SettleInRequest)));
+        }
         // The extensions hold the limit that the application sets for request bodies.
         let mut limited = Request::new(body);
         limited.extensions_mut().clone_from(&parts.extensions);

@@ -26,7 +26,7 @@ pub use crate::response::{EXPIRES, REPLAYED, Response};
 
 pub use self::detach::DetachOnDrop;
 pub use self::engine_source::{Named, Of, Source, StoreOf, address};
-pub use self::head::{Admissible, RequestHead, admit, misconfigured};
+pub use self::head::{Admissible, RequestHead, admit, misconfigured, misused};
 pub use self::outcome::{HandlerOutcome, is_endless};
 pub use self::payload::{Payload, Readable};
 pub use self::return_probe::{AnyReturned, ReturnProbe};

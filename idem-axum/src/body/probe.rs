@@ -24,6 +24,14 @@ impl<T, S> Probe<T, S> {
     pub const NEW: Self = Self(PhantomData);
 }
 
+impl<T, S> Clone for Probe<T, S> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T, S> Copy for Probe<T, S> {}
+
 /// The extractors that read the body, whatever they make of it.
 pub trait ReadsBody {}
 
@@ -53,6 +61,10 @@ pub trait CanComeEarlier {}
 )]
 pub trait ReadsNothing {}
 
+// Whether the argument reads the body, by four methods of one name each. For a reference to a probe
+// they are tried in this order: an inherent one, and those of a trait of the probe, of its reference,
+// and of the probe by value.
+
 impl<T: ReadsBody, S> Probe<T, S> {
     pub fn comes_earlier(&self)
     where
@@ -67,14 +79,40 @@ impl<T: ReadsBody, S> Probe<T, S> {
     }
 }
 
-/// An argument that is not known to read the body.
-pub trait NotReader {
+/// An argument that is made from the request's head.
+pub trait OfHead {
     fn comes_earlier(&self) {}
 
     fn reads_nothing(&self) {}
 }
 
-impl<T, S> NotReader for Probe<T, S> {}
+impl<S, T: FromRequestParts<S>> OfHead for Probe<T, S> {}
+
+/// An extractor of the application's own that reads the body.
+pub trait OfBody<T, M> {
+    fn comes_earlier(&self)
+    where
+        T: CanComeEarlier,
+    {
+    }
+
+    fn reads_nothing(&self)
+    where
+        T: ReadsNothing,
+    {
+    }
+}
+
+impl<S, M, T: FromRequest<S, M>> OfBody<T, M> for &Probe<T, S> {}
+
+/// An argument that is an extractor for some states only.
+pub trait OfSomeState: Sized {
+    fn comes_earlier(self) {}
+
+    fn reads_nothing(self) {}
+}
+
+impl<T, S> OfSomeState for Probe<T, S> {}
 
 // Whether the argument can be extracted, by three methods: the state is not known, or it is known and
 // the argument comes earlier, or last.
@@ -223,7 +261,8 @@ impl<T, S> ContentOfOther<T> for Probe<T, S> {}
     message = "`{Self}` can't be bound to the key",
     label = "axum reads the body with the last argument, and nothing says what of this one is bound",
     note = "if the handler reads no body, write `body = \"none\"`",
-    note = "if this is the body, implement `RequestBody` for it, or choose what is bound: `fingerprint = path::to::function`, or `fingerprint = \"raw\"` for the bytes"
+    note = "if this is the body, implement `RequestBody` for it, or choose what is bound: `fingerprint = path::to::function`, or `fingerprint = \"raw\"` for the bytes",
+    note = "if this is the type of a payload, take it by an extractor: `Json<{Self}>`"
 )]
 pub trait Bindable {}
 

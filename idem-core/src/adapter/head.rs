@@ -9,7 +9,7 @@ use crate::fingerprint::{Content, Fingerprint, RequestParts};
 use crate::key::IdempotencyKey;
 use crate::observe::{self, Answer};
 use crate::operation::Operation;
-use crate::policy::Policy;
+use crate::policy::{Misuse, Policy};
 use crate::problem::Problem;
 use crate::response::Response;
 use crate::store::Store;
@@ -31,6 +31,12 @@ pub trait RequestHead {
 pub fn misconfigured() -> Response {
     let answer = Answer::problem(Problem::Misconfigured, &Config::new());
     answer.observed(&observe::span(None, None, None))
+}
+
+/// The answer to a mistake in the application, which is logged.
+pub fn misused(misuse: Misuse) -> Response {
+    tracing::error!("{misuse}");
+    misconfigured()
 }
 
 /// Lets a request in: it gets its turn to run, or an answer.

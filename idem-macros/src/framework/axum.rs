@@ -118,7 +118,7 @@ fn checks(handler: &Handler, private: &Private) -> Option<TokenStream> {
     (!handler.extractors.is_empty() || state.is_some()).then(|| {
         quote!({
             #[allow(unused_imports)]
-            use #private::{NotReader as _, OtherExtractor as _};
+            use #private::{OfBody as _, OfHead as _, OfSomeState as _, OtherExtractor as _};
             #state
             #(#checks)*
         })

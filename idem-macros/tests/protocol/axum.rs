@@ -34,13 +34,17 @@ pub(crate) mod __private {
 
     pub(crate) trait ContentOfOther {}
 
-    pub(crate) trait NotReader {
+    pub(crate) trait OfBody {}
+
+    pub(crate) trait OfSomeState {}
+
+    pub(crate) trait OfHead {
         fn comes_earlier(&self) {}
 
         fn reads_nothing(&self) {}
     }
 
-    impl<T, S> NotReader for Probe<T, S> {}
+    impl<T, S> OfHead for Probe<T, S> {}
 
     pub(crate) trait OtherExtractor {
         fn extracts(&self) -> &Self {

@@ -3,8 +3,8 @@
 use axum::extract::{Request, State};
 use axum::response::Response;
 use axum::routing::{any, post};
-use axum::{Json, Router};
-use idem_axum::idempotent;
+use axum::{Extension, Json, Router};
+use idem_axum::{Settle, idempotent};
 use idem_tests::Traces;
 use sqlx::SqliteConnection;
 use tower::ServiceExt as _;
@@ -76,4 +76,24 @@ async fn s1_handlers_that_only_a_router_tells_apart_are_misconfigured() {
     service.post("/named?one", "1", ORDER).await.ran("book");
     let other = service.post("/named", "1", ORDER).await;
     other.is_of_another_request();
+}
+
+/// A layer of `Extension` changes the request, and not the response.
+#[tokio::test]
+async fn o6_settle_in_the_extensions_of_the_request_is_misconfigured() {
+    let _guard = Traces::install();
+    let routes = Router::new()
+        .route("/orders", post(in_one_shop))
+        .layer(Extension(Settle::Commit));
+    let service = Service::start(routes).await;
+    let traces = Traces::capture();
+    let refused = service.post("/orders", "1", ORDER).await;
+    assert_eq!(refused.status.as_u16(), 500, "{refused:?}");
+    assert!(refused.text.contains("misconfigured"), "{refused:?}");
+    let errors = traces.events().into_iter();
+    let errors = errors.filter(|event| event.level == tracing::Level::ERROR);
+    let errors: Vec<_> = errors.map(|event| format!("{event:?}")).collect();
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    assert!(errors[0].contains("put it into the response"), "{errors:?}");
+    assert_eq!(service.orders.effects().await, [""; 0]);
 }

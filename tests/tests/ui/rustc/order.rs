@@ -1,7 +1,7 @@
 //! The body comes last, once, and not at all beside `body = "none"`.
 
 use axum::Json;
-use axum::extract::{Form, FromRequestParts, Query};
+use axum::extract::{Form, FromRequest, FromRequestParts, Query, Request};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use idem_axum::{Engine, SqliteStore, idempotent};
@@ -34,6 +34,35 @@ impl FromRequestParts<App> for Tenant {
 }
 
 type Body = Json<Order>;
+
+/// An extractor that reads the body.
+struct Valid(String);
+
+impl<S: Sync> FromRequest<S> for Valid {
+    type Rejection = StatusCode;
+
+    async fn from_request(_: Request, _: &S) -> Result<Self, StatusCode> {
+        Err(StatusCode::NOT_IMPLEMENTED)
+    }
+}
+
+#[idempotent(ttl = "24h", unscoped)]
+async fn early_valid(tx: &mut SqliteConnection, valid: Valid, query: Query<String>) -> String {
+    let _ = (tx, query);
+    valid.0
+}
+
+#[idempotent(ttl = "24h", unscoped, body = "none")]
+async fn unbound_valid(tx: &mut SqliteConnection, valid: Valid) -> String {
+    let _ = tx;
+    valid.0
+}
+
+#[idempotent(ttl = "24h", unscoped)]
+async fn without_json(tx: &mut SqliteConnection, order: Order) -> String {
+    let _ = tx;
+    order.item
+}
 
 #[idempotent(ttl = "24h", unscoped)]
 async fn early(tx: &mut SqliteConnection, order: Body, query: Query<String>) -> String {

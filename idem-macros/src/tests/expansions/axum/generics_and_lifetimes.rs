@@ -65,7 +65,9 @@ where
     let ::idem_axum::__private::Body { value: __idem_value, raw: __idem_raw } = __idem_body;
     {
         #[allow(unused_imports)]
-        use ::idem_axum::__private::{NotReader as _, OtherExtractor as _};
+        use ::idem_axum::__private::{
+            OfBody as _, OfHead as _, OfSomeState as _, OtherExtractor as _,
+        };
         ::idem_axum::__private::Probe::<Prices<'_, '_, &str, fn(&str) -> &str>, ()>::NEW
             .extracts()
             .comes_earlier();

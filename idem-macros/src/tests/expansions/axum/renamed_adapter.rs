@@ -48,7 +48,9 @@ async fn create_order(
     let crate::web::idem::__private::Body { value: __idem_value, raw: __idem_raw } = __idem_body;
     {
         #[allow(unused_imports)]
-        use crate::web::idem::__private::{NotReader as _, OtherExtractor as _};
+        use crate::web::idem::__private::{
+            OfBody as _, OfHead as _, OfSomeState as _, OtherExtractor as _,
+        };
         crate::web::idem::__private::Probe::<Tenant, ()>::NEW.extracts().comes_earlier();
         crate::web::idem::__private::Probe::<Json<NewOrder>, ()>::NEW.extracts();
     }

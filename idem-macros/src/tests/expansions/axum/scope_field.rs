@@ -51,7 +51,9 @@ async fn create_order(
     let ::idem_axum::__private::Body { value: __idem_value, raw: __idem_raw } = __idem_body;
     {
         #[allow(unused_imports)]
-        use ::idem_axum::__private::{NotReader as _, OtherExtractor as _};
+        use ::idem_axum::__private::{
+            OfBody as _, OfHead as _, OfSomeState as _, OtherExtractor as _,
+        };
         ::idem_axum::__private::Probe::<State<App>, ()>::NEW.extracts().comes_earlier();
         ::idem_axum::__private::Probe::<Signed, ()>::NEW.extracts().comes_earlier();
         ::idem_axum::__private::Probe::<Json<NewOrder>, ()>::NEW.extracts();
