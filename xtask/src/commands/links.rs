@@ -50,9 +50,11 @@ fn find(folder: &Path, pages: &mut Vec<PathBuf>) -> Result<()> {
     Ok(())
 }
 
-/// The relative links of a page.
+/// The relative links of a page, without those in the documentation of other crates' blanket implementations.
 fn links(page: &str) -> impl Iterator<Item = &str> {
-    page.split(" href=\"")
+    let own = page.split("<h2 id=\"blanket-implementations\"").next();
+    own.unwrap_or_default()
+        .split(" href=\"")
         .skip(1)
         .filter_map(|rest| rest.split('"').next())
         .filter(|link| !link.contains(':'))
@@ -97,7 +99,8 @@ mod tests {
         fs::create_dir_all(pages.join("c")).expect("a folder");
         fs::write(pages.join("index.html"), "<h1 id=\"there\">").expect("a page");
         let page = "<a class=\"x\" href=\"../index.html#there\"> <a href=\"#nowhere\"> \
-             <a href=\"https://example.org/gone\"> <a href=\"other.md\"> <a href=\"../index.html#gone\">";
+             <a href=\"https://example.org/gone\"> <a href=\"other.md\"> <a href=\"../index.html#gone\"> \
+             <h2 id=\"blanket-implementations\"> <a href=\"of-another-crate.md\">";
         fs::write(pages.join("c/index.html"), page).expect("a page");
         let broken = broken(folder.path(), &["a-b"]).expect("pages");
         let page = "in a_b/c/index.html";
