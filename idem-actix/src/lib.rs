@@ -87,9 +87,9 @@
 //!
 //! The operation is the pattern that matched, with the scopes around it. Routes that differ only in
 //! their guards would be one operation: give each of them a name by `operation`. Without one, the
-//! second of them answers 500 `misconfigured`. One handler on two hosts has one operation: make the host
-//! part of the scope. The path is bound to the key as
-//! it is routed, with percent-encoding undone: `/p%61yments` is the same request as `/payments`.
+//! second of them answers 500 `misconfigured`. One handler on two hosts has one operation: make the
+//! host part of the scope. The path is bound to the key as it is routed, with percent-encoding
+//! undone: `/p%61yments` is the same request as `/payments`.
 //!
 //! # The engine
 //!
