@@ -144,10 +144,10 @@ impl Signals {
 /// answered with 503, and every attempt and every `after_commit` future ends. For two engines it is
 /// `async { tokio::join!(payments.drain(), audit.drain()); }`.
 ///
-/// [`run`] does this, and waits for the signal. Call this function where something else than a signal
-/// ends the server, or signals mean more than that: after SIGTERM or Ctrl-C. Build the server with
-/// `HttpServer::disable_signals` then: with its own signal handling, the server would stop its workers while
-/// attempts run on them. Do not call it from a task on a worker: that is too late.
+/// [`run`] waits for a signal and then does this. Call this function yourself if your application
+/// handles signals, or if something other than a signal ends the server. Build the server with
+/// `HttpServer::disable_signals` then: with its own signal handling, the server would stop its
+/// workers while attempts run on them. Do not call it from a task on a worker: that is too late.
 pub async fn shut_down(server: &ServerHandle, drained: impl Future<Output = ()>) {
     server.pause().await;
     drained.await;

@@ -1,9 +1,9 @@
 //! Notices that an engine has replaced another one of its type.
 //!
 //! An application's data has one value of a type, so a second engine replaces the first one in
-//! silence, and writes go to the other's database. The services of an application accumulate: so each
-//! engine comes with a service without a route, which is registered when the application is built,
-//! and finds that its engine was replaced.
+//! silence, and writes go to the wrong database. The services of an application accumulate. So each
+//! engine comes with a service without a route, which is registered when the application is built.
+//! It finds out then whether its engine was replaced.
 
 use std::any::{Any, TypeId};
 use std::cell::{Cell, RefCell};

@@ -95,7 +95,7 @@ raw!(
     Request;
 );
 
-/// `None` does not say that there is no body, so it is bound by its bytes, of which there may be none.
+/// `None` does not say that there is no body, so it is bound by the bytes. There may be none.
 #[diagnostic::do_not_recommend]
 impl<B: RequestBody> RequestBody for Option<B> {
     fn content(&self) -> Result<Content, EncodeError> {
