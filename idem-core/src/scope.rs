@@ -30,7 +30,8 @@ use std::sync::Arc;
     message = "`{Self}` can't be a scope",
     label = "this type does not say whose keys these are",
     note = "name a field that is a string or an integer, such as `scope = \"claims.tenant_id\"`, or implement `Scope` for a type of your own",
-    note = "`Uuid` is a scope with the feature `uuid` of the adapter crate; wrap any other type of another crate in a struct of your own"
+    note = "`Uuid` is a scope with the feature `uuid` of the adapter crate; wrap any other type of another crate in a struct of your own",
+    note = "an `Option` has no owner when it is `None`: let the extractor refuse such a request, or give it an owner in a `Scope` of your own"
 )]
 pub trait Scope {
     /// The scope as text. It must not be empty, and it must stay the same for an owner as long as a

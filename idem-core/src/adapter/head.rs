@@ -76,7 +76,9 @@ impl<S: Store, H: RequestHead> Admissible<S, H> {
         let refuse = |problem| Err(engine::refuse(engine, problem, None, None));
         let method = head.method();
         if method == "GET" || method == "HEAD" {
-            tracing::error!("`#[idempotent]` is on a route for {method}, which is read-only");
+            tracing::error!(
+                "`#[idempotent]` is on a route for {method}, which is read-only and needs no idempotency key; remove the attribute"
+            );
             return refuse(Problem::Misconfigured);
         }
         let config = &engine.shared.config;

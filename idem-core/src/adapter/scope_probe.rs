@@ -15,24 +15,6 @@ impl<T: Scope + ?Sized> ScopeProbe<'_, T> {
     }
 }
 
-impl<T> ScopeProbe<'_, Option<T>> {
-    /// Never compiles: an `Option` has a message of its own.
-    pub fn scope(&self) -> String
-    where
-        Option<T>: NeverNone,
-    {
-        String::new()
-    }
-}
-
-/// Implemented for no type.
-#[diagnostic::on_unimplemented(
-    message = "an `Option` can't be a scope",
-    label = "nobody owns the keys of a request for which this is `None`",
-    note = "take the value without `Option`, so that its extractor refuses such a request, or a type of your own that implements `Scope` and gives those requests an owner of their own"
-)]
-pub trait NeverNone {}
-
 pub trait ScopeByDeref<T: ?Sized> {
     fn scope(&self) -> String
     where
@@ -52,7 +34,8 @@ impl<T: ?Sized> ScopeByDeref<T> for ScopeProbe<'_, T> {
     message = "`{Self}` can't be a scope",
     label = "this type does not say whose keys these are",
     note = "name a field that is a string or an integer, such as `scope = \"claims.tenant_id\"`, or implement `Scope` for a type of your own",
-    note = "`Uuid` is a scope with the feature `uuid` of the adapter crate; wrap any other type of another crate in a struct of your own"
+    note = "`Uuid` is a scope with the feature `uuid` of the adapter crate; wrap any other type of another crate in a struct of your own",
+    note = "an `Option` has no owner when it is `None`: let the extractor refuse such a request, or give it an owner in a `Scope` of your own"
 )]
 pub trait PointsToScope {
     fn target_scope(&self) -> String;

@@ -21,8 +21,8 @@ pub(crate) fn expand<F: Framework>(handler: &Handler, private: &Private) -> Toke
     let start = private.at(place.first);
     let transaction = quote_spanned!(place.first=> <#ty as #start::Open<'_>>);
     // The transaction's tokens can come out of a macro, and variables declared elsewhere aren't visible there. So
-    // these two stand at the call site.
-    let claim = quote!(&mut __idem_claim);
+    // these two resolve at the call site; the compiler reports at the transaction that the claim is of another database.
+    let claim = quote_spanned!(Place::of(&ty).first=> &mut __idem_claim);
     let keep = quote!(#private::keeps(__idem_state));
     let open = quote_spanned! {place.last=>
         let mut __idem_opened = match #transaction::open(#start::connection::<_, #ty>(#claim)).await {

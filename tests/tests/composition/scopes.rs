@@ -25,6 +25,16 @@ async fn mutable(_: &mut SqliteConnection, Extension(mut tenant): Extension<Tena
     tenant.name
 }
 
+/// An argument that only the scope reads is not unused, and `mut tx` is not when it has to be.
+#[idempotent(ttl = "24h", scope = "tenant")]
+#[deny(unused, clippy::pedantic)]
+async fn only_for_the_scope(mut tx: &mut SqliteConnection, tenant: Tenant) -> String {
+    use sqlx::Row as _;
+    let connection: &mut &mut SqliteConnection = &mut tx;
+    let row = sqlx::query("SELECT 'done'").fetch_one(&mut **connection);
+    row.await.expect("a row").get(0)
+}
+
 #[idempotent(ttl = "24h", scope = "tenant.name")]
 async fn field(_: &mut SqliteConnection, tenant: Tenant) -> String {
     tenant.name
@@ -101,6 +111,7 @@ fn routes() -> Router<App> {
         .route("/argument", post(argument))
         .route("/in_an_extractor", post(in_an_extractor))
         .route("/mutable", post(mutable))
+        .route("/only_for_the_scope", post(only_for_the_scope))
         .route("/field", post(field))
         .route("/numbered_fields", post(numbered_fields))
         .route("/destructured", post(destructured))
@@ -119,6 +130,7 @@ async fn keys_belong_to_what_is_named() {
         ("/argument", "acme", "umbrella"),
         ("/in_an_extractor", "acme", "umbrella"),
         ("/mutable", "acme!", "umbrella!"),
+        ("/only_for_the_scope", "done", "done"),
         ("/field", "acme", "umbrella"),
         ("/numbered_fields", "acme", "umbrella"),
         ("/destructured", "acme 4 book", "umbrella 8 book"),

@@ -1,8 +1,8 @@
 //! Other attributes alongside `#[idempotent]`, in either order.
 
-use actix_web::http::StatusCode;
+use actix_web::http::{Method, StatusCode};
 use actix_web::web::{Json, Path, ServiceConfig};
-use actix_web::{HttpRequest, HttpResponse, Responder, patch, post, put, route, routes};
+use actix_web::{HttpRequest, HttpResponse, Responder, get, patch, post, put, route, routes};
 use idem_actix::{Attempt, idempotent};
 use serde::{Deserialize, Serialize};
 use sqlx::SqliteConnection;
@@ -15,6 +15,14 @@ use crate::service::Order;
 #[idempotent(ttl = "24h", unscoped)]
 async fn post_above(_: &mut SqliteConnection, id: Path<u32>, order: Json<Order>) -> String {
     format!("{id} {}", order.item)
+}
+
+/// Below, `#[get]` is a compile error. Here it has been expanded already.
+#[get("/get_above/{tenant}")]
+#[idempotent(ttl = "24h", scope = "tenant")]
+#[deny(unused, clippy::pedantic)]
+async fn get_above(_: &mut SqliteConnection, tenant: Path<String>) -> String {
+    String::new()
 }
 
 #[idempotent(ttl = "24h", unscoped)]
@@ -114,6 +122,7 @@ fn services(config: &mut ServiceConfig) {
     config
         .service(post_above)
         .service(post_below)
+        .service(get_above)
         .service(put_above)
         .service(patch_below)
         .service(route_above)
@@ -164,6 +173,15 @@ async fn routes_above_and_below() {
             "PUT /route",
         ]
     );
+}
+
+#[actix_web::test]
+async fn s1_get_above_is_misconfigured_at_the_first_request() {
+    let service = start(services).await;
+    let request = request("/get_above/acme", "1").method(Method::GET);
+    let refused = service.send(request).await;
+    assert_eq!(refused.status.as_u16(), 500);
+    assert!(refused.text.contains("misconfigured"), "{}", refused.text);
 }
 
 #[actix_web::test]

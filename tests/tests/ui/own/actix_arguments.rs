@@ -3,7 +3,7 @@
 use actix_web::web::{self, Json, ServiceConfig};
 use idem_actix::{Attempt, idempotent};
 use serde::{Deserialize, Serialize};
-use sqlx::SqliteConnection;
+use sqlx::{PgConnection, SqliteConnection, SqlitePool};
 
 #[derive(Serialize, Deserialize)]
 struct Order {
@@ -26,6 +26,31 @@ async fn no_transaction(_: &Attempt, order: Json<Order>) -> String {
 }
 
 #[idempotent(ttl = "24h", unscoped)]
+async fn a_shared_transaction(_: &PgConnection, order: Json<Order>) -> String {
+    order.into_inner().item
+}
+
+#[idempotent(ttl = "24h", unscoped)]
+async fn a_pool(_: SqlitePool, order: Json<Order>) -> String {
+    order.into_inner().item
+}
+
+#[idempotent(ttl = "24h", unscoped)]
+async fn an_owned_attempt(
+    _: &mut SqliteConnection,
+    attempt: Attempt,
+    order: Json<Order>,
+) -> String {
+    drop(attempt);
+    order.into_inner().item
+}
+
+#[idempotent(ttl = "24h", unscoped)]
+async fn a_borrowed_response<'a>(_: &mut SqliteConnection, attempt: &'a Attempt) -> &'a str {
+    attempt.key().unwrap_or_default()
+}
+
+#[idempotent(ttl = "24h", unscoped)]
 fn not_async(_: &mut SqliteConnection, order: Json<Order>) -> String {
     order.into_inner().item
 }
@@ -36,6 +61,10 @@ fn main() {
             .route("/unknown_and_missing", web::post().to(unknown_and_missing))
             .route("/no_such_argument", web::post().to(no_such_argument))
             .route("/no_transaction", web::post().to(no_transaction))
+            .route("/a_shared_transaction", web::post().to(a_shared_transaction))
+            .route("/a_pool", web::post().to(a_pool))
+            .route("/an_owned_attempt", web::post().to(an_owned_attempt))
+            .route("/a_borrowed_response", web::post().to(a_borrowed_response))
             .route("/not_async", web::post().to(not_async));
     };
 }

@@ -5,7 +5,7 @@ use actix_web::http::StatusCode;
 use actix_web::web::{Json, Path, ReqData};
 use idem_actix::{Engine, SqliteStore, idempotent};
 use serde::{Deserialize, Serialize};
-use sqlx::{PgPool, SqliteConnection};
+use sqlx::SqliteConnection;
 
 #[derive(Clone)]
 struct Tenant {
@@ -29,8 +29,14 @@ async fn a_field_that_is_none(tx: &mut SqliteConnection, tenant: ReqData<Tenant>
     tenant.id.to_string()
 }
 
+#[idempotent(ttl = "24h", scope = "tenant")]
+async fn nobodys(tx: &mut SqliteConnection, tenant: Option<ReqData<String>>) -> String {
+    let _ = tx;
+    tenant.map(ReqData::into_inner).unwrap_or_default()
+}
+
 #[idempotent(ttl = "24h", unscoped)]
-async fn no_transaction(tx: &mut PgPool, order: Json<Order>) -> String {
+async fn no_transaction(tx: &mut Tenant, order: Json<Order>) -> String {
     let _ = tx;
     order.into_inner().item
 }
@@ -69,6 +75,16 @@ async fn axums_order(tx: &mut SqliteConnection, order: Json<Order>) -> (StatusCo
 async fn another_store(tx: &mut sqlx::PgConnection, order: Json<Order>) -> String {
     let _ = tx;
     order.into_inner().item
+}
+
+#[idempotent(ttl = "24h", unscoped, store = SqliteStore)]
+async fn a_store_without_an_engine(tx: &mut SqliteConnection, order: Json<Order>) -> String {
+    let _ = tx;
+    order.into_inner().item
+}
+
+async fn calls_a_handler(tx: &mut SqliteConnection, order: Json<Order>) {
+    no_response(tx, order).await;
 }
 
 fn main() {}
