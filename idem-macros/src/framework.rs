@@ -41,6 +41,11 @@ pub(crate) trait Framework {
     /// The content of the deserialized body.
     fn content(handler: &Handler, private: &Private) -> TokenStream;
 
+    /// A statement about the content, which is in `__idem_content`.
+    fn check_content(_: &Handler, _: &Private) -> Option<TokenStream> {
+        None
+    }
+
     /// The variable that holds the value of an extractor.
     fn extracted(handler: &Handler, extractor: usize) -> Ident;
 

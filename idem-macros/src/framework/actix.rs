@@ -47,17 +47,15 @@ impl Framework for Actix {
     fn prologue(frame: &Frame, handler: &Handler) -> TokenStream {
         let Frame { private, .. } = frame;
         let checks = checks(handler, private);
-        let asks = !handler.extractors.is_empty() && !matches!(handler.content, Content::Raw);
         let arguments = (0..handler.extractors.len()).map(|index| {
             let (name, reader) = (name(index), reader(index));
-            if asks {
+            if asks_for_readers(handler) {
                 quote!(#private::Argument(#name, #reader))
             } else {
                 quote!(#private::Argument(#name, _))
             }
         });
         let probed = probed(frame, handler);
-        let readers = asks.then(|| readers(handler));
         quote! {
             let #private::Extracted {
                 request: __idem_request,
@@ -67,7 +65,6 @@ impl Framework for Actix {
             } = __idem_extracted;
             #checks
             #probed
-            #readers
         }
     }
 
@@ -91,6 +88,10 @@ impl Framework for Actix {
             Body::None | Body::Probed => quote!(_),
         };
         quote!(#private::content::<#ty>(#value))
+    }
+
+    fn check_content(handler: &Handler, private: &Private) -> Option<TokenStream> {
+        asks_for_readers(handler).then(|| readers(handler, private))
     }
 
     fn extracted(_: &Handler, extractor: usize) -> Ident {
@@ -169,8 +170,13 @@ fn probed(frame: &Frame, handler: &Handler) -> Option<TokenStream> {
     })
 }
 
+/// Bytes are bound whichever argument reads them.
+fn asks_for_readers(handler: &Handler) -> bool {
+    !handler.extractors.is_empty() && !matches!(handler.content, Content::Raw)
+}
+
 /// Says which arguments have read the body, and which one is bound to the key.
-fn readers(handler: &Handler) -> TokenStream {
+fn readers(handler: &Handler, private: &Private) -> TokenStream {
     let arguments = (0..handler.extractors.len()).map(|index| {
         let reader = reader(index);
         let is_bound = match (handler.body, &handler.content) {
@@ -185,7 +191,7 @@ fn readers(handler: &Handler) -> TokenStream {
         };
         quote!((#reader, #is_bound))
     });
-    quote!(let __idem_request = __idem_request.with_readers([#(#arguments),*]);)
+    quote!(let __idem_content = #private::bound(__idem_content, [#(#arguments),*]);)
 }
 
 fn name(extractor: usize) -> Ident {

@@ -123,6 +123,17 @@ pub(crate) mod __private {
         Choice::<FIRST>::choose(first, second)
     }
 
+    /// Only the argument that is bound reads the body.
+    pub(crate) fn bound<const COUNT: usize>(
+        content: Content,
+        arguments: [(Option<&'static str>, bool); COUNT],
+    ) -> Content {
+        for (reader, is_bound) in arguments {
+            assert_eq!(reader.is_some(), is_bound);
+        }
+        content
+    }
+
     pub(crate) fn into_response(response: String, http: &&'static str) -> Response {
         response + " " + http
     }

@@ -58,10 +58,12 @@ async fn cancel_order(
         ::idem_actix::__private::Probe::<Path<u64>>::NEW.extracts().reads_nothing();
         ::idem_actix::__private::Probe::<Signed>::NEW.extracts().reads_nothing();
     }
-    let __idem_request = __idem_request
-        .with_readers([(__idem_reader0, false), (__idem_reader1, false)]);
     let __idem_scope = ::core::option::Option::None;
     let __idem_content = ::idem_actix::__private::content_none();
+    let __idem_content = ::idem_actix::__private::bound(
+        __idem_content,
+        [(__idem_reader0, false), (__idem_reader1, false)],
+    );
     ::idem_actix::__private::serve(
             __idem_request,
             &__IDEM_POLICY,

@@ -58,11 +58,13 @@ async fn create_order(
         ::idem_actix::__private::Probe::<Path<u64>>::NEW.extracts().is_no_body();
         ::idem_actix::__private::Probe::<Json<NewOrder>>::NEW.extracts();
     }
-    let __idem_request = __idem_request
-        .with_readers([(__idem_reader0, false), (__idem_reader1, true)]);
     let __idem_scope = ::core::option::Option::None;
     let __idem_content = ::idem_actix::__private::content_of(
         &<NewOrder as Intent>::of::<Cents>(&__idem_arg1),
+    );
+    let __idem_content = ::idem_actix::__private::bound(
+        __idem_content,
+        [(__idem_reader0, false), (__idem_reader1, true)],
     );
     ::idem_actix::__private::serve(
             __idem_request,

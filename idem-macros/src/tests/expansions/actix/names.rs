@@ -80,13 +80,6 @@ where
         ::idem_actix::__private::Probe::<Type<u8>>::NEW.extracts().is_no_body();
         ::idem_actix::__private::Probe::<Json<Body<Claim>>>::NEW.extracts();
     }
-    let __idem_request = __idem_request
-        .with_readers([
-            (__idem_reader0, false),
-            (__idem_reader1, false),
-            (__idem_reader2, false),
-            (__idem_reader3, true),
-        ]);
     let __idem_scope = {
         #[allow(unused_imports)]
         use ::idem_actix::__private::ScopeByDeref as _;
@@ -96,6 +89,15 @@ where
         )
     };
     let __idem_content = ::idem_actix::__private::content_of(&content(&__idem_arg3));
+    let __idem_content = ::idem_actix::__private::bound(
+        __idem_content,
+        [
+            (__idem_reader0, false),
+            (__idem_reader1, false),
+            (__idem_reader2, false),
+            (__idem_reader3, true),
+        ],
+    );
     ::idem_actix::__private::serve(
             __idem_request,
             &__IDEM_POLICY,

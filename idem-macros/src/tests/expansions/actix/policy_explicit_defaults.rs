@@ -59,11 +59,14 @@ async fn create_order(
         use ::idem_actix::__private::{Other as _, OtherExtractor as _};
         ::idem_actix::__private::Probe::<Json<NewOrder>>::NEW.extracts();
     }
-    let __idem_request = __idem_request.with_readers([(__idem_reader0, true)]);
     let __idem_scope = ::core::option::Option::None;
     let __idem_content = ::idem_actix::__private::content::<
         Json<NewOrder>,
     >(&__idem_arg0);
+    let __idem_content = ::idem_actix::__private::bound(
+        __idem_content,
+        [(__idem_reader0, true)],
+    );
     ::idem_actix::__private::serve(
             __idem_request,
             &__IDEM_POLICY,
