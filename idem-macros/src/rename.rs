@@ -15,10 +15,8 @@ fn find_from(
     package: &str,
     read: impl Fn(&Path) -> Option<String>,
 ) -> Option<String> {
-    let manifests = folder.ancestors().filter_map(read);
-    let name = manifests
-        .filter_map(|manifest| name_in(&manifest, package))
-        .next()?;
+    let mut manifests = folder.ancestors().filter_map(read);
+    let name = manifests.find_map(|manifest| name_in(&manifest, package))?;
     (name != package).then_some(name)
 }
 

@@ -52,7 +52,7 @@ pub(crate) fn list<'a>(words: impl IntoIterator<Item = &'a str>, quote: char) ->
 /// Types, paths and bounds, spaced as rustfmt does it.
 pub(crate) fn source(tokens: impl ToTokens) -> String {
     let mut text = String::new();
-    write_source(&mut text, tokens.to_token_stream());
+    write_source(&mut text, tokens.into_token_stream());
     text
 }
 

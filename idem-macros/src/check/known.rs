@@ -82,7 +82,7 @@ fn connection(database: &str) -> String {
 
 /// The connection of the database that a handler's other types mention.
 pub(super) fn mentioned_connection(tokens: impl ToTokens) -> &'static str {
-    let text = tokens.to_token_stream().to_string();
+    let text = tokens.into_token_stream().to_string();
     let mut words = text.split(|letter: char| !letter.is_alphanumeric() && letter != '_');
     let found = words.find_map(|word| match word {
         _ if word.starts_with("MySql") => Some("MySqlConnection"),
