@@ -16,6 +16,28 @@ pub fn content<T: RequestBody>(body: &T) -> Result<Content, EncodeError> {
     body.content()
 }
 
+/// The content, unless an argument has read the body that is not bound to the key: a retry with
+/// another body would be answered by the first one's response. Each argument comes as its reader, as
+/// in [`Argument`], and whether it is bound.
+///
+/// # Errors
+///
+/// If there is such an argument.
+pub fn bound<const COUNT: usize>(
+    content: Result<Content, EncodeError>,
+    arguments: [(Option<&'static str>, bool); COUNT],
+) -> Result<Content, EncodeError> {
+    let mut unbound = arguments.iter().filter(|(_, is_bound)| !is_bound);
+    let Some(argument) = unbound.find_map(|(reader, _)| *reader) else {
+        return content;
+    };
+    Err(EncodeError::Custom(format!(
+        "`{argument}` has read it, and is not bound to the key; name the argument by \
+         `body = \"…\"` and implement `RequestBody` for it, or bind the bytes by \
+         `fingerprint = \"raw\"`; of several arguments that read the body keep one"
+    )))
+}
+
 pub fn into_response<R: HandlerResponse>(response: R, request: &HttpRequest) -> Response {
     response.into_handler_response(request)
 }

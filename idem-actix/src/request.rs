@@ -19,11 +19,7 @@ use crate::response::respond;
 use crate::route;
 
 /// The key, and the head of the request. With `OPTIONAL`, a request without a key passes.
-pub struct Preflight<P: Source, const OPTIONAL: bool> {
-    pub(crate) admissible: Admissible<StoreOf<P>, Head>,
-    /// The type of an argument that has read the body without being bound to the key.
-    pub(crate) unbound: Option<&'static str>,
-}
+pub struct Preflight<P: Source, const OPTIONAL: bool>(pub(crate) Admissible<StoreOf<P>, Head>);
 
 /// Method, target and route of a request.
 pub(crate) struct Head(HttpRequest);
@@ -102,23 +98,7 @@ impl<P: Source, const OPTIONAL: bool> Preflight<P, OPTIONAL> {
         let lines = |name: &str| request.headers().get_all(name).map(AsRef::as_ref);
         let admissible = Admissible::new(provider.engine(), head, lines, OPTIONAL);
         let admissible = admissible.map_err(|response| refused(respond(response)))?;
-        Ok(Self {
-            admissible,
-            unbound: None,
-        })
-    }
-
-    /// Each argument's reader, as in [`Argument`], and whether the argument is bound to the key.
-    #[must_use]
-    pub fn with_readers<const COUNT: usize>(
-        self,
-        arguments: [(Option<&'static str>, bool); COUNT],
-    ) -> Self {
-        let mut unbound = arguments.iter().filter(|(_, is_bound)| !is_bound);
-        Self {
-            unbound: unbound.find_map(|(reader, _)| *reader),
-            ..self
-        }
+        Ok(Self(admissible))
     }
 }
 

@@ -28,13 +28,8 @@ where
     W: FnOnce(ClaimGuard<<StoreOf<P> as Store>::Claim>, Attempt) -> F + 'static,
     F: Future<Output = HandlerOutcome<HttpResponse>> + 'static,
 {
-    let Preflight {
-        admissible,
-        unbound,
-    } = request;
-    let content = unbound.map_or(content, |argument| Err(not_bound(argument)));
-    let limit = admissible.response_limit();
-    let turn = match admissible.admit(policy, scope, content, &raw).await {
+    let limit = request.0.response_limit();
+    let turn = match request.0.admit(policy, scope, content, &raw).await {
         Ok(turn) => turn,
         Err(response) => return respond(response),
     };
@@ -48,14 +43,4 @@ where
     let attempt: Rest = Box::pin(attempt);
     let attempt = DetachOnDrop::new(attempt, move |rest| detached.finish(rest));
     respond_with(attempt.await, &kept)
-}
-
-/// The fault of an endpoint where an `argument` has read the body, and is not what the key is bound
-/// to: a retry with another body would be answered by the first one's response.
-fn not_bound(argument: &str) -> EncodeError {
-    EncodeError::Custom(format!(
-        "`{argument}` has read it, and is not bound to the key; name the argument by \
-         `body = \"…\"` and implement `RequestBody` for it, or bind the bytes by \
-         `fingerprint = \"raw\"`; of several arguments that read the body keep one"
-    ))
 }

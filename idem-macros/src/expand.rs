@@ -44,7 +44,7 @@ pub(crate) fn expand<F: Framework>(handler: &Handler) -> TokenStream {
     let policy = policy::expand(&handler.policy, private);
     let assertion = assertion(handler, private);
     let scope = scope::<F>(handler, private);
-    let content = content::<F>(handler, private);
+    let content = F::bound(private, handler, content::<F>(handler, private));
     let serve = serve::<F>(handler, private);
     quote! {
         #lints

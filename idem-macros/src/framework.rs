@@ -35,6 +35,11 @@ pub(crate) trait Framework {
     /// A reference to the body, or to `Nothing`.
     fn body_value(handler: &Handler) -> TokenStream;
 
+    /// The bound content, checked against what the arguments have read.
+    fn bound(_: &Private, _: &Handler, content: TokenStream) -> TokenStream {
+        content
+    }
+
     /// The variable that holds the value of an extractor.
     fn extracted(handler: &Handler, extractor: usize) -> Ident;
 

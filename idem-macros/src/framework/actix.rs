@@ -7,7 +7,7 @@ use syn::{Ident, LitStr};
 use super::{Frame, Framework};
 use crate::errors::Errors;
 use crate::model::{Body, Content, Extractor, Handler};
-use crate::place::Place;
+use crate::place::{Place, Private};
 
 /// Expands for `idem-actix`.
 pub(crate) struct Actix;
@@ -42,7 +42,7 @@ impl Framework for Actix {
 
     fn prologue(frame: &Frame, handler: &Handler) -> TokenStream {
         let Frame { private, .. } = frame;
-        let checks = !handler.extractors.is_empty() && !matches!(handler.content, Content::Raw);
+        let checks = checks_readers(handler);
         let arguments = (0..handler.extractors.len()).map(|index| {
             let (name, reader) = (name(index), reader(index));
             if checks {
@@ -52,7 +52,6 @@ impl Framework for Actix {
             }
         });
         let probed = probed(frame, handler);
-        let readers = checks.then(|| readers(handler));
         quote! {
             let #private::Extracted {
                 request: __idem_request,
@@ -61,7 +60,6 @@ impl Framework for Actix {
                 http: __idem_http,
             } = __idem_extracted;
             #probed
-            #readers
         }
     }
 
@@ -73,6 +71,14 @@ impl Framework for Actix {
             }
             Body::None | Body::Probed => quote!(__idem_value),
         }
+    }
+
+    fn bound(private: &Private, handler: &Handler, content: TokenStream) -> TokenStream {
+        if !checks_readers(handler) {
+            return content;
+        }
+        let readers = readers(handler);
+        quote!(#private::bound(#content, [#readers]))
     }
 
     fn extracted(_: &Handler, extractor: usize) -> Ident {
@@ -124,6 +130,11 @@ fn probed(frame: &Frame, handler: &Handler) -> Option<TokenStream> {
     })
 }
 
+/// With `fingerprint = "raw"` any argument may read the body.
+fn checks_readers(handler: &Handler) -> bool {
+    !handler.extractors.is_empty() && !matches!(handler.content, Content::Raw)
+}
+
 /// Says which arguments have read the body, and which one is bound to the key.
 fn readers(handler: &Handler) -> TokenStream {
     let arguments = (0..handler.extractors.len()).map(|index| {
@@ -140,7 +151,7 @@ fn readers(handler: &Handler) -> TokenStream {
         };
         quote!((#reader, #is_bound))
     });
-    quote!(let __idem_request = __idem_request.with_readers([#(#arguments),*]);)
+    quote!(#(#arguments),*)
 }
 
 fn name(extractor: usize) -> Ident {

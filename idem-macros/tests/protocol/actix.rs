@@ -99,6 +99,17 @@ pub(crate) mod __private {
         Choice::<FIRST>::choose(first, second)
     }
 
+    /// Only the argument that is bound reads the body.
+    pub(crate) fn bound<C, const COUNT: usize>(
+        content: C,
+        arguments: [(Option<&'static str>, bool); COUNT],
+    ) -> C {
+        for (reader, is_bound) in arguments {
+            assert_eq!(reader.is_some(), is_bound);
+        }
+        content
+    }
+
     pub(crate) fn into_response(response: String, http: &&'static str) -> Response {
         response + " " + http
     }

@@ -18,17 +18,6 @@ impl<P, const OPTIONAL: bool> Preflight<P, OPTIONAL> {
     pub(crate) const fn new() -> Self {
         Self(PhantomData)
     }
-
-    /// Only the argument that is bound reads the body.
-    pub(crate) fn with_readers<const COUNT: usize>(
-        self,
-        arguments: [(Option<&'static str>, bool); COUNT],
-    ) -> Self {
-        for (reader, is_bound) in arguments {
-            assert_eq!(reader.is_some(), is_bound);
-        }
-        self
-    }
 }
 
 pub(crate) struct Policy {

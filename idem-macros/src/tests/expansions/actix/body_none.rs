@@ -52,10 +52,11 @@ async fn cancel_order(
         raw: __idem_raw,
         http: __idem_http,
     } = __idem_extracted;
-    let __idem_request = __idem_request
-        .with_readers([(__idem_reader0, false), (__idem_reader1, false)]);
     let __idem_scope = ::core::option::Option::None;
-    let __idem_content = ::idem_actix::__private::content_none();
+    let __idem_content = ::idem_actix::__private::bound(
+        ::idem_actix::__private::content_none(),
+        [(__idem_reader0, false), (__idem_reader1, false)],
+    );
     ::idem_actix::__private::serve(
             __idem_request,
             &__IDEM_POLICY,

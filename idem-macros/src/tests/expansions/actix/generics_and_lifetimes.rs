@@ -77,10 +77,11 @@ where
         raw: __idem_raw,
         http: __idem_http,
     } = __idem_extracted;
-    let __idem_request = __idem_request
-        .with_readers([(__idem_reader0, false), (__idem_reader1, true)]);
     let __idem_scope = ::core::option::Option::None;
-    let __idem_content = ::idem_actix::__private::content::<Json<T>>(&__idem_arg1);
+    let __idem_content = ::idem_actix::__private::bound(
+        ::idem_actix::__private::content::<Json<T>>(&__idem_arg1),
+        [(__idem_reader0, false), (__idem_reader1, true)],
+    );
     ::idem_actix::__private::serve(
             __idem_request,
             &__IDEM_POLICY,

@@ -73,13 +73,6 @@ where
         raw: __idem_raw,
         http: __idem_http,
     } = __idem_extracted;
-    let __idem_request = __idem_request
-        .with_readers([
-            (__idem_reader0, false),
-            (__idem_reader1, false),
-            (__idem_reader2, false),
-            (__idem_reader3, true),
-        ]);
     let __idem_scope = {
         #[allow(unused_imports)]
         use ::idem_actix::__private::ScopeByDeref as _;
@@ -88,7 +81,15 @@ where
             ::idem_actix::__private::ScopeProbe(__idem_source).scope(),
         )
     };
-    let __idem_content = ::idem_actix::__private::content_of(&content(&__idem_arg3));
+    let __idem_content = ::idem_actix::__private::bound(
+        ::idem_actix::__private::content_of(&content(&__idem_arg3)),
+        [
+            (__idem_reader0, false),
+            (__idem_reader1, false),
+            (__idem_reader2, false),
+            (__idem_reader3, true),
+        ],
+    );
     ::idem_actix::__private::serve(
             __idem_request,
             &__IDEM_POLICY,

@@ -54,11 +54,11 @@ async fn create_order(
         raw: __idem_raw,
         http: __idem_http,
     } = __idem_extracted;
-    let __idem_request = __idem_request.with_readers([(__idem_reader0, true)]);
     let __idem_scope = ::core::option::Option::None;
-    let __idem_content = ::idem_actix::__private::content::<
-        Json<NewOrder>,
-    >(&__idem_arg0);
+    let __idem_content = ::idem_actix::__private::bound(
+        ::idem_actix::__private::content::<Json<NewOrder>>(&__idem_arg0),
+        [(__idem_reader0, true)],
+    );
     ::idem_actix::__private::serve(
             __idem_request,
             &__IDEM_POLICY,

@@ -91,11 +91,6 @@ async fn create_order(
             _,
         >(&__idem_arg1, &crate::web::idem::__private::Nothing),
     );
-    let __idem_request = __idem_request
-        .with_readers([
-            (__idem_reader0, __IDEM_ROLES[0usize].is_body()),
-            (__idem_reader1, __IDEM_ROLES[1usize].is_body()),
-        ]);
     let __idem_scope = {
         #[allow(unused_imports)]
         use crate::web::idem::__private::ScopeByDeref as _;
@@ -104,7 +99,13 @@ async fn create_order(
             crate::web::idem::__private::ScopeProbe(__idem_source).scope(),
         )
     };
-    let __idem_content = crate::web::idem::__private::content::<_>(__idem_value);
+    let __idem_content = crate::web::idem::__private::bound(
+        crate::web::idem::__private::content::<_>(__idem_value),
+        [
+            (__idem_reader0, __IDEM_ROLES[0usize].is_body()),
+            (__idem_reader1, __IDEM_ROLES[1usize].is_body()),
+        ],
+    );
     crate::web::idem::__private::serve(
             __idem_request,
             &__IDEM_POLICY,

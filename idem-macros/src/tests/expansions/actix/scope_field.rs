@@ -110,12 +110,6 @@ async fn create_order(
             >(&__idem_arg2, &::idem_actix::__private::Nothing),
         ),
     );
-    let __idem_request = __idem_request
-        .with_readers([
-            (__idem_reader0, __IDEM_ROLES[0usize].is_body()),
-            (__idem_reader1, __IDEM_ROLES[1usize].is_body()),
-            (__idem_reader2, __IDEM_ROLES[2usize].is_body()),
-        ]);
     let __idem_scope = {
         #[allow(unused_imports)]
         use ::idem_actix::__private::ScopeByDeref as _;
@@ -124,7 +118,14 @@ async fn create_order(
             ::idem_actix::__private::ScopeProbe(&__idem_source.0.tenant_id).scope(),
         )
     };
-    let __idem_content = ::idem_actix::__private::content::<_>(__idem_value);
+    let __idem_content = ::idem_actix::__private::bound(
+        ::idem_actix::__private::content::<_>(__idem_value),
+        [
+            (__idem_reader0, __IDEM_ROLES[0usize].is_body()),
+            (__idem_reader1, __IDEM_ROLES[1usize].is_body()),
+            (__idem_reader2, __IDEM_ROLES[2usize].is_body()),
+        ],
+    );
     ::idem_actix::__private::serve(
             __idem_request,
             &__IDEM_POLICY,

@@ -45,7 +45,6 @@ async fn create_order(
         raw: __idem_raw,
         http: __idem_http,
     } = __idem_extracted;
-    let __idem_request = __idem_request.with_readers([(__idem_reader0, true)]);
     let __idem_scope = {
         #[allow(unused_imports)]
         use ::idem_actix::__private::ScopeByDeref as _;
@@ -54,9 +53,10 @@ async fn create_order(
             ::idem_actix::__private::ScopeProbe(&__idem_source.tenant).scope(),
         )
     };
-    let __idem_content = ::idem_actix::__private::content::<
-        Json<NewOrder>,
-    >(&__idem_arg0);
+    let __idem_content = ::idem_actix::__private::bound(
+        ::idem_actix::__private::content::<Json<NewOrder>>(&__idem_arg0),
+        [(__idem_reader0, true)],
+    );
     ::idem_actix::__private::serve(
             __idem_request,
             &__IDEM_POLICY,
