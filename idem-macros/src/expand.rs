@@ -43,8 +43,7 @@ pub(crate) fn expand<F: Framework>(handler: &Handler) -> TokenStream {
     };
     let policy = policy::expand(&handler.policy, private);
     let scope = scope::<F>(handler, private);
-    let content = content::<F>(handler, private);
-    let check_content = F::check_content(handler, private);
+    let content = F::bound(private, handler, content::<F>(handler, private));
     let serve = serve::<F>(handler, private);
     quote! {
         #lints
@@ -60,7 +59,6 @@ pub(crate) fn expand<F: Framework>(handler: &Handler) -> TokenStream {
             #prologue
             let __idem_scope = #scope;
             let __idem_content = #content;
-            #check_content
             #serve
         }
     }

@@ -41,9 +41,9 @@ pub(crate) trait Framework {
     /// The content of the deserialized body.
     fn content(handler: &Handler, private: &Private) -> TokenStream;
 
-    /// A statement about the content, which is in `__idem_content`.
-    fn check_content(_: &Handler, _: &Private) -> Option<TokenStream> {
-        None
+    /// The bound content, checked against what the arguments have read.
+    fn bound(_: &Private, _: &Handler, content: TokenStream) -> TokenStream {
+        content
     }
 
     /// The variable that holds the value of an extractor.

@@ -49,7 +49,7 @@ impl Framework for Actix {
         let checks = checks(handler, private);
         let arguments = (0..handler.extractors.len()).map(|index| {
             let (name, reader) = (name(index), reader(index));
-            if asks_for_readers(handler) {
+            if checks_readers(handler) {
                 quote!(#private::Argument(#name, #reader))
             } else {
                 quote!(#private::Argument(#name, _))
@@ -90,8 +90,12 @@ impl Framework for Actix {
         quote!(#private::content::<#ty>(#value))
     }
 
-    fn check_content(handler: &Handler, private: &Private) -> Option<TokenStream> {
-        asks_for_readers(handler).then(|| readers(handler, private))
+    fn bound(private: &Private, handler: &Handler, content: TokenStream) -> TokenStream {
+        if !checks_readers(handler) {
+            return content;
+        }
+        let readers = readers(handler);
+        quote!(#private::bound(#content, [#readers]))
     }
 
     fn extracted(_: &Handler, extractor: usize) -> Ident {
@@ -170,13 +174,13 @@ fn probed(frame: &Frame, handler: &Handler) -> Option<TokenStream> {
     })
 }
 
-/// Bytes are bound whichever argument reads them.
-fn asks_for_readers(handler: &Handler) -> bool {
+/// With `fingerprint = "raw"` any argument may read the body.
+fn checks_readers(handler: &Handler) -> bool {
     !handler.extractors.is_empty() && !matches!(handler.content, Content::Raw)
 }
 
 /// Says which arguments have read the body, and which one is bound to the key.
-fn readers(handler: &Handler, private: &Private) -> TokenStream {
+fn readers(handler: &Handler) -> TokenStream {
     let arguments = (0..handler.extractors.len()).map(|index| {
         let reader = reader(index);
         let is_bound = match (handler.body, &handler.content) {
@@ -191,7 +195,7 @@ fn readers(handler: &Handler, private: &Private) -> TokenStream {
         };
         quote!((#reader, #is_bound))
     });
-    quote!(let __idem_content = #private::bound(__idem_content, [#(#arguments),*]);)
+    quote!(#(#arguments),*)
 }
 
 fn name(extractor: usize) -> Ident {

@@ -100,9 +100,8 @@ pub(crate) async fn create_order(
         >(&__idem_arg1, &::idem_actix::__private::Nothing),
     );
     let __idem_scope = ::core::option::Option::None;
-    let __idem_content = ::idem_actix::__private::content::<_>(__idem_value);
     let __idem_content = ::idem_actix::__private::bound(
-        __idem_content,
+        ::idem_actix::__private::content::<_>(__idem_value),
         [
             (__idem_reader0, __IDEM_ROLES[0usize].is_body()),
             (__idem_reader1, __IDEM_ROLES[1usize].is_body()),

@@ -80,9 +80,8 @@ async fn create_order(
         _,
     >(&__idem_arg0, &::idem_actix::__private::Nothing);
     let __idem_scope = ::core::option::Option::None;
-    let __idem_content = ::idem_actix::__private::content::<_>(__idem_value);
     let __idem_content = ::idem_actix::__private::bound(
-        __idem_content,
+        ::idem_actix::__private::content::<_>(__idem_value),
         [(__idem_reader0, __IDEM_ROLES[0usize].is_body())],
     );
     ::idem_actix::__private::serve(

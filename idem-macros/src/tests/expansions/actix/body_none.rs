@@ -59,9 +59,8 @@ async fn cancel_order(
         ::idem_actix::__private::Probe::<Signed>::NEW.extracts().reads_nothing();
     }
     let __idem_scope = ::core::option::Option::None;
-    let __idem_content = ::idem_actix::__private::content_none();
     let __idem_content = ::idem_actix::__private::bound(
-        __idem_content,
+        ::idem_actix::__private::content_none(),
         [(__idem_reader0, false), (__idem_reader1, false)],
     );
     ::idem_actix::__private::serve(

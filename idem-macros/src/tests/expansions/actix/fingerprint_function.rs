@@ -59,11 +59,10 @@ async fn create_order(
         ::idem_actix::__private::Probe::<Json<NewOrder>>::NEW.extracts();
     }
     let __idem_scope = ::core::option::Option::None;
-    let __idem_content = ::idem_actix::__private::content_of(
-        &<NewOrder as Intent>::of::<Cents>(&__idem_arg1),
-    );
     let __idem_content = ::idem_actix::__private::bound(
-        __idem_content,
+        ::idem_actix::__private::content_of(
+            &<NewOrder as Intent>::of::<Cents>(&__idem_arg1),
+        ),
         [(__idem_reader0, false), (__idem_reader1, true)],
     );
     ::idem_actix::__private::serve(

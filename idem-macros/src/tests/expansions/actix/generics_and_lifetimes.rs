@@ -86,9 +86,8 @@ where
         ::idem_actix::__private::Probe::<Json<T>>::NEW.extracts();
     }
     let __idem_scope = ::core::option::Option::None;
-    let __idem_content = ::idem_actix::__private::content::<Json<T>>(&__idem_arg1);
     let __idem_content = ::idem_actix::__private::bound(
-        __idem_content,
+        ::idem_actix::__private::content::<Json<T>>(&__idem_arg1),
         [(__idem_reader0, false), (__idem_reader1, true)],
     );
     ::idem_actix::__private::serve(

@@ -88,9 +88,8 @@ where
             ::idem_actix::__private::ScopeProbe(__idem_source).scope(),
         )
     };
-    let __idem_content = ::idem_actix::__private::content_of(&content(&__idem_arg3));
     let __idem_content = ::idem_actix::__private::bound(
-        __idem_content,
+        ::idem_actix::__private::content_of(&content(&__idem_arg3)),
         [
             (__idem_reader0, false),
             (__idem_reader1, false),

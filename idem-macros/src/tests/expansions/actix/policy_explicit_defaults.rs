@@ -60,11 +60,8 @@ async fn create_order(
         ::idem_actix::__private::Probe::<Json<NewOrder>>::NEW.extracts();
     }
     let __idem_scope = ::core::option::Option::None;
-    let __idem_content = ::idem_actix::__private::content::<
-        Json<NewOrder>,
-    >(&__idem_arg0);
     let __idem_content = ::idem_actix::__private::bound(
-        __idem_content,
+        ::idem_actix::__private::content::<Json<NewOrder>>(&__idem_arg0),
         [(__idem_reader0, true)],
     );
     ::idem_actix::__private::serve(

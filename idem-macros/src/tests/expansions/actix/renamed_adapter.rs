@@ -107,9 +107,8 @@ async fn create_order(
             crate::web::idem::__private::ScopeProbe(__idem_source).scope(),
         )
     };
-    let __idem_content = crate::web::idem::__private::content::<_>(__idem_value);
     let __idem_content = crate::web::idem::__private::bound(
-        __idem_content,
+        crate::web::idem::__private::content::<_>(__idem_value),
         [
             (__idem_reader0, __IDEM_ROLES[0usize].is_body()),
             (__idem_reader1, __IDEM_ROLES[1usize].is_body()),

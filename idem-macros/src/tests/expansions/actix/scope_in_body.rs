@@ -58,11 +58,8 @@ async fn create_order(
             ::idem_actix::__private::ScopeProbe(&__idem_source.tenant).scope(),
         )
     };
-    let __idem_content = ::idem_actix::__private::content::<
-        Json<NewOrder>,
-    >(&__idem_arg0);
     let __idem_content = ::idem_actix::__private::bound(
-        __idem_content,
+        ::idem_actix::__private::content::<Json<NewOrder>>(&__idem_arg0),
         [(__idem_reader0, true)],
     );
     ::idem_actix::__private::serve(
