@@ -2,6 +2,11 @@
 //!
 //! They are files of the repository's folder `docs`. There, a link to another file is defined at the end of the file;
 //! here the first definition counts, which is that in `links.md`.
+#![allow(
+    clippy::doc_markdown,
+    clippy::test_attr_in_doctest,
+    reason = "the documents are written for people who read them as files"
+)]
 
 #[doc = include_str!("_documentation/links.md")]
 #[doc = include_str!("../docs/contract.md")]

@@ -99,9 +99,10 @@ pub(crate) fn provider(handler: &Handler, private: &Private) -> TokenStream {
     let transaction = owned_type(&handler.transaction, &handler.function.sig.generics);
     let place = store_place(handler);
     let start = private.at(place.first);
-    match &handler.store {
-        Some(store) => quote_spanned!(place.last=> #start::Named<#store>),
-        None => quote_spanned!(place.last=> #start::Of<#transaction>),
+    if let Some(store) = &handler.store {
+        quote_spanned!(place.last=> #start::Named<#store>)
+    } else {
+        quote_spanned!(place.last=> #start::Of<#transaction>)
     }
 }
 

@@ -1,7 +1,7 @@
 //! axum: the last extractor reads the body, all others the request's head.
 
 use proc_macro2::{Span, TokenStream};
-use quote::{format_ident, quote, quote_spanned};
+use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::{Ident, LitStr};
 
 use super::{Frame, Framework};
@@ -130,10 +130,8 @@ fn probe(handler: &Handler, extractor: &Extractor, private: &Private) -> (Span, 
     let ty = inferred_type(&extractor.ty, &handler.function.sig.generics);
     let place = Place::of(&ty).first;
     let private = private.at(place);
-    let state = match &handler.state {
-        Some(state) => quote!(#state),
-        None => quote!(()),
-    };
+    let state = handler.state.as_ref();
+    let state = state.map_or_else(|| quote!(()), ToTokens::to_token_stream);
     let probe = quote_spanned!(place=> #private::Probe::<#ty, #state>::NEW);
     (place, probe)
 }

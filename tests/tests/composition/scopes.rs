@@ -25,13 +25,12 @@ async fn mutable(_: &mut SqliteConnection, Extension(mut tenant): Extension<Tena
     tenant.name
 }
 
-/// An argument that only the scope reads is not unused, and `mut tx` is not when it has to be.
+/// An argument that only the scope reads is not unused.
 #[idempotent(ttl = "24h", scope = "tenant")]
 #[deny(unused, clippy::pedantic)]
-async fn only_for_the_scope(mut tx: &mut SqliteConnection, tenant: Tenant) -> String {
+async fn only_for_the_scope(tx: &mut SqliteConnection, tenant: Tenant) -> String {
     use sqlx::Row as _;
-    let connection: &mut &mut SqliteConnection = &mut tx;
-    let row = sqlx::query("SELECT 'done'").fetch_one(&mut **connection);
+    let row = sqlx::query("SELECT 'done'").fetch_one(tx);
     row.await.expect("a row").get(0)
 }
 

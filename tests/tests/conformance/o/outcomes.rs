@@ -279,9 +279,9 @@ async fn o15_err_never_commits<F: Framework<D>, D: Database>(world: &World<F, D>
         let request = request.clone().key(format!("key-{status}"));
         let first = request.send().await;
         first.assert_executed(status);
-        let replay = request.send().await;
-        replay.assert_replays(&first);
-        assert_eq!(replay.header("location"), Some("/elsewhere"));
+        let again = request.send().await;
+        again.assert_replays(&first);
+        assert_eq!(again.header("location"), Some("/elsewhere"));
     }
     assert_eq!(world.effects("acme").await, 0);
     assert_eq!(world.control.commits(), 0);
