@@ -33,7 +33,8 @@ pub(crate) mod probe;
     message = "`{Self}` can't be fingerprinted",
     label = "nothing binds this argument to the key",
     note = "derive `Serialize` for the payload, or choose what is bound: `fingerprint = path::to::function`, or `fingerprint = \"raw\"` for the bytes",
-    note = "an extractor of your own implements `RequestBody` if it reads the body, and `RequestPart` if it does not"
+    note = "an extractor of your own implements `RequestBody` if it reads the body, and `RequestPart` if it does not",
+    note = "`body = \"…\"` names the argument that is the body, and no other"
 )]
 pub trait RequestBody {
     /// The content that is bound to the key.

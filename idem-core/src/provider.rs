@@ -26,7 +26,8 @@ use crate::store::Store;
 #[diagnostic::on_unimplemented(
     message = "`{Self}` holds no engine",
     label = "not a provider of a store",
-    note = "`Engine::new(store)` makes an engine of a store; a type of your own that holds one implements `Provider`",
+    note = "`Engine::new(store)` makes an engine of a store; it is cheap to clone, so it needs no `Arc` around it",
+    note = "a type of your own that holds an engine implements `Provider`",
     note = "in `#[idempotent]`, `store` names the part of the application's state that holds the engine, and is left out if there is one database of this kind"
 )]
 pub trait Provider: Clone + Send + Sync + 'static {

@@ -123,7 +123,7 @@ impl<S: Store> Turn<S> {
                 })
             }
             Ok(Ok(HandlerOutcome::TooLarge)) => {
-                tracing::error!("the response is too large to be recorded");
+                tracing::error!("the response is too large to be recorded, or has no end");
                 Err(Problem::ResponseTooLarge)
             }
             Ok(Ok(HandlerOutcome::Broken(error))) => {
