@@ -61,6 +61,7 @@ pub(crate) mod __private {
 
     impl<T> OtherExtractor for Probe<T> {}
 
+    #[derive(Clone, Copy)]
     pub(crate) struct Answers {
         pub(crate) is_body: bool,
         pub(crate) is_part: bool,

@@ -3,6 +3,11 @@
 
 // Constants that a pattern of the generated code must not be compared with.
 #![allow(non_upper_case_globals, dead_code)]
+#![allow(
+    clippy::extra_unused_type_parameters,
+    clippy::unused_self,
+    reason = "the names have the signatures of an adapter's"
+)]
 
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};

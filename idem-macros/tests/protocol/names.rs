@@ -116,9 +116,9 @@ async fn serve(
     value
 }
 
-fn extracted<P>(
-    body: &str,
-) -> Extracted<CalledByTheFramework<P, false>, (Argument<Box<str>>, Argument<String>)> {
+type Arguments = (Argument<Box<str>>, Argument<String>);
+
+fn extracted<P>(body: &str) -> Extracted<CalledByTheFramework<P, false>, Arguments> {
     let order = Argument(body.to_owned(), Some("String"));
     Extracted {
         request: CalledByTheFramework::new(),

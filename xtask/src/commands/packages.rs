@@ -103,20 +103,18 @@ fn unpack(packages: &Path, workspace: &Path) -> Result<()> {
 
 fn manifest_of(root: &str, members: &[(&&str, String)]) -> String {
     let names: Vec<&String> = members.iter().map(|(_, member)| member).collect();
-    let mut manifest = String::new();
-    for line in root.lines() {
+    let lines = root.lines().filter_map(|line| {
         if line.starts_with("members = ") {
-            manifest += &format!("members = {names:?}\n");
-        } else if !line.starts_with("default-members = ") {
-            manifest += line;
-            manifest.push('\n');
+            return Some(format!("members = {names:?}"));
         }
-    }
-    manifest += "\n[patch.crates-io]\n";
-    for (package, member) in members {
-        manifest += &format!("{package} = {{ path = {member:?} }}\n");
-    }
-    manifest
+        (!line.starts_with("default-members = ")).then(|| line.to_owned())
+    });
+    let head = [String::new(), "[patch.crates-io]".to_owned()];
+    let patches = members
+        .iter()
+        .map(|(package, member)| format!("{package} = {{ path = {member:?} }}"));
+    let lines: Vec<String> = lines.chain(head).chain(patches).collect();
+    lines.join("\n") + "\n"
 }
 
 /// The compiler for the packages.
