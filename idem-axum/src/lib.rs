@@ -125,8 +125,9 @@
 //! - **`migrate()` first.** Without the store's tables, every protected request is answered 500
 //!   `misconfigured`.
 //! - **GET and HEAD are refused**, with 500 `misconfigured`: they should not have effects.
-//! - **Two handlers on one route need names.** Where only the host tells two handlers apart, each needs
-//!   an `operation`. Otherwise both are answered 500 `misconfigured`.
+//! - **Two handlers on one route need names.** Where only a host or a router tells two handlers
+//!   apart, each needs an `operation`: without one, the handler whose request comes second is answered
+//!   500 `misconfigured`.
 //! - **A database in memory** lives as long as one of its connections: see
 //!   [`SqliteStore::in_memory`].
 //! - **Shutdown**: after `with_graceful_shutdown`, wait for [`Engine::drain`].
