@@ -25,6 +25,7 @@ pub use crate::transaction::{Open, Transaction};
     label = "expected `&Attempt`",
     note = "an argument taken by `&mut` is the transaction, one taken by `&` is the attempt, all others are extractors"
 )]
+#[doc(hidden)]
 pub trait IsAttempt {
     fn borrow(attempt: &Attempt) -> &Self;
 }
@@ -54,6 +55,7 @@ where
     label = "a transaction of another database",
     note = "take `&mut {Self}`, or let `store` name the state that holds the engine of this database"
 )]
+#[doc(hidden)]
 pub trait IsConnection<T> {
     fn same(&mut self) -> &mut T;
 }
