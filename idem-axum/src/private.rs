@@ -6,7 +6,7 @@ use idem_core::Settle;
 pub use idem_core::adapter::expansion::*;
 
 pub use crate::body::probe::{
-    ContentOfHead, ContentOfOther, OfBody, OfHead, OfSomeState, OtherExtractor, Probe, assert_held,
+    ContentOfHead, ContentOfOther, OfBody, OfHead, OfOtherState, OtherExtractor, Probe, assert_held,
 };
 pub use crate::body::{Body, Nothing};
 // Shown by the compiler where a handler is called as a function.

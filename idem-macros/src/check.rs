@@ -28,7 +28,7 @@ pub(crate) fn check<F: Framework>(
     function: &ItemFn,
     errors: &mut Errors,
 ) -> Option<Handler> {
-    function::check(function, errors);
+    function::check::<F>(function, errors);
     let arguments = Arguments::read(function, errors);
     let policy = policy(given, errors);
     let scope = scope::check(given, &arguments, errors);

@@ -21,6 +21,9 @@ pub(crate) trait Framework {
     /// Whether handlers run on a router with a state of one type, or why not.
     const STATE: Result<(), &'static str>;
 
+    /// Whether a response can be a borrowed `Cow`.
+    const COW_RESPONSES: bool;
+
     /// The bounds on a handler's generic parameters, as the attempt can move to a task of its own.
     fn owned() -> TokenStream;
 

@@ -235,7 +235,7 @@ impl<L: Bindable, R: Bindable> Bindable for Either<L, R> {}
     message = "nothing says whether `{Self}` reads the body",
     label = "a body that this argument reads would not be bound to the key",
     note = "if no argument reads the body, write `body = \"none\"`, or implement `RequestPart` for this one",
-    note = "if this is the body, implement `RequestBody` for it, or choose what is bound: `body = \"…\"` and `fingerprint = path::to::function`, or `fingerprint = \"raw\"` for the bytes"
+    note = "if this is the body, choose what is bound: `fingerprint = \"raw\"` for the bytes, or `body = \"…\"` and `fingerprint = path::to::function`; an extractor of your own implements `RequestBody`"
 )]
 pub trait SaysItsPart {}
 

@@ -61,9 +61,9 @@ pub trait CanComeEarlier {}
 )]
 pub trait ReadsNothing {}
 
-// Whether the argument reads the body, by four methods of one name each. For a reference to a probe
-// they are tried in this order: an inherent one, and those of a trait of the probe, of its reference,
-// and of the probe by value.
+// Whether the argument reads the body, and whether it is an extractor if it does not: by methods of one
+// name each. For a reference to a probe they are tried in this order: an inherent one, and those of a
+// trait of the probe, of its reference, and of the probe by value.
 
 impl<T: ReadsBody, S> Probe<T, S> {
     pub fn comes_earlier(&self)
@@ -81,6 +81,10 @@ impl<T: ReadsBody, S> Probe<T, S> {
 
 /// An argument that is made from the request's head.
 pub trait OfHead {
+    fn extracts_from(&self) -> &Self {
+        self
+    }
+
     fn comes_earlier(&self) {}
 
     fn reads_nothing(&self) {}
@@ -90,6 +94,10 @@ impl<S, T: FromRequestParts<S>> OfHead for Probe<T, S> {}
 
 /// An extractor of the application's own that reads the body.
 pub trait OfBody<T, M> {
+    fn extracts_from(&self) -> &Self {
+        self
+    }
+
     fn comes_earlier(&self)
     where
         T: CanComeEarlier,
@@ -105,17 +113,24 @@ pub trait OfBody<T, M> {
 
 impl<S, M, T: FromRequest<S, M>> OfBody<T, M> for &Probe<T, S> {}
 
-/// An argument that is an extractor for some states only.
-pub trait OfSomeState: Sized {
+/// An argument that is an extractor for another state, or for none.
+pub trait OfOtherState<T, S>: Sized {
+    fn extracts_from(self) -> Self
+    where
+        T: ExtractorOf<S>,
+    {
+        self
+    }
+
     fn comes_earlier(self) {}
 
     fn reads_nothing(self) {}
 }
 
-impl<T, S> OfSomeState for Probe<T, S> {}
+impl<T, S> OfOtherState<T, S> for Probe<T, S> {}
 
-// Whether the argument can be extracted, by three methods: the state is not known, or it is known and
-// the argument comes earlier, or last.
+// Whether a request and the state have a part for the extractor. `extracts` asks about the request
+// alone; the others ask where the state is known, of an argument that comes earlier or last.
 
 macro_rules! payloads {
     ($($extractor:ident),*) => {$(
@@ -127,19 +142,11 @@ macro_rules! payloads {
                 self
             }
 
-            pub fn extracts_from(&self) -> &Self
-            where
-                T: Readable,
-            {
+            pub fn extracts_from(&self) -> &Self {
                 self
             }
 
-            pub fn extracts_last_from(&self) -> &Self
-            where
-                T: Readable,
-            {
-                self
-            }
+            pub fn extracts_last_from(&self) {}
         }
     )*};
 }
@@ -154,11 +161,10 @@ impl<T, S> Probe<State<T>, S> {
         self
     }
 
-    pub fn extracts_last_from(&self) -> &Self
+    pub fn extracts_last_from(&self)
     where
         T: SubstateOf<S>,
     {
-        self
     }
 }
 
@@ -168,18 +174,10 @@ pub trait OtherExtractor<T, S> {
         self
     }
 
-    fn extracts_from(&self) -> &Self
-    where
-        T: ExtractorOf<S>,
-    {
-        self
-    }
-
-    fn extracts_last_from<M>(&self) -> &Self
+    fn extracts_last_from<M>(&self)
     where
         T: LastExtractorOf<S, M>,
     {
-        self
     }
 }
 
@@ -261,7 +259,7 @@ impl<T, S> ContentOfOther<T> for Probe<T, S> {}
     message = "`{Self}` can't be bound to the key",
     label = "axum reads the body with the last argument, and nothing says what of this one is bound",
     note = "if the handler reads no body, write `body = \"none\"`",
-    note = "if this is the body, implement `RequestBody` for it, or choose what is bound: `fingerprint = path::to::function`, or `fingerprint = \"raw\"` for the bytes",
+    note = "if this is the body, choose what is bound: `fingerprint = \"raw\"` for the bytes, or `fingerprint = path::to::function`; an extractor of your own implements `RequestBody`",
     note = "if this is the type of a payload, take it by an extractor: `Json<{Self}>`"
 )]
 pub trait Bindable {}
@@ -280,8 +278,8 @@ pub const fn assert_held<S, E: HeldBy<S>>() {}
 #[diagnostic::on_unimplemented(
     message = "the state `{S}` holds no `{Self}`",
     label = "the handler's transaction needs this engine",
-    note = "derive `axum::extract::FromRef` for `{S}`, with a field of the type `{Self}`",
-    note = "for a state of another crate's type, such as `Arc<App>`, make a struct that holds it"
+    note = "the state is a struct of the application with a field of the type `{Self}`; derive `axum::extract::FromRef` for it, and hand it to `with_state`",
+    note = "`Arc<App>` can't be this struct, as the type is another crate's; put the `Arc` inside of it"
 )]
 pub trait HeldBy<S> {}
 

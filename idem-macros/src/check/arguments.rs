@@ -55,7 +55,7 @@ impl Arguments {
         let connection = mentioned_connection(&function.sig.inputs);
         errors.at(
             function.sig.paren_token.span.join(),
-            format!("no transaction argument; take one by `&mut`, such as `tx: &mut {connection}`"),
+            format!("no transaction argument; take one by `&mut`, not by an alias, such as `tx: &mut {connection}`"),
         );
     }
 
@@ -151,7 +151,7 @@ impl Borrowed {
 }
 
 fn by_mut(ty: &Type) -> String {
-    let ty = suggest::source(ty);
+    let ty = suggest::source(ty).replace("'static", "'_");
     format!("the transaction is taken by `&mut`; write `&mut {ty}`")
 }
 

@@ -3,20 +3,21 @@
 use proc_macro2::Span;
 use syn::visit_mut::{self, VisitMut};
 use syn::{
-    FnArg, Item, ItemFn, Path, Receiver, ReturnType, Safety, Signature, Type, TypeImplTrait,
-    TypeReference,
+    FnArg, GenericArgument, Item, ItemFn, Path, PathArguments, Receiver, ReturnType, Safety,
+    Signature, Type, TypeImplTrait, TypeReference,
 };
 
 use crate::errors::Errors;
+use crate::framework::Framework;
 use crate::{attributes, suggest};
 
-pub(crate) fn check(function: &ItemFn, errors: &mut Errors) {
+pub(crate) fn check<F: Framework>(function: &ItemFn, errors: &mut Errors) {
     check_async(&function.sig, errors);
     check_qualifiers(&function.sig, errors);
     check_receiver(&function.sig, errors);
     check_self_types(function, errors);
     check_impl_types(&function.sig, errors);
-    check_response(&function.sig.output, errors);
+    check_response::<F>(&function.sig.output, errors);
     check_conditions(&function.sig, errors);
     check_http_method(function, errors);
     check_duplicate(function, errors);
@@ -122,8 +123,11 @@ fn check_impl_types(signature: &Signature, errors: &mut Errors) {
 
 /// A response leaves the handler, whose transaction and attempt end. Only the types that a framework never serializes
 /// are looked into.
-fn check_response(output: &ReturnType, errors: &mut Errors) {
-    struct Borrows<'a>(&'a mut Errors);
+fn check_response<F: Framework>(output: &ReturnType, errors: &mut Errors) {
+    struct Borrows<'a> {
+        cow: bool,
+        errors: &'a mut Errors,
+    }
 
     impl VisitMut for Borrows<'_> {
         fn visit_type_reference_mut(&mut self, reference: &mut TypeReference) {
@@ -140,7 +144,7 @@ fn check_response(output: &ReturnType, errors: &mut Errors) {
                 }
                 _ => "return an owned value",
             };
-            self.0
+            self.errors
                 .spanned(&*reference, format!("a response can't borrow; {remedy}"));
         }
 
@@ -149,8 +153,13 @@ fn check_response(output: &ReturnType, errors: &mut Errors) {
                 .segments
                 .last()
                 .map(|segment| segment.ident.to_string());
-            if let Some("Result" | "Option" | "Html") = last.as_deref() {
-                visit_mut::visit_path_mut(self, path);
+            match last.as_deref() {
+                Some("Result" | "Option" | "Html") => visit_mut::visit_path_mut(self, path),
+                Some("Cow") if !self.cow && !is_static(path) => self.errors.spanned(
+                    &*path,
+                    "a response can't borrow; return `String`, or `Cow<'static, str>`",
+                ),
+                _ => {}
             }
         }
 
@@ -158,8 +167,20 @@ fn check_response(output: &ReturnType, errors: &mut Errors) {
     }
 
     if let ReturnType::Type(_, ty) = output {
-        Borrows(errors).visit_type_mut(&mut ty.clone());
+        let cow = F::COW_RESPONSES;
+        Borrows { cow, errors }.visit_type_mut(&mut ty.clone());
     }
+}
+
+/// Whether the path's last segment has the lifetime `'static`.
+fn is_static(path: &Path) -> bool {
+    let last = path.segments.last().map(|segment| &segment.arguments);
+    let Some(PathArguments::AngleBracketed(arguments)) = last else {
+        return false;
+    };
+    arguments.args.iter().any(
+        |argument| matches!(argument, GenericArgument::Lifetime(lifetime) if lifetime.ident == "static"),
+    )
 }
 
 /// A call can't leave out an argument under a condition.

@@ -18,6 +18,7 @@ impl Framework for Actix {
     const STATE: Result<(), &'static str> = Err(
         "actix-web has no state of one type; the engine is in the application's data: remove `state`",
     );
+    const COW_RESPONSES: bool = true;
 
     fn owned() -> TokenStream {
         quote!('static)

@@ -16,6 +16,7 @@ pub(crate) struct Axum;
 impl Framework for Axum {
     const ROOT: &'static str = "idem_axum";
     const STATE: Result<(), &'static str> = Ok(());
+    const COW_RESPONSES: bool = false;
 
     fn owned() -> TokenStream {
         quote!(::core::marker::Send + 'static)
@@ -104,21 +105,21 @@ fn checks(handler: &Handler, private: &Private) -> Option<TokenStream> {
         let (place, probe) = probe(handler, extractor, private);
         let is_body = handler.body == Body::Extractor(index);
         let extracts = match (&handler.state, is_body) {
-            (None, _) => quote_spanned!(place=> .extracts()),
-            (Some(_), false) => quote_spanned!(place=> .extracts_from()),
-            (Some(_), true) => quote_spanned!(place=> .extracts_last_from()),
+            (None, _) => None,
+            (Some(_), false) => Some(quote_spanned!(place=> .extracts_from())),
+            (Some(_), true) => Some(quote_spanned!(place=> .extracts_last_from())),
         };
         let stands = match handler.body {
             _ if is_body => None,
             Body::None => Some(quote_spanned!(place=> .reads_nothing())),
             _ => Some(quote_spanned!(place=> .comes_earlier())),
         };
-        quote!(#probe #extracts #stands;)
+        quote_spanned!(place=> #probe.extracts() #extracts #stands;)
     });
     (!handler.extractors.is_empty() || state.is_some()).then(|| {
         quote!({
             #[allow(unused_imports)]
-            use #private::{OfBody as _, OfHead as _, OfSomeState as _, OtherExtractor as _};
+            use #private::{OfBody as _, OfHead as _, OfOtherState as _, OtherExtractor as _};
             #state
             #(#checks)*
         })

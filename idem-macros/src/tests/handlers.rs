@@ -76,10 +76,10 @@ fn a_handler_does_not_use_the_self_type() {
 
 #[test]
 fn there_is_one_transaction_and_at_most_one_attempt() {
-    let missing = "no transaction argument; take one by `&mut`, such as `tx: &mut PgConnection`";
+    let missing = "no transaction argument; take one by `&mut`, not by an alias, such as `tx: &mut PgConnection`";
     handler_refused("async fn pay() {}", &[("()", missing)]);
     let missing =
-        "no transaction argument; take one by `&mut`, such as `tx: &mut SqliteConnection`";
+        "no transaction argument; take one by `&mut`, not by an alias, such as `tx: &mut SqliteConnection`";
     let arguments = "(State(pool): State<SqlitePool>)";
     handler_refused(
         &format!("async fn pay{arguments} {{}}"),
@@ -346,7 +346,7 @@ fn all_mistakes_of_a_handler_come_at_once_in_the_order_of_the_source() {
             ),
             (
                 "(self, tenant: Tenant, order: Json<impl Sized>)",
-                "no transaction argument; take one by `&mut`, such as `tx: &mut PgConnection`",
+                "no transaction argument; take one by `&mut`, not by an alias, such as `tx: &mut PgConnection`",
             ),
             (
                 "self",

@@ -36,7 +36,7 @@ pub(crate) mod __private {
 
     pub(crate) trait OfBody {}
 
-    pub(crate) trait OfSomeState {}
+    pub(crate) trait OfOtherState {}
 
     pub(crate) trait OfHead {
         fn comes_earlier(&self) {}

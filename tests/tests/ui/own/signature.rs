@@ -82,6 +82,15 @@ async fn a_mutable_attempt(
 }
 
 #[idempotent(ttl = "24h", unscoped)]
+async fn a_borrowed_cow<'a>(
+    tx: &'a mut SqliteConnection,
+    attempt: &'a Attempt,
+) -> Result<std::borrow::Cow<'a, str>, String> {
+    let _ = tx;
+    Ok(attempt.key().unwrap_or_default().into())
+}
+
+#[idempotent(ttl = "24h", unscoped)]
 async fn a_borrowed_response<'a>(tx: &'a mut SqliteConnection, attempt: &'a Attempt) -> &'a str {
     let _ = tx;
     attempt.key().unwrap_or_default()
@@ -156,6 +165,7 @@ fn main() {
             .route("/a_pools_connection", post(a_pools_connection))
             .route("/an_owned_attempt", post(an_owned_attempt))
             .route("/a_mutable_attempt", post(a_mutable_attempt))
+            .route("/a_borrowed_cow", post(a_borrowed_cow))
             .route("/a_borrowed_response", post(a_borrowed_response))
             .route("/a_borrowed_page", post(a_borrowed_page))
             .route("/two_of_each", post(two_of_each))

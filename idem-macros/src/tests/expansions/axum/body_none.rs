@@ -44,7 +44,7 @@ async fn cancel_order(
     {
         #[allow(unused_imports)]
         use ::idem_axum::__private::{
-            OfBody as _, OfHead as _, OfSomeState as _, OtherExtractor as _,
+            OfBody as _, OfHead as _, OfOtherState as _, OtherExtractor as _,
         };
         ::idem_axum::__private::Probe::<Path<u64>, ()>::NEW.extracts().reads_nothing();
         ::idem_axum::__private::Probe::<Signed, ()>::NEW.extracts().reads_nothing();

@@ -43,7 +43,7 @@ async fn create_order(
     {
         #[allow(unused_imports)]
         use ::idem_axum::__private::{
-            OfBody as _, OfHead as _, OfSomeState as _, OtherExtractor as _,
+            OfBody as _, OfHead as _, OfOtherState as _, OtherExtractor as _,
         };
         ::idem_axum::__private::Probe::<Path<u64>, ()>::NEW.extracts().comes_earlier();
         ::idem_axum::__private::Probe::<Json<NewOrder>, ()>::NEW.extracts();

@@ -6,7 +6,7 @@ async fn create_order<'a: 'b, 'b, C: Ledger + 'a, T, const N: usize>(
     attempt: &'b Attempt,
     prices: Prices<'a, '_, &str, fn(&str) -> &str>,
     order: Json<T>,
-) -> Cow<'b, str>
+) -> Reply<'b>
 where
     'a: 'b,
     C: for<'c> Open<'c> + Send,
@@ -54,7 +54,7 @@ where
         attempt: &'b Attempt,
         prices: Prices<'a, '_, &str, fn(&str) -> &str>,
         order: Json<T>,
-    ) -> Cow<'b, str>
+    ) -> Reply<'b>
     where
         'a: 'b,
         C: for<'c> Open<'c> + Send,
@@ -66,7 +66,7 @@ where
     {
         #[allow(unused_imports)]
         use ::idem_axum::__private::{
-            OfBody as _, OfHead as _, OfSomeState as _, OtherExtractor as _,
+            OfBody as _, OfHead as _, OfOtherState as _, OtherExtractor as _,
         };
         ::idem_axum::__private::Probe::<Prices<'_, '_, &str, fn(&str) -> &str>, ()>::NEW
             .extracts()

@@ -61,7 +61,7 @@ where
     {
         #[allow(unused_imports)]
         use ::idem_axum::__private::{
-            OfBody as _, OfHead as _, OfSomeState as _, OtherExtractor as _,
+            OfBody as _, OfHead as _, OfOtherState as _, OtherExtractor as _,
         };
         ::idem_axum::__private::Probe::<Request<Policy>, ()>::NEW
             .extracts()

@@ -49,7 +49,7 @@ async fn create_order(
     {
         #[allow(unused_imports)]
         use crate::web::idem::__private::{
-            OfBody as _, OfHead as _, OfSomeState as _, OtherExtractor as _,
+            OfBody as _, OfHead as _, OfOtherState as _, OtherExtractor as _,
         };
         crate::web::idem::__private::Probe::<Tenant, ()>::NEW.extracts().comes_earlier();
         crate::web::idem::__private::Probe::<Json<NewOrder>, ()>::NEW.extracts();

@@ -43,7 +43,7 @@ async fn create_order(
     {
         #[allow(unused_imports)]
         use ::idem_axum::__private::{
-            OfBody as _, OfHead as _, OfSomeState as _, OtherExtractor as _,
+            OfBody as _, OfHead as _, OfOtherState as _, OtherExtractor as _,
         };
         ::idem_axum::__private::assert_held::<
             App,
@@ -52,9 +52,12 @@ async fn create_order(
             > as ::idem_axum::__private::Source>::Provider,
         >();
         ::idem_axum::__private::Probe::<State<Mailer>, App>::NEW
+            .extracts()
             .extracts_from()
             .comes_earlier();
-        ::idem_axum::__private::Probe::<Json<NewOrder>, App>::NEW.extracts_last_from();
+        ::idem_axum::__private::Probe::<Json<NewOrder>, App>::NEW
+            .extracts()
+            .extracts_last_from();
     }
     let __idem_scope = ::core::option::Option::None;
     let __idem_content = {
