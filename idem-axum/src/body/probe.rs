@@ -115,6 +115,7 @@ impl<S, M, T: FromRequest<S, M>> OfBody<T, M> for &Probe<T, S> {}
 
 /// An argument that is an extractor for another state, or for none.
 pub trait OfOtherState<T, S>: Sized {
+    #[must_use]
     fn extracts_from(self) -> Self
     where
         T: ExtractorOf<S>,

@@ -78,8 +78,7 @@ fn a_handler_does_not_use_the_self_type() {
 fn there_is_one_transaction_and_at_most_one_attempt() {
     let missing = "no transaction argument; take one by `&mut`, not by an alias, such as `tx: &mut PgConnection`";
     handler_refused("async fn pay() {}", &[("()", missing)]);
-    let missing =
-        "no transaction argument; take one by `&mut`, not by an alias, such as `tx: &mut SqliteConnection`";
+    let missing = "no transaction argument; take one by `&mut`, not by an alias, such as `tx: &mut SqliteConnection`";
     let arguments = "(State(pool): State<SqlitePool>)";
     handler_refused(
         &format!("async fn pay{arguments} {{}}"),
