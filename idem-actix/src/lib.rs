@@ -179,6 +179,16 @@ mod serve;
 
 #[doc(inline)]
 pub use idem_core::*;
+// Named once more, so that their pages name the feature.
+#[cfg(feature = "mysql")]
+#[doc(inline)]
+pub use idem_core::MySqlStore;
+#[cfg(feature = "sqlite")]
+#[doc(inline)]
+pub use idem_core::SqliteStore;
+#[cfg(feature = "postgres")]
+#[doc(inline)]
+pub use idem_core::{PostgresStore, TimeLimit};
 pub use idem_macros::idempotent_actix as idempotent;
 
 pub use self::app::{engine, run, shut_down};

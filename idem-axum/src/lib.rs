@@ -163,6 +163,16 @@ mod serve;
 
 #[doc(inline)]
 pub use idem_core::*;
+// Named once more, so that their pages name the feature.
+#[cfg(feature = "mysql")]
+#[doc(inline)]
+pub use idem_core::MySqlStore;
+#[cfg(feature = "sqlite")]
+#[doc(inline)]
+pub use idem_core::SqliteStore;
+#[cfg(feature = "postgres")]
+#[doc(inline)]
+pub use idem_core::{PostgresStore, TimeLimit};
 pub use idem_macros::idempotent_axum as idempotent;
 
 pub use self::body::RequestBody;

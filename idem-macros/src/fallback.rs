@@ -20,6 +20,11 @@ pub(crate) fn expand<F: Framework>(given: &Given, function: &ItemFn, error: &Err
     let messages = error.to_compile_error();
     let is_method = function.sig.receiver().is_some() || !check::self_types(function).is_empty();
     if is_method {
+        // Other attributes would only report the same mistake in their own words.
+        let function = ItemFn {
+            attrs: Vec::new(),
+            ..function.clone()
+        };
         return quote!(#messages #function);
     }
     let Attributes { outer, inner } = Attributes::split(&function.attrs);

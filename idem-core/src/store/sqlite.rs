@@ -408,7 +408,10 @@ fn store_error(error: sqlx::Error) -> StoreError {
     };
     match error.as_database_error() {
         // SQLite has one code for all errors of a statement.
-        Some(database) if missing(database) => StoreError::Misconfigured(error.into()),
+        Some(database) if missing(database) => {
+            let hint = "a database in memory is gone with its last connection";
+            StoreError::Misconfigured(format!("{error}; {hint}").into())
+        }
         _ => StoreError::Unavailable(error.into()),
     }
 }

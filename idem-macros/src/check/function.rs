@@ -106,9 +106,13 @@ fn check_impl_types(signature: &Signature, errors: &mut Errors) {
     impl VisitMut for Impls<'_> {
         fn visit_type_impl_trait_mut(&mut self, ty: &mut TypeImplTrait) {
             let bounds = suggest::source(&ty.bounds);
-            let message = format!(
-                "`impl Trait` in an argument; name the type by a generic parameter, such as `<T: {bounds}>`"
-            );
+            let message = if bounds.contains("Executor<") || bounds.contains("Acquire<") {
+                "no extractor makes an executor; the transaction is the one argument taken by `&mut`".to_owned()
+            } else {
+                format!(
+                    "`impl Trait` in an argument; name the type by a generic parameter, such as `<T: {bounds}>`"
+                )
+            };
             self.0.spanned(&*ty, message);
             visit_mut::visit_type_impl_trait_mut(self, ty);
         }
