@@ -55,7 +55,7 @@ pub struct Extracted<R, A> {
     pub http: HttpRequest,
 }
 
-/// An argument, and its type's name if it has taken the payload: whoever reads a body takes it.
+/// An argument, and its type's name if it has taken the payload, as every reader of a body does.
 pub struct Argument<T>(pub T, pub Option<&'static str>);
 
 impl<T: FromRequest> FromRequest for Argument<T> {
