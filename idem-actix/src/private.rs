@@ -1,8 +1,8 @@
 //! The names in the attribute's generated code. Exempt from semantic versioning.
 #![allow(missing_docs)]
 
-use actix_web::HttpRequest;
 pub use actix_web::HttpResponse as Response;
+use actix_web::{HttpMessage as _, HttpRequest};
 pub use idem_core::adapter::expansion::*;
 use idem_core::{EncodeError, Settle};
 
@@ -12,7 +12,7 @@ pub use crate::body::probe::{
 pub use crate::body::{RequestBody, RequestPart};
 // Shown by the compiler where a handler is called as a function.
 pub use crate::request::{Argument, Extracted, Preflight as CalledByTheFramework};
-use crate::response::{HandlerResponse, is_misplaced, status};
+use crate::response::{HandlerResponse, status};
 pub use crate::serve::serve;
 
 pub fn content<T: RequestBody>(body: &T) -> Result<Content, EncodeError> {
@@ -41,8 +41,13 @@ pub fn into_response<R: HandlerResponse>(response: R, request: &HttpRequest) -> 
     response.into_handler_response(request)
 }
 
-pub fn classify(policy: &Policy, response: &Response, returned: Returned) -> Result<State, Misuse> {
-    if is_misplaced(response) {
+pub fn classify(
+    policy: &Policy,
+    response: &Response,
+    returned: Returned,
+    request: &HttpRequest,
+) -> Result<State, Misuse> {
+    if request.extensions().contains::<Settle>() {
         return Err(Misuse::SettleInRequest);
     }
     let settle = response.extensions().get::<Settle>().copied();

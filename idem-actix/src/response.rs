@@ -6,8 +6,7 @@ use std::rc::Rc;
 use actix_web::body::{self, BodySize, BoxBody, MessageBody as _};
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
-use actix_web::{HttpMessage as _, HttpRequest, HttpResponse, Responder};
-use idem_core::Settle;
+use actix_web::{HttpRequest, HttpResponse, Responder};
 use idem_core::adapter::{self, HandlerOutcome, is_endless};
 use idem_core::store::BoxError;
 
@@ -24,16 +23,9 @@ pub trait HandlerResponse {
 #[diagnostic::do_not_recommend]
 impl<R: Responder> HandlerResponse for R {
     fn into_handler_response(self, request: &HttpRequest) -> HttpResponse {
-        let mut response = self.respond_to(request).map_into_boxed_body();
-        if request.extensions().contains::<Settle>() {
-            response.extensions_mut().insert(Misplaced);
-        }
-        response
+        self.respond_to(request).map_into_boxed_body()
     }
 }
-
-/// Marks a response whose handler put its [`Settle`] into the request.
-struct Misplaced;
 
 /// The part of a handler's response that is not recorded. Its error and its extensions are for the
 /// middlewares around the handler.
@@ -110,11 +102,6 @@ pub(crate) async fn complete(
 pub(crate) fn status<B>(response: &HttpResponse<B>) -> http::StatusCode {
     http::StatusCode::from_u16(response.status().as_u16())
         .unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR)
-}
-
-/// Whether the handler put its choice elsewhere.
-pub(crate) fn is_misplaced<B>(response: &HttpResponse<B>) -> bool {
-    response.extensions().contains::<Misplaced>()
 }
 
 /// The same response in the types of the `http` crate.

@@ -88,7 +88,6 @@ raw!(
     Method;
     Uri;
     Version;
-    Nothing;
     Bytes;
     String;
     RawForm;

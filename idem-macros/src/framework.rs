@@ -52,7 +52,7 @@ pub(crate) trait Framework {
     /// The variable that holds the value of an extractor.
     fn extracted(handler: &Handler, extractor: usize) -> Ident;
 
-    /// The further arguments of `into_response`, besides the handler's return value.
+    /// The further arguments of `into_response` and `classify`.
     fn response_context() -> TokenStream {
         TokenStream::new()
     }

@@ -84,7 +84,7 @@ fn returned<F: Framework>(handler: &Handler, private: &Private, lend: &TokenStre
         let #returned = #name #turbofish(#(#arguments),*).await;
         let __idem_way = #private::ReturnProbe(&#returned).returned();
         let __idem_response = #response;
-        let __idem_state = #private::classify(&__IDEM_POLICY, &__idem_response, __idem_way);
+        let __idem_state = #private::classify(&__IDEM_POLICY, &__idem_response, __idem_way #context);
         (__idem_response, __idem_state)
     }
 }

@@ -135,6 +135,15 @@ pub(crate) mod __private {
         content
     }
 
+    pub(crate) fn classify(
+        _: &Policy,
+        response: &Response,
+        is_value: bool,
+        _: &&'static str,
+    ) -> bool {
+        is_value && !response.contains("failed")
+    }
+
     pub(crate) fn into_response(response: String, http: &&'static str) -> Response {
         response + " " + http
     }

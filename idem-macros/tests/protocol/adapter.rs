@@ -197,10 +197,6 @@ impl<R> AnyReturned for ReturnProbe<'_, R> {
     }
 }
 
-pub(crate) fn classify(_: &Policy, response: &Response, is_value: bool) -> bool {
-    is_value && !response.contains("failed")
-}
-
 pub(crate) fn keeps(state: bool) -> bool {
     state
 }

@@ -54,6 +54,10 @@ pub(crate) mod __private {
 
     impl<T, S> OtherExtractor for Probe<T, S> {}
 
+    pub(crate) fn classify(_: &Policy, response: &Response, is_value: bool) -> bool {
+        is_value && !response.contains("failed")
+    }
+
     pub(crate) fn into_response(response: String) -> Response {
         response
     }

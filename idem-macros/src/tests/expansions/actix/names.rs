@@ -155,6 +155,7 @@ where
                         &__IDEM_POLICY,
                         &__idem_response,
                         __idem_way,
+                        &__idem_http,
                     );
                     (__idem_response, __idem_state)
                 };

@@ -110,6 +110,7 @@ async fn create_order(
                         &__IDEM_POLICY,
                         &__idem_response,
                         __idem_way,
+                        &__idem_http,
                     );
                     (__idem_response, __idem_state)
                 };

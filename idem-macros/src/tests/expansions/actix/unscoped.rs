@@ -89,6 +89,7 @@ async fn reset(
                         &__IDEM_POLICY,
                         &__idem_response,
                         __idem_way,
+                        &__idem_http,
                     );
                     (__idem_response, __idem_state)
                 };
