@@ -28,6 +28,8 @@ pub struct Request {
     intent: u8,
     ending: Ending,
     is_harmed: bool,
+    /// Another request for the identity is harmed at the same time.
+    is_beside_harm: bool,
     is_lost: bool,
 }
 
@@ -75,6 +77,7 @@ impl Request {
             intent,
             ending,
             is_harmed,
+            is_beside_harm: false,
             is_lost: false,
         }
     }
@@ -174,9 +177,12 @@ impl Known {
         if unwritten {
             outcomes.push((self.clone(), answer));
         }
+        // The duplicates that wait for a request share its answer if it does not reach the store.
+        if request.is_harmed || request.is_beside_harm {
+            outcomes.push((self.clone(), Seen::problem(503, "unavailable")));
+        }
         if request.is_harmed {
             let failed = admitted.ok().map(retriable);
-            outcomes.push((self.clone(), Seen::problem(503, "unavailable")));
             for kept in failed.into_iter().chain([self.clone()]) {
                 outcomes.push((kept.clone(), Seen::problem(503, "try-again")));
                 outcomes.push((kept, Seen::problem(503, "outcome-unknown")));
@@ -199,7 +205,11 @@ impl Explained {
     }
 
     /// Begins a request.
-    pub fn begin(&mut self, request: Request) {
+    pub fn begin(&mut self, mut request: Request) {
+        for other in self.pending.values_mut() {
+            other.is_beside_harm |= request.is_harmed;
+            request.is_beside_harm |= other.is_harmed;
+        }
         self.pending.insert(request.number, request);
     }
 
