@@ -4,7 +4,7 @@
 pub use actix_web::HttpResponse as Response;
 use actix_web::{HttpMessage as _, HttpRequest};
 pub use idem_core::adapter::expansion::*;
-use idem_core::{EncodeError, Settle};
+use idem_core::EncodeError;
 
 pub use crate::body::probe::{
     Answers, Nothing, Other, OtherExtractor, Probe, Role, check, choose, roles,
@@ -46,7 +46,7 @@ pub fn classify(
     response: &Response,
     returned: Returned,
     request: &HttpRequest,
-) -> Result<State, Misuse> {
+) -> Result<Settle, Misuse> {
     if request.extensions().contains::<Settle>() {
         return Err(Misuse::SettleInRequest);
     }

@@ -9,6 +9,7 @@ use actix_web::http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, Responder};
 use idem_core::adapter::{self, HandlerOutcome, is_endless};
 use idem_core::store::BoxError;
+use idem_core::{Problem, Replayed};
 
 /// A type that a handler may return.
 #[diagnostic::on_unimplemented(
@@ -47,6 +48,12 @@ pub(crate) fn respond_with(response: adapter::Response, kept: &Kept) -> HttpResp
     let (head, body) = response.into_parts();
     let status = StatusCode::from_u16(head.status.as_u16());
     *sent.status_mut() = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    if let Some(problem) = head.extensions.get::<Problem>() {
+        sent.extensions_mut().insert(*problem);
+    }
+    if let Some(replayed) = head.extensions.get::<Replayed>() {
+        sent.extensions_mut().insert(*replayed);
+    }
     sent.headers_mut().clear();
     for line in &head.headers {
         let name = HeaderName::from_bytes(line.0.as_ref());
@@ -65,12 +72,12 @@ pub(crate) async fn complete(
     limit: usize,
     kept: &Kept,
 ) -> HandlerOutcome<adapter::Response> {
-    let (response, state, closed) = match outcome {
+    let (response, settle, closed) = match outcome {
         HandlerOutcome::Answered {
             response,
-            state,
+            settle,
             closed,
-        } => (response, state, closed),
+        } => (response, settle, closed),
         HandlerOutcome::TooLarge => return HandlerOutcome::TooLarge,
         HandlerOutcome::Broken(error) => return HandlerOutcome::Broken(error),
     };
@@ -91,7 +98,7 @@ pub(crate) async fn complete(
     match response {
         Ok(response) => HandlerOutcome::Answered {
             response,
-            state,
+            settle,
             closed,
         },
         Err(error) => HandlerOutcome::Broken(error),

@@ -2,7 +2,6 @@
 #![allow(missing_docs)]
 
 pub use axum::response::Response;
-use idem_core::Settle;
 pub use idem_core::adapter::expansion::*;
 
 pub use crate::body::probe::{
@@ -18,7 +17,7 @@ pub fn into_response<R: HandlerResponse>(response: R) -> Response {
     response.into_handler_response()
 }
 
-pub fn classify(policy: &Policy, response: &Response, returned: Returned) -> Result<State, Misuse> {
+pub fn classify(policy: &Policy, response: &Response, returned: Returned) -> Result<Settle, Misuse> {
     let settle = response.extensions().get::<Settle>().copied();
     policy.classify(response.status(), settle, returned)
 }

@@ -34,12 +34,12 @@ pub(crate) async fn complete(
     outcome: HandlerOutcome<Response>,
     limit: usize,
 ) -> HandlerOutcome<adapter::Response> {
-    let (response, state, closed) = match outcome {
+    let (response, settle, closed) = match outcome {
         HandlerOutcome::Answered {
             response,
-            state,
+            settle,
             closed,
-        } => (response, state, closed),
+        } => (response, settle, closed),
         HandlerOutcome::TooLarge => return HandlerOutcome::TooLarge,
         HandlerOutcome::Broken(error) => return HandlerOutcome::Broken(error),
     };
@@ -53,7 +53,7 @@ pub(crate) async fn complete(
     match Limited::new(body, limit).collect().await {
         Ok(body) => HandlerOutcome::Answered {
             response: http::Response::from_parts(parts, body.to_bytes()),
-            state,
+            settle,
             closed,
         },
         Err(error) if is_too_large(&*error) => HandlerOutcome::TooLarge,

@@ -89,6 +89,9 @@ impl Attempt {
     /// A key for a call to another service: 32 hex digits, the same on every attempt of this
     /// identity, and unrelated for another `service`.
     ///
+    /// Two deployments that call one account of the other service, such as staging and production, derive
+    /// equal keys unless each has its own [namespace](crate::Config::with_namespace).
+    ///
     /// An effect outside the transaction happens at least once. With this key the other service can
     /// make it exactly once. `None` without a client's key: then there is nothing stable to derive
     /// it from.

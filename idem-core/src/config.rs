@@ -20,11 +20,13 @@ use crate::response::{ALLOWED, NEVER};
 /// ```
 #[derive(Clone)]
 pub struct Config {
+    pub(crate) namespace: Option<Arc<str>>,
     pub(crate) header: HeaderName,
     pub(crate) problem_base: Arc<str>,
     pub(crate) recorded_headers: Vec<HeaderName>,
     pub(crate) response_limit: usize,
     pub(crate) max_in_flight: usize,
+    pub(crate) max_after_commit: usize,
     pub(crate) waiters: usize,
     pub(crate) waiters_per_identity: usize,
     pub(crate) secret: Option<Arc<[u8]>>,
@@ -36,16 +38,41 @@ impl Config {
     /// The defaults, which each setting names.
     pub fn new() -> Self {
         Self {
+            namespace: None,
             header: HeaderName::from_static("idempotency-key"),
             problem_base: DEFAULT_BASE.into(),
             recorded_headers: ALLOWED.to_vec(),
             response_limit: 1024 * 1024,
             max_in_flight: 4096,
+            max_after_commit: 1024,
             waiters: 4096,
             waiters_per_identity: 256,
             secret: None,
             replay_cache: None,
             retry_header: None,
+        }
+    }
+
+    /// The name of this service, which separates its keys from those of all other services ([rule S5]).
+    /// There is none by default.
+    ///
+    /// Services that share a database, or that pass their [downstream keys] to one account of another
+    /// service, need a namespace each. It is a part of every identity, erasure, downstream key and lock.
+    /// The records that exist are not found any more after the namespace has changed, or is set for the
+    /// first time: their requests run again.
+    ///
+    /// [rule S5]: crate::_documentation::contract#s-scope-and-operation
+    /// [downstream keys]: crate::Attempt::downstream_key
+    ///
+    /// # Panics
+    ///
+    /// If the name is empty.
+    #[must_use]
+    pub fn with_namespace(self, name: &str) -> Self {
+        assert!(!name.is_empty(), "the namespace is empty");
+        Self {
+            namespace: Some(name.into()),
+            ..self
         }
     }
 
@@ -128,6 +155,21 @@ impl Config {
         }
     }
 
+    /// The most futures of [`after_commit`](crate::Attempt::after_commit) that run in this process at
+    /// once; the others wait, and none is lost. 1024 by default.
+    ///
+    /// # Panics
+    ///
+    /// If it is zero: no future would ever run.
+    #[must_use]
+    pub fn with_max_after_commit(self, futures: usize) -> Self {
+        assert!(futures > 0, "no future of `after_commit` could run");
+        Self {
+            max_after_commit: futures,
+            ..self
+        }
+    }
+
     /// Keys the fingerprints with a secret, so that a stored fingerprint can't be used to guess a
     /// body. Requests that were recorded under another secret, or none, don't match any more: change
     /// the secret only after their time to live.
@@ -184,11 +226,13 @@ impl Default for Config {
 impl std::fmt::Debug for Config {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Config")
+            .field("namespace", &self.namespace)
             .field("header", &self.header)
             .field("problem_base", &self.problem_base)
             .field("recorded_headers", &self.recorded_headers)
             .field("response_limit", &self.response_limit)
             .field("max_in_flight", &self.max_in_flight)
+            .field("max_after_commit", &self.max_after_commit)
             .field("waiters", &self.waiters)
             .field("waiters_per_identity", &self.waiters_per_identity)
             .field("secret", &self.secret.as_ref().map(|_| "set"))

@@ -2,6 +2,7 @@
 //! all ask here, and nowhere else.
 
 use crate::fingerprint::Fingerprint;
+use crate::policy::is_transient;
 use crate::record::{Record, State, Timestamp};
 
 /// What a record means for a request.
@@ -25,7 +26,7 @@ pub(crate) fn decide(record: &Record, fingerprint: &Fingerprint, now: Timestamp)
     if record.expires_at <= now {
         return Decision::Execute { attempt: 1 };
     }
-    if !record.fingerprint.matches(fingerprint) {
+    if !record.fingerprint.matches(fingerprint) && binds(record) {
         return Decision::Mismatch;
     }
     match record.state {
@@ -37,10 +38,17 @@ pub(crate) fn decide(record: &Record, fingerprint: &Fingerprint, now: Timestamp)
     }
 }
 
+/// Whether a request with another content is a mismatch. A failure that blames the content, and may be
+/// retried, asks for another content.
+fn binds(record: &Record) -> bool {
+    record.state != State::FailedRetriable || is_transient(record.status)
+}
+
 #[cfg(test)]
 mod tests {
     use http::StatusCode;
     use proptest::prelude::*;
+    use proptest::sample::select;
 
     use super::*;
     use crate::fingerprint::{Content, RequestParts};
@@ -58,13 +66,13 @@ mod tests {
     }
 
     prop_compose! {
-        fn record()(state in 1..=4_i16, attempts in 1..100, body in 0..3_u8, settled_at in 0..50_i64, ttl in 1..50_i64)
+        fn record()(state in 1..=4_i16, attempts in 1..100, status in select(&[200, 303, 401, 404, 422, 500][..]), body in 0..3_u8, settled_at in 0..50_i64, ttl in 1..50_i64)
             -> Record
         {
             Record {
                 state: State::from_code(state).unwrap(),
                 attempts,
-                status: StatusCode::OK,
+                status: StatusCode::from_u16(status).unwrap(),
                 fingerprint: fingerprint(body),
                 response: Recorded::default(),
                 settled_at: Timestamp(settled_at),
@@ -85,6 +93,9 @@ mod tests {
             let now = Timestamp(record.expires_at.0 - early);
             let asked = fingerprint(body);
             let expected = match (record.fingerprint == asked, record.state) {
+                (false, State::FailedRetriable) if matches!(record.status.as_u16(), 200 | 303 | 404 | 422) => {
+                    Decision::Execute { attempt: record.attempts + 1 }
+                }
                 (false, _) => Decision::Mismatch,
                 (true, State::FailedRetriable) => Decision::Execute { attempt: record.attempts + 1 },
                 (true, State::Ended) => Decision::Ended,

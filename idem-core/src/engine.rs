@@ -15,7 +15,10 @@ use crate::cache::{Cache, ReadStart};
 use crate::config::Config;
 use crate::decision::{Decision, decide};
 use crate::fingerprint::Fingerprint;
+use crate::identity::Identity;
+use crate::key::IdempotencyKey;
 use crate::observe::Answer;
+use crate::operation::Operation;
 use crate::problem::Problem;
 use crate::recent::RecentIdentities;
 use crate::record::{Found, Record, Timestamp, Version};
@@ -54,10 +57,14 @@ pub(crate) struct Shared<S> {
     pub(crate) store: S,
     pub(crate) config: Config,
     pub(crate) cache: Cache,
-    /// What a drain waits for: attempts and `after_commit` futures.
-    pub(crate) tracker: TaskTracker,
+    /// The attempts, which a drain waits for.
+    pub(crate) attempts: TaskTracker,
+    /// The futures of `after_commit`, which a drain waits for after the attempts.
+    pub(crate) after_commit: TaskTracker,
     /// A permit for each request that claims or runs.
     room: Arc<Semaphore>,
+    /// A permit for each future of `after_commit` that runs.
+    after_commit_room: Arc<Semaphore>,
     recent: RecentIdentities,
     pub(crate) endpoints: Endpoints,
     single_flight: Arc<SingleFlight<Shareable>>,
@@ -71,12 +78,14 @@ impl<S: Store> Engine<S> {
 
     /// An engine with settings of its own.
     pub fn with_config(store: S, config: Config) -> Self {
-        let room = config.max_in_flight.min(Semaphore::MAX_PERMITS);
+        let room = |permits: usize| Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS)));
         Self {
             shared: Arc::new(Shared {
                 cache: Cache::new(config.replay_cache, config.response_limit),
-                tracker: TaskTracker::new(),
-                room: Arc::new(Semaphore::new(room)),
+                attempts: TaskTracker::new(),
+                after_commit: TaskTracker::new(),
+                room: room(config.max_in_flight),
+                after_commit_room: room(config.max_after_commit),
                 recent: RecentIdentities::new(),
                 endpoints: Endpoints::default(),
                 single_flight: SingleFlight::new(config.waiters, config.waiters_per_identity),
@@ -114,6 +123,16 @@ impl<S> Engine<S> {
                 Err(answer)
             }
         }
+    }
+
+    pub(crate) fn identity(
+        &self,
+        scope: Option<&str>,
+        operation: &Operation,
+        key: &IdempotencyKey,
+    ) -> Identity {
+        let namespace = self.shared.config.namespace.as_deref();
+        Identity::in_namespace(namespace, scope, operation, key)
     }
 
     fn problem(&self, problem: Problem) -> Answer {

@@ -1,4 +1,4 @@
-//! What a record is stored under (rules S1 and S4).
+//! What a record is stored under (rules S1, S4 and S5).
 
 use std::fmt;
 
@@ -18,15 +18,26 @@ use crate::operation::Operation;
 pub struct Identity([u8; 32]);
 
 impl Identity {
-    /// The identity of (scope, operation, key).
+    /// The identity of (scope, operation, key), without a namespace.
     pub fn new(scope: Option<&str>, operation: &Operation, key: &IdempotencyKey) -> Self {
+        Self::in_namespace(None, scope, operation, key)
+    }
+
+    /// The identity of (scope, operation, key) in the namespace of
+    /// [`Config::with_namespace`](crate::Config::with_namespace).
+    pub fn in_namespace(
+        namespace: Option<&str>,
+        scope: Option<&str>,
+        operation: &Operation,
+        key: &IdempotencyKey,
+    ) -> Self {
         let mut hasher = Sha256::new();
         hasher.update(b"idem identity 1");
-        update_scope(&mut hasher, scope);
+        update_scope(&mut hasher, namespace, scope);
         update_text(&mut hasher, operation.as_str());
         update_text(&mut hasher, key.as_str());
         let mut identity = [0; 32];
-        identity[..16].copy_from_slice(&ScopeDigest::new(scope).0);
+        identity[..16].copy_from_slice(&ScopeDigest::in_namespace(namespace, scope).0);
         identity[16..].copy_from_slice(&hasher.finalize()[..16]);
         Self(identity)
     }
@@ -68,11 +79,18 @@ impl fmt::Debug for Identity {
 pub struct ScopeDigest([u8; 16]);
 
 impl ScopeDigest {
-    /// The digest of a scope; `None` stands for the endpoints that are spelled out as unscoped.
+    /// The digest of a scope, without a namespace; `None` stands for the endpoints that are spelled out
+    /// as unscoped.
     pub fn new(scope: Option<&str>) -> Self {
+        Self::in_namespace(None, scope)
+    }
+
+    /// The digest of a scope in the namespace of
+    /// [`Config::with_namespace`](crate::Config::with_namespace).
+    pub fn in_namespace(namespace: Option<&str>, scope: Option<&str>) -> Self {
         let mut hasher = Sha256::new();
         hasher.update(b"idem scope 1");
-        update_scope(&mut hasher, scope);
+        update_scope(&mut hasher, namespace, scope);
         let mut digest = [0; 16];
         digest.copy_from_slice(&hasher.finalize()[..16]);
         Self(digest)
@@ -106,7 +124,12 @@ impl fmt::Debug for ScopeDigest {
     }
 }
 
-fn update_scope(hasher: &mut Sha256, scope: Option<&str>) {
+/// A scope without a namespace begins with 0 or 1, and one with a namespace with 2.
+fn update_scope(hasher: &mut Sha256, namespace: Option<&str>, scope: Option<&str>) {
+    if let Some(namespace) = namespace {
+        hasher.update([2]);
+        update_text(hasher, namespace);
+    }
     match scope {
         None => hasher.update([0]),
         Some(scope) => {
@@ -156,12 +179,43 @@ mod tests {
     }
 
     #[test]
+    fn s5_namespaces_share_nothing() {
+        let (operation, key) = (Operation::named("op"), IdempotencyKey::parse(b"k").unwrap());
+        let identity = |namespace, scope| {
+            let identity = Identity::in_namespace(namespace, scope, &operation, &key);
+            let digest = ScopeDigest::in_namespace(namespace, scope);
+            assert!(digest.contains(&identity));
+            (identity, digest)
+        };
+        let all = [
+            identity(None, Some("a")),
+            identity(None, None),
+            identity(Some("a"), None),
+            identity(Some("a"), Some("a")),
+            identity(Some("b"), Some("a")),
+            identity(Some("b"), None),
+            identity(Some("ba"), Some("")),
+        ];
+        for (at, (identity, digest)) in all.iter().enumerate() {
+            for (other, other_digest) in &all[at + 1..] {
+                assert!(!digest.contains(other) && !other_digest.contains(identity));
+                assert_ne!(identity.lock_id(), other.lock_id());
+                assert_ne!(identity.derive("psp"), other.derive("psp"));
+            }
+        }
+    }
+
+    #[test]
     fn s1_identities_are_stable_across_releases() {
-        assert_eq!(
-            format!("{:?}", identity(Some("acme"), "create_payment", "8e03")),
-            GOLDEN
-        );
+        let operation = Operation::named("create_payment");
+        let key = IdempotencyKey::parse(b"8e03").unwrap();
+        for (namespace, golden) in [(None, GOLDEN), (Some("billing"), GOLDEN_IN_BILLING)] {
+            let identity = Identity::in_namespace(namespace, Some("acme"), &operation, &key);
+            assert_eq!(format!("{identity:?}"), golden);
+        }
     }
 
     const GOLDEN: &str = "5be2493c8035f23c3b921797a35e815d7a81fb1aeb83081d9dc21982fd49df4b";
+    const GOLDEN_IN_BILLING: &str =
+        "90cd4902cc043f4672d34588483f9b3f1a713f76d4a19d2e1be0a66634c96589";
 }

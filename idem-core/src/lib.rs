@@ -63,12 +63,13 @@ pub use self::config::{Config, ConfigError};
 pub use self::engine::Engine;
 pub use self::fingerprint::Content;
 pub use self::key::{IdempotencyKey, KeyError};
-pub use self::maintenance::PurgeTask;
+pub use self::maintenance::{Drain, NotDrained, PurgeTask, drain_all};
 pub use self::operation::Operation;
 pub use self::policy::Settle;
 pub use self::problem::Problem;
 pub use self::provider::Provider;
 pub use self::record::{Found, Record, State, Timestamp};
+pub use self::response::Replayed;
 pub use self::scope::Scope;
 #[cfg(feature = "mysql")]
 pub use self::store::MySqlStore;

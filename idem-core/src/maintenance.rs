@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, join_all};
 use tokio::task::JoinHandle;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{MissedTickBehavior, timeout};
 
 use crate::engine::Engine;
-use crate::identity::{Identity, ScopeDigest};
+use crate::identity::ScopeDigest;
 use crate::key::IdempotencyKey;
 use crate::operation::Operation;
 use crate::record::Found;
@@ -27,7 +29,7 @@ impl<S: Store> Engine<S> {
         operation: &Operation,
         key: &IdempotencyKey,
     ) -> Result<Option<Found>, StoreError> {
-        let identity = Identity::new(scope, operation, key);
+        let identity = self.identity(scope, operation, key);
         self.shared.store.find(&identity).await
     }
 
@@ -88,7 +90,8 @@ impl<S: Store> Engine<S> {
     /// [`StoreError::Incomplete`] if records are left, [`StoreError`] if the database does not
     /// answer.
     pub async fn erase(&self, scope: Option<&str>) -> Result<u64, StoreError> {
-        let scope = ScopeDigest::new(scope);
+        let namespace = self.shared.config.namespace.as_deref();
+        let scope = ScopeDigest::in_namespace(namespace, scope);
         let erased = self.shared.store.erase(&scope).await;
         // Also after an error: the deletion may have happened, and only its answer be lost.
         self.shared.cache.erase(&scope);
@@ -101,9 +104,62 @@ impl<S: Store> Engine<S> {
     /// An attempt whose client has gone goes on without a connection, so the server's own graceful
     /// shutdown does not wait for it.
     pub async fn drain(&self) {
-        self.shared.tracker.close();
-        self.shared.tracker.wait().await;
+        self.shared.attempts.close();
+        self.shared.attempts.wait().await;
+        self.shared.after_commit.close();
+        self.shared.after_commit.wait().await;
     }
+
+    /// As [`drain`](Self::drain), but for no longer than `limit`.
+    ///
+    /// # Errors
+    ///
+    /// [`NotDrained`] if something has not ended by then. It continues, and new requests are still
+    /// refused. If the process ends now, its attempts are undone, and its `after_commit` futures are lost.
+    pub async fn drain_for(&self, limit: Duration) -> Result<(), NotDrained> {
+        let drained = timeout(limit, self.drain()).await;
+        drained.map_err(|_elapsed| NotDrained {
+            attempts: self.shared.attempts.len(),
+            after_commit: self.shared.after_commit.len(),
+        })
+    }
+}
+
+/// Drains several engines at once, of any stores:
+///
+/// ```
+/// # async fn end<A: idem_core::Store, B: idem_core::Store>(
+/// #     payments: idem_core::Engine<A>, audit: idem_core::Engine<B>) {
+/// idem_core::drain_all([&payments, &audit]).await;
+/// # }
+/// ```
+///
+/// See [`Engine::drain`].
+pub async fn drain_all<const COUNT: usize>(engines: [&dyn Drain; COUNT]) {
+    join_all(engines.map(Drain::drained)).await;
+}
+
+/// An [`Engine`] of any store, for [`drain_all`].
+pub trait Drain: Sync {
+    #[doc(hidden)]
+    fn drained(&self) -> BoxFuture<'_, ()>;
+}
+
+impl<S: Store> Drain for Engine<S> {
+    fn drained(&self) -> BoxFuture<'_, ()> {
+        self.drain().boxed()
+    }
+}
+
+/// What a drain left running: see [`Engine::drain_for`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{attempts} attempts and {after_commit} futures of `after_commit` have not ended in time")]
+#[non_exhaustive]
+pub struct NotDrained {
+    /// The number of attempts.
+    pub attempts: usize,
+    /// The number of `after_commit` futures.
+    pub after_commit: usize,
 }
 
 /// A purge in the background; dropping it ends it.

@@ -102,7 +102,7 @@ impl Answer {
     /// The replay of a record that was read at `now`.
     pub(crate) fn replay(record: &Record, now: Timestamp, waited: bool) -> Self {
         Self {
-            response: response::replay(record),
+            response: response::replay(record, now),
             outcome: if waited {
                 Outcome::Waited
             } else {

@@ -99,7 +99,7 @@ impl Policy {
         self.operation
     }
 
-    /// The state of an attempt that answered with `status` (rules O2 to O6, and O15).
+    /// How an attempt that answered with `status` is settled (rules O2 to O6, O15 and O16).
     ///
     /// # Errors
     ///
@@ -109,28 +109,45 @@ impl Policy {
         status: StatusCode,
         settle: Option<Settle>,
         returned: Returned,
-    ) -> Result<State, Misuse> {
+    ) -> Result<Settle, Misuse> {
         match (settle, returned) {
-            (Some(Settle::Commit), _) => Ok(State::Succeeded),
-            (Some(Settle::Final), _) => Ok(State::FailedFinal),
-            (Some(Settle::Retriable), _) => Ok(State::FailedRetriable),
+            (Some(settle), _) => Ok(settle),
             (None, Returned::Value) => Ok(self.classify_status(status, false)),
             (None, Returned::Err) => Ok(self.classify_status(status, true)),
             (None, Returned::HiddenResult) => Err(Misuse::HiddenResult),
         }
     }
 
-    fn classify_status(&self, status: StatusCode, is_err: bool) -> State {
+    fn classify_status(&self, status: StatusCode, is_err: bool) -> Settle {
         match (status.as_u16(), self.replay) {
-            (200..=399, _) if !is_err => State::Succeeded,
-            (401 | 403 | 408 | 409 | 423 | 425 | 429, _) | (_, Replay::Success) => {
-                State::FailedRetriable
-            }
+            (200..=399, _) if !is_err => Settle::Commit,
+            (_, Replay::Success) => Settle::Retriable,
             // Below 200 there is no response yet: see `final_response` of the engine.
-            (..=199 | 500.., Replay::Final) => State::FailedRetriable,
-            _ => State::FailedFinal,
+            (500.., Replay::All) => Settle::Final,
+            _ if is_transient(status) => Settle::Retriable,
+            _ => Settle::Final,
         }
     }
+}
+
+/// Whether a failure with this status says nothing about the content of the request (rule O4). It is
+/// about time, the server, or a part of the request that the fingerprint does not bind: a credential, a
+/// precondition, an accepted type.
+pub(crate) fn is_transient(status: StatusCode) -> bool {
+    matches!(
+        status.as_u16(),
+        401 | 403
+            | 406..=409
+            | 412
+            | 415..=417
+            | 421
+            | 423..=426
+            | 428
+            | 429
+            | 431
+            | ..=199
+            | 500..
+    )
 }
 
 /// How a handler has returned its response.
@@ -228,6 +245,30 @@ pub enum Settle {
     Final,
     /// The writes are undone and a retry runs again.
     Retriable,
+    /// The writes are kept, the response is not recorded, and a retry runs again ([rule O16]): for
+    /// an audit row, a counter of failed logins, or the mark of a message that was sent.
+    ///
+    /// The attempt has failed all the same, so futures of
+    /// [`after_commit`](crate::Attempt::after_commit) don't run.
+    ///
+    /// [rule O16]: crate::_documentation::contract#o-outcomes
+    KeepAndRetry,
+}
+
+impl Settle {
+    /// The state of the record.
+    pub(crate) const fn state(self) -> State {
+        match self {
+            Self::Commit => State::Succeeded,
+            Self::Final => State::FailedFinal,
+            Self::Retriable | Self::KeepAndRetry => State::FailedRetriable,
+        }
+    }
+
+    /// Whether the handler's writes are kept.
+    pub(crate) const fn keeps_writes(self) -> bool {
+        matches!(self, Self::Commit | Self::KeepAndRetry)
+    }
 }
 
 #[cfg(test)]
@@ -239,6 +280,7 @@ mod tests {
             .with_replay(replay)
             .classify(StatusCode::from_u16(status).unwrap(), None, Returned::Value)
             .unwrap()
+            .state()
     }
 
     #[test]
@@ -250,11 +292,16 @@ mod tests {
 
     #[test]
     fn o3_o4_client_errors_are_final_unless_they_are_transient() {
-        for status in [400, 402, 404, 410, 422, 451] {
-            assert_eq!(state(status, Replay::Final), State::FailedFinal);
-        }
-        for status in [401, 403, 408, 409, 423, 425, 429, 500, 502, 503, 599] {
-            assert_eq!(state(status, Replay::Final), State::FailedRetriable);
+        let transient = [
+            401, 403, 406, 407, 408, 409, 412, 415, 416, 417, 421, 423, 424, 425, 426, 428, 429, 431,
+        ];
+        for status in 400..=599 {
+            let expected = if status >= 500 || transient.contains(&status) {
+                State::FailedRetriable
+            } else {
+                State::FailedFinal
+            };
+            assert_eq!(state(status, Replay::Final), expected, "{status}");
         }
     }
 
@@ -271,15 +318,16 @@ mod tests {
     #[test]
     fn o6_the_handler_has_the_last_word() {
         let policy = Policy::new(Duration::from_secs(1));
-        for (status, settle, expected) in [
-            (402, Settle::Commit, State::Succeeded),
-            (500, Settle::Final, State::FailedFinal),
-            (200, Settle::Retriable, State::FailedRetriable),
+        for (status, settle) in [
+            (402, Settle::Commit),
+            (500, Settle::Final),
+            (200, Settle::Retriable),
+            (401, Settle::KeepAndRetry),
         ] {
             let status = StatusCode::from_u16(status).unwrap();
             for returned in [Returned::Value, Returned::Err, Returned::HiddenResult] {
-                let state = policy.classify(status, Some(settle), returned);
-                assert_eq!(state, Ok(expected));
+                let classified = policy.classify(status, Some(settle), returned);
+                assert_eq!(classified, Ok(settle));
             }
         }
     }
@@ -289,7 +337,8 @@ mod tests {
         let state = |status, replay| {
             let policy = Policy::new(Duration::from_secs(1)).with_replay(replay);
             let status = StatusCode::from_u16(status).unwrap();
-            policy.classify(status, None, Returned::Err).unwrap()
+            let settle = policy.classify(status, None, Returned::Err);
+            settle.unwrap().state()
         };
         for status in [200, 204, 303, 399, 400, 422] {
             assert_eq!(state(status, Replay::Final), State::FailedFinal);
@@ -306,7 +355,7 @@ mod tests {
     #[test]
     fn o15_a_hidden_result_is_refused() {
         let policy = Policy::new(Duration::from_secs(1));
-        let state = policy.classify(StatusCode::OK, None, Returned::HiddenResult);
-        assert_eq!(state, Err(Misuse::HiddenResult));
+        let classified = policy.classify(StatusCode::OK, None, Returned::HiddenResult);
+        assert_eq!(classified, Err(Misuse::HiddenResult));
     }
 }

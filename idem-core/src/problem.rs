@@ -1,7 +1,8 @@
-//! The library's own errors as problem documents ([RFC 9457]; [rules P1 to P3]).
+//! The library's own errors as problem documents ([RFC 9457]; [rules P1 to P4]).
 //!
-//! Every one is `application/problem+json` with `type`, `title`, `status`, `detail` and
-//! `retryable`. The `type` is a configurable base followed by one of these names:
+//! Every one is `application/problem+json` with `type`, `title`, `status`, `detail`, `retryable` and
+//! `safe_new_key`. The [`Problem`] itself is in the response's extensions, so a layer or a middleware can
+//! answer in another form, such as a page. The `type` is a configurable base followed by one of these names:
 //!
 //! ## key-missing
 //! Status 400. The endpoint needs an idempotency key and the request has none.
@@ -33,7 +34,7 @@
 //! Status 500. The endpoint is not set up correctly; the log says why.
 //!
 //! [RFC 9457]: https://www.rfc-editor.org/rfc/rfc9457
-//! [rules P1 to P3]: crate::_documentation::contract#p-problem-documents
+//! [rules P1 to P4]: crate::_documentation::contract#p-problem-documents
 
 use std::borrow::Cow;
 
@@ -98,7 +99,25 @@ impl Problem {
         self.row().2
     }
 
-    /// The problem document as a complete response.
+    /// Whether a new key can't double an effect: the request changed nothing under the key that it
+    /// has ([rule P4]).
+    ///
+    /// It is false wherever an effect of the key may stand: of this attempt, of an earlier one, or of
+    /// the one that made the database refuse this one.
+    ///
+    /// [rule P4]: crate::_documentation::contract#p-problem-documents
+    pub const fn safe_new_key(self) -> bool {
+        matches!(
+            self,
+            Self::KeyMissing
+                | Self::KeyMalformed(_)
+                | Self::HandlerPanicked
+                | Self::TransactionAborted
+                | Self::ResponseTooLarge
+        )
+    }
+
+    /// The problem document as a complete response, with the problem in its extensions.
     pub(crate) fn to_response(self, config: &Config) -> Response {
         let (name, status, retryable, title) = self.row();
         let document = Document {
@@ -107,11 +126,13 @@ impl Problem {
             status: status.as_u16(),
             detail: self.detail(&config.header),
             retryable,
+            safe_new_key: self.safe_new_key(),
         };
         // Serializing strings, a number and a flag to JSON can't fail.
         let body = serde_json::to_vec(&document).unwrap_or_default();
         let mut response = Response::new(Bytes::from(body));
         *response.status_mut() = status;
+        response.extensions_mut().insert(self);
         let headers = response.headers_mut();
         headers.insert(
             CONTENT_TYPE,
@@ -256,6 +277,7 @@ struct Document<'a> {
     status: u16,
     detail: Cow<'a, str>,
     retryable: bool,
+    safe_new_key: bool,
 }
 
 #[cfg(test)]
@@ -276,6 +298,8 @@ mod tests {
         assert_eq!(document["type"], "https://example.com/in-flight");
         assert_eq!(document["status"], 409);
         assert_eq!(document["retryable"], true);
+        assert_eq!(document["safe_new_key"], false);
+        assert_eq!(response.extensions().get(), Some(&Problem::InFlight));
         assert!(document["title"].is_string() && document["detail"].is_string());
     }
 

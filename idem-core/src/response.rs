@@ -1,5 +1,7 @@
 //! The recorded part of a response, and its replay (rules R3, R4 and R7).
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -18,11 +20,13 @@ pub const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed")
 pub const EXPIRES: HeaderName = HeaderName::from_static("idempotency-expires");
 
 /// The headers that are recorded by default.
-pub(crate) const ALLOWED: [HeaderName; 9] = [
+pub(crate) const ALLOWED: [HeaderName; 11] = [
     header::CONTENT_TYPE,
     header::CONTENT_LANGUAGE,
     header::CONTENT_ENCODING,
     header::CONTENT_DISPOSITION,
+    header::CACHE_CONTROL,
+    header::VARY,
     header::LOCATION,
     header::ETAG,
     header::LAST_MODIFIED,
@@ -72,19 +76,12 @@ pub struct Recorded {
 }
 
 impl Recorded {
-    /// Takes the recorded part of a response. The names of the other headers are logged.
+    /// Takes the recorded part of a response.
     pub(crate) fn of(response: &Response, allowed: &[HeaderName]) -> Self {
-        let (kept, left_out): (Vec<_>, Vec<_>) = response
-            .headers()
-            .iter()
-            .partition(|(name, _)| allowed.contains(name));
-        if !left_out.is_empty() {
-            let names: Vec<_> = left_out.iter().map(|(name, _)| name.as_str()).collect();
-            tracing::debug!(?names, "headers are sent once and not recorded");
-        }
+        let headers = response.headers().iter();
+        let recorded = headers.filter(|(name, _)| allowed.contains(name));
         Self {
-            headers: kept
-                .into_iter()
+            headers: recorded
                 .map(|(name, value)| (name.clone(), value.clone()))
                 .collect(),
             body: response.body().clone(),
@@ -149,9 +146,34 @@ impl Recorded {
     }
 }
 
-/// The replay of a record.
-pub(crate) fn replay(record: &Record) -> Response {
+/// In the extensions of every replay: for a layer or a middleware that marks the answer, or makes a part
+/// of it anew ([rule R5]).
+///
+/// A layer around the endpoint runs after the handler's extractors, so it sees only replays that the
+/// client may have:
+///
+/// ```
+/// # use idem_core::Replayed;
+/// # let mut response = http::Response::new(());
+/// if let Some(replayed) = response.extensions().get::<Replayed>() {
+///     let age = replayed.age.as_secs();
+///     response.headers_mut().insert("age", age.into());
+/// }
+/// ```
+///
+/// [rule R5]: crate::_documentation::contract#r-first-request-and-replay
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Replayed {
+    /// The time since the original answer, by the database's clock.
+    pub age: Duration,
+}
+
+/// The replay of a record that was read at `now`.
+pub(crate) fn replay(record: &Record, now: Timestamp) -> Response {
     let mut response = Response::new(record.response.body.clone());
+    let age = record.settled_at.until(now);
+    response.extensions_mut().insert(Replayed { age });
     *response.status_mut() = record.status;
     for (name, value) in &record.response.headers {
         response.headers_mut().append(name, value.clone());

@@ -16,6 +16,7 @@ use futures_util::future::{Either, select};
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, TryAcquireError, watch};
 use tokio::time::{Instant, timeout_at};
 
+use crate::fingerprint::Fingerprint;
 use crate::identity::Identity;
 
 /// The identities that have an owner in this process. Owners publish answers of the type `A`.
@@ -34,8 +35,9 @@ pub(crate) enum Joined<A> {
     Owner(Owner<A>),
     /// The owner that it waited for has published this.
     Published(A),
-    /// A handler is still running, and the time or the room to wait is used up.
-    InFlight,
+    /// A handler is still running, and the time or the room to wait is used up. If it runs in this
+    /// process, this is the fingerprint of its request.
+    InFlight(Option<Fingerprint>),
 }
 
 /// The progress of an owner.
@@ -43,8 +45,21 @@ pub(crate) enum Joined<A> {
 enum Phase {
     /// It reads or claims the record.
     Reading,
-    /// A handler runs for the identity, here or in another process.
-    Running,
+    /// A handler runs for the identity: here for a request with this fingerprint, or in another process.
+    Running(Option<Fingerprint>),
+}
+
+impl Phase {
+    fn is_running(self) -> bool {
+        matches!(self, Self::Running(_))
+    }
+
+    fn of(self) -> Option<Fingerprint> {
+        match self {
+            Self::Running(fingerprint) => fingerprint,
+            Self::Reading => None,
+        }
+    }
 }
 
 impl<A: Clone> SingleFlight<A> {
@@ -72,16 +87,17 @@ impl<A: Clone> SingleFlight<A> {
         let slot = Arc::clone(&place.slot);
         let mut phase = slot.phase.subscribe();
         let mut acquired = std::pin::pin!(permit.acquire_owned());
-        let running = std::pin::pin!(phase.wait_for(|phase| *phase == Phase::Running));
+        let running = std::pin::pin!(phase.wait_for(|phase| phase.is_running()));
         if let Either::Left((acquired, _)) = select(acquired.as_mut(), running).await {
             return place.joined(acquired);
         }
+        let in_flight = || Joined::InFlight(slot.phase.borrow().of());
         let Some(_waiting) = self.wait(&slot) else {
-            return Joined::InFlight;
+            return in_flight();
         };
         match timeout_at(until, acquired).await {
             Ok(acquired) => place.joined(acquired),
-            Err(_elapsed) => Joined::InFlight,
+            Err(_elapsed) => in_flight(),
         }
     }
 
@@ -126,10 +142,11 @@ impl<A> Owner<A> {
         }
     }
 
-    /// Says that a handler runs for the identity, here or in another process: waiters are counted
-    /// and bounded in time from now on.
-    pub(crate) fn handler_runs(&self) {
-        self.place.slot.phase.send_replace(Phase::Running);
+    /// Says that a handler runs for the identity, here for a request with this fingerprint, or in
+    /// another process: waiters are counted and bounded in time from now on.
+    pub(crate) fn handler_runs(&self, fingerprint: Option<Fingerprint>) {
+        let phase = Phase::Running(fingerprint);
+        self.place.slot.phase.send_replace(phase);
     }
 
     /// Gives `answer` to all who wait, and to those who come before the slot is gone.
@@ -194,7 +211,7 @@ impl<A: Clone> Place<A> {
         match self.slot.published.get() {
             Some(answer) => Joined::Published(answer.clone()),
             // A slot is closed only after its answer was set.
-            None => Joined::InFlight,
+            None => Joined::InFlight(None),
         }
     }
 }
@@ -275,7 +292,7 @@ mod tests {
     async fn c2_waiters_get_the_answer_and_the_slot_goes() {
         let flights = SingleFlight::new(10, 10);
         let owner = owner(&flights).await;
-        owner.handler_runs();
+        owner.handler_runs(None);
         let waiters = spawn_waiters(&flights, 3);
         tokio::task::yield_now().await;
         owner.publish(ANSWER);
@@ -290,10 +307,10 @@ mod tests {
     async fn c2_waiting_for_a_handler_is_bounded_in_time() {
         let flights = SingleFlight::new(10, 10);
         let owner = owner(&flights).await;
-        owner.handler_runs();
+        owner.handler_runs(None);
         for wait in [Duration::ZERO, Duration::from_secs(2)] {
             let asked = Instant::now();
-            assert!(matches!(join(&flights, wait).await, Joined::InFlight));
+            assert!(matches!(join(&flights, wait).await, Joined::InFlight(_)));
             assert_eq!(asked.elapsed().as_secs(), wait.as_secs());
         }
         drop(owner);
@@ -323,12 +340,12 @@ mod tests {
         let owner = owner(&flights).await;
         let waiters = spawn_waiters(&flights, 5);
         tokio::task::yield_now().await;
-        owner.handler_runs();
+        owner.handler_runs(None);
         tokio::time::sleep(Duration::from_millis(1)).await;
         owner.publish(ANSWER);
         let mut in_flight = 0;
         for waiter in waiters {
-            in_flight += usize::from(matches!(waiter.await.unwrap(), Joined::InFlight));
+            in_flight += usize::from(matches!(waiter.await.unwrap(), Joined::InFlight(_)));
         }
         assert_eq!(in_flight, 3);
     }
@@ -337,7 +354,7 @@ mod tests {
     async fn c3_exactly_one_waiter_becomes_the_next_attempt() {
         let flights = SingleFlight::new(10, 10);
         let first = owner(&flights).await;
-        first.handler_runs();
+        first.handler_runs(None);
         let (became, mut owners) = tokio::sync::mpsc::unbounded_channel();
         for _ in 0..3 {
             let (flights, became) = (Arc::clone(&flights), became.clone());
@@ -358,10 +375,10 @@ mod tests {
         for (all, per_identity) in [(2, 10), (10, 2)] {
             let flights = SingleFlight::new(all, per_identity);
             let owner = owner(&flights).await;
-            owner.handler_runs();
+            owner.handler_runs(None);
             let _waiters = spawn_waiters(&flights, 2);
             tokio::task::yield_now().await;
-            assert!(matches!(join(&flights, LONG).await, Joined::InFlight));
+            assert!(matches!(join(&flights, LONG).await, Joined::InFlight(_)));
         }
     }
 

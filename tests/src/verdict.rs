@@ -5,28 +5,29 @@ use crate::client::{Answer, Pending};
 /// Headers that belong to one transmission.
 const TRANSMISSION: [&str; 4] = ["date", "content-length", "connection", "transfer-encoding"];
 
-/// The contract's table: type, status, and whether a retry may help; `None` where that depends.
-const PROBLEMS: [(&str, u16, Option<bool>); 12] = [
-    ("key-missing", 400, Some(false)),
-    ("key-malformed", 400, Some(false)),
-    ("key-reused", 422, Some(false)),
-    ("in-flight", 409, Some(true)),
-    ("try-again", 503, Some(true)),
-    ("outcome-unknown", 503, Some(true)),
-    ("unavailable", 503, Some(true)),
-    ("handler-panicked", 500, Some(true)),
-    ("transaction-lost", 500, None),
-    ("response-too-large", 500, Some(false)),
-    ("record-unreadable", 500, Some(false)),
-    ("misconfigured", 500, Some(false)),
+/// The contract's table: type, status, whether a retry may help, and whether a new key is safe; `None`
+/// where that depends.
+const PROBLEMS: [(&str, u16, Option<bool>, Option<bool>); 12] = [
+    ("key-missing", 400, Some(false), Some(true)),
+    ("key-malformed", 400, Some(false), Some(true)),
+    ("key-reused", 422, Some(false), Some(false)),
+    ("in-flight", 409, Some(true), Some(false)),
+    ("try-again", 503, Some(true), Some(false)),
+    ("outcome-unknown", 503, Some(true), Some(false)),
+    ("unavailable", 503, Some(true), Some(false)),
+    ("handler-panicked", 500, Some(true), Some(true)),
+    ("transaction-lost", 500, None, None),
+    ("response-too-large", 500, Some(false), Some(true)),
+    ("record-unreadable", 500, Some(false), Some(false)),
+    ("misconfigured", 500, Some(false), Some(false)),
 ];
 
 impl Answer {
-    /// Asserts that this is one of the library's problem documents, complete by rules P1 to P3.
+    /// Asserts that this is one of the library's problem documents, complete by rules P1 to P4.
     #[track_caller]
     pub fn assert_problem(&self, name: &str) {
         let row = PROBLEMS.iter().find(|row| row.0 == name);
-        let (_, status, retryable) = *row.unwrap_or_else(|| panic!("no problem: {name}"));
+        let (_, status, retryable, safe_new_key) = *row.unwrap_or_else(|| panic!("no problem: {name}"));
         assert_eq!(self.status, status, "expected {name}: {}", self.text());
         assert_eq!(
             self.header("content-type"),
@@ -44,8 +45,10 @@ impl Answer {
         assert!(is_text("title") && is_text("detail"), "{document}");
         assert_eq!(document["status"], status);
         assert!(document["retryable"].is_boolean(), "{document}");
-        if let Some(retryable) = retryable {
-            assert_eq!(document["retryable"], retryable, "{document}");
+        assert!(document["safe_new_key"].is_boolean(), "{document}");
+        for (member, expected) in [("retryable", retryable), ("safe_new_key", safe_new_key)] {
+            let is_as_expected = expected.is_none_or(|expected| document[member] == expected);
+            assert!(is_as_expected, "{member}: {document}");
         }
         if matches!(status, 409 | 503) {
             assert!(self.header("retry-after").is_some(), "P2: no Retry-After");

@@ -12,9 +12,8 @@ pub use crate::attempt::Attempt;
 use crate::canonical::EncodeError;
 pub use crate::engine::Engine;
 pub use crate::fingerprint::Content;
-pub use crate::policy::{Isolation, KeyRule, Misuse, Policy, Replay, Returned};
+pub use crate::policy::{Isolation, KeyRule, Misuse, Policy, Replay, Returned, Settle};
 pub use crate::provider::Provider;
-pub use crate::record::State;
 pub use crate::scope::Scope;
 use crate::store::Claim;
 pub use crate::store::Store;
@@ -68,8 +67,8 @@ impl<T> IsConnection<T> for T {
 }
 
 /// Whether the handler's writes are kept.
-pub fn keeps(state: Result<State, Misuse>) -> bool {
-    matches!(state, Ok(State::Succeeded))
+pub fn keeps(settle: Result<Settle, Misuse>) -> bool {
+    settle.is_ok_and(Settle::keeps_writes)
 }
 
 pub fn content_of<T: Serialize + ?Sized>(intent: &T) -> Result<Content, EncodeError> {

@@ -1,7 +1,6 @@
 //! A handler's outcome, and the completion of its response.
 
-use crate::policy::Misuse;
-use crate::record::State;
+use crate::policy::{Misuse, Settle};
 use crate::store::BoxError;
 
 /// The outcome of a handler whose response is an `R`.
@@ -10,8 +9,8 @@ pub enum HandlerOutcome<R> {
     /// It answered.
     Answered {
         response: R,
-        /// How the response is settled.
-        state: Result<State, Misuse>,
+        /// How the attempt is settled.
+        settle: Result<Settle, Misuse>,
         /// The result of [`Open::close`](crate::Open::close).
         closed: Result<(), BoxError>,
     },

@@ -19,13 +19,13 @@ use crate::response::Response;
 use crate::single_flight::{Joined, Owner};
 use crate::store::Store;
 
-/// A protected request, reduced to what idempotency needs of it. Its identity is hashed once, here.
+/// A protected request, reduced to what idempotency needs of it.
 #[derive(Debug, Clone)]
 pub struct Prepared {
     pub(crate) scope: Option<String>,
     pub(super) operation: Operation,
     pub(crate) key: Option<IdempotencyKey>,
-    /// What the record is stored under; `None` without a key.
+    /// What the record is stored under: set on admission, and `None` without a key.
     pub(crate) identity: Option<Identity>,
     pub(super) fingerprint: Fingerprint,
     pub(super) policy: &'static Policy,
@@ -44,14 +44,11 @@ impl Prepared {
         key: Option<IdempotencyKey>,
         fingerprint: Fingerprint,
     ) -> Self {
-        let identity = key
-            .as_ref()
-            .map(|key| Identity::new(scope.as_deref(), &operation, key));
         Self {
             scope,
             operation,
             key,
-            identity,
+            identity: None,
             fingerprint,
             policy,
             likely_retry: false,
@@ -72,8 +69,12 @@ impl Prepared {
 /// attempt that is in flight in this process.
 pub(crate) async fn admit<S: Store>(
     engine: &Engine<S>,
-    request: Prepared,
+    mut request: Prepared,
 ) -> Result<Turn<S>, Response> {
+    request.identity = request
+        .key
+        .as_ref()
+        .map(|key| engine.identity(request.scope.as_deref(), &request.operation, key));
     let span = observe::span(
         request.scope.as_deref(),
         Some(&request.operation),
@@ -120,7 +121,7 @@ impl<S: Store> Engine<S> {
             tracing::error!("the scope is empty; a key that belongs to nobody is refused");
             return Err(self.problem(Problem::Misconfigured));
         }
-        if self.shared.tracker.is_closed() {
+        if self.shared.attempts.is_closed() {
             return Err(self.problem(Problem::Unavailable));
         }
         let Some(identity) = request.identity else {
@@ -133,7 +134,16 @@ impl<S: Store> Engine<S> {
         loop {
             match self.shared.single_flight.join(identity, until).await {
                 Joined::Owner(owner) => return Ok(Some(owner)),
-                Joined::InFlight => return Err(self.problem(Problem::InFlight)),
+                Joined::InFlight(of) => {
+                    // Without a wait, a client could only ask again and again, and never succeed.
+                    let is_reused = request.policy.wait.is_zero()
+                        && of.is_some_and(|of| !of.matches(&request.fingerprint));
+                    return Err(self.problem(if is_reused {
+                        Problem::KeyReused
+                    } else {
+                        Problem::InFlight
+                    }));
+                }
                 Joined::Published(answer) => self.shared_answer(&answer, request)?,
             }
         }
@@ -158,10 +168,10 @@ impl<S: Store> Engine<S> {
             tracing::warn!("as many attempts are in flight as may be");
             return Err(self.problem(Problem::Unavailable));
         };
-        let running = self.shared.tracker.token();
+        let running = self.shared.attempts.token();
         // Check again now that there is a token: a drain waits for the holders of tokens, so none
         // can slip past it.
-        if self.shared.tracker.is_closed() {
+        if self.shared.attempts.is_closed() {
             return Err(self.problem(Problem::Unavailable));
         }
         Ok((room, running))

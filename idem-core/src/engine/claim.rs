@@ -140,7 +140,7 @@ impl<S: Store> Turn<S> {
             let may_change = match &claimed {
                 Ok(Claimed::InFlight) => {
                     // Another process runs a handler; duplicates here wait for that one.
-                    self.handler_runs();
+                    self.handler_runs(None);
                     true
                 }
                 Err(StoreError::Conflict(_)) => true,

@@ -1,8 +1,8 @@
-//! Which attribute an operation belongs to that was derived from a route (rule S1).
+//! The attributes of this process, as far as their requests have shown them (rules S1 and R4).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Mutex, PoisonError, RwLock};
 
 use crate::operation::Operation;
 use crate::policy::Policy;
@@ -11,9 +11,14 @@ use crate::policy::Policy;
 /// clients make up.
 const MOST: usize = 4096;
 
-/// The endpoints of this process by their derived operations.
+/// The endpoints of this process.
 #[derive(Debug, Default)]
-pub(crate) struct Endpoints(RwLock<HashMap<Operation, Endpoint>>);
+pub(crate) struct Endpoints {
+    /// By the operations that were derived from their routes.
+    derived: RwLock<HashMap<Operation, Endpoint>>,
+    /// The addresses of the policies of those whose unrecorded headers are in the log.
+    with_unrecorded_headers: Mutex<HashSet<usize>>,
+}
 
 #[derive(Debug)]
 struct Endpoint {
@@ -28,12 +33,12 @@ impl Endpoints {
     /// An attribute is recognised by the address of its policy. Two endpoints with one operation
     /// would answer for each other.
     pub(crate) fn belongs_to(&self, operation: &Operation, policy: &'static Policy) -> bool {
-        let endpoints = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let endpoints = self.derived.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(endpoint) = endpoints.get(operation) {
             return endpoint.is_of(policy, operation);
         }
         drop(endpoints);
-        let mut endpoints = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut endpoints = self.derived.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(endpoint) = endpoints.get(operation) {
             return endpoint.is_of(policy, operation);
         }
@@ -46,6 +51,13 @@ impl Endpoints {
             endpoints.insert(operation.clone(), endpoint);
         }
         true
+    }
+
+    /// Whether this is the first response of the endpoint with headers that are not recorded.
+    pub(crate) fn has_new_unrecorded_headers(&self, policy: &'static Policy) -> bool {
+        let reported = self.with_unrecorded_headers.lock();
+        let mut reported = reported.unwrap_or_else(PoisonError::into_inner);
+        reported.insert(std::ptr::from_ref(policy).addr())
     }
 }
 
@@ -92,6 +104,6 @@ mod tests {
             let operation = Operation::named(&format!("X{number} /"));
             assert!(endpoints.belongs_to(&operation, &ONE));
         }
-        assert_eq!(endpoints.0.into_inner().unwrap().len(), MOST);
+        assert_eq!(endpoints.derived.into_inner().unwrap().len(), MOST);
     }
 }

@@ -10,8 +10,9 @@ use super::{ClaimInfo, Known, Shareable, Turn};
 use crate::attempt::Attempt;
 use crate::observe::Answer;
 use crate::problem::Problem;
-use crate::record::{Record, State};
-use crate::response::{self, Recorded};
+use crate::policy::Settle;
+use crate::record::Record;
+use crate::response::{self, NEVER, Recorded, Response};
 use crate::store::{Draft, SettleError, Settlement, Store};
 
 impl<S: Store> Turn<S> {
@@ -29,21 +30,21 @@ impl<S: Store> Turn<S> {
             Err(SettleError::Aborted(error)) => {
                 tracing::error!(error, "the handler swallowed an SQL error");
                 let problem = Problem::TransactionAborted;
-                self.fail(info, State::FailedRetriable, problem).await
+                self.fail(info, Settle::Retriable, problem).await
             }
             Err(SettleError::Ended) => {
                 tracing::error!("the handler ended its transaction itself; its effect may stand");
                 let problem = Problem::TransactionEnded;
-                self.fail(info, State::FailedFinal, problem).await
+                self.fail(info, Settle::Final, problem).await
             }
             Err(SettleError::Superseded) => match self.answer_of_winner().await {
                 Some(answer) => answer,
-                None if ending.state == State::FailedRetriable => {
+                None if ending.settle == Settle::Retriable => {
                     self.answer(ending, None, attempt)
                 }
                 None => self.engine.problem(Problem::TryAgain),
             },
-            Err(error) if ending.state == State::FailedRetriable => {
+            Err(error) if ending.settle == Settle::Retriable => {
                 tracing::warn!(%error, "the failure could not be recorded");
                 self.answer(ending, None, attempt)
             }
@@ -69,19 +70,21 @@ impl<S: Store> Turn<S> {
         let request = &self.request;
         let shared = &self.engine.shared;
         let status = ending.response.status();
-        let recorded = if ending.state.is_replayed() {
+        let state = ending.settle.state();
+        let recorded = if state.is_replayed() {
+            self.report_unrecorded_headers(&ending.response);
             Recorded::of(&ending.response, &shared.config.recorded_headers)
         } else {
             Recorded::default()
         };
         let encoding = request
             .identity
-            .filter(|_| ending.state.is_replayed())
+            .filter(|_| state.is_replayed())
             .map(|identity| recorded.encode(&identity, status));
         let draft = request.identity.as_ref().map(|identity| Draft {
             identity,
             operation: &request.operation,
-            state: ending.state,
+            state,
             attempts: info.attempt,
             status,
             fingerprint: &request.fingerprint,
@@ -91,7 +94,7 @@ impl<S: Store> Turn<S> {
         });
         let times = OnceLock::new();
         let settlement = Settlement {
-            keep_writes: ending.state == State::Succeeded,
+            keep_writes: ending.settle.keeps_writes(),
             record: draft,
             written: &times,
         };
@@ -100,7 +103,7 @@ impl<S: Store> Turn<S> {
         let settled = settled.unwrap_or_else(|elapsed| Err(SettleError::Unknown(elapsed.into())));
         let known = times.into_inner().map(|times| Known {
             record: Record {
-                state: ending.state,
+                state,
                 attempts: info.attempt,
                 status,
                 fingerprint: request.fingerprint,
@@ -115,6 +118,30 @@ impl<S: Store> Turn<S> {
         (settled, known)
     }
 
+    /// Logs the names of the headers that a replay will lack; once for each endpoint at warn level, if
+    /// they can be recorded.
+    fn report_unrecorded_headers(&self, response: &Response) {
+        let shared = &self.engine.shared;
+        let recorded = &shared.config.recorded_headers;
+        let unrecorded = response.headers().keys();
+        let unrecorded = unrecorded.filter(|name| !recorded.contains(name));
+        let (never, others): (Vec<_>, Vec<_>) = unrecorded.partition(|name| NEVER.contains(name));
+        if !never.is_empty() {
+            tracing::debug!(names = ?never, "headers that are never recorded");
+        }
+        if others.is_empty() {
+            return;
+        }
+        if shared.endpoints.has_new_unrecorded_headers(self.request.policy) {
+            tracing::warn!(
+                names = ?others,
+                "a replay lacks these headers; record them by `Config::try_with_recorded_header`"
+            );
+        } else {
+            tracing::debug!(names = ?others, "headers that are not recorded");
+        }
+    }
+
     /// The attempt's own answer, after its settlement is confirmed.
     pub(super) fn answer(
         &mut self,
@@ -123,12 +150,13 @@ impl<S: Store> Turn<S> {
         attempt: &Attempt,
     ) -> Answer {
         let Ending {
-            state,
+            settle,
             mut response,
             problem,
             ..
         } = ending;
-        if state == State::Succeeded {
+        let state = settle.state();
+        if settle == Settle::Commit {
             self.run_after_commit(attempt);
         }
         let headers = response.headers_mut();
@@ -150,17 +178,20 @@ impl<S: Store> Turn<S> {
     }
 
     /// Gives the futures of `after_commit` tasks of their own. A drain waits for them, so each has
-    /// as long as an attempt.
+    /// as long as an attempt, from its start.
     fn run_after_commit(&self, attempt: &Attempt) {
         let limit = self.request.policy.deadline;
+        let shared = &self.engine.shared;
         for future in attempt.take_after_commit() {
+            let room = Arc::clone(&shared.after_commit_room);
             let bounded = async move {
+                let _permit = room.acquire().await;
                 if timeout(limit, future).await.is_err() {
                     tracing::error!("a future of `after_commit` passed the deadline");
                 }
             };
             let future = bounded.instrument(self.span.clone());
-            self.engine.shared.tracker.spawn(future);
+            shared.after_commit.spawn(future);
         }
     }
 

@@ -9,7 +9,7 @@ use super::turn::Ending;
 use super::{ClaimInfo, Known, Turn};
 use crate::attempt::Attempt;
 use crate::observe::Answer;
-use crate::policy::Isolation;
+use crate::policy::{Isolation, Settle};
 use crate::problem::Problem;
 use crate::record::State;
 use crate::response;
@@ -34,34 +34,40 @@ impl<S: Store> Turn<S> {
         problem: Problem,
         attempt: &Attempt,
     ) -> Answer {
-        let ending = self.failure(State::FailedRetriable, problem, RELEASE);
+        let ending = self.failure(Settle::Retriable, problem, RELEASE);
         self.finish(info, claim, ending, attempt).await
     }
 
     /// Answers with a failure whose transaction is gone, and records it as well as can be.
-    pub(super) async fn fail(&mut self, info: ClaimInfo, state: State, problem: Problem) -> Answer {
+    pub(super) async fn fail(
+        &mut self,
+        info: ClaimInfo,
+        settle: Settle,
+        problem: Problem,
+    ) -> Answer {
         let mut answer = self.engine.problem(problem);
         if self.request.identity.is_none() {
             return answer;
         }
         // An effect that may stand has to be recorded; a failure that left none may be lost.
-        let limit = if state.is_replayed() {
+        let is_final = settle.state().is_replayed();
+        let limit = if is_final {
             RESOLVE
         } else {
             RELEASE
         };
         match self
-            .record_failure(info, self.failure(state, problem, limit))
+            .record_failure(info, self.failure(settle, problem, limit))
             .await
         {
-            Ok(Some(known)) if state.is_replayed() => {
+            Ok(Some(known)) if is_final => {
                 response::mark_expiry(answer.response.headers_mut(), known.record.expires_at);
                 if known.record.state.is_replayed() {
                     self.publish(known, None);
                 }
             }
             Ok(_) => {}
-            Err(reason) if state.is_replayed() => {
+            Err(reason) if is_final => {
                 tracing::error!(reason, "an effect may stand, but its key may run again");
             }
             Err(reason) => tracing::warn!(reason, "the failure is not recorded"),
@@ -104,12 +110,16 @@ impl<S: Store> Turn<S> {
             }
             Ok(Reclaimed::Changed(known)) => match self.answer_or_attempt(*known, true) {
                 Err(answer) => answer,
+                // Its record may have been there, and be replaced already.
+                Ok(_) if ending.settle == Settle::KeepAndRetry => {
+                    self.engine.problem(Problem::OutcomeUnknown)
+                }
                 Ok(_) => self.engine.problem(Problem::TryAgain),
             },
             // A failure recorded in its place proves that the commit has not happened and never
             // will.
             Ok(Reclaimed::Won(claim)) => {
-                let failure = self.failure(State::FailedRetriable, Problem::TryAgain, RESOLVE);
+                let failure = self.failure(Settle::Retriable, Problem::TryAgain, RESOLVE);
                 let (settled, _) = self.write(info, claim, &failure).await;
                 self.engine.problem(match settled {
                     Ok(()) => Problem::TryAgain,
@@ -159,9 +169,9 @@ impl<S: Store> Turn<S> {
         })
     }
 
-    fn failure(&self, state: State, problem: Problem, limit: Duration) -> Ending {
+    fn failure(&self, settle: Settle, problem: Problem, limit: Duration) -> Ending {
         Ending {
-            state,
+            settle,
             response: self.engine.problem(problem).response,
             problem: Some(problem),
             timeout: limit,

@@ -13,7 +13,7 @@ use super::{Engine, admit};
 use crate::ReplayCache;
 use crate::adapter::HandlerOutcome;
 use crate::config::Config;
-use crate::policy::Isolation;
+use crate::policy::{Isolation, Settle};
 use crate::problem::Problem;
 use crate::record::{Record, State};
 use crate::response::{EXPIRES, REPLAYED, Response};
@@ -197,6 +197,37 @@ async fn o9_lost_commit_that_happened_is_the_attempts_own() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn o16_commit_that_keeps_a_failures_writes_is_as_sure_as_any() {
+    let keeps = async |engine: &Engine<Script>| {
+        run(engine, request(Some("k"), &POLICY), |attempt| {
+            let mut outcome = answered(401, &attempt);
+            if let HandlerOutcome::Answered { settle, .. } = &mut outcome {
+                *settle = Ok(Settle::KeepAndRetry);
+            }
+            ready(outcome)
+        })
+        .await
+    };
+    let engine = Engine::new(Script::default().wins().settles(refused()));
+    is(&keeps(&engine).await, Problem::TryAgain);
+
+    // Its own record is found.
+    let failed = Record {
+        state: State::FailedRetriable,
+        ..ours()
+    };
+    let lost = || Script::default().wins().settles(unknown());
+    let engine = Engine::new(lost().changed(failed));
+    is_own(&keeps(&engine).await, 401, "attempt 1");
+
+    // A record of a later attempt does not say whether this one was kept.
+    let engine = Engine::new(lost().changed(record(State::FailedRetriable)));
+    is(&keeps(&engine).await, Problem::OutcomeUnknown);
+    let engine = Engine::new(lost().wins());
+    is(&keeps(&engine).await, Problem::TryAgain);
+}
+
+#[tokio::test(start_paused = true)]
 async fn o9_lost_commit_is_a_replay_where_its_times_are_not_known() {
     let script = Script::default()
         .wins()
@@ -353,7 +384,7 @@ async fn o14_transaction_that_does_not_come_back_is_not_a_success() {
         mem::forget(guard);
         ready(HandlerOutcome::Answered {
             response: Response::default(),
-            state: Ok(State::Succeeded),
+            settle: Ok(Settle::Commit),
             closed: Ok(()),
         })
     };
@@ -391,7 +422,7 @@ async fn r1_handler_can_not_say_that_it_is_a_replay() {
         response.headers_mut().insert(ETAG, "1".parse().unwrap());
         ready(HandlerOutcome::Answered {
             response,
-            state: Ok(State::Succeeded),
+            settle: Ok(Settle::Commit),
             closed: Ok(()),
         })
     };

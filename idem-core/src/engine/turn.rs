@@ -16,9 +16,10 @@ use super::guard::ClaimGuard;
 use super::{Engine, Prepared, Shareable};
 use crate::adapter::HandlerOutcome;
 use crate::attempt::Attempt;
+use crate::fingerprint::Fingerprint;
 use crate::observe::Answer;
+use crate::policy::Settle;
 use crate::problem::Problem;
-use crate::record::State;
 use crate::response::Response;
 use crate::single_flight::Owner;
 use crate::store::Store;
@@ -41,7 +42,7 @@ pub struct Turn<S> {
 /// How an attempt is going to be settled.
 #[derive(Debug)]
 pub(super) struct Ending {
-    pub(super) state: State,
+    pub(super) settle: Settle,
     pub(super) response: Response,
     /// The library's own reason, where the response is not the handler's.
     pub(super) problem: Option<Problem>,
@@ -82,7 +83,7 @@ impl<S: Store> Turn<S> {
             Err(answer) => return answer,
         };
         self.span.record("attempt", info.attempt);
-        self.handler_runs();
+        self.handler_runs(Some(self.request.fingerprint));
         let attempt = Attempt::new(&self.request, info.attempt.unsigned_abs());
 
         let (guard, slot) = ClaimGuard::new(claim);
@@ -104,19 +105,19 @@ impl<S: Store> Turn<S> {
         match outcome {
             Ok(Ok(HandlerOutcome::Answered {
                 response,
-                state,
+                settle,
                 closed,
             })) => {
-                let state = state.map_err(|misuse| {
+                let settle = settle.map_err(|misuse| {
                     tracing::error!("{misuse}");
                     Problem::Misconfigured
                 })?;
-                if let (State::Succeeded, Err(error)) = (state, closed) {
+                if let (true, Err(error)) = (settle.keeps_writes(), closed) {
                     tracing::error!(error, "the handler's transaction could not be closed");
                     return Err(Problem::TransactionAborted);
                 }
                 Ok(Ending {
-                    state,
+                    settle,
                     response: final_response(response),
                     problem: None,
                     timeout: self.request.policy.deadline,
@@ -142,9 +143,9 @@ impl<S: Store> Turn<S> {
     }
 
     /// Says to the duplicates in this process that they wait for a handler, here or elsewhere.
-    pub(super) fn handler_runs(&self) {
+    pub(super) fn handler_runs(&self, fingerprint: Option<Fingerprint>) {
         if let Some(owner) = &self.owner {
-            owner.handler_runs();
+            owner.handler_runs(fingerprint);
         }
     }
 

@@ -23,7 +23,7 @@ pub(crate) fn expand<F: Framework>(handler: &Handler, private: &Private) -> Toke
     // The transaction's tokens can come out of a macro, and variables declared elsewhere aren't visible there. So
     // these two resolve at the call site; the compiler reports at the transaction that the claim is of another database.
     let claim = quote_spanned!(Place::of(&ty).first=> &mut __idem_claim);
-    let keep = quote!(#private::keeps(__idem_state));
+    let keep = quote!(#private::keeps(__idem_settle));
     let open = quote_spanned! {place.last=>
         let mut __idem_opened = match #transaction::open(#start::connection::<_, #ty>(#claim)).await {
             ::core::result::Result::Ok(__idem_opened) => __idem_opened,
@@ -39,11 +39,11 @@ pub(crate) fn expand<F: Framework>(handler: &Handler, private: &Private) -> Toke
     quote! {
         move |mut __idem_claim, __idem_attempt: #private::Attempt| async move {
             #open
-            let (__idem_response, __idem_state) = { #returned };
+            let (__idem_response, __idem_settle) = { #returned };
             let __idem_closed = #close;
             #private::HandlerOutcome::Answered {
                 response: __idem_response,
-                state: __idem_state,
+                state: __idem_settle,
                 closed: __idem_closed,
             }
         }
@@ -84,7 +84,7 @@ fn returned<F: Framework>(handler: &Handler, private: &Private, lend: &TokenStre
         let #returned = #name #turbofish(#(#arguments),*).await;
         let __idem_way = #private::ReturnProbe(&#returned).returned();
         let __idem_response = #response;
-        let __idem_state = #private::classify(&__IDEM_POLICY, &__idem_response, __idem_way #context);
-        (__idem_response, __idem_state)
+        let __idem_settle = #private::classify(&__IDEM_POLICY, &__idem_response, __idem_way #context);
+        (__idem_response, __idem_settle)
     }
 }

@@ -136,7 +136,7 @@ where
             let mut response = Response::new(Bytes::from(body));
             *response.status_mut() = StatusCode::from_u16(status).expect("a status");
             HandlerOutcome::Answered {
-                state: self
+                settle: self
                     .policy
                     .classify(response.status(), None, Returned::Value),
                 response,

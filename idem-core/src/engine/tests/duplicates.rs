@@ -1,14 +1,17 @@
 //! Duplicates of a request in one process, and what a handler or idem itself can do to them.
 
+use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+use futures_util::FutureExt as _;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::*;
 use crate::adapter::{Policy, Prepared};
+use crate::drain_all;
 
 /// Sends requests at once, whose handler would answer 201.
 fn send(
@@ -153,6 +156,53 @@ async fn h1_after_commit_has_as_long_as_an_attempt() {
     let start = Instant::now();
     engine.drain().await;
     assert_eq!(start.elapsed(), SECOND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn h1_after_commit_beyond_its_limit_waits_and_a_drain_in_time_counts_it() {
+    let config = Config::new().with_max_after_commit(1);
+    let engine = Engine::with_config(Script::default().wins().wins(), config);
+    let mail = Arc::new(Notify::new());
+    let sent = Arc::new(AtomicUsize::new(0));
+    for key in ["k", "other"] {
+        run(&engine, request(Some(key), &POLICY), |attempt| {
+            let (mail, sent) = (Arc::clone(&mail), Arc::clone(&sent));
+            attempt.after_commit(async move {
+                sent.fetch_add(1, Ordering::Relaxed);
+                mail.notified().await;
+            });
+            ready(answered(201, &attempt))
+        })
+        .await;
+    }
+    let busy = admit(&engine, request(Some("third"), &POLICY)).await;
+    let left = engine.drain_for(Duration::from_millis(10)).await;
+    let left = left.expect_err("an attempt and two futures are left");
+    assert_eq!((left.attempts, left.after_commit), (1, 2));
+    assert_eq!(sent.load(Ordering::Relaxed), 1, "the second one waits");
+    drop(busy);
+    mail.notify_one();
+    tokio::task::yield_now().await;
+    mail.notify_one();
+    assert_eq!(engine.drain_for(SECOND).await, Ok(()));
+    assert_eq!(sent.load(Ordering::Relaxed), 2);
+    is(&ask(&engine, &POLICY, 201).await, Problem::Unavailable);
+}
+
+#[tokio::test(start_paused = true)]
+async fn o11_engines_of_any_stores_drain_together() {
+    let engines = [(); 2].map(|()| Engine::new(Script::default()));
+    let mut busy = Vec::new();
+    for engine in &engines {
+        busy.push(admit(engine, request(Some("k"), &POLICY)).await);
+    }
+    let [one, other] = &engines;
+    let mut drained = pin!(drain_all([one, other]));
+    assert!(drained.as_mut().now_or_never().is_none());
+    busy.pop();
+    assert!(drained.as_mut().now_or_never().is_none());
+    busy.pop();
+    assert!(drained.as_mut().now_or_never().is_some());
 }
 
 #[tokio::test(start_paused = true)]

@@ -351,7 +351,7 @@ pub(super) fn answered(status: u16, attempt: &Attempt) -> HandlerOutcome<Respons
     let mut response = Response::new(Bytes::from(format!("attempt {}", attempt.number())));
     *response.status_mut() = StatusCode::from_u16(status).unwrap();
     HandlerOutcome::Answered {
-        state: POLICY.classify(response.status(), None, Returned::Value),
+        settle: POLICY.classify(response.status(), None, Returned::Value),
         response,
         closed: Ok(()),
     }

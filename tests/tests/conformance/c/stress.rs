@@ -13,7 +13,7 @@ use idem_core::adapter::{
 };
 use idem_core::store::Claim as _;
 use idem_core::{Content, IdempotencyKey, Operation};
-use idem_core::{Engine, PostgresStore, State, Store};
+use idem_core::{Engine, PostgresStore, Settle, Store};
 use idem_tests::{Database, Domain, Framework, Settings, World, conformance};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::yield_now;
@@ -83,7 +83,7 @@ impl<S: Store<Connection: Domain>> Caller<S> {
             match inserted {
                 Ok(()) => HandlerOutcome::Answered {
                     response: Response::new(label.into()),
-                    state: Ok(State::Succeeded),
+                    settle: Ok(Settle::Commit),
                     closed: Ok(()),
                 },
                 Err(error) => HandlerOutcome::Broken(error.into()),

@@ -1,5 +1,6 @@
 //! A key that is used for another request.
 
+use idem_core::Settle;
 use idem_tests::{Answer, Database, Framework, Reply, Request, Scene, World, conformance};
 
 conformance![
@@ -9,7 +10,9 @@ conformance![
     m3_mismatch_while_in_flight_waits_and_is_refused,
     m3_mismatch_while_in_flight_elsewhere_waits_and_is_refused,
     m3_mismatch_while_in_flight_executes_nothing_if_the_first_fails,
+    m3_mismatch_that_may_not_wait_is_refused_for_good,
     m4_retriable_failure_keeps_the_binding,
+    m4_failure_that_blames_the_request_binds_nothing,
 ];
 
 async fn m1_other_body_query_or_path_is_refused<F: Framework<D>, D: Database>(world: &World<F, D>) {
@@ -135,6 +138,22 @@ async fn m3_mismatch_while_in_flight_executes_nothing_if_the_first_fails<
     assert_eq!(world.effects("acme").await, 0);
 }
 
+async fn m3_mismatch_that_may_not_wait_is_refused_for_good<F: Framework<D>, D: Database>(
+    world: &World<F, D>,
+) {
+    let request = world.instance().await.post("/hasty").key("k");
+    world.control.play([Scene::gated()]);
+    let first = request.clone().effect("a").start();
+    world.control.at_gate(1).await;
+    let other = request.clone().effect("b");
+    other.send().await.assert_problem("key-reused");
+    request.effect("a").send().await.assert_problem("in-flight");
+    world.control.open(1);
+    first.answer().await.assert_executed(201);
+    other.send().await.assert_problem("key-reused");
+    assert_eq!(world.control.entries(), 1);
+}
+
 async fn m4_retriable_failure_keeps_the_binding<F: Framework<D>, D: Database>(world: &World<F, D>) {
     let request = world.instance().await.post("/effects").key("k");
     world.control.play([Scene::answering(Reply::new(503))]);
@@ -149,4 +168,30 @@ async fn m4_retriable_failure_keeps_the_binding<F: Framework<D>, D: Database>(wo
     retry.assert_executed(201);
     assert_eq!(retry.json()["attempt"], 2);
     assert_eq!(world.effects("acme").await, 1);
+}
+
+/// The key then belongs to the corrected request.
+async fn m4_failure_that_blames_the_request_binds_nothing<F: Framework<D>, D: Database>(
+    world: &World<F, D>,
+) {
+    let instance = world.instance().await;
+    let retriable = |status| Reply::new(status).settle(Settle::Retriable);
+    for (effects, (path, reply)) in (1..).zip([
+        ("/replays-success", Reply::new(422)),
+        ("/effects", retriable(422)),
+        ("/effects", retriable(303)),
+    ]) {
+        let request = instance.post(path).key(format!("key-{effects}"));
+        let status = reply.status;
+        world.control.play([Scene::answering(reply)]);
+        let wrong = request.clone().effect("a");
+        wrong.send().await.assert_executed(status);
+        let corrected = request.effect("b");
+        let done = corrected.send().await;
+        done.assert_executed(201);
+        assert_eq!(done.json()["attempt"], 2);
+        corrected.send().await.assert_replays(&done);
+        wrong.send().await.assert_problem("key-reused");
+        assert_eq!(world.effects("acme").await, effects);
+    }
 }

@@ -16,6 +16,7 @@ conformance![
     o5_replay_all_records_no_panic_and_no_library_error,
     o6_declined_charge_commits_by_settle_commit,
     o6_settle_final_and_retriable_override_the_status,
+    o16_writes_are_kept_and_the_key_runs_again,
     o7_extraction_failures_are_not_recorded,
     o15_err_never_commits,
     o15_err_is_retriable_by_its_status,
@@ -55,7 +56,7 @@ async fn o3_deterministic_client_errors_are_final<F: Framework<D>, D: Database>(
     world: &World<F, D>,
 ) {
     let request = world.instance().await.post("/effects").effect("a");
-    for status in [400, 402, 404, 405, 410, 412, 415, 422, 424, 428, 451, 499] {
+    for status in [400, 402, 404, 405, 410, 411, 413, 422, 451, 499] {
         world.control.play([Scene::answering(Reply::new(status))]);
         let request = request.clone().key(format!("key-{status}"));
         let first = request.send().await;
@@ -86,7 +87,8 @@ async fn o3_sql_error_that_the_handler_answers_is_final<F: Framework<D>, D: Data
 async fn o4_transient_errors_are_retriable<F: Framework<D>, D: Database>(world: &World<F, D>) {
     let request = world.instance().await.post("/effects").effect("a");
     let transient = [
-        401, 403, 408, 409, 423, 425, 429, 500, 501, 502, 503, 504, 599,
+        401, 403, 406, 407, 408, 409, 412, 415, 416, 417, 421, 423, 424, 425, 426, 428, 429, 431, 500,
+        503, 599,
     ];
     for (effects, status) in (1..).zip(transient) {
         world.control.play([Scene::answering(Reply::new(status))]);
@@ -244,6 +246,34 @@ async fn o6_settle_final_and_retriable_override_the_status<F: Framework<D>, D: D
         assert_eq!(world.effects("acme").await, effects - 1);
         request.send().await.assert_executed(201);
     }
+}
+
+/// A counter of failures, which a rollback would undo.
+async fn o16_writes_are_kept_and_the_key_runs_again<F: Framework<D>, D: Database>(
+    world: &World<F, D>,
+) {
+    let request = world.instance().await.post("/effects").key("k").effect("a");
+    let failures = [401, 500, 303].map(|status| Reply::new(status).settle(Settle::KeepAndRetry));
+    let failures = failures.map(|reply| Scene::answering(reply).then(Act::AfterCommit));
+    world.control.play(failures);
+    for (effects, status) in (1..).zip([401, 500, 303]) {
+        let failed = request.send().await;
+        failed.assert_executed(status);
+        assert_eq!(failed.expires(), None);
+        assert_eq!(world.effects("acme").await, effects);
+    }
+    let done = request.send().await;
+    done.assert_executed(201);
+    assert_eq!(done.json()["attempt"], 4);
+    request.send().await.assert_replays(&done);
+    assert_eq!(world.effects("acme").await, 4);
+    assert_eq!(world.control.commits(), 0, "no attempt with such a future succeeded");
+    // A commit that fails keeps nothing, and the handler's answer would say otherwise.
+    let request = request.key("doomed");
+    let kept = Reply::new(401).settle(Settle::KeepAndRetry);
+    world.control.play([Scene::new([Act::Insert, D::doom()]).answer(kept)]);
+    request.send().await.assert_problem("try-again");
+    assert_eq!(world.effects("acme").await, 4);
 }
 
 async fn o7_extraction_failures_are_not_recorded<F: Framework<D>, D: Database>(

@@ -106,6 +106,8 @@ async fn r3_replay_has_the_recorded_headers_and_duplicates_in_order<
         .header("content-language", "de")
         .header("content-encoding", "identity")
         .header("content-disposition", b"attachment; filename=\"\xe4\"")
+        .header("cache-control", "no-store")
+        .header("vary", "accept")
         .header("location", "/effects/1")
         .header("etag", "W/\"1:2\"")
         .header("last-modified", "Wed, 21 Oct 2015 07:28:00 GMT")
@@ -123,6 +125,8 @@ async fn r3_replay_has_the_recorded_headers_and_duplicates_in_order<
         "content-language",
         "content-encoding",
         "content-disposition",
+        "cache-control",
+        "vary",
         "location",
         "etag",
         "last-modified",
@@ -160,8 +164,6 @@ async fn r4_headers_besides_the_allowed_ones_are_not_replayed<F: Framework<D>, D
         ),
         ("x-custom", "1"),
         ("authorization", "secret"),
-        ("vary", "accept"),
-        ("cache-control", "no-store"),
     ];
     let recorded = Reply::new(201).header("etag", "\"1\"");
     let answered = unrecorded.iter().fold(recorded, |answered, (name, value)| {

@@ -1,5 +1,8 @@
 //! Scope and operation.
 
+use std::collections::BTreeSet;
+
+use idem_core::Config;
 use idem_tests::{Database, Deploy, Framework, Scene, World, conformance};
 
 conformance![
@@ -16,6 +19,7 @@ conformance![
     s4_look_alike_keys_are_different,
     s4_concatenations_are_different,
     s4_key_in_flight_does_not_cross_its_scope,
+    s5_services_with_a_namespace_each_share_nothing,
 ];
 
 async fn s1_key_is_another_one_under_another_scope<F: Framework<D>, D: Database>(
@@ -196,4 +200,30 @@ async fn s4_key_in_flight_does_not_cross_its_scope<F: Framework<D>, D: Database>
         world.control.open(1);
     }
     first.answer().await.assert_executed(201);
+}
+
+async fn s5_services_with_a_namespace_each_share_nothing<F: Framework<D>, D: Database>(
+    world: &World<F, D>,
+) {
+    let unnamed = world.instance().await;
+    let billing = world.configured(Config::new().with_namespace("billing"));
+    let shop = world.configured(Config::new().with_namespace("shop"));
+    let (billing, shop) = (billing.await, shop.await);
+    let mut answers = Vec::new();
+    for (label, instance) in [("a", &unnamed), ("b", &billing), ("c", &shop)] {
+        let request = instance.post("/effects").key("k").effect(label);
+        let answer = request.send().await;
+        answer.assert_executed(201);
+        answers.push((request, answer));
+    }
+    let visits = world.control.visits();
+    let downstream: BTreeSet<_> = visits.iter().flat_map(|v| v.downstream.clone()).collect();
+    assert_eq!(downstream.len(), 6, "two services for each of three: {downstream:?}");
+    assert_eq!(billing.engine.erase(Some("acme")).await.expect("erases"), 1);
+    let (request, answer) = &answers[0];
+    request.send().await.assert_replays(answer);
+    let (request, answer) = &answers[2];
+    request.send().await.assert_replays(answer);
+    answers[1].0.send().await.assert_executed(201);
+    assert_eq!(world.records().await, 3);
 }
