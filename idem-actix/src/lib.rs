@@ -168,6 +168,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod app;
+mod before_handler;
 mod body;
 mod detached;
 mod installed;
@@ -192,6 +193,7 @@ pub use idem_core::{PostgresStore, TimeLimit};
 pub use idem_macros::idempotent_actix as idempotent;
 
 pub use self::app::{engine, run, shut_down};
+pub use self::before_handler::before_handler;
 pub use self::body::{RequestBody, RequestPart};
 
 #[doc(hidden)]

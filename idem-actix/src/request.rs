@@ -22,7 +22,7 @@ use crate::route;
 pub struct Preflight<P: Source, const OPTIONAL: bool>(pub(crate) Admissible<StoreOf<P>, Head>);
 
 /// Method, target and route of a request.
-pub(crate) struct Head(HttpRequest);
+pub(crate) struct Head(pub(crate) HttpRequest);
 
 impl RequestHead for Head {
     fn method(&self) -> &str {

@@ -5,6 +5,7 @@ use std::future::Future;
 use actix_web::HttpResponse;
 use bytes::Bytes;
 use idem_core::adapter::{ClaimGuard, DetachOnDrop, HandlerOutcome, Policy, Source, StoreOf};
+use idem_core::store::Claim as _;
 use idem_core::{Attempt, Content, EncodeError, Store};
 
 use crate::detached::{Detached, Rest};
@@ -16,7 +17,7 @@ use crate::response::{Kept, complete, respond, respond_with};
 /// The attempt runs on the request's task. If the client leaves, it moves to a task of its own, on
 /// the same thread.
 pub async fn serve<P, W, F, const OPTIONAL: bool>(
-    request: Preflight<P, OPTIONAL>,
+    mut request: Preflight<P, OPTIONAL>,
     policy: &'static Policy,
     scope: Option<String>,
     content: Result<Content, EncodeError>,
@@ -29,15 +30,21 @@ where
     F: Future<Output = HandlerOutcome<HttpResponse>> + 'static,
 {
     let limit = request.0.response_limit();
+    let before = request.0.before_handler();
+    let before = before.map(|(hook, head)| (hook, head.0.clone()));
     let turn = match request.0.admit(policy, scope, content, &raw).await {
         Ok(turn) => turn,
         Err(response) => return respond(response),
     };
     let kept = Kept::default();
     let keeps = Kept::clone(&kept);
-    let attempt = turn.run(move |claim, attempt| {
-        let outcome = work(claim, attempt);
-        async move { complete(outcome.await, limit, &keeps).await }
+    let attempt = turn.run(async move |mut claim, attempt| {
+        if let Some((hook, request)) = before
+            && let Err(error) = hook.run(claim.connection(), &attempt, &request).await
+        {
+            return HandlerOutcome::Broken(error);
+        }
+        complete(work(claim, attempt).await, limit, &keeps).await
     });
     let detached = Detached::of_this_worker();
     let attempt: Rest = Box::pin(attempt);

@@ -156,6 +156,7 @@
 //! and to [operate](_documentation::operating) a service are pages of their own.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod before_handler;
 mod body;
 mod request;
 mod response;
@@ -175,6 +176,7 @@ pub use idem_core::SqliteStore;
 pub use idem_core::{PostgresStore, TimeLimit};
 pub use idem_macros::idempotent_axum as idempotent;
 
+pub use self::before_handler::before_handler;
 pub use self::body::RequestBody;
 
 #[doc(hidden)]

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use axum::extract::{FromRef, FromRequestParts, MatchedPath, OriginalUri};
 use axum::response::Response;
 use http::request::Parts;
-use http::{Method, Uri};
+use http::{Extensions, Method, Uri};
 use idem_core::Provider as _;
 use idem_core::adapter::{Admissible, RequestHead, Source, StoreOf};
 
@@ -20,6 +20,8 @@ pub(crate) struct Head {
     method: Method,
     uri: Uri,
     route: Option<MatchedPath>,
+    /// For the hook before the handler; empty if the engine has none.
+    pub(crate) extensions: Extensions,
 }
 
 impl RequestHead for Head {
@@ -51,6 +53,7 @@ where
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Response> {
         let provider = P::Provider::from_ref(state);
+        let engine = provider.engine();
         // Inside a nested router, `parts.uri` lacks the prefix and the path parameters in it.
         let original = parts.extensions.get::<OriginalUri>();
         let uri = original.map_or(&parts.uri, |original| &original.0);
@@ -58,9 +61,14 @@ where
             method: parts.method.clone(),
             uri: uri.clone(),
             route: parts.extensions.get::<MatchedPath>().cloned(),
+            extensions: if engine.has_before_handler() {
+                parts.extensions.clone()
+            } else {
+                Extensions::new()
+            },
         };
         let lines = |name: &str| parts.headers.get_all(name).iter().map(AsRef::as_ref);
-        let admissible = Admissible::new(provider.engine(), head, lines, OPTIONAL);
+        let admissible = Admissible::new(engine, head, lines, OPTIONAL);
         admissible.map(Self).map_err(respond)
     }
 }

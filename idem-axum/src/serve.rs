@@ -6,6 +6,7 @@ use std::pin::Pin;
 use axum::response::Response;
 use bytes::Bytes;
 use idem_core::adapter::{self, ClaimGuard, DetachOnDrop, HandlerOutcome, Policy, Source, StoreOf};
+use idem_core::store::Claim as _;
 use idem_core::{Attempt, Content, EncodeError, Store};
 use tokio::runtime::Handle;
 
@@ -18,7 +19,7 @@ type Attempting = Pin<Box<dyn Future<Output = adapter::Response> + Send>>;
 ///
 /// The attempt runs on the request's task, and moves to a task of its own if the client leaves.
 pub async fn serve<P, W, F, const OPTIONAL: bool>(
-    request: Preflight<P, OPTIONAL>,
+    mut request: Preflight<P, OPTIONAL>,
     policy: &'static Policy,
     scope: Option<String>,
     content: Result<Content, EncodeError>,
@@ -31,13 +32,19 @@ where
     F: Future<Output = HandlerOutcome<Response>> + Send + 'static,
 {
     let limit = request.0.response_limit();
+    let before = request.0.before_handler();
+    let before = before.map(|(hook, head)| (hook, std::mem::take(&mut head.extensions)));
     let turn = match request.0.admit(policy, scope, content, &raw).await {
         Ok(turn) => turn,
         Err(response) => return respond(response),
     };
-    let attempt = turn.run(move |claim, attempt| {
-        let outcome = work(claim, attempt);
-        async move { complete(outcome.await, limit).await }
+    let attempt = turn.run(async move |mut claim, attempt| {
+        if let Some((hook, request)) = before
+            && let Err(error) = hook.run(claim.connection(), &attempt, &request).await
+        {
+            return HandlerOutcome::Broken(error);
+        }
+        complete(work(claim, attempt).await, limit).await
     });
     let runtime = Handle::current();
     let attempt: Attempting = Box::pin(attempt);

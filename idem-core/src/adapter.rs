@@ -3,6 +3,7 @@
 //! Hidden, and exempt from semantic versioning.
 #![allow(missing_docs)]
 
+mod before_handler;
 mod detach;
 mod engine_source;
 pub mod expansion;
@@ -24,6 +25,7 @@ pub use crate::policy::{
 };
 pub use crate::response::{EXPIRES, REPLAYED, Response};
 
+pub use self::before_handler::{BeforeHandler, HookFuture};
 pub use self::detach::DetachOnDrop;
 pub use self::engine_source::{Named, Of, Source, StoreOf, address};
 pub use self::head::{Admissible, RequestHead, admit, misconfigured, misused};

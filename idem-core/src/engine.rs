@@ -11,6 +11,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
+use crate::adapter::BeforeHandler;
 use crate::cache::{Cache, ReadStart};
 use crate::config::Config;
 use crate::decision::{Decision, decide};
@@ -48,13 +49,14 @@ pub use self::turn::Turn;
 /// Clones share the memory of requests in flight, so duplicates in one process meet there. Make one
 /// engine and clone it.
 #[derive(Debug)]
-pub struct Engine<S> {
+pub struct Engine<S: Store> {
     pub(crate) shared: Arc<Shared<S>>,
 }
 
 #[derive(Debug)]
-pub(crate) struct Shared<S> {
+pub(crate) struct Shared<S: Store> {
     pub(crate) store: S,
+    pub(crate) before_handler: Option<BeforeHandler<S>>,
     pub(crate) config: Config,
     pub(crate) cache: Cache,
     /// The attempts, which a drain waits for.
@@ -89,10 +91,26 @@ impl<S: Store> Engine<S> {
                 recent: RecentIdentities::new(),
                 endpoints: Endpoints::default(),
                 single_flight: SingleFlight::new(config.waiters, config.waiters_per_identity),
+                before_handler: None,
                 store,
                 config,
             }),
         }
+    }
+
+    /// Adds the hook of an adapter.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn with_before_handler(mut self, hook: BeforeHandler<S>) -> Self {
+        let shared = Arc::get_mut(&mut self.shared);
+        let shared = shared.expect("the hook is added before the engine is cloned");
+        shared.before_handler = Some(hook);
+        self
+    }
+
+    #[doc(hidden)]
+    pub fn has_before_handler(&self) -> bool {
+        self.shared.before_handler.is_some()
     }
 
     /// The store.
@@ -101,7 +119,7 @@ impl<S: Store> Engine<S> {
     }
 }
 
-impl<S> Engine<S> {
+impl<S: Store> Engine<S> {
     /// What a record means for a request with `fingerprint`: the next attempt, or an answer.
     fn decide(
         &self,
@@ -140,7 +158,7 @@ impl<S> Engine<S> {
     }
 }
 
-impl<S> Clone for Engine<S> {
+impl<S: Store> Clone for Engine<S> {
     fn clone(&self) -> Self {
         Self {
             shared: Arc::clone(&self.shared),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::engine::Engine;
 use crate::provider::Provider;
+use crate::store::Store;
 use crate::transaction::Transaction;
 
 /// Which part of the state holds the engine.
@@ -36,6 +37,6 @@ impl<P: Provider> Source for Named<P> {
 }
 
 /// Tells engines apart: clones of one have one address.
-pub fn address<S>(engine: &Engine<S>) -> usize {
+pub fn address<S: Store>(engine: &Engine<S>) -> usize {
     Arc::as_ptr(&engine.shared).addr()
 }

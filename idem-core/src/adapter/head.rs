@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use crate::adapter::BeforeHandler;
 use crate::canonical::EncodeError;
 use crate::config::Config;
 use crate::engine::{self, Engine, Prepared, Turn};
@@ -50,7 +51,7 @@ pub async fn admit<S: Store>(engine: &Engine<S>, request: Prepared) -> Result<Tu
 
 /// A request whose key is in order.
 #[derive(Debug)]
-pub struct Admissible<S, H> {
+pub struct Admissible<S: Store, H> {
     engine: Engine<S>,
     head: H,
     key: Option<IdempotencyKey>,
@@ -96,6 +97,12 @@ impl<S: Store, H: RequestHead> Admissible<S, H> {
             key,
             likely_retry,
         })
+    }
+
+    /// The hook between claim and handler, with the head that it reads.
+    pub fn before_handler(&mut self) -> Option<(BeforeHandler<S>, &mut H)> {
+        let hook = self.engine.shared.before_handler.clone()?;
+        Some((hook, &mut self.head))
     }
 
     /// The most bytes that a response's body may have.

@@ -99,7 +99,7 @@ pub(crate) async fn admit<S: Store>(
 
 /// Answers a request that does not get as far as [`admit`]. `operation` and `key` are for the span,
 /// where they are known.
-pub(crate) fn refuse<S>(
+pub(crate) fn refuse<S: Store>(
     engine: &Engine<S>,
     problem: Problem,
     operation: Option<&Operation>,

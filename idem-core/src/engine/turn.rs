@@ -26,7 +26,7 @@ use crate::store::Store;
 
 /// The right of a request to run: in this process it is the only one for its identity.
 #[derive(Debug)]
-pub struct Turn<S> {
+pub struct Turn<S: Store> {
     pub(super) engine: Engine<S>,
     pub(super) request: Prepared,
     /// Until it has published an answer.
