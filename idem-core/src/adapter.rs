@@ -18,7 +18,7 @@ pub mod canonical {
     pub use crate::canonical::*;
 }
 
-pub use crate::engine::{ClaimGuard, Prepared, Turn};
+pub use crate::engine::{ClaimGuard, ClaimSlot, Prepared, Turn};
 pub use crate::fingerprint::{Fingerprint, RequestParts};
 pub use crate::policy::{
     DEFAULT_DEADLINE, DEFAULT_WAIT, Isolation, KeyRule, Misuse, Policy, Replay, Returned,
