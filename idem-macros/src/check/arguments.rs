@@ -116,7 +116,14 @@ impl Arguments {
             Some(Known::Transaction) if reference.mutability.is_none() => {
                 errors.spanned(&argument.ty, by_mut(&reference.elem));
             }
-            _ => check_lifetimes(reference, name, errors),
+            _ => {
+                let instead = if is_transaction {
+                    ", or take `&mut Shared<_>`, which has no lifetime"
+                } else {
+                    ""
+                };
+                check_lifetimes(reference, name, instead, errors);
+            }
         }
         *slot = Some(Borrowed {
             pattern: Pat::clone(&argument.pat),
@@ -192,5 +199,10 @@ fn check_lifetimes(reference: &TypeReference, name: &str, instead: &str, errors:
         }
     }
 
-    Statics { name, instead, errors }.visit_type_reference_mut(&mut reference.clone());
+    Statics {
+        name,
+        instead,
+        errors,
+    }
+    .visit_type_reference_mut(&mut reference.clone());
 }
