@@ -293,7 +293,8 @@ mod tests {
     #[test]
     fn o3_o4_client_errors_are_final_unless_they_are_transient() {
         let transient = [
-            401, 403, 406, 407, 408, 409, 412, 415, 416, 417, 421, 423, 424, 425, 426, 428, 429, 431,
+            401, 403, 406, 407, 408, 409, 412, 415, 416, 417, 421, 423, 424, 425, 426, 428, 429,
+            431,
         ];
         for status in 400..=599 {
             let expected = if status >= 500 || transient.contains(&status) {

@@ -9,8 +9,8 @@ use super::turn::Ending;
 use super::{ClaimInfo, Known, Shareable, Turn};
 use crate::attempt::Attempt;
 use crate::observe::Answer;
-use crate::problem::Problem;
 use crate::policy::Settle;
+use crate::problem::Problem;
 use crate::record::Record;
 use crate::response::{self, NEVER, Recorded, Response};
 use crate::store::{Draft, SettleError, Settlement, Store};
@@ -39,9 +39,7 @@ impl<S: Store> Turn<S> {
             }
             Err(SettleError::Superseded) => match self.answer_of_winner().await {
                 Some(answer) => answer,
-                None if ending.settle == Settle::Retriable => {
-                    self.answer(ending, None, attempt)
-                }
+                None if ending.settle == Settle::Retriable => self.answer(ending, None, attempt),
                 None => self.engine.problem(Problem::TryAgain),
             },
             Err(error) if ending.settle == Settle::Retriable => {
@@ -132,7 +130,10 @@ impl<S: Store> Turn<S> {
         if others.is_empty() {
             return;
         }
-        if shared.endpoints.has_new_unrecorded_headers(self.request.policy) {
+        if shared
+            .endpoints
+            .has_new_unrecorded_headers(self.request.policy)
+        {
             tracing::warn!(
                 names = ?others,
                 "a replay lacks these headers; record them by `Config::try_with_recorded_header`"

@@ -51,11 +51,7 @@ impl<S: Store> Turn<S> {
         }
         // An effect that may stand has to be recorded; a failure that left none may be lost.
         let is_final = settle.state().is_replayed();
-        let limit = if is_final {
-            RESOLVE
-        } else {
-            RELEASE
-        };
+        let limit = if is_final { RESOLVE } else { RELEASE };
         match self
             .record_failure(info, self.failure(settle, problem, limit))
             .await

@@ -8,6 +8,7 @@
 mod actix;
 mod arguments;
 mod attributes;
+mod before_handler;
 mod bodies;
 mod mistakes;
 mod names;

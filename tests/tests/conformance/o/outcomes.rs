@@ -87,8 +87,8 @@ async fn o3_sql_error_that_the_handler_answers_is_final<F: Framework<D>, D: Data
 async fn o4_transient_errors_are_retriable<F: Framework<D>, D: Database>(world: &World<F, D>) {
     let request = world.instance().await.post("/effects").effect("a");
     let transient = [
-        401, 403, 406, 407, 408, 409, 412, 415, 416, 417, 421, 423, 424, 425, 426, 428, 429, 431, 500,
-        503, 599,
+        401, 403, 406, 407, 408, 409, 412, 415, 416, 417, 421, 423, 424, 425, 426, 428, 429, 431,
+        500, 503, 599,
     ];
     for (effects, status) in (1..).zip(transient) {
         world.control.play([Scene::answering(Reply::new(status))]);
@@ -267,11 +267,17 @@ async fn o16_writes_are_kept_and_the_key_runs_again<F: Framework<D>, D: Database
     assert_eq!(done.json()["attempt"], 4);
     request.send().await.assert_replays(&done);
     assert_eq!(world.effects("acme").await, 4);
-    assert_eq!(world.control.commits(), 0, "no attempt with such a future succeeded");
+    assert_eq!(
+        world.control.commits(),
+        0,
+        "no attempt with such a future succeeded"
+    );
     // A commit that fails keeps nothing, and the handler's answer would say otherwise.
     let request = request.key("doomed");
     let kept = Reply::new(401).settle(Settle::KeepAndRetry);
-    world.control.play([Scene::new([Act::Insert, D::doom()]).answer(kept)]);
+    world
+        .control
+        .play([Scene::new([Act::Insert, D::doom()]).answer(kept)]);
     request.send().await.assert_problem("try-again");
     assert_eq!(world.effects("acme").await, 4);
 }

@@ -218,7 +218,11 @@ async fn s5_services_with_a_namespace_each_share_nothing<F: Framework<D>, D: Dat
     }
     let visits = world.control.visits();
     let downstream: BTreeSet<_> = visits.iter().flat_map(|v| v.downstream.clone()).collect();
-    assert_eq!(downstream.len(), 6, "two services for each of three: {downstream:?}");
+    assert_eq!(
+        downstream.len(),
+        6,
+        "two services for each of three: {downstream:?}"
+    );
     assert_eq!(billing.engine.erase(Some("acme")).await.expect("erases"), 1);
     let (request, answer) = &answers[0];
     request.send().await.assert_replays(answer);
