@@ -6,5 +6,5 @@ mod bodies;
 mod limits;
 mod mistakes;
 mod routes;
-mod service;
+pub(crate) mod service;
 mod task;

@@ -6,10 +6,12 @@
 #![warn(unused_lifetimes, unused_qualifications)]
 
 mod actix;
+mod adopting;
 mod arguments;
 mod attributes;
 mod before_handler;
 mod bodies;
+mod layers;
 mod mistakes;
 mod names;
 mod options;
