@@ -3,7 +3,7 @@
 
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
 use idem_axum::{Attempt, Engine, SqliteStore, idempotent};
@@ -13,7 +13,9 @@ use crate::service::{App, Order, Service, Tenant, write};
 
 /// The earlier release's table: one row for each key, without a status while the request is in flight.
 mod old_keys {
-    use super::{IntoResponse as _, Response, SqliteConnection, StatusCode};
+    use axum::response::IntoResponse as _;
+
+    use super::{Response, SqliteConnection, StatusCode};
 
     pub(super) const TABLE: &str = "CREATE TABLE IF NOT EXISTS old_keys \
         (user TEXT, key TEXT, status INTEGER, body TEXT, PRIMARY KEY (user, key))";
@@ -73,7 +75,7 @@ impl From<sqlx::Error> for Failed {
     }
 }
 
-impl axum::response::IntoResponse for Failed {
+impl IntoResponse for Failed {
     fn into_response(self) -> Response {
         StatusCode::INTERNAL_SERVER_ERROR.into_response()
     }
