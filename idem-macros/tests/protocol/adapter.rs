@@ -197,14 +197,14 @@ impl<R> AnyReturned for ReturnProbe<'_, R> {
     }
 }
 
-pub(crate) fn keeps(state: bool) -> bool {
-    state
+pub(crate) fn keeps(settle: bool) -> bool {
+    settle
 }
 
 pub(crate) enum HandlerOutcome<R> {
     Answered {
         response: R,
-        state: bool,
+        settle: bool,
         closed: Result<(), BoxError>,
     },
     Broken(BoxError),
@@ -235,11 +235,11 @@ where
     match attempt.as_mut().await {
         HandlerOutcome::Answered {
             response,
-            state,
+            settle,
             closed,
         } => {
             closed.expect("a closed transaction");
-            assert_eq!(state, !response.contains("failed"));
+            assert_eq!(settle, !response.contains("failed"));
             events.add(response);
         }
         HandlerOutcome::Broken(error) => events.add(error.to_string()),
