@@ -304,6 +304,65 @@ mod tests {
     }
 
     #[test]
+    fn f6_the_digests_of_headers_and_of_nothing_are_those_that_are_written_down() {
+        let lines = |name: &str| {
+            let line = (name == "if-match").then_some(b"\"v1\"".as_slice());
+            line.into_iter()
+        };
+        let headers = &encode_headers(&["if-match", "x-variant"], lines)[..];
+        let digests = |target, headers, content| {
+            let binding = Binding { target, headers };
+            let request = request("/payments", Some("a=1"), b"{}");
+            let stored = Fingerprint::bound(request, &content, binding, None).to_bytes();
+            crate::digest::hex(&stored)
+        };
+        let raw = "ce671f138afd3070d3f77421a821649e8a0712f0de98aa0792df1282fde907da";
+        let none = "75d5c8e527f703da40967bb74a06ed0ca8f4a128d1d44013f77967a8d31d9323";
+        let exact = BoundTarget::Exact;
+        assert_eq!(
+            digests(exact, headers, Content::None),
+            format!("01{none}{raw}")
+        );
+        let nothing = BoundTarget::Nothing;
+        for content in [Content::None, Content::Raw, Content::of("x").unwrap()] {
+            let digest = "61a6f01b442bac8c6367956a0eb727c621e07d95443796d7a51686d4184668f4";
+            let stored = digests(nothing, &[], content.clone());
+            assert_eq!(stored, format!("01{digest}{digest}"));
+            let digest = "891b47e9b8bcb43b76636085370f8bf9693293f0c016faa41f073f0a4a1c9605";
+            let stored = digests(nothing, headers, content);
+            assert_eq!(stored, format!("01{digest}{digest}"));
+        }
+        assert!(encode_headers(&[], lines).is_empty());
+    }
+
+    #[test]
+    fn f6_headers_are_never_taken_for_content() {
+        let headers = encode_headers(&["a"], |_| std::iter::empty());
+        let binding = Binding {
+            headers: &headers,
+            ..Binding::default()
+        };
+        let plain = Fingerprint::new(request("/p", None, &headers), &Content::Raw, None);
+        let bound = Fingerprint::bound(request("/p", None, b""), &Content::Raw, binding, None);
+        assert!(!bound.matches(&plain));
+    }
+
+    #[test]
+    fn f7_a_query_is_reduced_to_its_bound_part() {
+        let except = BoundTarget::QueryExcept(&["utm_source", "b"]);
+        for (target, query, expected) in [
+            (BoundTarget::Exact, "b&a=1", "b&a=1"),
+            (BoundTarget::SortedQuery, "b&a=2&a=1", "a=2&a=1&b"),
+            (BoundTarget::SortedQuery, "a=1&b=2", "a=1&b=2"),
+            (except, "a=b&utm_source=x&b&b=1&bb=%", "a=b&bb=%"),
+            (except, "b", ""),
+            (BoundTarget::NoQuery, "a=1", ""),
+        ] {
+            assert_eq!(target.query(query), expected, "{query}");
+        }
+    }
+
+    #[test]
     fn f3_the_stored_form_survives_and_other_versions_are_refused() {
         let fingerprint = fingerprint("/p", None, "x", "x");
         let bytes = fingerprint.to_bytes();

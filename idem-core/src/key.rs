@@ -99,9 +99,9 @@ impl fmt::Debug for IdempotencyKey {
     }
 }
 
-/// The reason why a header is not an idempotency key ([rules K2 to K4]).
+/// The reason why a value is not an idempotency key ([rules K2 to K4, and K7]).
 ///
-/// [rules K2 to K4]: crate::_documentation::contract#k-the-key
+/// [rules K2 to K4, and K7]: crate::_documentation::contract#k-the-key
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyError {
