@@ -2,6 +2,7 @@
 
 use std::any::type_name;
 use std::borrow::Cow;
+use std::marker::PhantomData;
 use std::pin::Pin;
 
 use actix_web::dev::Payload;
@@ -11,15 +12,21 @@ use bytes::Bytes;
 use futures_util::TryFutureExt as _;
 use futures_util::future::MapOk;
 use idem_core::Provider as _;
-use idem_core::adapter::{self, Admissible, RequestHead, Source, StoreOf};
+use idem_core::adapter::{
+    self, Admissible, HeaderNames, InHeader, KeySource, RequestHead, Source, StoreOf,
+};
 
 use crate::installed::Installed;
 use crate::payload::Shared;
 use crate::response::respond;
 use crate::route;
 
-/// The key, and the head of the request. With `OPTIONAL`, a request without a key passes.
-pub struct Preflight<P: Source, const OPTIONAL: bool>(pub(crate) Admissible<StoreOf<P>, Head>);
+/// The head of the request. `K` says where its key is, and `B` names the headers that are bound to the
+/// key.
+pub struct Preflight<P: Source, K = InHeader, B = ()>(
+    pub(crate) Admissible<StoreOf<P>, Head, K>,
+    PhantomData<fn() -> B>,
+);
 
 /// Method, target and route of a request.
 pub(crate) struct Head(pub(crate) HttpRequest);
@@ -74,7 +81,7 @@ impl<T: FromRequest> FromRequest for Argument<T> {
     }
 }
 
-impl<P: Source, const OPTIONAL: bool> Preflight<P, OPTIONAL> {
+impl<P: Source, K: KeySource, B: HeaderNames> Preflight<P, K, B> {
     fn new(request: &HttpRequest) -> Result<Self, Error> {
         let Some(provider) = request.app_data::<web::Data<P::Provider>>() else {
             tracing::error!(
@@ -96,9 +103,9 @@ impl<P: Source, const OPTIONAL: bool> Preflight<P, OPTIONAL> {
         }
         let head = Head(request.clone());
         let lines = |name: &str| request.headers().get_all(name).map(AsRef::as_ref);
-        let admissible = Admissible::new(provider.engine(), head, lines, OPTIONAL);
+        let admissible = Admissible::new(provider.engine(), head, lines, B::NAMES);
         let admissible = admissible.map_err(|response| refused(respond(response)))?;
-        Ok(Self(admissible))
+        Ok(Self(admissible, PhantomData))
     }
 }
 
@@ -106,9 +113,11 @@ fn refused(response: HttpResponse) -> Error {
     InternalError::from_response("refused by `#[idempotent]`", response).into()
 }
 
-impl<P, A, const OPTIONAL: bool> FromRequest for Extracted<Preflight<P, OPTIONAL>, A>
+impl<P, K, B, A> FromRequest for Extracted<Preflight<P, K, B>, A>
 where
     P: Source + 'static,
+    K: KeySource + 'static,
+    B: HeaderNames + 'static,
     A: FromRequest + 'static,
 {
     type Error = Error;

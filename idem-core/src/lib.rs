@@ -62,7 +62,7 @@ pub use self::canonical::EncodeError;
 pub use self::config::{Config, ConfigError};
 pub use self::engine::Engine;
 pub use self::fingerprint::Content;
-pub use self::key::{IdempotencyKey, KeyError};
+pub use self::key::{IdempotencyKey, KeyError, KeyRule};
 pub use self::maintenance::{Drain, NotDrained, PurgeTask, drain_all};
 pub use self::operation::Operation;
 pub use self::policy::Settle;

@@ -5,14 +5,16 @@ pub use std::time::Duration;
 use serde::Serialize;
 
 pub use super::engine_source::{Named, Of, Source};
+pub use super::key_probe::{KeyByDeref, KeyByDisplay, KeyProbe};
+pub use super::key_source::{InArgument, InHeader, KeyArgument, Name};
 pub use super::outcome::HandlerOutcome;
 pub use super::return_probe::{AnyReturned, ReturnProbe};
 pub use super::scope_probe::{ScopeByDeref, ScopeProbe};
 pub use crate::attempt::Attempt;
 use crate::canonical::EncodeError;
 pub use crate::engine::Engine;
-pub use crate::fingerprint::Content;
-pub use crate::policy::{Isolation, KeyRule, Misuse, Policy, Replay, Returned, Settle};
+pub use crate::fingerprint::{BoundTarget, Content};
+pub use crate::policy::{Isolation, Misuse, Policy, Replay, Returned, Settle};
 pub use crate::provider::Provider;
 pub use crate::scope::Scope;
 use crate::store::Claim;

@@ -12,9 +12,9 @@ type BoxError = Box<dyn Error + Send + Sync>;
 
 pub(crate) struct Of<T>(PhantomData<fn() -> T>);
 pub(crate) struct Named<P>(PhantomData<fn() -> P>);
-pub(crate) struct CalledByTheFramework<P, const OPTIONAL: bool>(PhantomData<fn() -> P>);
+pub(crate) struct CalledByTheFramework<P>(PhantomData<fn() -> P>);
 
-impl<P, const OPTIONAL: bool> CalledByTheFramework<P, OPTIONAL> {
+impl<P> CalledByTheFramework<P> {
     pub(crate) const fn new() -> Self {
         Self(PhantomData)
     }
@@ -211,9 +211,10 @@ pub(crate) enum HandlerOutcome<R> {
 }
 
 /// Runs the attempt, and answers with its events. A transaction is opened unless the body's bytes are `broken`.
-pub(crate) async fn serve<P, W, F, const OPTIONAL: bool>(
-    _: CalledByTheFramework<P, OPTIONAL>,
+pub(crate) async fn serve<P, W, F>(
+    _: CalledByTheFramework<P>,
     policy: &'static Policy,
+    _: (),
     scope: Option<String>,
     content: Content,
     raw: &'static str,

@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 
-use ::axum::extract::{DefaultBodyLimit, FromRef, FromRequestParts, Request, State};
+use ::axum::extract::{DefaultBodyLimit, FromRef, FromRequestParts, Path, Query, Request, State};
 use ::axum::http::StatusCode;
 use ::axum::http::request::Parts;
 use ::axum::middleware::{Next, from_fn};
