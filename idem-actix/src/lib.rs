@@ -159,6 +159,7 @@
 //! | `postgres` | [`PostgresStore`] |
 //! | `mysql` | [`MySqlStore`], for MariaDB and MySQL |
 //! | `uuid` | [`Scope`] for `uuid::Uuid` |
+//! | `multipart` | [`Multipart`], for uploads |
 //!
 //! # More
 //!
@@ -171,6 +172,8 @@ mod app;
 mod body;
 mod detached;
 mod installed;
+#[cfg(feature = "multipart")]
+mod multipart;
 mod payload;
 mod request;
 mod response;
@@ -193,6 +196,8 @@ pub use idem_macros::idempotent_actix as idempotent;
 
 pub use self::app::{engine, run, shut_down};
 pub use self::body::{RequestBody, RequestPart};
+#[cfg(feature = "multipart")]
+pub use self::multipart::{Multipart, PartContent, Sink, Spool};
 
 #[doc(hidden)]
 #[path = "private.rs"]

@@ -3,12 +3,11 @@
 use std::future::Future;
 
 use actix_web::HttpResponse;
-use bytes::Bytes;
 use idem_core::adapter::{ClaimGuard, DetachOnDrop, HandlerOutcome, Policy, Source, StoreOf};
 use idem_core::{Attempt, Content, EncodeError, Store};
 
 use crate::detached::{Detached, Rest};
-use crate::request::Preflight;
+use crate::request::{Preflight, Raw};
 use crate::response::{Kept, complete, respond, respond_with};
 
 /// Answers a request once all of its arguments are extracted.
@@ -20,7 +19,7 @@ pub async fn serve<P, W, F, const OPTIONAL: bool>(
     policy: &'static Policy,
     scope: Option<String>,
     content: Result<Content, EncodeError>,
-    raw: Bytes,
+    Raw(raw): Raw,
     work: W,
 ) -> HttpResponse
 where
@@ -28,8 +27,15 @@ where
     W: FnOnce(ClaimGuard<<StoreOf<P> as Store>::Claim>, Attempt) -> F + 'static,
     F: Future<Output = HandlerOutcome<HttpResponse>> + 'static,
 {
+    let raw = match (raw, &content) {
+        (Ok(raw), _) => raw,
+        // The handler has its rejection, and answers it.
+        (Err(_), Ok(Content::Rejected(_))) => None,
+        (Err(error), _) => return HttpResponse::from_error(error),
+    };
     let limit = request.0.response_limit();
-    let turn = match request.0.admit(policy, scope, content, &raw).await {
+    let raw = raw.as_deref();
+    let turn = match request.0.admit(policy, scope, content, raw).await {
         Ok(turn) => turn,
         Err(response) => return respond(response),
     };

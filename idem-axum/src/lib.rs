@@ -148,6 +148,7 @@
 //! | `postgres` | [`PostgresStore`] |
 //! | `mysql` | [`MySqlStore`], for MariaDB and MySQL |
 //! | `uuid` | [`Scope`] for `uuid::Uuid` |
+//! | `multipart` | [`Multipart`], for uploads |
 //!
 //! # More
 //!
@@ -157,6 +158,8 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod body;
+#[cfg(feature = "multipart")]
+mod multipart;
 mod request;
 mod response;
 mod serve;
@@ -176,6 +179,8 @@ pub use idem_core::{PostgresStore, TimeLimit};
 pub use idem_macros::idempotent_axum as idempotent;
 
 pub use self::body::RequestBody;
+#[cfg(feature = "multipart")]
+pub use self::multipart::{Multipart, PartContent, PartError, Sink, Spool};
 
 #[doc(hidden)]
 #[path = "private.rs"]

@@ -4,11 +4,11 @@ use std::future::Future;
 use std::pin::Pin;
 
 use axum::response::Response;
-use bytes::Bytes;
 use idem_core::adapter::{self, ClaimGuard, DetachOnDrop, HandlerOutcome, Policy, Source, StoreOf};
 use idem_core::{Attempt, Content, EncodeError, Store};
 use tokio::runtime::Handle;
 
+use crate::body::Raw;
 use crate::request::Preflight;
 use crate::response::{complete, respond};
 
@@ -22,7 +22,7 @@ pub async fn serve<P, W, F, const OPTIONAL: bool>(
     policy: &'static Policy,
     scope: Option<String>,
     content: Result<Content, EncodeError>,
-    raw: Bytes,
+    Raw(raw): Raw,
     work: W,
 ) -> Response
 where
@@ -30,8 +30,15 @@ where
     W: FnOnce(ClaimGuard<<StoreOf<P> as Store>::Claim>, Attempt) -> F + Send + 'static,
     F: Future<Output = HandlerOutcome<Response>> + Send + 'static,
 {
+    let raw = match (raw, &content) {
+        (Ok(raw), _) => raw,
+        // The handler has its rejection, and answers it.
+        (Err(_), Ok(Content::Rejected(_))) => None,
+        (Err(response), _) => return *response,
+    };
     let limit = request.0.response_limit();
-    let turn = match request.0.admit(policy, scope, content, &raw).await {
+    let raw = raw.as_deref();
+    let turn = match request.0.admit(policy, scope, content, raw).await {
         Ok(turn) => turn,
         Err(response) => return respond(response),
     };

@@ -19,6 +19,8 @@ pub mod canonical {
 
 pub use crate::engine::{ClaimGuard, Prepared, Turn};
 pub use crate::fingerprint::{Fingerprint, RequestParts};
+#[cfg(feature = "multipart")]
+pub use crate::multipart::{Meter, Spooling, content_of_parts};
 pub use crate::policy::{
     DEFAULT_DEADLINE, DEFAULT_WAIT, Isolation, KeyRule, Misuse, Policy, Replay, Returned,
 };

@@ -39,6 +39,9 @@ pub fn misused(misuse: Misuse) -> Response {
     misconfigured()
 }
 
+const NOT_KEPT: &str = "its bytes were not kept, as those of a multipart body are not; bind its \
+                        content, without `fingerprint = \"raw\"`";
+
 /// Lets a request in: it gets its turn to run, or an answer.
 ///
 /// # Errors
@@ -103,7 +106,8 @@ impl<S: Store, H: RequestHead> Admissible<S, H> {
         self.engine.shared.config.response_limit
     }
 
-    /// Lets the request in, once its arguments are extracted.
+    /// Lets the request in, once its arguments are extracted. `raw` are the body's bytes, if they
+    /// were kept.
     ///
     /// # Errors
     ///
@@ -113,9 +117,15 @@ impl<S: Store, H: RequestHead> Admissible<S, H> {
         policy: &'static Policy,
         scope: Option<String>,
         content: Result<Content, EncodeError>,
-        raw: &[u8],
+        raw: Option<&[u8]>,
     ) -> Result<Turn<S>, Response> {
         let operation = self.operation(policy)?;
+        let content = content.and_then(|content| {
+            if raw.is_none() && content.is_of_bytes() {
+                return Err(EncodeError::Custom(NOT_KEPT.to_owned()));
+            }
+            Ok(content)
+        });
         let content = match content {
             Ok(content) => content,
             Err(error) => {
@@ -139,7 +149,8 @@ impl<S: Store, H: RequestHead> Admissible<S, H> {
         let secret = engine.shared.config.secret.as_deref();
         let fingerprint = Fingerprint::new(parts, &content, secret);
         let request = Prepared::new(policy, scope, operation, key, fingerprint)
-            .with_likely_retry(likely_retry);
+            .with_likely_retry(likely_retry)
+            .with_rejected(content.is_rejected(raw));
         engine::admit(&engine, request).await
     }
 

@@ -78,7 +78,9 @@ impl<S: Store> Turn<S> {
             .identity
             .filter(|_| ending.state.is_replayed())
             .map(|identity| recorded.encode(&identity, status));
-        let draft = request.identity.as_ref().map(|identity| Draft {
+        let leaves_no_trace = request.rejected && ending.state == State::FailedRetriable;
+        let draft = request.identity.as_ref().filter(|_| !leaves_no_trace);
+        let draft = draft.map(|identity| Draft {
             identity,
             operation: &request.operation,
             state: ending.state,

@@ -115,6 +115,11 @@ impl<S: Store> Turn<S> {
                     tracing::error!(error, "the handler's transaction could not be closed");
                     return Err(Problem::TransactionAborted);
                 }
+                // A request of which an argument could not be extracted claims nothing.
+                let state = match state {
+                    State::FailedFinal if self.request.rejected => State::FailedRetriable,
+                    state => state,
+                };
                 Ok(Ending {
                     state,
                     response: final_response(response),
