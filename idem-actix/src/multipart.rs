@@ -2,7 +2,6 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
 
 use actix_multipart::form::{MultipartCollect, MultipartForm};
 use actix_multipart::{Field, MultipartError};
@@ -10,7 +9,7 @@ use actix_web::dev::Payload;
 use actix_web::error::{ErrorInternalServerError, PayloadError};
 use actix_web::{Error, FromRequest, HttpMessage as _, HttpRequest};
 use bytes::Bytes;
-use futures_util::{Stream, TryStreamExt as _};
+use futures_util::TryStreamExt as _;
 use idem_core::adapter::{Meter, Spooling, content_of_parts};
 use idem_core::{Content, EncodeError, MultipartLimits, Part, PartHead, Spooled};
 use serde::Serialize;
@@ -187,11 +186,7 @@ where
         let is_form = request.mime_type().ok().flatten();
         let is_form =
             is_form.is_none_or(|mime| mime.type_() != "multipart" || mime.subtype() == "form-data");
-        let paced = Paced {
-            payload: payload.take(),
-            rests: false,
-        };
-        let multipart = actix_multipart::Multipart::new(request.headers(), paced);
+        let multipart = actix_multipart::Multipart::new(request.headers(), payload.take());
         Box::pin(async move {
             if !is_form {
                 return Err(MultipartError::ContentTypeIncompatible.into());
@@ -234,26 +229,6 @@ async fn read<S: Sink>(
 fn limits(request: &HttpRequest) -> MultipartLimits {
     let limits = request.app_data::<MultipartLimits>();
     limits.copied().unwrap_or_default()
-}
-
-/// A payload that gives one chunk at a time: the parser keeps in memory all that is ready.
-struct Paced {
-    payload: Payload,
-    rests: bool,
-}
-
-impl Stream for Paced {
-    type Item = Result<Bytes, PayloadError>;
-
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if std::mem::take(&mut self.rests) {
-            context.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        let polled = Pin::new(&mut self.payload).poll_next(context);
-        self.rests = matches!(polled, Poll::Ready(Some(Ok(_))));
-        polled
-    }
 }
 
 /// The default [`Sink`]: memory, and temporary files for what exceeds it.

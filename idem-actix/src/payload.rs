@@ -36,6 +36,8 @@ struct Reader {
     shared: Shared,
     /// The number of chunks that this reader has read.
     position: usize,
+    /// Whether it has just given a chunk that is not kept.
+    rests: bool,
 }
 
 impl Shared {
@@ -52,13 +54,15 @@ impl Shared {
         let reader = Reader {
             shared: self.clone(),
             position: 0,
+            rests: false,
         };
         dev::Payload::Stream {
             payload: Box::pin(reader),
         }
     }
 
-    /// Keeps no chunk from now on. A reader that has begun reads on; no other can begin.
+    /// Keeps no chunk from now on. A reader that has begun reads on; no other can begin. It gives one
+    /// chunk at a time: a parser of multipart bodies keeps in memory all that is ready.
     #[cfg(feature = "multipart")]
     pub(crate) fn forget(&self) {
         self.0.borrow_mut().chunks = None;
@@ -95,12 +99,18 @@ impl Stream for Reader {
             Some(End::Broken) => return Poll::Ready(Some(Err(PayloadError::Incomplete(None)))),
             None => {}
         }
+        if std::mem::take(&mut self.rests) {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let polled = Pin::new(&mut state.payload).poll_next(context);
         match &polled {
             Poll::Ready(Some(Ok(chunk))) => {
                 if let Some(chunks) = &mut state.chunks {
                     chunks.push(chunk.clone());
                     self.position = chunks.len();
+                } else {
+                    self.rests = true;
                 }
             }
             Poll::Ready(Some(Err(_))) => state.end = Some(End::Broken),

@@ -305,7 +305,7 @@ mod tests {
             name: Some("a"),
         }]);
         let parts = [part("a", None, None, "1")];
-        assert_eq!(content_of_parts(&parts), documented);
+        assert_eq!(content_of_parts(&parts).unwrap(), documented.unwrap());
     }
 
     #[test]

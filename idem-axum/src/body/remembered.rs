@@ -34,6 +34,8 @@ struct Reader {
     remembered: Remembered,
     /// The number of chunks that this reader has read.
     position: usize,
+    /// Whether it has just given a chunk that is not kept.
+    rests: bool,
 }
 
 impl Remembered {
@@ -50,10 +52,12 @@ impl Remembered {
         Body::new(Reader {
             remembered: self.clone(),
             position: 0,
+            rests: false,
         })
     }
 
-    /// Keeps no chunk from now on. A reader that has begun reads on; no other can begin.
+    /// Keeps no chunk from now on. A reader that has begun reads on; no other can begin. It gives one
+    /// chunk at a time: a parser of multipart bodies keeps in memory all that is ready.
     #[cfg(feature = "multipart")]
     pub(crate) fn forget(&self) {
         self.state().chunks = None;
@@ -108,15 +112,20 @@ impl HttpBody for Reader {
             Some(End::Broken) => return Poll::Ready(Some(Err("the body broke off".into()))),
             None => {}
         }
+        if std::mem::take(&mut self.rests) {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let polled = Pin::new(&mut state.body).poll_frame(context);
         match &polled {
-            Poll::Ready(Some(Ok(frame))) => {
-                let State { chunks, .. } = &mut *state;
-                if let (Some(chunk), Some(chunks)) = (frame.data_ref(), chunks) {
+            Poll::Ready(Some(Ok(frame))) => match (frame.data_ref(), &mut state.chunks) {
+                (Some(chunk), Some(chunks)) => {
                     chunks.push(chunk.clone());
                     self.position = chunks.len();
                 }
-            }
+                (Some(_), None) => self.rests = true,
+                (None, _) => {}
+            },
             Poll::Ready(Some(Err(_))) => state.end = Some(End::Broken),
             Poll::Ready(None) => state.end = Some(End::Whole),
             Poll::Pending => {}

@@ -6,7 +6,7 @@ use idem_core::Attempt;
 use serde_json::Value;
 use sqlx::{MySql, MySqlConnection, PgConnection, Postgres, Sqlite, SqliteConnection, Transaction};
 
-use super::{Form, IntoResponse, Json, State, idempotent};
+use super::{Form, IntoResponse, Json, Rejection, State, idempotent};
 use crate::domain::{App, Domain};
 use crate::framework::bodies::{
     Defaulted, Fields, Flattened, Generated, Grown, NewEffect, Noted, Numbers,
@@ -74,6 +74,19 @@ bodies! {
     grown(Json<Grown>) "grown";
     fields(Json<Fields>) "fields";
     flattened(Json<Flattened>) "fields";
+}
+
+/// The handler answers for a body that could not be extracted.
+#[idempotent(ttl = "24h", scope = "tenant", body = "effect")]
+pub(super) async fn fallible<C: Domain>(
+    tx: &mut C,
+    attempt: &Attempt,
+    tenant: Tenant,
+    State(app): State<App<C>>,
+    effect: Result<Json<NewEffect>, Rejection>,
+) -> Reply {
+    let label = effect.map_or_else(|_| "rejected".to_owned(), |Json(effect)| effect.label);
+    app.play(tx, attempt, &tenant.0, &label).await
 }
 
 /// A failure if the label is `err`.

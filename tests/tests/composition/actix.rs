@@ -5,6 +5,8 @@ mod attributes;
 mod bodies;
 mod limits;
 mod mistakes;
+mod multipart;
+mod rejections;
 mod routes;
 mod service;
 mod task;
