@@ -1,7 +1,10 @@
 //! Multipart bodies, which are bound to the key by their parts.
 
-use std::future::Future;
+use std::cell::Cell;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
 
 use actix_multipart::form::{MultipartCollect, MultipartForm};
 use actix_multipart::{Field, MultipartError};
@@ -9,7 +12,7 @@ use actix_web::dev::Payload;
 use actix_web::error::{ErrorInternalServerError, PayloadError};
 use actix_web::{Error, FromRequest, HttpMessage as _, HttpRequest};
 use bytes::Bytes;
-use futures_util::TryStreamExt as _;
+use futures_util::Stream;
 use idem_core::adapter::{Meter, Spooling, content_of_parts};
 use idem_core::{Content, EncodeError, MultipartLimits, Part, PartHead, Spooled};
 use serde::Serialize;
@@ -140,8 +143,16 @@ pub trait Sink {
 /// The content of a part while it is read.
 pub struct PartContent<'a> {
     field: Field,
+    is_over: &'a IsOver,
     meter: &'a mut Meter,
-    has_failed: bool,
+    progress: Progress,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Progress {
+    Reads,
+    HasEnded,
+    HasFailed,
 }
 
 impl PartContent<'_> {
@@ -152,16 +163,56 @@ impl PartContent<'_> {
     /// If the body breaks off, or a limit is exceeded. The request is then refused, whatever the sink
     /// returns.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, MultipartError> {
-        if self.has_failed {
-            return Err(too_large());
+        match self.progress {
+            Progress::Reads => {}
+            Progress::HasEnded => return Ok(None),
+            Progress::HasFailed => return Err(too_large()),
         }
-        let read = self.field.try_next().await;
+        let read = next(&mut self.field, self.is_over).await.transpose();
         let read = read.and_then(|chunk| match chunk {
             Some(chunk) if !self.meter.count(&chunk) => Err(too_large()),
             chunk => Ok(chunk),
         });
-        self.has_failed = read.is_err();
+        match &read {
+            Ok(Some(_)) => {}
+            Ok(None) => self.progress = Progress::HasEnded,
+            Err(_) => self.progress = Progress::HasFailed,
+        }
         read
+    }
+}
+
+/// Whether the payload has ended.
+type IsOver = Rc<Cell<bool>>;
+
+/// The next item of a parser. Some bodies that lack their end leave the parser waiting for more,
+/// although the payload has ended.
+async fn next<T>(
+    mut parser: impl Stream<Item = Result<T, MultipartError>> + Unpin,
+    is_over: &IsOver,
+) -> Option<Result<T, MultipartError>> {
+    poll_fn(|context| match Pin::new(&mut parser).poll_next(context) {
+        Poll::Pending if is_over.get() => Poll::Ready(Some(Err(MultipartError::Incomplete))),
+        polled => polled,
+    })
+    .await
+}
+
+/// A payload whose end is noticed.
+struct Watched {
+    payload: Payload,
+    is_over: IsOver,
+}
+
+impl Stream for Watched {
+    type Item = Result<Bytes, PayloadError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let polled = Pin::new(&mut self.payload).poll_next(context);
+        if let Poll::Ready(None) = polled {
+            self.is_over.set(true);
+        }
+        polled
     }
 }
 
@@ -186,24 +237,30 @@ where
         let is_form = request.mime_type().ok().flatten();
         let is_form =
             is_form.is_none_or(|mime| mime.type_() != "multipart" || mime.subtype() == "form-data");
-        let multipart = actix_multipart::Multipart::new(request.headers(), payload.take());
+        let is_over = IsOver::default();
+        let payload = Watched {
+            payload: payload.take(),
+            is_over: Rc::clone(&is_over),
+        };
+        let multipart = actix_multipart::Multipart::new(request.headers(), payload);
         Box::pin(async move {
             if !is_form {
                 return Err(MultipartError::ContentTypeIncompatible.into());
             }
             let sink = sink.await.map_err(Into::into)?;
-            read(multipart, sink, meter).await
+            read(multipart, &is_over, sink, meter).await
         })
     }
 }
 
 async fn read<S: Sink>(
     mut multipart: actix_multipart::Multipart,
+    is_over: &IsOver,
     mut sink: S,
     mut meter: Meter,
 ) -> Result<Multipart<S>, Error> {
     let mut parts = Vec::new();
-    while let Some(field) = multipart.try_next().await? {
+    while let Some(field) = next(&mut multipart, is_over).await.transpose()? {
         if !meter.allows_after(parts.len()) {
             return Err(too_large().into());
         }
@@ -216,8 +273,9 @@ async fn read<S: Sink>(
         };
         let mut content = PartContent {
             field,
+            is_over,
             meter: &mut meter,
-            has_failed: false,
+            progress: Progress::Reads,
         };
         let stored = sink.store(&head, &mut content).await?;
         while content.chunk().await?.is_some() {}

@@ -130,7 +130,14 @@ pub trait Sink: Send {
 pub struct PartContent<'a> {
     field: Field<'a>,
     meter: &'a mut Meter,
-    has_failed: bool,
+    progress: Progress,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Progress {
+    Reads,
+    HasEnded,
+    HasFailed,
 }
 
 impl PartContent<'_> {
@@ -141,8 +148,10 @@ impl PartContent<'_> {
     /// If the body breaks off, or a limit is exceeded. The request is then refused, whatever the sink
     /// returns.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, PartError> {
-        if self.has_failed {
-            return Err(PartError(None));
+        match self.progress {
+            Progress::Reads => {}
+            Progress::HasEnded => return Ok(None),
+            Progress::HasFailed => return Err(PartError(None)),
         }
         let read = self
             .field
@@ -153,7 +162,11 @@ impl PartContent<'_> {
             Some(chunk) if !self.meter.count(&chunk) => Err(PartError(None)),
             chunk => Ok(chunk),
         });
-        self.has_failed = read.is_err();
+        match &read {
+            Ok(Some(_)) => {}
+            Ok(None) => self.progress = Progress::HasEnded,
+            Err(_) => self.progress = Progress::HasFailed,
+        }
         read
     }
 }
@@ -220,7 +233,7 @@ where
             let mut content = PartContent {
                 field,
                 meter: &mut meter,
-                has_failed: false,
+                progress: Progress::Reads,
             };
             let stored = sink.store(&head, &mut content).await?;
             while content.chunk().await?.is_some() {}
