@@ -57,10 +57,13 @@ pub struct Extracted<R, A> {
     /// The handler's arguments.
     pub arguments: A,
     /// The body's bytes as received.
-    pub raw: Bytes,
+    pub raw: Raw,
     /// The request, from which a response can be made.
     pub http: HttpRequest,
 }
+
+/// The bytes of a body: `None` if they are not kept, or actix-web's error if they can't be read.
+pub struct Raw(pub(crate) Result<Option<Bytes>, Error>);
 
 /// An argument, and its type's name if it has taken the payload, as every reader of a body does.
 pub struct Argument<T>(pub T, pub Option<&'static str>);
@@ -127,18 +130,23 @@ where
         let preflight = Preflight::new(request);
         let http = request.clone();
         let payload = Shared::new(payload.take());
+        #[cfg(feature = "multipart")]
+        actix_web::HttpMessage::extensions_mut(request).insert(payload.clone());
         Box::pin(async move {
             let request = preflight?;
             let arguments = A::from_request(&http, &mut payload.reader()).await;
             let arguments = arguments.map_err(Into::into)?;
-            if !payload.is_whole() {
-                // Reads the rest, within the application's limit for payloads.
-                Bytes::from_request(&http, &mut payload.reader()).await?;
-            }
+            let rest = if payload.is_settled() {
+                Ok(())
+            } else {
+                // Within the application's limit for payloads.
+                let rest = Bytes::from_request(&http, &mut payload.reader()).await;
+                rest.map(drop)
+            };
             Ok(Self {
                 request,
                 arguments,
-                raw: payload.bytes(),
+                raw: Raw(rest.map(|()| payload.bytes())),
                 http,
             })
         })

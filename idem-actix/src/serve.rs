@@ -3,7 +3,6 @@
 use std::future::Future;
 
 use actix_web::HttpResponse;
-use bytes::Bytes;
 use idem_core::adapter::{
     ClaimGuard, DetachOnDrop, HandlerOutcome, KeySource, Policy, Source, StoreOf,
 };
@@ -11,7 +10,7 @@ use idem_core::store::Claim as _;
 use idem_core::{Attempt, Content, EncodeError, Store};
 
 use crate::detached::{Detached, Rest};
-use crate::request::Preflight;
+use crate::request::{Preflight, Raw};
 use crate::response::{Kept, complete, respond, respond_with};
 
 /// Answers a request once all of its arguments are extracted.
@@ -24,7 +23,7 @@ pub async fn serve<P, K, B, W, F>(
     key: K::Argument,
     scope: Option<String>,
     content: Result<Content, EncodeError>,
-    raw: Bytes,
+    Raw(raw): Raw,
     work: W,
 ) -> HttpResponse
 where
@@ -33,10 +32,17 @@ where
     W: FnOnce(ClaimGuard<<StoreOf<P> as Store>::Claim>, Attempt) -> F + 'static,
     F: Future<Output = HandlerOutcome<HttpResponse>> + 'static,
 {
+    let raw = match (raw, &content) {
+        (Ok(raw), _) => raw,
+        // The handler has its rejection, and answers it.
+        (Err(_), Ok(Content::Rejected(_))) => None,
+        (Err(error), _) => return HttpResponse::from_error(error),
+    };
     let limit = request.0.response_limit();
+    let raw = raw.as_deref();
     let before = request.0.before_handler();
     let before = before.map(|(hook, head)| (hook, head.0.clone()));
-    let turn = match request.0.admit(policy, key, scope, content, &raw).await {
+    let turn = match request.0.admit(policy, key, scope, content, raw).await {
         Ok(turn) => turn,
         Err(response) => return respond(response),
     };

@@ -4,7 +4,6 @@ use std::future::Future;
 use std::pin::Pin;
 
 use axum::response::Response;
-use bytes::Bytes;
 use idem_core::adapter::{
     self, ClaimGuard, DetachOnDrop, HandlerOutcome, KeySource, Policy, Source, StoreOf,
 };
@@ -12,6 +11,7 @@ use idem_core::store::Claim as _;
 use idem_core::{Attempt, Content, EncodeError, Store};
 use tokio::runtime::Handle;
 
+use crate::body::Raw;
 use crate::request::Preflight;
 use crate::response::{complete, respond};
 
@@ -26,7 +26,7 @@ pub async fn serve<P, K, B, W, F>(
     key: K::Argument,
     scope: Option<String>,
     content: Result<Content, EncodeError>,
-    raw: Bytes,
+    Raw(raw): Raw,
     work: W,
 ) -> Response
 where
@@ -35,10 +35,17 @@ where
     W: FnOnce(ClaimGuard<<StoreOf<P> as Store>::Claim>, Attempt) -> F + Send + 'static,
     F: Future<Output = HandlerOutcome<Response>> + Send + 'static,
 {
+    let raw = match (raw, &content) {
+        (Ok(raw), _) => raw,
+        // The handler has its rejection, and answers it.
+        (Err(_), Ok(Content::Rejected(_))) => None,
+        (Err(response), _) => return *response,
+    };
     let limit = request.0.response_limit();
+    let raw = raw.as_deref();
     let before = request.0.before_handler();
     let before = before.map(|(hook, head)| (hook, std::mem::take(&mut head.extensions)));
-    let turn = match request.0.admit(policy, key, scope, content, &raw).await {
+    let turn = match request.0.admit(policy, key, scope, content, raw).await {
         Ok(turn) => turn,
         Err(response) => return respond(response),
     };

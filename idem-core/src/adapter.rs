@@ -22,6 +22,8 @@ pub mod canonical {
 
 pub use crate::engine::{ClaimGuard, Prepared, Turn};
 pub use crate::fingerprint::{Binding, BoundTarget, Fingerprint, RequestParts};
+#[cfg(feature = "multipart")]
+pub use crate::multipart::{Meter, Spooling, content_of_parts};
 pub use crate::policy::{
     DEFAULT_DEADLINE, DEFAULT_WAIT, Isolation, Misuse, Policy, Replay, Returned,
 };

@@ -27,6 +27,14 @@ pub enum Content {
     Raw,
     /// The handler reads no body.
     None,
+    /// An optional body that is not there: bound by the bytes. If there are any, they are of a body
+    /// that could not be extracted, as in [`Rejected`](Self::Rejected).
+    Absent,
+    /// The content of a request of which an argument could not be extracted, such as a `Result` that
+    /// is an `Err`. Only a success is bound to the key ([rule O7]).
+    ///
+    /// [rule O7]: crate::_documentation::contract#o-outcomes
+    Rejected(Box<Content>),
 }
 
 impl Content {
@@ -37,6 +45,27 @@ impl Content {
     /// If the value's own `Serialize` fails.
     pub fn of<T: Serialize + ?Sized>(value: &T) -> Result<Self, canonical::EncodeError> {
         canonical::encode(value).map(Self::Canonical)
+    }
+
+    /// The same content, where an argument could not be extracted: see [`Rejected`](Self::Rejected).
+    #[must_use]
+    pub fn rejected(self) -> Self {
+        Self::Rejected(Box::new(self))
+    }
+
+    /// Whether a body or another argument could not be extracted. `raw` are the body's bytes, if they
+    /// could be read.
+    pub(crate) fn is_rejected(&self, raw: Option<&[u8]>) -> bool {
+        match self {
+            Self::Rejected(_) => true,
+            Self::Absent => raw.is_none_or(|raw| !raw.is_empty()),
+            Self::Canonical(_) | Self::Raw | Self::None => false,
+        }
+    }
+
+    /// Whether this is, or stands for, the body's bytes.
+    pub(crate) fn is_of_bytes(&self) -> bool {
+        matches!(self, Self::Raw | Self::Absent)
     }
 }
 
@@ -49,8 +78,8 @@ pub struct RequestParts<'a> {
     pub path: &'a str,
     /// The query without its `?`, not decoded.
     pub query: Option<&'a str>,
-    /// The request's body.
-    pub raw: &'a [u8],
+    /// The request's body. `None` if its bytes were not kept: then they are not bound.
+    pub raw: Option<&'a [u8]>,
 }
 
 /// What of a request is bound to its key besides its content: an endpoint's choice.
@@ -164,12 +193,16 @@ impl Fingerprint {
                 raw: nothing,
             };
         }
-        let raw = digest(b'R', request.raw);
-        let content = match content {
-            Content::Canonical(encoding) => digest(b'C', encoding),
-            Content::Raw => raw,
-            Content::None => digest(b'N', &[]),
+        let raw = request.raw.map(|raw| digest(b'R', raw));
+        let content = match (content, raw) {
+            (Content::Rejected(content), _) => {
+                return Self::bound(request, content, binding, secret);
+            }
+            (Content::Canonical(encoding), _) => digest(b'C', encoding),
+            (Content::Raw | Content::Absent, Some(raw)) => raw,
+            (Content::Raw | Content::Absent, None) | (Content::None, _) => digest(b'N', &[]),
         };
+        let raw = raw.unwrap_or(content);
         Self { content, raw }
     }
 
@@ -245,7 +278,7 @@ mod tests {
             method: "POST",
             path,
             query,
-            raw,
+            raw: Some(raw),
         }
     }
 
@@ -386,6 +419,31 @@ mod tests {
         let none = |path, bytes| Fingerprint::new(request(path, None, bytes), &Content::None, None);
         assert!(none("/p", b"").matches(&none("/p", b"ignored")));
         assert!(!none("/p", b"").matches(&none("/q", b"")));
+    }
+
+    #[test]
+    fn f6_without_bytes_the_content_alone_is_bound() {
+        let of = |path, body: &str| {
+            let request = RequestParts {
+                raw: None,
+                ..request(path, None, b"")
+            };
+            Fingerprint::new(request, &Content::of(body).unwrap(), None)
+        };
+        assert!(of("/p", "a").matches(&of("/p", "a")));
+        assert!(!of("/p", "a").matches(&of("/p", "b")));
+        assert!(!of("/p", "a").matches(&of("/q", "a")));
+    }
+
+    #[test]
+    fn o7_a_rejection_binds_what_its_content_binds() {
+        let of = |content| Fingerprint::new(request("/p", None, b"{"), &content, None);
+        assert_eq!(of(Content::Raw.rejected()), of(Content::Raw));
+        assert_eq!(of(Content::Absent), of(Content::Raw));
+        assert!(Content::Raw.rejected().is_rejected(Some(b"")));
+        assert!(Content::Absent.is_rejected(Some(b"{")));
+        assert!(!Content::Absent.is_rejected(Some(b"")));
+        assert!(!Content::Raw.is_rejected(Some(b"{")));
     }
 
     #[test]

@@ -45,6 +45,7 @@ pub(crate) fn expand<F: Framework>(handler: &Handler) -> TokenStream {
     let scope = scope::<F>(handler, private);
     let key = key::<F>(handler, private);
     let content = F::bound(private, handler, content::<F>(handler, private));
+    let content = unless_rejected::<F>(handler, private, content);
     let serve = serve::<F>(handler, private);
     quote! {
         #lints
@@ -251,6 +252,23 @@ fn content<F: Framework>(handler: &Handler, private: &Private) -> TokenStream {
             quote_spanned!(place.first=> #private::content_of(&#function #content))
         }
     }
+}
+
+/// Asks every argument whether it is an `Err`: what could not be extracted claims nothing.
+fn unless_rejected<F: Framework>(
+    handler: &Handler,
+    private: &Private,
+    content: TokenStream,
+) -> TokenStream {
+    if handler.extractors.is_empty() {
+        return content;
+    }
+    let arguments = (0..handler.extractors.len()).map(|index| F::extracted(handler, index));
+    quote!({
+        #[allow(unused_imports)]
+        use #private::AnyReturned as _;
+        #private::unless_rejected(#content, [#(#private::ReturnProbe(&#arguments).returned()),*])
+    })
 }
 
 /// Hands everything to the adapter. The compiler reports at the handler's name that its future can't move to another

@@ -25,6 +25,7 @@ macro_rules! routes {
             .route("/replays-all", post(handlers::replays_all::<C>))
             .route("/unscoped", post(handlers::unscoped::<C>))
             .route("/raw", post(handlers::raw::<C>))
+            .route("/fallible", post(handlers::fallible::<C>))
             .route("/failing", post(handlers::failing::<C>))
             .route("/hidden", post(handlers::hidden::<C>))
             .route("/intended", post(handlers::intended::<C>))

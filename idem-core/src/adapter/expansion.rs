@@ -77,6 +77,17 @@ pub fn content_of<T: Serialize + ?Sized>(intent: &T) -> Result<Content, EncodeEr
     Content::of(intent)
 }
 
+/// The content, of a request of which one of the arguments may be an `Err`.
+pub fn unless_rejected<const COUNT: usize>(
+    content: Result<Content, EncodeError>,
+    arguments: [Returned; COUNT],
+) -> Result<Content, EncodeError> {
+    match content {
+        Ok(content) if arguments.contains(&Returned::Err) => Ok(content.rejected()),
+        content => content,
+    }
+}
+
 pub fn content_raw() -> Result<Content, EncodeError> {
     Ok(Content::Raw)
 }

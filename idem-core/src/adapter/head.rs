@@ -42,6 +42,9 @@ pub fn misused(misuse: Misuse) -> Response {
     misconfigured()
 }
 
+const NOT_KEPT: &str = "its bytes were not kept, as those of a multipart body are not; bind its \
+                        content, without `fingerprint = \"raw\"`";
+
 /// Lets a request in: it gets its turn to run, or an answer.
 ///
 /// # Errors
@@ -117,7 +120,8 @@ impl<S: Store, H: RequestHead, K: KeySource> Admissible<S, H, K> {
         self.engine.shared.config.response_limit
     }
 
-    /// Lets the request in, once its arguments are extracted.
+    /// Lets the request in, once its arguments are extracted. `raw` are the body's bytes, if they
+    /// were kept.
     ///
     /// # Errors
     ///
@@ -128,11 +132,17 @@ impl<S: Store, H: RequestHead, K: KeySource> Admissible<S, H, K> {
         key: K::Argument,
         scope: Option<String>,
         content: Result<Content, EncodeError>,
-        raw: &[u8],
+        raw: Option<&[u8]>,
     ) -> Result<Turn<S>, Response> {
         self.key = K::with_argument(self.key, key, &self.engine.shared.config)
             .map_err(|refused| refuse_key(&self.engine, refused))?;
         let operation = self.operation(policy)?;
+        let content = content.and_then(|content| {
+            if raw.is_none() && content.is_of_bytes() {
+                return Err(EncodeError::Custom(NOT_KEPT.to_owned()));
+            }
+            Ok(content)
+        });
         let content = match content {
             Ok(content) => content,
             Err(error) => {
@@ -161,7 +171,8 @@ impl<S: Store, H: RequestHead, K: KeySource> Admissible<S, H, K> {
         let secret = engine.shared.config.secret.as_deref();
         let fingerprint = Fingerprint::bound(parts, &content, binding, secret);
         let request = Prepared::new(policy, scope, operation, key, fingerprint)
-            .with_likely_retry(likely_retry);
+            .with_likely_retry(likely_retry)
+            .with_rejected(content.is_rejected(raw));
         engine::admit(&engine, request).await
     }
 

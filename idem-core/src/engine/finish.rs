@@ -11,7 +11,7 @@ use crate::attempt::Attempt;
 use crate::observe::Answer;
 use crate::policy::Settle;
 use crate::problem::Problem;
-use crate::record::Record;
+use crate::record::{Record, State};
 use crate::response::{self, NEVER, Recorded, Response};
 use crate::store::{Draft, SettleError, Settlement, Store};
 
@@ -79,7 +79,9 @@ impl<S: Store> Turn<S> {
             .identity
             .filter(|_| state.is_replayed())
             .map(|identity| recorded.encode(&identity, status));
-        let draft = request.identity.as_ref().map(|identity| Draft {
+        let leaves_no_trace = request.rejected && state == State::FailedRetriable;
+        let draft = request.identity.as_ref().filter(|_| !leaves_no_trace);
+        let draft = draft.map(|identity| Draft {
             identity,
             operation: &request.operation,
             state,

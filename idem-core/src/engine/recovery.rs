@@ -100,6 +100,7 @@ impl<S: Store> Turn<S> {
         attempt: &Attempt,
     ) -> Answer {
         let own_version = written.as_ref().map(|known| known.record.version());
+        self.request.rejected = false; // What is written here has to be found.
         match self.claim_again(info, RESOLVE).await {
             Ok(Reclaimed::Changed(known)) if Some(known.record.version()) == own_version => {
                 self.answer(ending, written, attempt)

@@ -170,6 +170,15 @@ pub(crate) fn content_of<T: ToString>(value: &T) -> Content {
     format!("value {}", value.to_string())
 }
 
+/// No argument is an `Err`.
+pub(crate) fn unless_rejected<const COUNT: usize>(
+    content: Content,
+    arguments: [bool; COUNT],
+) -> Content {
+    assert!(arguments.iter().all(|is_value| *is_value));
+    content
+}
+
 pub(crate) fn content_raw() -> Content {
     "raw".to_owned()
 }

@@ -30,6 +30,9 @@ use crate::domain::{App, Domain};
 mod handlers;
 mod reply;
 
+/// What a `Json` is refused with.
+type Rejection = Error;
+
 /// actix-web.
 #[derive(Debug)]
 pub struct Actix;

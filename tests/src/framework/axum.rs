@@ -24,6 +24,9 @@ use crate::domain::{App, Domain};
 mod handlers;
 mod reply;
 
+/// What a `Json` is refused with.
+type Rejection = ::axum::extract::rejection::JsonRejection;
+
 /// axum.
 #[derive(Debug)]
 pub struct Axum;

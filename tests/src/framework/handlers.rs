@@ -6,7 +6,7 @@ use idem_core::Attempt;
 use serde_json::Value;
 use sqlx::{MySql, MySqlConnection, PgConnection, Postgres, Sqlite, SqliteConnection, Transaction};
 
-use super::{Form, IntoResponse, Json, Path, Query, State, idempotent};
+use super::{Form, IntoResponse, Json, Path, Query, Rejection, State, idempotent};
 use crate::domain::{App, Domain};
 use crate::framework::bodies::{
     Defaulted, Fields, Flattened, Generated, Grown, Keyed, NewEffect, Noted, Numbers, Token,
@@ -132,6 +132,19 @@ pub(super) async fn keyed_query<C: Domain>(
     Query(query): Query<Token>,
 ) -> Reply {
     app.play(tx, attempt, &tenant.0, "query").await
+}
+
+/// The handler answers for a body that could not be extracted.
+#[idempotent(ttl = "24h", scope = "tenant", body = "effect")]
+pub(super) async fn fallible<C: Domain>(
+    tx: &mut C,
+    attempt: &Attempt,
+    tenant: Tenant,
+    State(app): State<App<C>>,
+    effect: Result<Json<NewEffect>, Rejection>,
+) -> Reply {
+    let label = effect.map_or_else(|_| "rejected".to_owned(), |Json(effect)| effect.label);
+    app.play(tx, attempt, &tenant.0, &label).await
 }
 
 /// A failure if the label is `err`.
