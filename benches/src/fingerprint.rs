@@ -83,7 +83,7 @@ impl Body {
                 method: "POST",
                 path: "/payments",
                 query: None,
-                raw: black_box(&json),
+                raw: Some(black_box(&json)),
             };
             black_box(Fingerprint::new(asked, &content, None));
         };

@@ -13,10 +13,11 @@ pub(crate) mod probe;
 /// The argument of a handler that is bound to the idempotency key.
 ///
 /// Implemented for `Json` and `Form` of any `Serialize` type, for `Bytes`, `String` and `Payload`,
-/// and for `Option`, `Result` and `Either` of these. A `None` and an `Err` are bound by the raw bytes.
-/// A `Payload` is first read within the
-/// application's `PayloadConfig`; the handler can then read it again. Your own extractor returns
-/// the content that it has read:
+/// and for `Option`, `Result` and `Either` of these. A `None` and an `Err` are bound by the raw bytes,
+/// and only if the handler succeeds: what could not be extracted claims nothing. A `Payload` is first
+/// read within the application's `PayloadConfig`; the handler can then read it again. Your own
+/// extractor returns the content that it has read, and `Content::Raw.rejected()` if it holds a
+/// rejection:
 ///
 /// ```
 /// use idem_actix::{Content, EncodeError, RequestBody};
@@ -82,7 +83,7 @@ bytes!(Bytes, String, Payload);
 #[diagnostic::do_not_recommend]
 impl<B: RequestBody> RequestBody for Option<B> {
     fn content(&self) -> Result<Content, EncodeError> {
-        self.as_ref().map_or(Ok(Content::Raw), B::content)
+        self.as_ref().map_or(Ok(Content::Absent), B::content)
     }
 }
 
@@ -90,7 +91,8 @@ impl<B: RequestBody> RequestBody for Option<B> {
 #[diagnostic::do_not_recommend]
 impl<B: RequestBody, E> RequestBody for Result<B, E> {
     fn content(&self) -> Result<Content, EncodeError> {
-        self.as_ref().map_or(Ok(Content::Raw), B::content)
+        self.as_ref()
+            .map_or_else(|_| Ok(Content::Raw.rejected()), B::content)
     }
 }
 

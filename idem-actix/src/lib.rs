@@ -159,6 +159,7 @@
 //! | `postgres` | [`PostgresStore`] |
 //! | `mysql` | [`MySqlStore`], for MariaDB and MySQL |
 //! | `uuid` | [`Scope`] for `uuid::Uuid` |
+//! | `multipart` | [`Multipart`], for uploads |
 //!
 //! # More
 //!
@@ -172,6 +173,8 @@ mod before_handler;
 mod body;
 mod detached;
 mod installed;
+#[cfg(feature = "multipart")]
+mod multipart;
 mod payload;
 mod request;
 mod response;
@@ -195,6 +198,8 @@ pub use idem_macros::idempotent_actix as idempotent;
 pub use self::app::{engine, run, shut_down};
 pub use self::before_handler::before_handler;
 pub use self::body::{RequestBody, RequestPart};
+#[cfg(feature = "multipart")]
+pub use self::multipart::{Multipart, PartContent, Sink, Spool};
 
 #[doc(hidden)]
 #[path = "private.rs"]

@@ -20,7 +20,8 @@ pub(crate) struct Shared(Rc<RefCell<State>>);
 
 struct State {
     payload: dev::Payload,
-    chunks: Vec<Bytes>,
+    /// The chunks read so far; `None` if they are not kept.
+    chunks: Option<Vec<Bytes>>,
     end: Option<End>,
 }
 
@@ -35,13 +36,15 @@ struct Reader {
     shared: Shared,
     /// The number of chunks that this reader has read.
     position: usize,
+    /// Whether it has just given a chunk that is not kept.
+    rests: bool,
 }
 
 impl Shared {
     pub(crate) fn new(payload: dev::Payload) -> Self {
         Self(Rc::new(RefCell::new(State {
             payload,
-            chunks: Vec::new(),
+            chunks: Some(Vec::new()),
             end: None,
         })))
     }
@@ -51,23 +54,32 @@ impl Shared {
         let reader = Reader {
             shared: self.clone(),
             position: 0,
+            rests: false,
         };
         dev::Payload::Stream {
             payload: Box::pin(reader),
         }
     }
 
-    /// Whether a reader has reached the end.
-    pub(crate) fn is_whole(&self) -> bool {
-        self.0.borrow().end == Some(End::Whole)
+    /// Keeps no chunk from now on. A reader that has begun reads on; no other can begin. It gives one
+    /// chunk at a time: a parser of multipart bodies keeps in memory all that is ready.
+    #[cfg(feature = "multipart")]
+    pub(crate) fn forget(&self) {
+        self.0.borrow_mut().chunks = None;
     }
 
-    /// The bytes that were read so far.
-    pub(crate) fn bytes(&self) -> Bytes {
-        match &self.0.borrow().chunks[..] {
+    /// Whether a reader has reached the end, or the chunks are not kept.
+    pub(crate) fn is_settled(&self) -> bool {
+        let state = self.0.borrow();
+        state.chunks.is_none() || state.end == Some(End::Whole)
+    }
+
+    /// The bytes that were read so far; `None` if they are not kept.
+    pub(crate) fn bytes(&self) -> Option<Bytes> {
+        Some(match &self.0.borrow().chunks.as_ref()?[..] {
             [all] => all.clone(),
             chunks => chunks.concat().into(),
-        }
+        })
     }
 }
 
@@ -77,7 +89,8 @@ impl Stream for Reader {
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let shared = self.shared.clone();
         let mut state = shared.0.borrow_mut();
-        if let Some(chunk) = state.chunks.get(self.position) {
+        let known = state.chunks.as_ref();
+        if let Some(chunk) = known.and_then(|chunks| chunks.get(self.position)) {
             self.position += 1;
             return Poll::Ready(Some(Ok(chunk.clone())));
         }
@@ -86,11 +99,19 @@ impl Stream for Reader {
             Some(End::Broken) => return Poll::Ready(Some(Err(PayloadError::Incomplete(None)))),
             None => {}
         }
+        if std::mem::take(&mut self.rests) {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let polled = Pin::new(&mut state.payload).poll_next(context);
         match &polled {
             Poll::Ready(Some(Ok(chunk))) => {
-                state.chunks.push(chunk.clone());
-                self.position = state.chunks.len();
+                if let Some(chunks) = &mut state.chunks {
+                    chunks.push(chunk.clone());
+                    self.position = chunks.len();
+                } else {
+                    self.rests = true;
+                }
             }
             Poll::Ready(Some(Err(_))) => state.end = Some(End::Broken),
             Poll::Ready(None) => state.end = Some(End::Whole),

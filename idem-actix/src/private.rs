@@ -3,8 +3,8 @@
 
 pub use actix_web::HttpResponse as Response;
 use actix_web::{HttpMessage as _, HttpRequest};
-pub use idem_core::adapter::expansion::*;
 use idem_core::EncodeError;
+pub use idem_core::adapter::expansion::*;
 
 pub use crate::body::probe::{
     Answers, Nothing, Other, OtherExtractor, Probe, Role, check, choose, roles,

@@ -2,6 +2,7 @@
 
 use std::any::type_name;
 use std::borrow::Cow;
+use std::marker::PhantomData;
 use std::pin::Pin;
 
 use actix_web::dev::Payload;
@@ -11,15 +12,21 @@ use bytes::Bytes;
 use futures_util::TryFutureExt as _;
 use futures_util::future::MapOk;
 use idem_core::Provider as _;
-use idem_core::adapter::{self, Admissible, RequestHead, Source, StoreOf};
+use idem_core::adapter::{
+    self, Admissible, HeaderNames, InHeader, KeySource, RequestHead, Source, StoreOf,
+};
 
 use crate::installed::Installed;
 use crate::payload::Shared;
 use crate::response::respond;
 use crate::route;
 
-/// The key, and the head of the request. With `OPTIONAL`, a request without a key passes.
-pub struct Preflight<P: Source, const OPTIONAL: bool>(pub(crate) Admissible<StoreOf<P>, Head>);
+/// The head of the request. `K` says where its key is, and `B` names the headers that are bound to the
+/// key.
+pub struct Preflight<P: Source, K = InHeader, B = ()>(
+    pub(crate) Admissible<StoreOf<P>, Head, K>,
+    PhantomData<fn() -> B>,
+);
 
 /// Method, target and route of a request.
 pub(crate) struct Head(pub(crate) HttpRequest);
@@ -50,10 +57,13 @@ pub struct Extracted<R, A> {
     /// The handler's arguments.
     pub arguments: A,
     /// The body's bytes as received.
-    pub raw: Bytes,
+    pub raw: Raw,
     /// The request, from which a response can be made.
     pub http: HttpRequest,
 }
+
+/// The bytes of a body: `None` if they are not kept, or actix-web's error if they can't be read.
+pub struct Raw(pub(crate) Result<Option<Bytes>, Error>);
 
 /// An argument, and its type's name if it has taken the payload, as every reader of a body does.
 pub struct Argument<T>(pub T, pub Option<&'static str>);
@@ -74,7 +84,7 @@ impl<T: FromRequest> FromRequest for Argument<T> {
     }
 }
 
-impl<P: Source, const OPTIONAL: bool> Preflight<P, OPTIONAL> {
+impl<P: Source, K: KeySource, B: HeaderNames> Preflight<P, K, B> {
     fn new(request: &HttpRequest) -> Result<Self, Error> {
         let Some(provider) = request.app_data::<web::Data<P::Provider>>() else {
             tracing::error!(
@@ -96,9 +106,9 @@ impl<P: Source, const OPTIONAL: bool> Preflight<P, OPTIONAL> {
         }
         let head = Head(request.clone());
         let lines = |name: &str| request.headers().get_all(name).map(AsRef::as_ref);
-        let admissible = Admissible::new(provider.engine(), head, lines, OPTIONAL);
+        let admissible = Admissible::new(provider.engine(), head, lines, B::NAMES);
         let admissible = admissible.map_err(|response| refused(respond(response)))?;
-        Ok(Self(admissible))
+        Ok(Self(admissible, PhantomData))
     }
 }
 
@@ -106,9 +116,11 @@ fn refused(response: HttpResponse) -> Error {
     InternalError::from_response("refused by `#[idempotent]`", response).into()
 }
 
-impl<P, A, const OPTIONAL: bool> FromRequest for Extracted<Preflight<P, OPTIONAL>, A>
+impl<P, K, B, A> FromRequest for Extracted<Preflight<P, K, B>, A>
 where
     P: Source + 'static,
+    K: KeySource + 'static,
+    B: HeaderNames + 'static,
     A: FromRequest + 'static,
 {
     type Error = Error;
@@ -118,18 +130,23 @@ where
         let preflight = Preflight::new(request);
         let http = request.clone();
         let payload = Shared::new(payload.take());
+        #[cfg(feature = "multipart")]
+        actix_web::HttpMessage::extensions_mut(request).insert(payload.clone());
         Box::pin(async move {
             let request = preflight?;
             let arguments = A::from_request(&http, &mut payload.reader()).await;
             let arguments = arguments.map_err(Into::into)?;
-            if !payload.is_whole() {
-                // Reads the rest, within the application's limit for payloads.
-                Bytes::from_request(&http, &mut payload.reader()).await?;
-            }
+            let rest = if payload.is_settled() {
+                Ok(())
+            } else {
+                // Within the application's limit for payloads.
+                let rest = Bytes::from_request(&http, &mut payload.reader()).await;
+                rest.map(drop)
+            };
             Ok(Self {
                 request,
                 arguments,
-                raw: payload.bytes(),
+                raw: Raw(rest.map(|()| payload.bytes())),
                 http,
             })
         })

@@ -3,36 +3,46 @@
 use std::future::Future;
 
 use actix_web::HttpResponse;
-use bytes::Bytes;
-use idem_core::adapter::{ClaimGuard, DetachOnDrop, HandlerOutcome, Policy, Source, StoreOf};
+use idem_core::adapter::{
+    ClaimGuard, DetachOnDrop, HandlerOutcome, KeySource, Policy, Source, StoreOf,
+};
 use idem_core::store::Claim as _;
 use idem_core::{Attempt, Content, EncodeError, Store};
 
 use crate::detached::{Detached, Rest};
-use crate::request::Preflight;
+use crate::request::{Preflight, Raw};
 use crate::response::{Kept, complete, respond, respond_with};
 
 /// Answers a request once all of its arguments are extracted.
 ///
 /// The attempt runs on the request's task. If the client leaves, it moves to a task of its own, on
 /// the same thread.
-pub async fn serve<P, W, F, const OPTIONAL: bool>(
-    mut request: Preflight<P, OPTIONAL>,
+pub async fn serve<P, K, B, W, F>(
+    mut request: Preflight<P, K, B>,
     policy: &'static Policy,
+    key: K::Argument,
     scope: Option<String>,
     content: Result<Content, EncodeError>,
-    raw: Bytes,
+    Raw(raw): Raw,
     work: W,
 ) -> HttpResponse
 where
     P: Source + 'static,
+    K: KeySource,
     W: FnOnce(ClaimGuard<<StoreOf<P> as Store>::Claim>, Attempt) -> F + 'static,
     F: Future<Output = HandlerOutcome<HttpResponse>> + 'static,
 {
+    let raw = match (raw, &content) {
+        (Ok(raw), _) => raw,
+        // The handler has its rejection, and answers it.
+        (Err(_), Ok(Content::Rejected(_))) => None,
+        (Err(error), _) => return HttpResponse::from_error(error),
+    };
     let limit = request.0.response_limit();
+    let raw = raw.as_deref();
     let before = request.0.before_handler();
     let before = before.map(|(hook, head)| (hook, head.0.clone()));
-    let turn = match request.0.admit(policy, scope, content, &raw).await {
+    let turn = match request.0.admit(policy, key, scope, content, raw).await {
         Ok(turn) => turn,
         Err(response) => return respond(response),
     };

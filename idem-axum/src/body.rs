@@ -1,6 +1,5 @@
-//! The request's body: buffered, hashed, and passed on to its extractor.
+//! The request's body: read by its extractor, remembered, and bound to the key.
 
-use axum::body::Body as AxumBody;
 use axum::extract::{
     Extension, Form, FromRequest, FromRequestParts, Json, MatchedPath, OriginalUri, Path, Query,
     RawForm, RawQuery, Request, State,
@@ -13,16 +12,24 @@ use idem_core::adapter::{self, Misuse};
 use idem_core::{Content, EncodeError, Settle};
 use serde::Serialize;
 
+#[cfg(not(feature = "multipart"))]
+use self::remembered::Remembered;
 use crate::response::respond;
 
 #[allow(missing_docs)]
 pub(crate) mod probe;
+mod remembered;
+
+#[cfg(feature = "multipart")]
+pub(crate) use self::remembered::Remembered;
 
 /// A handler's last argument, and its content that is bound to the idempotency key.
 ///
 /// Implemented for `Json` and `Form` of any `Serialize` type, for `Bytes`, `String` and `Request`, for
 /// `Option` and `Result` of these, and for axum's extractors that read no body. A `None` and an `Err`
-/// are bound by the raw bytes. Your own extractor returns the content that it has read:
+/// are bound by the raw bytes, and only if the handler succeeds: what could not be extracted claims
+/// nothing. Your own extractor returns the content that it has read, and `Content::Raw.rejected()` if
+/// it holds a rejection:
 ///
 /// ```
 /// use idem_axum::{Content, EncodeError, RequestBody};
@@ -98,7 +105,7 @@ raw!(
 #[diagnostic::do_not_recommend]
 impl<B: RequestBody> RequestBody for Option<B> {
     fn content(&self) -> Result<Content, EncodeError> {
-        self.as_ref().map_or(Ok(Content::Raw), B::content)
+        self.as_ref().map_or(Ok(Content::Absent), B::content)
     }
 }
 
@@ -106,7 +113,8 @@ impl<B: RequestBody> RequestBody for Option<B> {
 #[diagnostic::do_not_recommend]
 impl<B: RequestBody, E> RequestBody for Result<B, E> {
     fn content(&self) -> Result<Content, EncodeError> {
-        self.as_ref().map_or(Ok(Content::Raw), B::content)
+        self.as_ref()
+            .map_or_else(|_| Ok(Content::Raw.rejected()), B::content)
     }
 }
 
@@ -128,8 +136,12 @@ pub struct Body<T> {
     /// The extracted value.
     pub value: T,
     /// The bytes as received.
-    pub raw: Bytes,
+    pub raw: Raw,
 }
+
+/// The bytes of a body: `None` if they are not kept, or axum's answer if they can't be read.
+#[derive(Debug)]
+pub struct Raw(pub(crate) Result<Option<Bytes>, Box<Response>>);
 
 /// Marks how the value in a [`Body`] is extracted. axum's own markers are private, and an impl for
 /// them would overlap with axum's blanket impl.
@@ -139,26 +151,34 @@ pub struct Via<M>(std::marker::PhantomData<M>);
 impl<S, M, T> FromRequest<S, Via<M>> for Body<T>
 where
     S: Send + Sync,
-    T: FromRequest<S, M>,
+    T: FromRequest<S, M> + Send,
 {
     type Rejection = Response;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
-        let (parts, body) = request.into_parts();
+        #[cfg_attr(not(feature = "multipart"), allow(unused_mut))]
+        let (mut parts, body) = request.into_parts();
         // A layer or an earlier argument can have put it there.
         if parts.extensions.get::<Settle>().is_some() {
             return Err(respond(adapter::misused(Misuse::SettleInRequest)));
         }
+        let remembered = Remembered::new(body);
         // The extensions hold the limit that the application sets for request bodies.
-        let mut limited = Request::new(body);
+        let mut limited = Request::new(remembered.reader());
         limited.extensions_mut().clone_from(&parts.extensions);
-        let raw = Bytes::from_request(limited, state)
-            .await
-            .map_err(IntoResponse::into_response)?;
-        let buffered = Request::from_parts(parts, AxumBody::from(raw.clone()));
-        let value = T::from_request(buffered, state)
-            .await
-            .map_err(IntoResponse::into_response)?;
+        #[cfg(feature = "multipart")]
+        parts.extensions.insert(remembered.clone());
+        let request = Request::from_parts(parts, remembered.reader());
+        let value = T::from_request(request, state).await;
+        let value = value.map_err(IntoResponse::into_response)?;
+        let rest = if remembered.is_settled() {
+            Ok(())
+        } else {
+            let rest = Bytes::from_request(limited, state).await;
+            rest.map(drop)
+                .map_err(|rejection| Box::new(rejection.into_response()))
+        };
+        let raw = Raw(rest.map(|()| remembered.bytes()));
         Ok(Self { value, raw })
     }
 }

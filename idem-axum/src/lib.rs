@@ -148,6 +148,7 @@
 //! | `postgres` | [`PostgresStore`] |
 //! | `mysql` | [`MySqlStore`], for MariaDB and MySQL |
 //! | `uuid` | [`Scope`] for `uuid::Uuid` |
+//! | `multipart` | [`Multipart`], for uploads |
 //!
 //! # More
 //!
@@ -158,6 +159,8 @@
 
 mod before_handler;
 mod body;
+#[cfg(feature = "multipart")]
+mod multipart;
 mod request;
 mod response;
 mod serve;
@@ -178,6 +181,8 @@ pub use idem_macros::idempotent_axum as idempotent;
 
 pub use self::before_handler::before_handler;
 pub use self::body::RequestBody;
+#[cfg(feature = "multipart")]
+pub use self::multipart::{Multipart, PartContent, PartError, Sink, Spool};
 
 #[doc(hidden)]
 #[path = "private.rs"]

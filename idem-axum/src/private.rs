@@ -17,7 +17,11 @@ pub fn into_response<R: HandlerResponse>(response: R) -> Response {
     response.into_handler_response()
 }
 
-pub fn classify(policy: &Policy, response: &Response, returned: Returned) -> Result<Settle, Misuse> {
+pub fn classify(
+    policy: &Policy,
+    response: &Response,
+    returned: Returned,
+) -> Result<Settle, Misuse> {
     let settle = response.extensions().get::<Settle>().copied();
     policy.classify(response.status(), settle, returned)
 }

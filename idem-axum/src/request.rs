@@ -1,18 +1,25 @@
 //! The first read of a request, before any extractor of the handler runs.
 
 use std::borrow::Cow;
+use std::marker::PhantomData;
 
 use axum::extract::{FromRef, FromRequestParts, MatchedPath, OriginalUri};
 use axum::response::Response;
 use http::request::Parts;
 use http::{Extensions, Method, Uri};
 use idem_core::Provider as _;
-use idem_core::adapter::{Admissible, RequestHead, Source, StoreOf};
+use idem_core::adapter::{
+    Admissible, HeaderNames, InHeader, KeySource, RequestHead, Source, StoreOf,
+};
 
 use crate::response::respond;
 
-/// The key, and the head of the request. With `OPTIONAL`, a request without a key passes.
-pub struct Preflight<P: Source, const OPTIONAL: bool>(pub(crate) Admissible<StoreOf<P>, Head>);
+/// The head of the request. `K` says where its key is, and `B` names the headers that are bound to the
+/// key.
+pub struct Preflight<P: Source, K = InHeader, B = ()>(
+    pub(crate) Admissible<StoreOf<P>, Head, K>,
+    PhantomData<fn() -> B>,
+);
 
 /// Method, target and route of a request.
 #[derive(Debug)]
@@ -43,11 +50,13 @@ impl RequestHead for Head {
     }
 }
 
-impl<S, P, const OPTIONAL: bool> FromRequestParts<S> for Preflight<P, OPTIONAL>
+impl<S, P, K, B> FromRequestParts<S> for Preflight<P, K, B>
 where
     S: Send + Sync,
     P: Source,
     P::Provider: FromRef<S>,
+    K: KeySource,
+    B: HeaderNames,
 {
     type Rejection = Response;
 
@@ -68,7 +77,9 @@ where
             },
         };
         let lines = |name: &str| parts.headers.get_all(name).iter().map(AsRef::as_ref);
-        let admissible = Admissible::new(engine, head, lines, OPTIONAL);
-        admissible.map(Self).map_err(respond)
+        let admissible = Admissible::new(engine, head, lines, B::NAMES);
+        admissible
+            .map(|admissible| Self(admissible, PhantomData))
+            .map_err(respond)
     }
 }

@@ -4,12 +4,14 @@ use std::future::Future;
 use std::pin::Pin;
 
 use axum::response::Response;
-use bytes::Bytes;
-use idem_core::adapter::{self, ClaimGuard, DetachOnDrop, HandlerOutcome, Policy, Source, StoreOf};
+use idem_core::adapter::{
+    self, ClaimGuard, DetachOnDrop, HandlerOutcome, KeySource, Policy, Source, StoreOf,
+};
 use idem_core::store::Claim as _;
 use idem_core::{Attempt, Content, EncodeError, Store};
 use tokio::runtime::Handle;
 
+use crate::body::Raw;
 use crate::request::Preflight;
 use crate::response::{complete, respond};
 
@@ -18,23 +20,32 @@ type Attempting = Pin<Box<dyn Future<Output = adapter::Response> + Send>>;
 /// Answers a request once all of its arguments are extracted.
 ///
 /// The attempt runs on the request's task, and moves to a task of its own if the client leaves.
-pub async fn serve<P, W, F, const OPTIONAL: bool>(
-    mut request: Preflight<P, OPTIONAL>,
+pub async fn serve<P, K, B, W, F>(
+    mut request: Preflight<P, K, B>,
     policy: &'static Policy,
+    key: K::Argument,
     scope: Option<String>,
     content: Result<Content, EncodeError>,
-    raw: Bytes,
+    Raw(raw): Raw,
     work: W,
 ) -> Response
 where
     P: Source,
+    K: KeySource,
     W: FnOnce(ClaimGuard<<StoreOf<P> as Store>::Claim>, Attempt) -> F + Send + 'static,
     F: Future<Output = HandlerOutcome<Response>> + Send + 'static,
 {
+    let raw = match (raw, &content) {
+        (Ok(raw), _) => raw,
+        // The handler has its rejection, and answers it.
+        (Err(_), Ok(Content::Rejected(_))) => None,
+        (Err(response), _) => return *response,
+    };
     let limit = request.0.response_limit();
+    let raw = raw.as_deref();
     let before = request.0.before_handler();
     let before = before.map(|(hook, head)| (hook, std::mem::take(&mut head.extensions)));
-    let turn = match request.0.admit(policy, scope, content, &raw).await {
+    let turn = match request.0.admit(policy, key, scope, content, raw).await {
         Ok(turn) => turn,
         Err(response) => return respond(response),
     };

@@ -8,6 +8,8 @@ mod detach;
 mod engine_source;
 pub mod expansion;
 mod head;
+mod key_probe;
+mod key_source;
 mod outcome;
 mod payload;
 mod return_probe;
@@ -19,9 +21,11 @@ pub mod canonical {
 }
 
 pub use crate::engine::{ClaimGuard, ClaimSlot, Prepared, Turn};
-pub use crate::fingerprint::{Fingerprint, RequestParts};
+pub use crate::fingerprint::{Binding, BoundTarget, Fingerprint, RequestParts};
+#[cfg(feature = "multipart")]
+pub use crate::multipart::{Meter, Spooling, content_of_parts};
 pub use crate::policy::{
-    DEFAULT_DEADLINE, DEFAULT_WAIT, Isolation, KeyRule, Misuse, Policy, Replay, Returned,
+    DEFAULT_DEADLINE, DEFAULT_WAIT, Isolation, Misuse, Policy, Replay, Returned,
 };
 pub use crate::response::{EXPIRES, REPLAYED, Response};
 
@@ -29,6 +33,10 @@ pub use self::before_handler::{BeforeHandler, HookFuture};
 pub use self::detach::DetachOnDrop;
 pub use self::engine_source::{Named, Of, Source, StoreOf, address};
 pub use self::head::{Admissible, RequestHead, admit, misconfigured, misused};
+pub use self::key_probe::{KeyByDeref, KeyByDisplay, KeyProbe, PointsToKey};
+pub use self::key_source::{
+    HeaderName, HeaderNames, InArgument, InHeader, KeyArgument, KeySource, Name,
+};
 pub use self::outcome::{HandlerOutcome, is_endless};
 pub use self::payload::{Payload, Readable};
 pub use self::return_probe::{AnyReturned, ReturnProbe};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::HeaderName;
 
 use crate::cache::ReplayCache;
+use crate::key::{IdempotencyKey, KeyError, KeyRule};
 use crate::problem::DEFAULT_BASE;
 use crate::response::{ALLOWED, NEVER};
 
@@ -22,6 +23,7 @@ use crate::response::{ALLOWED, NEVER};
 pub struct Config {
     pub(crate) namespace: Option<Arc<str>>,
     pub(crate) header: HeaderName,
+    pub(crate) key_rules: Vec<KeyRule>,
     pub(crate) problem_base: Arc<str>,
     pub(crate) recorded_headers: Vec<HeaderName>,
     pub(crate) response_limit: usize,
@@ -40,6 +42,7 @@ impl Config {
         Self {
             namespace: None,
             header: HeaderName::from_static("idempotency-key"),
+            key_rules: Vec::new(),
             problem_base: DEFAULT_BASE.into(),
             recorded_headers: ALLOWED.to_vec(),
             response_limit: 1024 * 1024,
@@ -86,6 +89,26 @@ impl Config {
             header: header_name(name)?,
             ..self
         })
+    }
+
+    /// One more rule for keys ([rule K7]), wherever an endpoint takes them from. A key that breaks it
+    /// is answered 400 `key-malformed`, and the detail says the rule. There is none by default.
+    ///
+    /// ```
+    /// # use idem_core::{Config, KeyRule};
+    /// let config = Config::new().with_key_rule(KeyRule::uuid());
+    /// ```
+    ///
+    /// [rule K7]: crate::_documentation::contract#k-the-key
+    #[must_use]
+    pub fn with_key_rule(mut self, rule: KeyRule) -> Self {
+        self.key_rules.push(rule);
+        self
+    }
+
+    /// The first rule that the key breaks.
+    pub(crate) fn check_key(&self, key: &IdempotencyKey) -> Result<(), KeyError> {
+        self.key_rules.iter().try_for_each(|rule| rule.check(key))
     }
 
     /// The beginning of a problem document's `type`; by default the page of [`crate::problem`].
@@ -228,6 +251,7 @@ impl std::fmt::Debug for Config {
         f.debug_struct("Config")
             .field("namespace", &self.namespace)
             .field("header", &self.header)
+            .field("key_rules", &self.key_rules)
             .field("problem_base", &self.problem_base)
             .field("recorded_headers", &self.recorded_headers)
             .field("response_limit", &self.response_limit)

@@ -60,7 +60,7 @@ mod tests {
             method: "POST",
             path: "/",
             query: None,
-            raw: &[body],
+            raw: Some(&[body]),
         };
         Fingerprint::new(asked, &Content::Raw, None)
     }

@@ -1,6 +1,8 @@
-//! The `Idempotency-Key` header (rules K1 to K5).
+//! The idempotency key (rules K1 to K7).
 
 use std::fmt;
+
+use http::HeaderName;
 
 /// The most characters a key may have.
 pub(crate) const MAX_LENGTH: usize = 255;
@@ -58,6 +60,12 @@ impl IdempotencyKey {
         Self::parse(line).map(Some)
     }
 
+    /// Takes a value whole, as the field of a form has it: quotes and spaces are characters of it,
+    /// and a key can't have these.
+    pub(crate) fn whole(value: &str) -> Result<Self, KeyError> {
+        Self::checked(value.as_bytes())
+    }
+
     /// The key as it was sent, without quotes and parameters.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -91,9 +99,9 @@ impl fmt::Debug for IdempotencyKey {
     }
 }
 
-/// The reason why a header is not an idempotency key ([rules K2 to K4]).
+/// The reason why a value is not an idempotency key ([rules K2 to K4, and K7]).
 ///
-/// [rules K2 to K4]: crate::_documentation::contract#k-the-key
+/// [rules K2 to K4, and K7]: crate::_documentation::contract#k-the-key
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyError {
@@ -112,6 +120,119 @@ pub enum KeyError {
     /// The header was sent more than once.
     #[error("the header is repeated")]
     Repeated,
+    /// Not what [`KeyRule::uuid`] asks for.
+    #[error("the key must be a UUID, as in `8e03978e-40d5-43dd-bc93-6894a57f9324`")]
+    NotUuid,
+    /// Shorter than [`KeyRule::min_length`] says.
+    #[error("the key must have at least {0} characters")]
+    TooShort(usize),
+    /// Without the beginning that [`KeyRule::prefix`] says.
+    #[error("the key must begin with `{0}`")]
+    Prefix(&'static str),
+    /// Against a rule of the application's own: [`KeyRule::new`].
+    #[error("{0}")]
+    Rule(&'static str),
+}
+
+impl KeyError {
+    /// Whether the value is a key, and one that the application doesn't accept.
+    pub(crate) fn is_of_a_rule(self) -> bool {
+        matches!(
+            self,
+            Self::NotUuid | Self::TooShort(_) | Self::Prefix(_) | Self::Rule(_)
+        )
+    }
+}
+
+/// A rule for keys besides those that hold for every key ([rule K7]): see
+/// [`Config::with_key_rule`](crate::Config::with_key_rule).
+///
+/// A key that is easy to guess, such as a number that counts up, is one that two clients choose
+/// for two effects. A rule refuses such keys.
+///
+/// ```
+/// # use idem_core::{Config, KeyRule};
+/// let ulid = KeyRule::new("the key must be a ULID", |key| {
+///     key.len() == 26 && key.bytes().all(|byte| byte.is_ascii_alphanumeric())
+/// });
+/// let config = Config::new().with_key_rule(ulid);
+/// ```
+///
+/// [rule K7]: crate::_documentation::contract#k-the-key
+#[derive(Debug, Clone, Copy)]
+pub struct KeyRule(Rule);
+
+#[derive(Debug, Clone, Copy)]
+enum Rule {
+    Uuid,
+    MinLength(usize),
+    Prefix(&'static str),
+    Own(&'static str, fn(&str) -> bool),
+}
+
+impl KeyRule {
+    /// A UUID of any version, in its usual form with hyphens. Upper and lower case make two keys.
+    pub const fn uuid() -> Self {
+        Self(Rule::Uuid)
+    }
+
+    /// At least this many characters.
+    pub const fn min_length(characters: usize) -> Self {
+        Self(Rule::MinLength(characters))
+    }
+
+    /// A beginning, such as `order_`.
+    pub const fn prefix(beginning: &'static str) -> Self {
+        Self(Rule::Prefix(beginning))
+    }
+
+    /// A rule of the application's own. `says` is the rule as a sentence, which clients get:
+    /// `"the key must be a ULID"`.
+    pub const fn new(says: &'static str, holds: fn(&str) -> bool) -> Self {
+        Self(Rule::Own(says, holds))
+    }
+
+    pub(crate) fn check(&self, key: &IdempotencyKey) -> Result<(), KeyError> {
+        let key = key.as_str();
+        let (holds, error) = match self.0 {
+            Rule::Uuid => (is_uuid(key), KeyError::NotUuid),
+            Rule::MinLength(least) => (key.len() >= least, KeyError::TooShort(least)),
+            Rule::Prefix(beginning) => (key.starts_with(beginning), KeyError::Prefix(beginning)),
+            Rule::Own(says, holds) => (holds(key), KeyError::Rule(says)),
+        };
+        if holds { Ok(()) } else { Err(error) }
+    }
+}
+
+fn is_uuid(key: &str) -> bool {
+    key.len() == 36
+        && key.bytes().enumerate().all(|(index, byte)| match index {
+            8 | 13 | 18 | 23 => byte == b'-',
+            _ => byte.is_ascii_hexdigit(),
+        })
+}
+
+/// Where an endpoint's requests have their key, for the problem that says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyPlace {
+    /// In the endpoint's own headers. Without any, in the header that the application's
+    /// [`Config`](crate::Config) names.
+    Headers(&'static [&'static str]),
+    /// In a field of an argument, by the name that clients know.
+    Field(&'static str),
+}
+
+impl KeyPlace {
+    pub(crate) const HEADER: Self = Self::Headers(&[]);
+
+    /// The place in words. `header` is the application's.
+    pub(crate) fn describe(self, header: &HeaderName) -> String {
+        match self {
+            Self::Headers([]) => format!("in the header `{header}`"),
+            Self::Headers(names) => format!("in the header `{}`", names.join("` or `")),
+            Self::Field(name) => format!("in the field `{name}`"),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -168,6 +289,48 @@ mod tests {
             IdempotencyKey::from_lines([b"a".as_slice(), b"a"]),
             Err(KeyError::Repeated)
         );
+    }
+
+    #[test]
+    fn k1_a_value_that_is_taken_whole_has_no_quotes_and_no_parameters() {
+        let whole = |value| IdempotencyKey::whole(value).map(|key| key.as_str().to_owned());
+        assert_eq!(whole("8e03;v=1"), Ok("8e03;v=1".into()));
+        assert_eq!(whole(""), Err(KeyError::Empty));
+        for value in ["\"8e03\"", " 8e03", "8e03 ", "8e03\n", "8,03"] {
+            assert_eq!(whole(value), Err(KeyError::Character), "{value:?}");
+        }
+    }
+
+    #[test]
+    fn k7_a_rule_holds_or_says_what_it_asks_for() {
+        let check = |rule: KeyRule, key: &str| rule.check(&IdempotencyKey::whole(key).unwrap());
+        let uuid = "8e03978e-40d5-43dd-bc93-6894a57f9324";
+        assert_eq!(check(KeyRule::uuid(), uuid), Ok(()));
+        assert_eq!(check(KeyRule::uuid(), &uuid.to_uppercase()), Ok(()));
+        for other in [
+            &uuid[1..],
+            &uuid.replace('-', ""),
+            &uuid.replace('e', "g"),
+            "8e03978e-40d5-43dd-bc93-6894a57f932-",
+        ] {
+            assert_eq!(check(KeyRule::uuid(), other), Err(KeyError::NotUuid));
+        }
+        assert_eq!(check(KeyRule::min_length(3), "abc"), Ok(()));
+        assert_eq!(
+            check(KeyRule::min_length(3), "ab"),
+            Err(KeyError::TooShort(3))
+        );
+        assert_eq!(check(KeyRule::prefix("a_"), "a_1"), Ok(()));
+        assert_eq!(
+            check(KeyRule::prefix("a_"), "b_1"),
+            Err(KeyError::Prefix("a_"))
+        );
+        let even = KeyRule::new("the key must have an even length", |key| {
+            key.len().is_multiple_of(2)
+        });
+        assert_eq!(check(even, "ab"), Ok(()));
+        let error = check(even, "abc").unwrap_err();
+        assert_eq!(error.to_string(), "the key must have an even length");
     }
 
     /// Rule K3, as a regular expression.

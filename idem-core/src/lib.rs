@@ -43,6 +43,8 @@ mod fingerprint;
 mod identity;
 mod key;
 mod maintenance;
+#[cfg(feature = "multipart")]
+mod multipart;
 mod observe;
 mod operation;
 mod policy;
@@ -62,8 +64,10 @@ pub use self::canonical::EncodeError;
 pub use self::config::{Config, ConfigError};
 pub use self::engine::Engine;
 pub use self::fingerprint::Content;
-pub use self::key::{IdempotencyKey, KeyError};
+pub use self::key::{IdempotencyKey, KeyError, KeyRule};
 pub use self::maintenance::{Drain, NotDrained, PurgeTask, drain_all};
+#[cfg(feature = "multipart")]
+pub use self::multipart::{MultipartLimits, Part, PartHead, Spooled};
 pub use self::operation::Operation;
 pub use self::policy::Settle;
 pub use self::problem::Problem;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tracing::{Span, field};
 
 use crate::config::Config;
-use crate::key::IdempotencyKey;
+use crate::key::{IdempotencyKey, KeyPlace};
 use crate::operation::Operation;
 use crate::problem::Problem;
 use crate::record::{Record, State, Timestamp};
@@ -94,6 +94,15 @@ impl Answer {
     pub(crate) fn problem(problem: Problem, config: &Config) -> Self {
         Self {
             response: problem.to_response(config),
+            outcome: problem.into(),
+            age: None,
+        }
+    }
+
+    /// A refusal at an endpoint that has its keys in `place`.
+    pub(crate) fn refusal(problem: Problem, place: KeyPlace, config: &Config) -> Self {
+        Self {
+            response: problem.to_response_about(place, config),
             outcome: problem.into(),
             age: None,
         }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
+use crate::fingerprint::BoundTarget;
 use crate::record::State;
 
 /// How long a duplicate waits for the first request, by default.
@@ -27,7 +28,7 @@ pub struct Policy {
     pub(crate) wait: Duration,
     pub(crate) deadline: Duration,
     pub(crate) replay: Replay,
-    pub(crate) key: KeyRule,
+    pub(crate) target: BoundTarget,
     pub(crate) isolation: Option<Isolation>,
     pub(crate) operation: Option<&'static str>,
 }
@@ -40,7 +41,7 @@ impl Policy {
             wait: DEFAULT_WAIT,
             deadline: DEFAULT_DEADLINE,
             replay: Replay::Final,
-            key: KeyRule::Required,
+            target: BoundTarget::Exact,
             isolation: None,
             operation: None,
         }
@@ -64,10 +65,10 @@ impl Policy {
         Self { replay, ..self }
     }
 
-    /// Whether a request needs a key (rules K4 and K6).
+    /// What of a request's method, path and query is bound to its key (rules F6 and F7).
     #[must_use]
-    pub const fn with_key(self, key: KeyRule) -> Self {
-        Self { key, ..self }
+    pub const fn with_target(self, target: BoundTarget) -> Self {
+        Self { target, ..self }
     }
 
     /// The isolation level of the handler's transaction; by default the database's own.
@@ -87,11 +88,6 @@ impl Policy {
             operation: Some(operation),
             ..self
         }
-    }
-
-    /// Whether a request without a key is refused.
-    pub const fn requires_key(&self) -> bool {
-        matches!(self.key, KeyRule::Required)
     }
 
     /// The name that the attribute gives to the operation.
@@ -190,16 +186,6 @@ pub enum Replay {
     All,
 }
 
-/// Whether requests need a key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum KeyRule {
-    /// A request without a key is refused: the default.
-    Required,
-    /// A request without a key runs in a plain transaction, unrecorded.
-    Optional,
-}
-
 /// The isolation of a handler's transaction from concurrent ones: SQL's own levels.
 ///
 /// Under the stricter levels, another transaction can make any statement or COMMIT fail. After a
@@ -293,7 +279,8 @@ mod tests {
     #[test]
     fn o3_o4_client_errors_are_final_unless_they_are_transient() {
         let transient = [
-            401, 403, 406, 407, 408, 409, 412, 415, 416, 417, 421, 423, 424, 425, 426, 428, 429, 431,
+            401, 403, 406, 407, 408, 409, 412, 415, 416, 417, 421, 423, 424, 425, 426, 428, 429,
+            431,
         ];
         for status in 400..=599 {
             let expected = if status >= 500 || transient.contains(&status) {

@@ -7,7 +7,7 @@
 //! ## key-missing
 //! Status 400. The endpoint needs an idempotency key and the request has none.
 //! ## key-malformed
-//! Status 400. The header's value is not an idempotency key.
+//! Status 400. The value is not an idempotency key, or breaks a rule of the application's.
 //! ## key-reused
 //! Status 422. The key was used for another request.
 //! ## in-flight
@@ -40,11 +40,11 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use http::StatusCode;
-use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use serde::Serialize;
 
 use crate::config::Config;
-use crate::key::KeyError;
+use crate::key::{KeyError, KeyPlace};
 use crate::response::Response;
 
 /// The default base of the problem types: this module's page.
@@ -119,12 +119,17 @@ impl Problem {
 
     /// The problem document as a complete response, with the problem in its extensions.
     pub(crate) fn to_response(self, config: &Config) -> Response {
+        self.to_response_about(KeyPlace::HEADER, config)
+    }
+
+    /// The same for an endpoint that has its keys in `place`.
+    pub(crate) fn to_response_about(self, place: KeyPlace, config: &Config) -> Response {
         let (name, status, retryable, title) = self.row();
         let document = Document {
             r#type: format!("{}{name}", config.problem_base),
             title,
             status: status.as_u16(),
-            detail: self.detail(&config.header),
+            detail: self.detail(place, config),
             retryable,
             safe_new_key: self.safe_new_key(),
         };
@@ -231,15 +236,17 @@ impl Problem {
         }
     }
 
-    /// `header` is the name of the header that carries the key.
-    fn detail(self, header: &HeaderName) -> Cow<'static, str> {
+    fn detail(self, place: KeyPlace, config: &Config) -> Cow<'static, str> {
+        let place = || place.describe(&config.header);
         match self {
-            Self::KeyMissing => {
-                format!("send a unique key for this request in the header `{header}`").into()
+            Self::KeyMissing => format!("send a unique key for this request {}", place()).into(),
+            Self::KeyMalformed(error) if error.is_of_a_rule() => {
+                format!("{error}; send such a key {}", place()).into()
             }
             Self::KeyMalformed(error) => format!(
                 "{error}; send 1 to 255 visible ASCII characters without comma, quote and \
-                 backslash in the header `{header}`"
+                 backslash {}",
+                place()
             )
             .into(),
             Self::KeyReused => {

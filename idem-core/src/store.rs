@@ -471,7 +471,8 @@ pub enum Claimed<C> {
 pub struct Settlement<'a> {
     /// Whether the handler's writes are kept.
     pub keep_writes: bool,
-    /// The record to write; `None` for a request without a key.
+    /// The record to write. `None` for a request without a key, and for a failure that leaves no trace:
+    /// then a record that the claim replaces stays as it was.
     pub record: Option<Draft<'a>>,
     /// The store sets the record's times here after the record is written and before the commit. So
     /// the times are known even if the reply to the commit is lost.

@@ -7,7 +7,7 @@ use syn::{ItemFn, Stmt, Type, parse_quote};
 use crate::choice::Choice;
 use crate::errors::Errors;
 use crate::framework::Framework;
-use crate::model::{Extractor, Handler, Policy, Scope};
+use crate::model::{Extractor, Handler, Policy, Source};
 use crate::options::Name;
 use crate::parse::Given;
 use crate::value::Value;
@@ -16,6 +16,7 @@ use crate::{pattern, rename};
 mod arguments;
 mod content;
 mod function;
+mod key;
 mod known;
 mod scope;
 
@@ -28,20 +29,26 @@ pub(crate) fn check<F: Framework>(
     function: &ItemFn,
     errors: &mut Errors,
 ) -> Option<Handler> {
-    function::check::<F>(function, errors);
     let arguments = Arguments::read(function, errors);
     let policy = policy(given, errors);
     let scope = scope::check(given, &arguments, errors);
+    let key = key::check(given, &arguments, errors);
+    function::check::<F>(function, key.argument().is_some(), errors);
     let (body, content) = content::check::<F>(given, function, &arguments, errors);
+    let target = content::target(given, &content, errors);
+    let read = scope.iter().chain(key.argument());
     Some(Handler {
-        function: with_scope_read(function, scope.as_ref(), &arguments.extractors),
+        function: with_sources_read(function, read, &arguments.extractors),
         roles: arguments.roles,
         transaction: arguments.transaction.map(|argument| argument.ty)?,
         attempt: arguments.attempt.map(|argument| argument.ty),
         extractors: arguments.extractors,
         body,
         scope,
+        key,
         content,
+        target,
+        headers: content::headers(given),
         policy: policy?,
         store: ty(given, Name::Store),
         state: state::<F>(given, errors),
@@ -64,10 +71,6 @@ fn policy(given: &Given, errors: &mut Errors) -> Option<Policy> {
         Some(Value::Choice(Choice::Replay(replay))) => Some(*replay),
         _ => None,
     };
-    let key = match given.value(Name::Key) {
-        Some(Value::Choice(Choice::Key(key))) => Some(*key),
-        _ => None,
-    };
     let isolation = match given.value(Name::Isolation) {
         Some(Value::Choice(Choice::Isolation(isolation))) => Some(*isolation),
         _ => None,
@@ -81,7 +84,6 @@ fn policy(given: &Given, errors: &mut Errors) -> Option<Policy> {
         wait: duration(Name::Wait),
         deadline: duration(Name::Deadline),
         replay,
-        key,
         isolation,
         operation,
     })
@@ -95,23 +97,26 @@ fn state<F: Framework>(given: &Given, errors: &mut Errors) -> Option<Type> {
     ty(given, Name::State)
 }
 
-/// The function as it was written. An argument that only `scope` names is read there as well, so that the compiler
-/// doesn't report it as unused.
-fn with_scope_read(function: &ItemFn, scope: Option<&Scope>, extractors: &[Extractor]) -> ItemFn {
+/// The function as it was written. An argument that only `scope` or `key` names is read there as well, so that the
+/// compiler doesn't report it as unused.
+fn with_sources_read<'a>(
+    function: &ItemFn,
+    sources: impl Iterator<Item = &'a Source>,
+    extractors: &[Extractor],
+) -> ItemFn {
     let mut function = function.clone();
-    let binding = scope.and_then(|scope| {
-        pattern::binding(&extractors[scope.extractor].pattern, &scope.path.argument)
+    let bindings = sources.filter_map(|source| {
+        pattern::binding(&extractors[source.extractor].pattern, &source.path.argument)
     });
-    let Some(binding) = binding else {
-        return function;
-    };
-    let is_read = mentions(function.block.to_token_stream(), &binding);
-    if !is_read && !binding.to_string().starts_with('_') {
-        // A lint wants items to come first.
-        let is_item = |statement: &&Stmt| matches!(statement, Stmt::Item(_));
-        let items = function.block.stmts.iter().take_while(is_item).count();
-        let read = parse_quote!(let _ = &#binding;);
-        function.block.stmts.insert(items, read);
+    for binding in bindings {
+        let is_read = mentions(function.block.to_token_stream(), &binding);
+        if !is_read && !binding.to_string().starts_with('_') {
+            // A lint wants items to come first.
+            let is_item = |statement: &&Stmt| matches!(statement, Stmt::Item(_));
+            let items = function.block.stmts.iter().take_while(is_item).count();
+            let read = parse_quote!(let _ = &#binding;);
+            function.block.stmts.insert(items, read);
+        }
     }
     function
 }

@@ -4,9 +4,10 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Choice {
     Replay(Replay),
-    Key(KeyRule),
+    Key(Need),
     Isolation(Isolation),
     Fingerprint(Fingerprint),
+    Query(Query),
     /// The handler has no body that a key is bound to.
     NoBody,
 }
@@ -22,7 +23,7 @@ pub(crate) enum Replay {
 
 /// Whether a request needs a key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum KeyRule {
+pub(crate) enum Need {
     #[default]
     Required,
     Optional,
@@ -43,4 +44,14 @@ pub(crate) enum Fingerprint {
     Body,
     /// The body's bytes.
     Raw,
+    /// Neither the body nor path and query.
+    None,
+}
+
+/// What of the query a key is bound to, where no parameters are left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Query {
+    Exact,
+    Sorted,
+    None,
 }

@@ -4,14 +4,14 @@
 //! constant `error` of the user's would turn a generated `Err(error)` into a comparison with it. Generated names
 //! therefore begin with `__idem_`, and generated paths with the adapter's path or `::core`.
 
-use proc_macro2::TokenStream;
+use proc_macro2::{Span, TokenStream};
 use quote::{format_ident, quote, quote_spanned};
-use syn::{Generics, Ident, ItemFn, Path, Visibility, WherePredicate, parse_quote};
+use syn::{Generics, Ident, ItemFn, LitInt, Path, Visibility, WherePredicate, parse_quote};
 
 use crate::attributes::Attributes;
-use crate::choice::KeyRule;
+use crate::choice::Need;
 use crate::framework::{Frame, Framework};
-use crate::model::{Content, Handler, Scope};
+use crate::model::{Content, Handler, KeyPlace, Source};
 use crate::pattern;
 use crate::place::{Place, Private, move_to};
 
@@ -41,9 +41,11 @@ pub(crate) fn expand<F: Framework>(handler: &Handler) -> TokenStream {
         vis: Visibility::Inherited,
         ..function.clone()
     };
-    let policy = policy::expand(&handler.policy, private);
+    let policy = policy::expand(&handler.policy, &handler.target, private);
     let scope = scope::<F>(handler, private);
+    let key = key::<F>(handler, private);
     let content = F::bound(private, handler, content::<F>(handler, private));
+    let content = unless_rejected::<F>(handler, private, content);
     let serve = serve::<F>(handler, private);
     quote! {
         #lints
@@ -58,6 +60,7 @@ pub(crate) fn expand<F: Framework>(handler: &Handler) -> TokenStream {
 
             #prologue
             let __idem_scope = #scope;
+            #key
             let __idem_content = #content;
             #serve
         }
@@ -79,9 +82,8 @@ fn frame<F: Framework>(handler: &Handler) -> Frame {
     let place = store_place(handler);
     let start = private.at(place.first);
     let provider = provider(handler, &private);
-    // A missing key is refused before any extractor runs, so the type of the first argument says whether it may be.
-    let optional = handler.policy.key == Some(KeyRule::Optional);
-    let request = quote_spanned!(place.last=> #start::CalledByTheFramework<#provider, #optional>);
+    let reads = reads(handler, &private);
+    let request = quote_spanned!(place.last=> #start::CalledByTheFramework<#provider #reads>);
     let extractors = handler
         .extractors
         .iter()
@@ -92,6 +94,47 @@ fn frame<F: Framework>(handler: &Handler) -> Frame {
         request,
         extractors,
     }
+}
+
+/// What is read from the head before any extractor runs, as types: where the key is, and which headers are bound. The
+/// adapter's defaults are the attribute's own.
+fn reads(handler: &Handler, private: &Private) -> Option<TokenStream> {
+    let optional = handler.key.need == Need::Optional;
+    let headers = (!handler.headers.is_empty()).then(|| names(&handler.headers, private));
+    let key = match (&handler.key.place, optional) {
+        (KeyPlace::Headers(own), false) if own.is_empty() => {
+            headers.as_ref()?;
+            quote!(#private::InHeader)
+        }
+        (KeyPlace::Headers(own), false) => {
+            let own = names(own, private);
+            quote!(#private::InHeader<#own>)
+        }
+        (KeyPlace::Headers(own), true) => {
+            let own = names(own, private);
+            quote!(#private::InHeader<#own, true>)
+        }
+        (KeyPlace::Argument(_), false) => quote!(#private::InArgument),
+        (KeyPlace::Argument(_), true) => quote!(#private::InArgument<true>),
+    };
+    let headers = headers.map(|headers| quote!(, #headers));
+    Some(quote!(, #key #headers))
+}
+
+/// The names of headers as a type. A type can hold numbers, and no strings: so each number is 16 letters.
+fn names(names: &[String], private: &Private) -> TokenStream {
+    let names = names.iter().map(|name| {
+        let numbers = name.as_bytes().chunks(16).map(|letters| {
+            let mut number = [0; 16];
+            number[..letters.len()].copy_from_slice(letters);
+            LitInt::new(
+                &format!("{:#034x}", u128::from_be_bytes(number)),
+                Span::call_site(),
+            )
+        });
+        quote!(#private::Name<#(#numbers),*>)
+    });
+    quote!((#(#names,)*))
 }
 
 /// The place of the engine in the application's state.
@@ -141,12 +184,46 @@ fn lints(generics: &Generics) -> TokenStream {
 }
 
 fn scope<F: Framework>(handler: &Handler, private: &Private) -> TokenStream {
-    let Some(Scope { extractor, path }) = &handler.scope else {
+    let Some(source) = &handler.scope else {
         return quote!(::core::option::Option::None);
     };
+    let (read, place, value) = read_source::<F>(handler, source);
+    let start = private.at(place);
+    let scope = quote_spanned!(place=> #start::ScopeProbe(#value).scope());
+    // The trait's method is used for an extractor that isn't a scope but points to one. For a scope the probe has a
+    // method of its own, and the import is unused.
+    quote!({
+        #[allow(unused_imports)]
+        use #start::ScopeByDeref as _;
+        #read
+        ::core::option::Option::Some(#scope)
+    })
+}
+
+/// The statement that reads the key from an argument, if it is in one.
+fn key<F: Framework>(handler: &Handler, private: &Private) -> Option<TokenStream> {
+    let source = handler.key.argument()?;
+    let (read, place, value) = read_source::<F>(handler, source);
+    let start = private.at(place);
+    let key = quote_spanned!(place=> #start::KeyProbe(#value).key());
+    let name = source.path.client_name();
+    Some(quote! {
+        let __idem_key = {
+            #[allow(unused_imports)]
+            use #start::{KeyByDeref as _, KeyByDisplay as _};
+            #read
+            #private::KeyArgument::new(#name, #key)
+        };
+    })
+}
+
+/// A statement that binds the argument, its place in the attribute, and a reference to the value that is named.
+fn read_source<F: Framework>(
+    handler: &Handler,
+    Source { extractor, path }: &Source,
+) -> (TokenStream, Span, TokenStream) {
     let value = F::extracted(handler, *extractor);
     let place = Place::of(&path.literal).first;
-    let private = private.at(place);
     let bound = Ident::new("__idem_source", place);
     let pattern = pattern::binding_only(
         &handler.extractors[*extractor].pattern,
@@ -159,22 +236,14 @@ fn scope<F: Framework>(handler: &Handler, private: &Private) -> TokenStream {
     } else {
         quote_spanned!(place=> &#bound #(.#fields)*)
     };
-    let scope = quote_spanned!(place=> #private::ScopeProbe(#source).scope());
-    // The trait's method is used for an extractor that isn't a scope but points to one. For a scope the probe has a
-    // method of its own, and the import is unused.
-    quote!({
-        #[allow(unused_imports)]
-        use #private::ScopeByDeref as _;
-        let #pattern = &#value;
-        ::core::option::Option::Some(#scope)
-    })
+    (quote!(let #pattern = &#value;), place, source)
 }
 
 fn content<F: Framework>(handler: &Handler, private: &Private) -> TokenStream {
     match &handler.content {
         Content::Body => F::content(handler, private),
         Content::Raw => quote!(#private::content_raw()),
-        Content::None => quote!(#private::content_none()),
+        Content::None | Content::Nothing => quote!(#private::content_none()),
         Content::Function(function) => {
             let place = Place::of(function);
             let private = private.at(place.first);
@@ -185,13 +254,34 @@ fn content<F: Framework>(handler: &Handler, private: &Private) -> TokenStream {
     }
 }
 
+/// Asks every argument whether it is an `Err`: what could not be extracted claims nothing.
+fn unless_rejected<F: Framework>(
+    handler: &Handler,
+    private: &Private,
+    content: TokenStream,
+) -> TokenStream {
+    if handler.extractors.is_empty() {
+        return content;
+    }
+    let arguments = (0..handler.extractors.len()).map(|index| F::extracted(handler, index));
+    quote!({
+        #[allow(unused_imports)]
+        use #private::AnyReturned as _;
+        #private::unless_rejected(#content, [#(#private::ReturnProbe(&#arguments).returned()),*])
+    })
+}
+
 /// Hands everything to the adapter. The compiler reports at the handler's name that its future can't move to another
 /// thread.
 fn serve<F: Framework>(handler: &Handler, private: &Private) -> TokenStream {
     let place = Place::of(&handler.function.sig.ident).first;
     let start = private.at(place);
     let attempt = attempt::expand::<F>(handler, private);
+    let key = match handler.key.place {
+        KeyPlace::Headers(_) => quote!(()),
+        KeyPlace::Argument(_) => quote!(__idem_key),
+    };
     quote_spanned! {place=>
-        #start::serve(__idem_request, &__IDEM_POLICY, __idem_scope, __idem_content, __idem_raw, #attempt).await
+        #start::serve(__idem_request, &__IDEM_POLICY, #key, __idem_scope, __idem_content, __idem_raw, #attempt).await
     }
 }

@@ -92,8 +92,8 @@ pub fn idempotent_axum(
 /// # Other attributes
 ///
 #[doc = include_str!("docs/attributes.md")]
-/// `#[actix_web::post("…")]` and its siblings can stand on either side. `#[get]` is refused: below by the compiler,
-/// above at the first request, with 500 `misconfigured` and a line in the log.
+/// `#[actix_web::post("…")]` and its siblings can stand on either side. `#[get]` is refused unless the key is in an
+/// argument: below by the compiler, above at the first request, with 500 `misconfigured` and a line in the log.
 ///
 /// # What it expands to
 ///

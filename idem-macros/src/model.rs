@@ -2,7 +2,7 @@
 
 use syn::{ExprPath, ItemFn, Pat, Path, Type};
 
-use crate::choice::{Isolation, KeyRule, Replay};
+use crate::choice::{Isolation, Need, Replay};
 use crate::value::{Duration, FieldPath};
 
 /// A handler, with everything that its expansion needs.
@@ -18,8 +18,12 @@ pub(crate) struct Handler {
     pub(crate) extractors: Vec<Extractor>,
     pub(crate) body: Body,
     /// `None` for a handler that is `unscoped`.
-    pub(crate) scope: Option<Scope>,
+    pub(crate) scope: Option<Source>,
+    pub(crate) key: Key,
     pub(crate) content: Content,
+    pub(crate) target: Target,
+    /// The headers that are bound by name, in the order of their names.
+    pub(crate) headers: Vec<String>,
     pub(crate) policy: Policy,
     /// The type in `store = …`.
     pub(crate) store: Option<Type>,
@@ -45,11 +49,34 @@ pub(crate) struct Extractor {
     pub(crate) ty: Type,
 }
 
-/// The owner of the keys.
-pub(crate) struct Scope {
+/// An argument or a field of one: the owner of the keys, or the key.
+#[derive(Clone)]
+pub(crate) struct Source {
     /// The extractor that binds the name.
     pub(crate) extractor: usize,
     pub(crate) path: FieldPath,
+}
+
+/// Where the key is, and whether a request can be without it.
+pub(crate) struct Key {
+    pub(crate) need: Need,
+    pub(crate) place: KeyPlace,
+}
+
+pub(crate) enum KeyPlace {
+    /// In the first of these headers that is sent. Without any, in the application's header.
+    Headers(Vec<String>),
+    Argument(Source),
+}
+
+impl Key {
+    /// The argument that it is in, if it is in one.
+    pub(crate) fn argument(&self) -> Option<&Source> {
+        match &self.place {
+            KeyPlace::Headers(_) => None,
+            KeyPlace::Argument(source) => Some(source),
+        }
+    }
 }
 
 /// Which extractor reads the body.
@@ -71,8 +98,27 @@ pub(crate) enum Content {
     Raw,
     /// Nothing: `body = "none"`.
     None,
+    /// Nothing, and nothing of the target either: `fingerprint = "none"`.
+    Nothing,
     /// The value that a function makes of the body.
     Function(ExprPath),
+}
+
+impl Content {
+    /// Whether no argument is bound, so that any of them can read the body.
+    pub(crate) fn binds_no_argument(&self) -> bool {
+        matches!(self, Self::Raw | Self::Nothing)
+    }
+}
+
+/// What a key is bound to of method, path and query.
+pub(crate) enum Target {
+    Exact,
+    SortedQuery,
+    /// Without these parameters of the query.
+    QueryExcept(Vec<String>),
+    NoQuery,
+    Nothing,
 }
 
 /// The constants of the handler. `None` stands for the library's default.
@@ -81,7 +127,6 @@ pub(crate) struct Policy {
     pub(crate) wait: Option<Duration>,
     pub(crate) deadline: Option<Duration>,
     pub(crate) replay: Option<Replay>,
-    pub(crate) key: Option<KeyRule>,
     pub(crate) isolation: Option<Isolation>,
     pub(crate) operation: Option<String>,
 }

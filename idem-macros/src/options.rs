@@ -1,7 +1,7 @@
 //! The one table of options. The parser, the duplicate check, "did you mean", "expected one of" and the test of the
 //! documentation read it, so that none of them can miss an option.
 
-use crate::choice::{Choice, Fingerprint, Isolation, KeyRule, Replay};
+use crate::choice::{Choice, Fingerprint, Isolation, Need, Query, Replay};
 
 /// Identifies an option.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +16,8 @@ pub(crate) enum Name {
     Isolation,
     Fingerprint,
     Body,
+    Query,
+    Bind,
     Operation,
     Store,
     State,
@@ -37,6 +39,12 @@ pub(crate) enum Shape {
     WordOrFunction(&'static [Word]),
     /// One of a few strings, or a string that names an argument.
     WordOrArgument(&'static [Word]),
+    /// One of a few strings, a string that names an argument or a field of one, `header("…")`, or `optional(…)`.
+    Key(&'static [Word]),
+    /// One of a few strings, or `except("…")`.
+    WordOrExcept(&'static [Word]),
+    /// `header("…")`.
+    Headers,
     /// A string that becomes part of an identity.
     Operation,
     /// A type, without quotes.
@@ -115,9 +123,9 @@ pub(crate) const OPTIONS: &[Spec] = &[
     Spec {
         name: Name::Key,
         word: "key",
-        shape: Shape::Word(KEY),
-        example: r#"key = "required""#,
-        meaning: "whether a request without a key is refused, which is the default, or runs unrecorded",
+        shape: Shape::Key(KEY),
+        example: r#"key = "form.idempotency_key""#,
+        meaning: r#"whether a request without a key is refused, which is the default, or runs unrecorded; or where the key is, other than in the application's header: in an argument or a field of one, or in headers of this endpoint, the first of which that is sent counts"#,
     },
     Spec {
         name: Name::Isolation,
@@ -131,7 +139,7 @@ pub(crate) const OPTIONS: &[Spec] = &[
         word: "fingerprint",
         shape: Shape::WordOrFunction(FINGERPRINT),
         example: "fingerprint = NewPayment::intent",
-        meaning: "the content that a key is bound to, besides path and query: the deserialized body (the default), its bytes, or the value that a function makes of it",
+        meaning: r#"the content that a key is bound to, besides path and query: the deserialized body (the default), its bytes, or the value that a function makes of it; `"none"` binds nothing, not even path and query"#,
     },
     Spec {
         name: Name::Body,
@@ -139,6 +147,20 @@ pub(crate) const OPTIONS: &[Spec] = &[
         shape: Shape::WordOrArgument(BODY),
         example: r#"body = "order""#,
         meaning: r#"the argument that is the body, or `"none"`"#,
+    },
+    Spec {
+        name: Name::Query,
+        word: "query",
+        shape: Shape::WordOrExcept(QUERY),
+        example: r#"query = except("utm_source")"#,
+        meaning: r#"what of the query a key is bound to: all of it as received, which is the default, its parameters in any order, nothing, or all but some parameters"#,
+    },
+    Spec {
+        name: Name::Bind,
+        word: "bind",
+        shape: Shape::Headers,
+        example: r#"bind = header("if-match")"#,
+        meaning: "headers that a key is bound to, too",
     },
     Spec {
         name: Name::Operation,
@@ -176,8 +198,8 @@ const REPLAY: &[Word] = &[
     Word::new("all", Choice::Replay(Replay::All)),
 ];
 const KEY: &[Word] = &[
-    Word::new("required", Choice::Key(KeyRule::Required)),
-    Word::new("optional", Choice::Key(KeyRule::Optional)),
+    Word::new("required", Choice::Key(Need::Required)),
+    Word::new("optional", Choice::Key(Need::Optional)),
 ];
 const ISOLATION: &[Word] = &[
     Word::new(
@@ -193,6 +215,12 @@ const ISOLATION: &[Word] = &[
 const FINGERPRINT: &[Word] = &[
     Word::new("body", Choice::Fingerprint(Fingerprint::Body)),
     Word::new("raw", Choice::Fingerprint(Fingerprint::Raw)),
+    Word::new("none", Choice::Fingerprint(Fingerprint::None)),
+];
+const QUERY: &[Word] = &[
+    Word::new("exact", Choice::Query(Query::Exact)),
+    Word::new("sorted", Choice::Query(Query::Sorted)),
+    Word::new("none", Choice::Query(Query::None)),
 ];
 const BODY: &[Word] = &[Word::new("none", Choice::NoBody)];
 
@@ -203,6 +231,26 @@ impl Word {
 }
 
 impl Spec {
+    /// The option with a list of names.
+    pub(crate) fn list_example(&self) -> &'static str {
+        match self.shape {
+            Shape::Key(_) => r#"key = header("webhook-id", "svix-id")"#,
+            _ => self.example,
+        }
+    }
+
+    /// The words that the option allows.
+    pub(crate) fn words(&self) -> &'static [Word] {
+        match self.shape {
+            Shape::Word(words)
+            | Shape::WordOrFunction(words)
+            | Shape::WordOrArgument(words)
+            | Shape::WordOrExcept(words)
+            | Shape::Key(words) => words,
+            _ => &[],
+        }
+    }
+
     /// The option called `word`.
     pub(crate) fn find(word: &str) -> Option<&'static Self> {
         OPTIONS.iter().find(|spec| spec.word == word)
@@ -218,9 +266,16 @@ mod tests {
         let word = spec.word;
         match spec.shape {
             Shape::Word(words) => format!("{word} = {}", quoted(words)),
-            Shape::WordOrFunction(words) | Shape::WordOrArgument(words) => {
+            Shape::WordOrFunction(words)
+            | Shape::WordOrArgument(words)
+            | Shape::WordOrExcept(words) => {
                 let (_, other) = spec.example.split_once(" = ").unwrap();
                 format!("{word} = {} | {other}", quoted(words))
+            }
+            Shape::Key(words) => {
+                let (_, other) = spec.example.split_once(" = ").unwrap();
+                let header = r#"header("webhook-id", "svix-id")"#;
+                format!("{word} = {} | {other} | {header}", quoted(words))
             }
             _ => spec.example.to_owned(),
         }

@@ -1,12 +1,13 @@
 //! Reads the value after an option's `=`.
 
-use proc_macro2::TokenStream;
+use proc_macro2::{Delimiter, TokenStream, TokenTree};
 use quote::ToTokens;
 use syn::ext::IdentExt;
 use syn::parse::Parser;
-use syn::{Error, ExprPath, Ident, LitStr, Member, Path, Result, Type, parse2};
+use syn::punctuated::Punctuated;
+use syn::{Error, ExprPath, Ident, LitStr, Member, Path, Result, Token, Type, parse2};
 
-use crate::choice::Choice;
+use crate::choice::{Choice, Need};
 use crate::options::{Shape, Spec, Word};
 use crate::{duration, suggest};
 
@@ -19,6 +20,10 @@ pub(crate) enum Value {
     Function(ExprPath),
     Argument(LitStr),
     Field(FieldPath),
+    Key(Key),
+    /// Parameters of the query that are left out.
+    Except(Vec<String>),
+    Headers(Vec<String>),
     Operation(String),
     Type(Box<Type>),
     Path(Path),
@@ -39,6 +44,29 @@ pub(crate) struct FieldPath {
     pub(crate) fields: Vec<Member>,
 }
 
+impl FieldPath {
+    /// The name by which clients know the field: the path after the argument, if there is one.
+    pub(crate) fn client_name(&self) -> String {
+        let text = self.literal.value();
+        let fields = text.split_once('.').map(|(_, fields)| fields.to_owned());
+        fields.unwrap_or(text)
+    }
+}
+
+/// Where the key is, and whether a request can be without it.
+#[derive(Clone)]
+pub(crate) struct Key {
+    pub(crate) need: Need,
+    pub(crate) place: KeyPlace,
+}
+
+#[derive(Clone)]
+pub(crate) enum KeyPlace {
+    /// In the first of these headers that is sent. Without any, in the application's header.
+    Headers(Vec<String>),
+    Field(FieldPath),
+}
+
 /// Reads `tokens`: everything between the option's `=` and the next comma. A flag has none.
 ///
 /// # Errors
@@ -52,6 +80,13 @@ pub(crate) fn read(spec: &'static Spec, tokens: &TokenStream) -> Result<Value> {
         )),
         Shape::Duration { zero } => duration(&string(spec, tokens)?, zero).map(Value::Duration),
         Shape::Field => field(spec, string(spec, tokens)?).map(Value::Field),
+        Shape::Key(words) => key(spec, words, tokens).map(Value::Key),
+        Shape::WordOrExcept(words) => word_or_except(spec, words, tokens),
+        Shape::Headers => {
+            let headers = call(tokens).filter(|(name, _)| name == HEADER);
+            let (_, names) = headers.ok_or_else(|| no_headers(spec, tokens))?;
+            header_names(spec, tokens, names).map(Value::Headers)
+        }
         Shape::Operation => operation(&string(spec, tokens)?).map(Value::Operation),
         Shape::Word(words) => one_of(spec, words, &string(spec, tokens)?),
         Shape::WordOrFunction(words) => word_or_function(spec, words, tokens),
@@ -115,7 +150,10 @@ fn field(spec: &Spec, literal: LitStr) -> Result<FieldPath> {
             "name an argument or a field of one, such as `{}`",
             spec.example
         );
-        invalid(&literal, format!("invalid scope {text:?}; {remedy}"))
+        invalid(
+            &literal,
+            format!("invalid {} {text:?}; {remedy}", spec.word),
+        )
     };
     let mut parts = text.split('.');
     let argument = parts
@@ -145,6 +183,198 @@ fn member(text: &str, literal: &LitStr) -> Option<Member> {
     let mut name: Ident = is_identifier(text).then(|| syn::parse_str(text).ok())??;
     name.set_span(literal.span());
     Some(Member::Named(name))
+}
+
+const HEADER: &str = "header";
+const OPTIONAL: &str = "optional";
+const EXCEPT: &str = "except";
+
+/// As many as the adapters have types for.
+const MOST_HEADERS: usize = 8;
+/// As long as the adapters' type of a name can be.
+const LONGEST_HEADER: usize = 64;
+
+fn key(spec: &Spec, words: &[Word], tokens: &TokenStream) -> Result<Key> {
+    let headers = |need, names| Key {
+        need,
+        place: KeyPlace::Headers(names),
+    };
+    if let Ok(literal) = string(spec, tokens) {
+        let word = words.iter().find(|word| word.text == literal.value());
+        if let Some(Choice::Key(need)) = word.map(|word| word.choice) {
+            return Ok(headers(need, Vec::new()));
+        }
+        if literal.value().contains('-') && header_name(&literal).is_ok() {
+            let text = literal.value();
+            let remedy = format!("a header is written `{} = {HEADER}({text:?})`", spec.word);
+            return Err(invalid(
+                &literal,
+                format!("{text:?} is not an argument; {remedy}"),
+            ));
+        }
+        return Ok(Key {
+            need: Need::Required,
+            place: KeyPlace::Field(field(spec, literal)?),
+        });
+    }
+    match call(tokens) {
+        Some((name, inside)) if name == HEADER => {
+            let names = header_names(spec, tokens, inside)?;
+            Ok(headers(Need::Required, names))
+        }
+        Some((name, inside)) if name == OPTIONAL => match key(spec, &[], &inside)? {
+            Key {
+                need: Need::Required,
+                place,
+            } => Ok(Key {
+                need: Need::Optional,
+                place,
+            }),
+            Key { .. } => Err(invalid(
+                inside,
+                format!("duplicate `{OPTIONAL}`; remove one of the two"),
+            )),
+        },
+        Some((name, _)) => {
+            let remedy = suggest::remedy(&name.to_string(), [HEADER, OPTIONAL], '`');
+            Err(invalid(
+                &name,
+                format!("unknown `{name}` for `{}`; {remedy}", spec.word),
+            ))
+        }
+        None => {
+            let text = tokens.to_string().replace(' ', "");
+            let is_path = text
+                .split('.')
+                .all(|part| is_identifier(part) && part != HEADER);
+            Err(invalid(
+                tokens,
+                if is_path {
+                    format!("expected a string; write `{} = {text:?}`", spec.word)
+                } else {
+                    format!(
+                        "expected a string or headers, such as `{0}` or `{1} = {HEADER}(\"webhook-id\")`",
+                        spec.example, spec.word
+                    )
+                },
+            ))
+        }
+    }
+}
+
+fn word_or_except(spec: &Spec, words: &[Word], tokens: &TokenStream) -> Result<Value> {
+    if let Ok(literal) = string(spec, tokens) {
+        return one_of(spec, words, &literal);
+    }
+    let Some((_, inside)) = call(tokens).filter(|(name, _)| name == EXCEPT) else {
+        let words = suggest::list(words.iter().map(|word| word.text), '"');
+        return Err(invalid(
+            tokens,
+            format!(
+                "expected {words}, or parameters to leave out, such as `{}`",
+                spec.example
+            ),
+        ));
+    };
+    let mut names = Vec::new();
+    for literal in strings(spec, tokens, inside)? {
+        let name = literal.value();
+        if name.is_empty() || name.contains(['&', '=', '?', '#']) {
+            return Err(invalid(
+                &literal,
+                format!(
+                    "invalid parameter {name:?}; write its name, as in `{}`",
+                    spec.example
+                ),
+            ));
+        }
+        names.push(name);
+    }
+    Ok(Value::Except(names))
+}
+
+/// The names of headers, in lower case.
+fn header_names(spec: &Spec, tokens: &TokenStream, inside: TokenStream) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for literal in strings(spec, tokens, inside)? {
+        let name = header_name(&literal)?;
+        if names.contains(&name) {
+            return Err(invalid(
+                &literal,
+                format!("duplicate header {name:?}; remove one of the two"),
+            ));
+        }
+        if names.len() == MOST_HEADERS {
+            return Err(invalid(
+                &literal,
+                format!("more than {MOST_HEADERS} headers; remove this one"),
+            ));
+        }
+        names.push(name);
+    }
+    Ok(names)
+}
+
+fn header_name(literal: &LitStr) -> Result<String> {
+    let name = literal.value().to_lowercase();
+    let length = name.chars().count();
+    let stray = name
+        .chars()
+        .find(|letter| !letter.is_ascii_alphanumeric() && !"!#$%&'*+-.^_`|~".contains(*letter));
+    let problem = match (stray, length) {
+        (Some(letter), _) => format!("{letter:?} is not allowed"),
+        (None, 0) => "it is empty".to_owned(),
+        (None, 1..=LONGEST_HEADER) => return Ok(name),
+        (None, _) => format!("it has {length} characters, and {LONGEST_HEADER} are allowed"),
+    };
+    Err(invalid(
+        literal,
+        format!("invalid header {:?}: {problem}", literal.value()),
+    ))
+}
+
+/// The remedy for a header that is written as a string, or for anything else.
+fn no_headers(spec: &Spec, tokens: &TokenStream) -> Error {
+    let name = string(spec, tokens).and_then(|literal| header_name(&literal));
+    invalid(
+        tokens,
+        match name {
+            Ok(name) => format!(
+                "expected headers; write `{} = {HEADER}({name:?})`",
+                spec.word
+            ),
+            Err(_) => format!("expected headers, such as `{}`", spec.example),
+        },
+    )
+}
+
+/// `name(…)`.
+fn call(tokens: &TokenStream) -> Option<(Ident, TokenStream)> {
+    let mut tokens = tokens.clone().into_iter();
+    match (tokens.next(), tokens.next(), tokens.next()) {
+        (Some(TokenTree::Ident(name)), Some(TokenTree::Group(inside)), None)
+            if inside.delimiter() == Delimiter::Parenthesis =>
+        {
+            Some((name, inside.stream()))
+        }
+        _ => None,
+    }
+}
+
+/// One or more strings, separated by commas. `tokens` is what they are inside of.
+fn strings(spec: &Spec, tokens: &TokenStream, inside: TokenStream) -> Result<Vec<LitStr>> {
+    let strings = Punctuated::<LitStr, Token![,]>::parse_terminated.parse2(inside);
+    let strings: Vec<LitStr> = strings.into_iter().flatten().collect();
+    if strings.is_empty() {
+        return Err(invalid(
+            tokens,
+            format!(
+                "expected names as strings, such as `{}`",
+                spec.list_example()
+            ),
+        ));
+    }
+    Ok(strings)
 }
 
 /// Whether `text` is one identifier and nothing else. The parser alone would also accept comments and spaces.

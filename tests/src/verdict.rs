@@ -27,7 +27,8 @@ impl Answer {
     #[track_caller]
     pub fn assert_problem(&self, name: &str) {
         let row = PROBLEMS.iter().find(|row| row.0 == name);
-        let (_, status, retryable, safe_new_key) = *row.unwrap_or_else(|| panic!("no problem: {name}"));
+        let (_, status, retryable, safe_new_key) =
+            *row.unwrap_or_else(|| panic!("no problem: {name}"));
         assert_eq!(self.status, status, "expected {name}: {}", self.text());
         assert_eq!(
             self.header("content-type"),

@@ -103,7 +103,7 @@ async fn attempt<C: Bank>(
         method: "POST",
         path: "/payments",
         query: None,
-        raw: b"",
+        raw: Some(b""),
     };
     let fingerprint = Fingerprint::new(asked, &Content::None, None);
     let opening = Opening {

@@ -35,6 +35,15 @@ impl ReadsBody for String {}
 
 impl ReadsBody for Stream {}
 
+#[cfg(feature = "multipart")]
+impl<S: crate::Sink> ReadsBody for crate::Multipart<S> {}
+
+#[cfg(feature = "multipart")]
+impl<T: actix_multipart::form::MultipartCollect> ReadsBody
+    for actix_multipart::form::MultipartForm<T>
+{
+}
+
 impl<B: ReadsBody> ReadsBody for Option<B> {}
 
 impl<B: ReadsBody, E> ReadsBody for Result<B, E> {}

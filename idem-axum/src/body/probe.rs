@@ -43,6 +43,9 @@ macro_rules! readers {
 
 readers!(Json<T>, [T]; Form<T>, [T]; Bytes; String; RawForm; Request; Body;);
 
+#[cfg(feature = "multipart")]
+impl<S: crate::Sink> ReadsBody for crate::Multipart<S> {}
+
 impl<B: ReadsBody> ReadsBody for Option<B> {}
 
 impl<B: ReadsBody, E> ReadsBody for Result<B, E> {}

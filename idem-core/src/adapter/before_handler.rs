@@ -25,14 +25,17 @@ impl<S: Store> BeforeHandler<S> {
     pub fn new<R, F>(hook: F) -> Self
     where
         R: Any,
-        F: for<'c> Fn(&'c mut S::Connection, &Attempt, &R) -> HookFuture<'c> + Send + Sync + 'static,
+        F: for<'c> Fn(&'c mut S::Connection, &Attempt, &R) -> HookFuture<'c>
+            + Send
+            + Sync
+            + 'static,
     {
-        Self(Arc::new(move |connection, attempt, request| {
-            match request.downcast_ref() {
+        Self(Arc::new(
+            move |connection, attempt, request| match request.downcast_ref() {
                 Some(request) => hook(connection, attempt, request),
                 None => Box::pin(async { Err("the hook is of another framework".into()) }),
-            }
-        }))
+            },
+        ))
     }
 
     /// Runs the hook.
@@ -47,7 +50,10 @@ impl<S: Store> BeforeHandler<S> {
         request: &dyn Any,
     ) -> impl Future<Output = Result<(), BoxError>> + Send + 'c + use<'c, S> {
         let done = self.0(connection, attempt, request);
-        async { done.await.map_err(|error| format!("before the handler: {error}").into()) }
+        async {
+            done.await
+                .map_err(|error| format!("before the handler: {error}").into())
+        }
     }
 }
 

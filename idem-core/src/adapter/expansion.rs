@@ -5,6 +5,8 @@ pub use std::time::Duration;
 use serde::Serialize;
 
 pub use super::engine_source::{Named, Of, Source};
+pub use super::key_probe::{KeyByDeref, KeyByDisplay, KeyProbe};
+pub use super::key_source::{InArgument, InHeader, KeyArgument, Name};
 pub use super::outcome::HandlerOutcome;
 pub use super::return_probe::{AnyReturned, ReturnProbe};
 pub use super::scope_probe::{ScopeByDeref, ScopeProbe};
@@ -12,8 +14,8 @@ pub use crate::attempt::Attempt;
 use crate::canonical::EncodeError;
 use crate::engine::ClaimGuard;
 pub use crate::engine::Engine;
-pub use crate::fingerprint::Content;
-pub use crate::policy::{Isolation, KeyRule, Misuse, Policy, Replay, Returned, Settle};
+pub use crate::fingerprint::{BoundTarget, Content};
+pub use crate::policy::{Isolation, Misuse, Policy, Replay, Returned, Settle};
 pub use crate::provider::Provider;
 pub use crate::scope::Scope;
 use crate::store::Claim;
@@ -75,6 +77,17 @@ pub fn keeps(settle: Result<Settle, Misuse>) -> bool {
 
 pub fn content_of<T: Serialize + ?Sized>(intent: &T) -> Result<Content, EncodeError> {
     Content::of(intent)
+}
+
+/// The content, of a request of which one of the arguments may be an `Err`.
+pub fn unless_rejected<const COUNT: usize>(
+    content: Result<Content, EncodeError>,
+    arguments: [Returned; COUNT],
+) -> Result<Content, EncodeError> {
+    match content {
+        Ok(content) if arguments.contains(&Returned::Err) => Ok(content.rejected()),
+        content => content,
+    }
 }
 
 pub fn content_raw() -> Result<Content, EncodeError> {

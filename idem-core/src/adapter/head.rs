@@ -1,13 +1,15 @@
 //! From a request's head to its turn.
 
 use std::borrow::Cow;
+use std::marker::PhantomData;
 
-use crate::adapter::BeforeHandler;
+use super::before_handler::BeforeHandler;
+use super::key_source::KeySource;
 use crate::canonical::EncodeError;
 use crate::config::Config;
 use crate::engine::{self, Engine, Prepared, Turn};
-use crate::fingerprint::{Content, Fingerprint, RequestParts};
-use crate::key::IdempotencyKey;
+use crate::fingerprint::{Binding, Content, Fingerprint, RequestParts, encode_headers};
+use crate::key::{IdempotencyKey, KeyPlace};
 use crate::observe::{self, Answer};
 use crate::operation::Operation;
 use crate::policy::{Misuse, Policy};
@@ -40,6 +42,9 @@ pub fn misused(misuse: Misuse) -> Response {
     misconfigured()
 }
 
+const NOT_KEPT: &str = "its bytes were not kept, as those of a multipart body are not; bind its \
+                        content, without `fingerprint = \"raw\"`";
+
 /// Lets a request in: it gets its turn to run, or an answer.
 ///
 /// # Errors
@@ -49,18 +54,23 @@ pub async fn admit<S: Store>(engine: &Engine<S>, request: Prepared) -> Result<Tu
     engine::admit(engine, request).await
 }
 
-/// A request whose key is in order.
+/// A request whose head is in order. Its key is where `K` says: in the head, or in an argument that
+/// is yet to be extracted.
 #[derive(Debug)]
-pub struct Admissible<S: Store, H> {
+pub struct Admissible<S: Store, H, K> {
     engine: Engine<S>,
     head: H,
+    /// The key in the head.
     key: Option<IdempotencyKey>,
+    /// The bound headers, encoded.
+    headers: Vec<u8>,
     likely_retry: bool,
+    source: PhantomData<fn() -> K>,
 }
 
-impl<S: Store, H: RequestHead> Admissible<S, H> {
+impl<S: Store, H: RequestHead, K: KeySource> Admissible<S, H, K> {
     /// Reads the head of a request, before any extractor runs. `lines` gives the values of a header
-    /// by its name; `optional` lets a request without a key pass.
+    /// by its name, and `bound` names the headers that are bound to the key.
     ///
     /// # Errors
     ///
@@ -69,25 +79,23 @@ impl<S: Store, H: RequestHead> Admissible<S, H> {
         engine: &Engine<S>,
         head: H,
         lines: impl Fn(&str) -> L,
-        optional: bool,
+        bound: &[&str],
     ) -> Result<Self, Response>
     where
         L: Iterator<Item = &'h [u8]>,
     {
-        let refuse = |problem| Err(engine::refuse(engine, problem, None, None));
         let method = head.method();
-        if method == "GET" || method == "HEAD" {
+        if method == "HEAD" || method == "GET" && !K::ALLOWS_GET {
             tracing::error!(
-                "`#[idempotent]` is on a route for {method}, which is read-only and needs no idempotency key; remove the attribute"
+                "`#[idempotent]` is on a route for {method}, which is read-only and needs no \
+                 idempotency key; remove the attribute, take the key of a GET from an argument, or \
+                 answer HEAD by a handler of its own"
             );
-            return refuse(Problem::Misconfigured);
+            return Err(engine::refuse(engine, Problem::Misconfigured, None, None));
         }
         let config = &engine.shared.config;
-        let key = match IdempotencyKey::from_lines(lines(config.header.as_str())) {
-            Ok(None) if !optional => return refuse(Problem::KeyMissing),
-            Ok(key) => key,
-            Err(error) => return refuse(Problem::KeyMalformed(error)),
-        };
+        let key = K::in_head(&lines, config).map_err(|refused| refuse_key(engine, refused))?;
+        let headers = encode_headers(bound, &lines);
         let retry_header = config.retry_header.as_ref();
         let likely_retry =
             retry_header.is_some_and(|name| lines(name.as_str()).any(|count| count != b"0"));
@@ -95,7 +103,9 @@ impl<S: Store, H: RequestHead> Admissible<S, H> {
             engine: engine.clone(),
             head,
             key,
+            headers,
             likely_retry,
+            source: PhantomData,
         })
     }
 
@@ -110,19 +120,29 @@ impl<S: Store, H: RequestHead> Admissible<S, H> {
         self.engine.shared.config.response_limit
     }
 
-    /// Lets the request in, once its arguments are extracted.
+    /// Lets the request in, once its arguments are extracted. `raw` are the body's bytes, if they
+    /// were kept.
     ///
     /// # Errors
     ///
     /// The answer, where the handler is not to run.
     pub async fn admit(
-        self,
+        mut self,
         policy: &'static Policy,
+        key: K::Argument,
         scope: Option<String>,
         content: Result<Content, EncodeError>,
-        raw: &[u8],
+        raw: Option<&[u8]>,
     ) -> Result<Turn<S>, Response> {
+        self.key = K::with_argument(self.key, key, &self.engine.shared.config)
+            .map_err(|refused| refuse_key(&self.engine, refused))?;
         let operation = self.operation(policy)?;
+        let content = content.and_then(|content| {
+            if raw.is_none() && content.is_of_bytes() {
+                return Err(EncodeError::Custom(NOT_KEPT.to_owned()));
+            }
+            Ok(content)
+        });
         let content = match content {
             Ok(content) => content,
             Err(error) => {
@@ -134,19 +154,25 @@ impl<S: Store, H: RequestHead> Admissible<S, H> {
             engine,
             head,
             key,
+            headers,
             likely_retry,
+            ..
         } = self;
         let parts = RequestParts {
             method: head.method(),
             path: head.path(),
-            // `/payments?` is the same request as `/payments`.
-            query: head.query().filter(|query| !query.is_empty()),
+            query: head.query(),
             raw,
         };
+        let binding = Binding {
+            target: policy.target,
+            headers: &headers,
+        };
         let secret = engine.shared.config.secret.as_deref();
-        let fingerprint = Fingerprint::new(parts, &content, secret);
+        let fingerprint = Fingerprint::bound(parts, &content, binding, secret);
         let request = Prepared::new(policy, scope, operation, key, fingerprint)
-            .with_likely_retry(likely_retry);
+            .with_likely_retry(likely_retry)
+            .with_rejected(content.is_rejected(raw));
         engine::admit(&engine, request).await
     }
 
@@ -173,4 +199,10 @@ impl<S: Store, H: RequestHead> Admissible<S, H> {
         let problem = Problem::Misconfigured;
         engine::refuse(&self.engine, problem, operation, self.key.as_ref())
     }
+}
+
+/// Refuses a request for its key.
+fn refuse_key<S: Store>(engine: &Engine<S>, (problem, place): (Problem, KeyPlace)) -> Response {
+    let answer = Answer::refusal(problem, place, &engine.shared.config);
+    answer.observed(&observe::span(None, None, None))
 }

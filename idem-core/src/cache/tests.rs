@@ -25,7 +25,7 @@ fn record(ttl: Duration, body: Bytes) -> Record {
         method: "POST",
         path: "/",
         query: None,
-        raw: b"",
+        raw: Some(b""),
     };
     Record {
         state: State::Succeeded,

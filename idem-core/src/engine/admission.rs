@@ -32,6 +32,8 @@ pub struct Prepared {
     /// Whether the request itself says that it is a retry, by the header that
     /// [`Config::try_with_retry_header`](crate::Config::try_with_retry_header) names.
     pub(super) likely_retry: bool,
+    /// Whether an argument could not be extracted: then a failure leaves no trace (rule O7).
+    pub(super) rejected: bool,
 }
 
 impl Prepared {
@@ -52,7 +54,14 @@ impl Prepared {
             fingerprint,
             policy,
             likely_retry: false,
+            rejected: false,
         }
+    }
+
+    /// The same request, of which an argument could or could not be extracted.
+    #[must_use]
+    pub fn with_rejected(self, rejected: bool) -> Self {
+        Self { rejected, ..self }
     }
 
     /// The same request, which says of itself whether it is a retry.

@@ -9,9 +9,9 @@ use super::turn::Ending;
 use super::{ClaimInfo, Known, Shareable, Turn};
 use crate::attempt::Attempt;
 use crate::observe::Answer;
-use crate::problem::Problem;
 use crate::policy::Settle;
-use crate::record::Record;
+use crate::problem::Problem;
+use crate::record::{Record, State};
 use crate::response::{self, NEVER, Recorded, Response};
 use crate::store::{Draft, SettleError, Settlement, Store};
 
@@ -39,9 +39,7 @@ impl<S: Store> Turn<S> {
             }
             Err(SettleError::Superseded) => match self.answer_of_winner().await {
                 Some(answer) => answer,
-                None if ending.settle == Settle::Retriable => {
-                    self.answer(ending, None, attempt)
-                }
+                None if ending.settle == Settle::Retriable => self.answer(ending, None, attempt),
                 None => self.engine.problem(Problem::TryAgain),
             },
             Err(error) if ending.settle == Settle::Retriable => {
@@ -81,7 +79,9 @@ impl<S: Store> Turn<S> {
             .identity
             .filter(|_| state.is_replayed())
             .map(|identity| recorded.encode(&identity, status));
-        let draft = request.identity.as_ref().map(|identity| Draft {
+        let leaves_no_trace = request.rejected && state == State::FailedRetriable;
+        let draft = request.identity.as_ref().filter(|_| !leaves_no_trace);
+        let draft = draft.map(|identity| Draft {
             identity,
             operation: &request.operation,
             state,
@@ -132,7 +132,10 @@ impl<S: Store> Turn<S> {
         if others.is_empty() {
             return;
         }
-        if shared.endpoints.has_new_unrecorded_headers(self.request.policy) {
+        if shared
+            .endpoints
+            .has_new_unrecorded_headers(self.request.policy)
+        {
             tracing::warn!(
                 names = ?others,
                 "a replay lacks these headers; record them by `Config::try_with_recorded_header`"

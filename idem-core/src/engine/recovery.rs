@@ -51,11 +51,7 @@ impl<S: Store> Turn<S> {
         }
         // An effect that may stand has to be recorded; a failure that left none may be lost.
         let is_final = settle.state().is_replayed();
-        let limit = if is_final {
-            RESOLVE
-        } else {
-            RELEASE
-        };
+        let limit = if is_final { RESOLVE } else { RELEASE };
         match self
             .record_failure(info, self.failure(settle, problem, limit))
             .await
@@ -104,6 +100,7 @@ impl<S: Store> Turn<S> {
         attempt: &Attempt,
     ) -> Answer {
         let own_version = written.as_ref().map(|known| known.record.version());
+        self.request.rejected = false; // What is written here has to be found.
         match self.claim_again(info, RESOLVE).await {
             Ok(Reclaimed::Changed(known)) if Some(known.record.version()) == own_version => {
                 self.answer(ending, written, attempt)

@@ -116,6 +116,11 @@ impl<S: Store> Turn<S> {
                     tracing::error!(error, "the handler's transaction could not be closed");
                     return Err(Problem::TransactionAborted);
                 }
+                // A request of which an argument could not be extracted claims nothing.
+                let settle = match settle {
+                    Settle::Final if self.request.rejected => Settle::Retriable,
+                    settle => settle,
+                };
                 Ok(Ending {
                     settle,
                     response: final_response(response),

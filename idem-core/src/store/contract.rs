@@ -262,6 +262,34 @@ pub async fn a_plain_transaction_is_kept_or_undone<S: Subject>(subject: &S) {
     assert!(case.find().await.is_none());
 }
 
+/// A claim that is settled without a record leaves its identity as it was: free, or recorded.
+pub async fn a_claim_without_a_record_leaves_the_identity_as_it_was<S: Subject>(subject: &S) {
+    let case = Case::new(subject, "no-trace");
+    let abandon = async |seen| {
+        let mut claim = case.win(seen).await;
+        case.write(&mut claim).await;
+        let written = OnceLock::new();
+        let settlement = Settlement {
+            keep_writes: false,
+            record: None,
+            written: &written,
+        };
+        let settled = subject.store().settle(claim, settlement).await;
+        settled.expect("settles");
+        assert_eq!(written.get(), None);
+        assert_eq!(case.effects().await, 0);
+    };
+    abandon(None).await;
+    assert!(case.find().await.is_none());
+    case.execute(None, State::FailedRetriable, DAY).await;
+    let recorded = case.find().await.expect("a record").record;
+    abandon(Some(recorded.version())).await;
+    let found = case.find().await.expect("a record").record;
+    assert_eq!(found.version(), recorded.version());
+    case.execute(Some(recorded.version()), State::Succeeded, DAY)
+        .await;
+}
+
 /// The times are the database's at the statement, not at the beginning of the transaction.
 pub async fn times_are_read_when_the_record_is_written<S: Subject>(subject: &S) {
     let case = Case::new(subject, "time");
@@ -383,7 +411,7 @@ impl<'a, S: Subject> Case<'a, S> {
             method: "POST",
             path: "/contract",
             query: None,
-            raw: key.as_str().as_bytes(),
+            raw: Some(key.as_str().as_bytes()),
         };
         let scope = subject.scope();
         Self {

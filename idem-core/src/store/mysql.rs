@@ -223,14 +223,17 @@ impl Store for MySqlStore {
         if !settlement.keep_writes {
             undo(&mut connection).await?;
         }
-        if let Some(draft) = settlement.record {
-            if draft.replaces != replaces {
-                return Err(SettleError::Superseded);
+        match settlement.record {
+            // Without a record the claim's row is undone, too.
+            None if !settlement.keep_writes => roll_back(&mut connection, sql).await?,
+            None => commit(&mut connection, sql).await?,
+            Some(draft) if draft.replaces != replaces => return Err(SettleError::Superseded),
+            Some(draft) => {
+                let times = write(&mut connection, sql, draft).await?;
+                let _ = settlement.written.set(times);
+                commit(&mut connection, sql).await?;
             }
-            let times = write(&mut connection, sql, draft).await?;
-            let _ = settlement.written.set(times);
         }
-        commit(&mut connection, sql).await?;
         connection.release();
         Ok(())
     }
@@ -398,6 +401,19 @@ async fn commit(connection: &mut CheckedConnection<MySql>, sql: &Sql) -> Result<
     // sqlx still counts the transaction as open. Its ROLLBACK, of nothing, is sent with the next
     // message.
     connection.rollback_soon();
+    Ok(())
+}
+
+/// Undoes the claim's own transaction. The caller has checked that it is this one.
+async fn roll_back(
+    connection: &mut CheckedConnection<MySql>,
+    sql: &Sql,
+) -> Result<(), SettleError> {
+    connection.check_depth()?;
+    let restore = sqlx::raw_sql(AssertSqlSafe(sql.restore.clone()));
+    let restored = restore.execute(&mut **connection).await;
+    restored.map_err(|error| SettleError::Refused(error.into()))?;
+    connection.rollback_soon(); // See `commit`.
     Ok(())
 }
 

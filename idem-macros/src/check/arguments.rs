@@ -72,6 +72,7 @@ impl Arguments {
                 );
                 return;
             }
+            check_authorization(&argument.pat, errors);
             self.roles.push(Role::Extractor(self.extractors.len()));
             self.extractors.push(Extractor {
                 pattern: Pat::clone(&argument.pat),
@@ -154,6 +155,19 @@ impl Borrowed {
         pattern::names(&self.pattern)
             .iter()
             .any(|bound| bound == name)
+    }
+}
+
+/// `#[protect]` of protect-axum and actix-web-grants adds this argument, and writes its check into the body.
+fn check_authorization(pattern: &Pat, errors: &mut Errors) {
+    if pattern::names(pattern)
+        .iter()
+        .any(|name| name.starts_with("_auth_details_"))
+    {
+        errors.spanned(
+            pattern,
+            "above `#[idempotent]` this attribute checks first requests only, and no replays; move it below `#[idempotent]`",
+        );
     }
 }
 

@@ -5,10 +5,10 @@ use syn::{ItemFn, LitStr};
 
 use super::arguments::Arguments;
 use super::scope::no_argument;
-use crate::choice::{Choice, Fingerprint};
+use crate::choice::{Choice, Fingerprint, Query};
 use crate::errors::Errors;
 use crate::framework::Framework;
-use crate::model::{Body, Content};
+use crate::model::{Body, Content, Target};
 use crate::options::Name;
 use crate::parse::Given;
 use crate::value::Value;
@@ -31,6 +31,7 @@ pub(crate) fn check<F: Framework>(
     }
     let content = match given.value(Name::Fingerprint) {
         Some(Value::Choice(Choice::Fingerprint(Fingerprint::Raw))) => Content::Raw,
+        Some(Value::Choice(Choice::Fingerprint(Fingerprint::None))) => Content::Nothing,
         Some(Value::Function(function)) => {
             if body == Body::None {
                 let name = function.to_token_stream().to_string().replace(' ', "");
@@ -44,10 +45,37 @@ pub(crate) fn check<F: Framework>(
         _ if body == Body::None => Content::Raw,
         _ => Content::Body,
     };
-    if body == Body::Probed && !matches!(content, Content::Raw) {
+    if body == Body::Probed && !content.binds_no_argument() {
         check_generics(function, errors);
     }
     (body, content)
+}
+
+/// What a key is bound to of method, path and query.
+pub(crate) fn target(given: &Given, content: &Content, errors: &mut Errors) -> Target {
+    if matches!(content, Content::Nothing) {
+        if let Some(query) = given.entry(Name::Query) {
+            let problem = r#"`query` contradicts `fingerprint = "none"`; remove one of the two"#;
+            errors.spanned(&query.tokens, problem);
+        }
+        return Target::Nothing;
+    }
+    match given.value(Name::Query) {
+        Some(Value::Except(names)) => Target::QueryExcept(names.clone()),
+        Some(Value::Choice(Choice::Query(Query::Sorted))) => Target::SortedQuery,
+        Some(Value::Choice(Choice::Query(Query::None))) => Target::NoQuery,
+        _ => Target::Exact,
+    }
+}
+
+/// The headers that are bound by name. Their order in the attribute doesn't matter.
+pub(crate) fn headers(given: &Given) -> Vec<String> {
+    let Some(Value::Headers(names)) = given.value(Name::Bind) else {
+        return Vec::new();
+    };
+    let mut names = names.clone();
+    names.sort();
+    names
 }
 
 /// The body is found by the arguments' types before the type of a generic parameter is known.

@@ -11,7 +11,8 @@ use crate::errors::Errors;
 use crate::framework::Framework;
 use crate::{attributes, suggest};
 
-pub(crate) fn check<F: Framework>(function: &ItemFn, errors: &mut Errors) {
+/// `allows_get` says that the key comes with a GET, in an argument.
+pub(crate) fn check<F: Framework>(function: &ItemFn, allows_get: bool, errors: &mut Errors) {
     check_async(&function.sig, errors);
     check_qualifiers(&function.sig, errors);
     check_receiver(&function.sig, errors);
@@ -19,7 +20,7 @@ pub(crate) fn check<F: Framework>(function: &ItemFn, errors: &mut Errors) {
     check_impl_types(&function.sig, errors);
     check_response::<F>(&function.sig.output, errors);
     check_conditions(&function.sig, errors);
-    check_http_method(function, errors);
+    check_http_method(function, allows_get, errors);
     check_duplicate(function, errors);
 }
 
@@ -210,12 +211,20 @@ fn check_conditions(signature: &Signature, errors: &mut Errors) {
     }
 }
 
-/// A read-only request is safe to repeat, so clients send no key with it.
-fn check_http_method(function: &ItemFn, errors: &mut Errors) {
+/// A read-only request is safe to repeat, so clients send no key in a header with it.
+fn check_http_method(function: &ItemFn, allows_get: bool, errors: &mut Errors) {
     for (path, name) in attributes::paths(&function.attrs) {
-        if name == "get" || name == "head" {
-            errors.spanned(path, format!("`#[{name}]` is read-only and needs no idempotency key; remove one of the two attributes"));
-        }
+        let remedy = match name.as_str() {
+            "get" if !allows_get => {
+                "remove one of the two attributes, or take the key from an argument, as in `key = \"path.order_id\"`"
+            }
+            "head" => "remove one of the two attributes",
+            _ => continue,
+        };
+        errors.spanned(
+            path,
+            format!("`#[{name}]` is read-only and needs no idempotency key; {remedy}"),
+        );
     }
 }
 

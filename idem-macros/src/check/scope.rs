@@ -1,16 +1,16 @@
-//! The scope has to be given, and has to be the value of an extracted argument.
+//! The scope has to be given. As the key can, it names an extracted argument or a field of one.
 
 use proc_macro2::Span;
 
 use super::arguments::Arguments;
 use crate::errors::Errors;
-use crate::model::Scope;
+use crate::model::Source;
 use crate::options::Name;
 use crate::parse::Given;
 use crate::suggest;
 use crate::value::{FieldPath, Value};
 
-pub(crate) fn check(given: &Given, arguments: &Arguments, errors: &mut Errors) -> Option<Scope> {
+pub(crate) fn check(given: &Given, arguments: &Arguments, errors: &mut Errors) -> Option<Source> {
     if let (Some(_), Some(unscoped)) = (given.entry(Name::Scope), given.entry(Name::Unscoped)) {
         errors.at(
             unscoped.key.span(),
@@ -24,17 +24,24 @@ pub(crate) fn check(given: &Given, arguments: &Arguments, errors: &mut Errors) -
     let Some(Value::Field(path)) = given.value(Name::Scope) else {
         return None;
     };
-    let Some(extractor) = arguments.binding(&path.argument) else {
-        errors.at(path.literal.span(), unbound(path, arguments));
-        return None;
-    };
-    Some(Scope {
+    let source = source(path, arguments);
+    if source.is_none() {
+        errors.at(path.literal.span(), unbound(path, "scope", arguments));
+    }
+    source
+}
+
+/// The argument that the path begins with.
+pub(super) fn source(path: &FieldPath, arguments: &Arguments) -> Option<Source> {
+    let extractor = arguments.binding(&path.argument)?;
+    Some(Source {
         extractor,
         path: path.clone(),
     })
 }
 
-fn unbound(path: &FieldPath, arguments: &Arguments) -> String {
+/// The message for a path whose first name no extractor binds. `role` is what the argument should be.
+pub(super) fn unbound(path: &FieldPath, role: &str, arguments: &Arguments) -> String {
     let name = &path.argument;
     let what = if arguments
         .transaction
@@ -52,7 +59,7 @@ fn unbound(path: &FieldPath, arguments: &Arguments) -> String {
         return no_argument(name, arguments);
     };
     format!(
-        "`{name}` is the {what} and can't be the scope; {}",
+        "`{name}` is the {what} and can't be the {role}; {}",
         offer(name, arguments)
     )
 }

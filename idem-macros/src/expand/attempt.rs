@@ -43,7 +43,7 @@ pub(crate) fn expand<F: Framework>(handler: &Handler, private: &Private) -> Toke
             let __idem_closed = #close;
             #private::HandlerOutcome::Answered {
                 response: __idem_response,
-                state: __idem_settle,
+                settle: __idem_settle,
                 closed: __idem_closed,
             }
         }

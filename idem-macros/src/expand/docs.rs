@@ -2,18 +2,16 @@
 
 use quote::ToTokens;
 
-use crate::choice::{Isolation, KeyRule, Replay};
-use crate::model::{Content, Handler};
+use crate::choice::{Isolation, Need, Replay};
+use crate::model::{Content, Handler, Key, KeyPlace, Target};
+use crate::suggest;
 
 /// The lines of the section `# Idempotency`.
 pub(crate) fn contract(handler: &Handler) -> Vec<String> {
     let policy = &handler.policy;
-    let (key, invalid) = match policy.key.unwrap_or_default() {
-        KeyRule::Required => ("required", "without a valid key"),
-        KeyRule::Optional => (
-            "optional; without it the request runs unrecorded",
-            "for a malformed key",
-        ),
+    let invalid = match handler.key.need {
+        Need::Required => "without a valid key",
+        Need::Optional => "for a malformed key",
     };
     let operation = policy
         .operation
@@ -27,11 +25,11 @@ pub(crate) fn contract(handler: &Handler) -> Vec<String> {
         String::new(),
         " The writes and the response are stored once per idempotency key; a retry gets that response.".to_owned(),
         String::new(),
-        format!(" - Key: {key}"),
+        format!(" - Key: {}", key(&handler.key)),
         format!(" - Scope: {}", scope(handler)),
         format!(" - Operation: {operation}"),
         format!(" - Remembered: {}", policy.ttl.text),
-        format!(" - Bound to the key: {}", bound(&handler.content)),
+        format!(" - Bound to the key: {}", bound(handler)),
         format!(" - Replayed: {}", replayed(policy.replay.unwrap_or_default())),
         format!(
             " - Statuses: 400 {invalid}, 409 while the first request runs, 422 for another request with the same key, \
@@ -41,6 +39,21 @@ pub(crate) fn contract(handler: &Handler) -> Vec<String> {
     lines.into_iter().chain(isolation).collect()
 }
 
+fn key(key: &Key) -> String {
+    let place = match &key.place {
+        KeyPlace::Headers(names) if names.is_empty() => String::new(),
+        KeyPlace::Headers(names) => {
+            let names = suggest::list(names.iter().map(String::as_str), '`');
+            format!(", in the header {names}")
+        }
+        KeyPlace::Argument(source) => format!(", `{}`", source.path.literal.value()),
+    };
+    match key.need {
+        Need::Required => format!("required{place}"),
+        Need::Optional => format!("optional{place}; without it the request runs unrecorded"),
+    }
+}
+
 fn scope(handler: &Handler) -> String {
     match &handler.scope {
         Some(scope) => format!("each `{}` has its own keys", scope.path.literal.value()),
@@ -48,23 +61,43 @@ fn scope(handler: &Handler) -> String {
     }
 }
 
-fn bound(content: &Content) -> String {
-    match content {
-        Content::Body => "path, query and body".to_owned(),
-        Content::Raw => "path, query and the body's bytes".to_owned(),
-        Content::None => "path and query".to_owned(),
+fn bound(handler: &Handler) -> String {
+    let query = match &handler.target {
+        Target::Exact => Some("query".to_owned()),
+        Target::SortedQuery => Some("query in any order".to_owned()),
+        Target::QueryExcept(names) => {
+            let names = suggest::list(names.iter().map(String::as_str), '`');
+            Some(format!("query without {names}"))
+        }
+        Target::NoQuery | Target::Nothing => None,
+    };
+    let content = match &handler.content {
+        Content::Body => Some("body".to_owned()),
+        Content::Raw => Some("the body's bytes".to_owned()),
+        Content::None | Content::Nothing => None,
         Content::Function(function) => {
             let function = function.to_token_stream().to_string().replace(' ', "");
-            format!("path, query and `{function}` of the body")
+            Some(format!("`{function}` of the body"))
         }
+    };
+    let path = (!matches!(handler.target, Target::Nothing)).then(|| "path".to_owned());
+    let headers = handler
+        .headers
+        .iter()
+        .map(|name| format!("the header `{name}`"));
+    let parts = path.into_iter().chain(query).chain(content).chain(headers);
+    match parts.collect::<Vec<_>>().as_slice() {
+        [] => "nothing".to_owned(),
+        [part] => part.clone(),
+        [parts @ .., last] => format!("{} and {last}", parts.join(", ")),
     }
 }
 
 fn replayed(replay: Replay) -> &'static str {
     match replay {
         Replay::Success => "statuses below 400",
-        Replay::Final => "statuses below 400, and 4xx but 401, 403, 408, 409, 423, 425 and 429",
-        Replay::All => "statuses below 400, 5xx, and 4xx but 401, 403, 408, 409, 423, 425 and 429",
+        Replay::Final => "statuses below 400, and 4xx that are about the content",
+        Replay::All => "statuses below 400, 5xx, and 4xx that are about the content",
     }
 }
 

@@ -3,12 +3,12 @@
 use proc_macro2::TokenStream;
 use quote::quote;
 
-use crate::choice::{Isolation, KeyRule, Replay};
-use crate::model::Policy;
+use crate::choice::{Isolation, Replay};
+use crate::model::{Policy, Target};
 use crate::place::Private;
 use crate::value::Duration;
 
-pub(crate) fn expand(policy: &Policy, private: &Private) -> TokenStream {
+pub(crate) fn expand(policy: &Policy, target: &Target, private: &Private) -> TokenStream {
     let duration = |duration: &Duration| {
         let seconds = duration.seconds;
         quote!(#private::Duration::from_secs(#seconds))
@@ -28,10 +28,8 @@ pub(crate) fn expand(policy: &Policy, private: &Private) -> TokenStream {
         .replay
         .map(replay)
         .map(|replay| quote!(.with_replay(#private::Replay::#replay)));
-    let key = policy
-        .key
-        .map(key)
-        .map(|key| quote!(.with_key(#private::KeyRule::#key)));
+    let target =
+        self::target(target).map(|target| quote!(.with_target(#private::BoundTarget::#target)));
     let isolation = policy
         .isolation
         .map(isolation)
@@ -40,7 +38,7 @@ pub(crate) fn expand(policy: &Policy, private: &Private) -> TokenStream {
         .operation
         .as_ref()
         .map(|operation| quote!(.with_operation(#operation)));
-    quote!(#private::Policy::new(#ttl) #wait #deadline #replay #key #isolation #operation)
+    quote!(#private::Policy::new(#ttl) #wait #deadline #replay #target #isolation #operation)
 }
 
 fn replay(replay: Replay) -> TokenStream {
@@ -51,11 +49,14 @@ fn replay(replay: Replay) -> TokenStream {
     }
 }
 
-fn key(key: KeyRule) -> TokenStream {
-    match key {
-        KeyRule::Required => quote!(Required),
-        KeyRule::Optional => quote!(Optional),
-    }
+fn target(target: &Target) -> Option<TokenStream> {
+    Some(match target {
+        Target::Exact => return None,
+        Target::SortedQuery => quote!(SortedQuery),
+        Target::QueryExcept(names) => quote!(QueryExcept(&[#(#names),*])),
+        Target::NoQuery => quote!(NoQuery),
+        Target::Nothing => quote!(Nothing),
+    })
 }
 
 fn isolation(isolation: Isolation) -> TokenStream {

@@ -110,7 +110,7 @@ impl Framework for Actix {
 
 /// Asks the arguments whether they can be extracted, and beside a body that is named or none, whether they read it.
 fn checks(handler: &Handler, private: &Private) -> Option<TokenStream> {
-    let is_raw = matches!(handler.content, Content::Raw);
+    let binds_no_argument = handler.content.binds_no_argument();
     let checks = (0..).zip(&handler.extractors).map(|(index, extractor)| {
         // The compiler reports at the argument's type.
         let ty = inferred_type(&extractor.ty, &handler.function.sig.generics);
@@ -118,7 +118,7 @@ fn checks(handler: &Handler, private: &Private) -> Option<TokenStream> {
         let private = private.at(place);
         let body = match handler.body {
             Body::None => Some(quote_spanned!(place=> .reads_nothing())),
-            Body::Extractor(body) if body != index && !is_raw => {
+            Body::Extractor(body) if body != index && !binds_no_argument => {
                 Some(quote_spanned!(place=> .is_no_body()))
             }
             Body::Extractor(_) | Body::Probed => None,
@@ -175,9 +175,9 @@ fn probed(frame: &Frame, handler: &Handler) -> Option<TokenStream> {
     })
 }
 
-/// With `fingerprint = "raw"` any argument may read the body.
+/// Where no argument is bound, any of them may read the body.
 fn checks_readers(handler: &Handler) -> bool {
-    !handler.extractors.is_empty() && !matches!(handler.content, Content::Raw)
+    !handler.extractors.is_empty() && !handler.content.binds_no_argument()
 }
 
 /// Says which arguments have read the body, and which one is bound to the key.

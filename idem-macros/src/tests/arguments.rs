@@ -109,6 +109,156 @@ fn a_scope_is_an_argument_or_a_field_of_one() {
 }
 
 #[test]
+fn a_key_is_a_word_or_an_argument_or_in_headers() {
+    for (key, underlined, message) in [
+        (
+            r#""optionl""#,
+            r#""optionl""#,
+            r#"unknown value "optionl" for `key`; did you mean "optional"?"#,
+        ),
+        (
+            r#""ordre.id""#,
+            r#""ordre.id""#,
+            "no argument named `ordre`; did you mean `order`?",
+        ),
+        (
+            r#""tx""#,
+            r#""tx""#,
+            "`tx` is the transaction and can't be the key; expected one of `tenant`, `app` or `order`",
+        ),
+        (
+            r#""order.""#,
+            r#""order.""#,
+            r#"invalid key "order."; name an argument or a field of one, such as `key = "form.idempotency_key"`"#,
+        ),
+        (
+            r#""X-Key""#,
+            r#""X-Key""#,
+            r#""X-Key" is not an argument; a header is written `key = header("X-Key")`"#,
+        ),
+        (
+            "order.id",
+            "order.id",
+            r#"expected a string; write `key = "order.id"`"#,
+        ),
+        (
+            "optional",
+            "optional",
+            r#"expected a string; write `key = "optional"`"#,
+        ),
+        (
+            "header",
+            "header",
+            r#"expected a string or headers, such as `key = "form.idempotency_key"` or `key = header("webhook-id")`"#,
+        ),
+        (
+            r#"headers("x-key")"#,
+            "headers",
+            "unknown `headers` for `key`; did you mean `header`?",
+        ),
+        (
+            "header()",
+            "header()",
+            r#"expected names as strings, such as `key = header("webhook-id", "svix-id")`"#,
+        ),
+        (
+            "header(x_key)",
+            "header(x_key)",
+            r#"expected names as strings, such as `key = header("webhook-id", "svix-id")`"#,
+        ),
+        (
+            r#"header("x key")"#,
+            r#""x key""#,
+            r#"invalid header "x key": ' ' is not allowed"#,
+        ),
+        (
+            r#"header("")"#,
+            r#""""#,
+            r#"invalid header "": it is empty"#,
+        ),
+        (
+            r#"header("x-key", "X-Key")"#,
+            r#""X-Key""#,
+            r#"duplicate header "x-key"; remove one of the two"#,
+        ),
+        (
+            r#"header("a", "b", "c", "d", "e", "f", "g", "h", "i")"#,
+            r#""i""#,
+            "more than 8 headers; remove this one",
+        ),
+        (
+            r#"optional(optional("order.id"))"#,
+            r#"optional("order.id")"#,
+            "duplicate `optional`; remove one of the two",
+        ),
+        (
+            r#"optional(header("x key"))"#,
+            r#""x key""#,
+            r#"invalid header "x key": ' ' is not allowed"#,
+        ),
+    ] {
+        arguments_refused(
+            &format!("ttl = \"24h\", unscoped, key = {key}"),
+            &[(underlined, message)],
+        );
+    }
+    let long = format!("{:?}", "x".repeat(65));
+    arguments_refused(
+        &format!("ttl = \"24h\", unscoped, key = header({long})"),
+        &[(
+            &long,
+            &format!("invalid header {long}: it has 65 characters, and 64 are allowed"),
+        )],
+    );
+}
+
+#[test]
+fn what_is_bound_besides_the_body_is_chosen_by_names() {
+    for (arguments, underlined, message) in [
+        (
+            r#"query = "sortde""#,
+            r#""sortde""#,
+            r#"unknown value "sortde" for `query`; did you mean "sorted"?"#,
+        ),
+        (
+            "query = sorted",
+            "sorted",
+            r#"expected "exact", "sorted" or "none", or parameters to leave out, such as `query = except("utm_source")`"#,
+        ),
+        (
+            r#"query = except("a=1")"#,
+            r#""a=1""#,
+            r#"invalid parameter "a=1"; write its name, as in `query = except("utm_source")`"#,
+        ),
+        (
+            "query = except()",
+            "except()",
+            r#"expected names as strings, such as `query = except("utm_source")`"#,
+        ),
+        (
+            r#"query = "sorted", fingerprint = "none""#,
+            r#""sorted""#,
+            r#"`query` contradicts `fingerprint = "none"`; remove one of the two"#,
+        ),
+        (
+            r#"bind = "If-Match""#,
+            r#""If-Match""#,
+            r#"expected headers; write `bind = header("if-match")`"#,
+        ),
+        (
+            "bind = if_match",
+            "if_match",
+            r#"expected headers, such as `bind = header("if-match")`"#,
+        ),
+    ] {
+        arguments_refused(
+            &format!("ttl = \"24h\", unscoped, {arguments}"),
+            &[(underlined, message)],
+        );
+    }
+}
+
+#[test]
 fn durations_have_units_and_bounds() {
     arguments_refused(
         r#"ttl = "24", wait = "1 s", deadline = "0s", unscoped"#,
@@ -150,7 +300,7 @@ fn unknown_arguments_are_not_missing_as_well() {
         &[(
             "expires",
             "unknown argument `expires`; expected one of `ttl`, `scope`, `unscoped`, `wait`, `deadline`, `replay`, \
-             `key`, `isolation`, `fingerprint`, `body`, `operation`, `store`, `state` or `crate`",
+             `key`, `isolation`, `fingerprint`, `body`, `query`, `bind`, `operation`, `store`, `state` or `crate`",
         )],
     );
 }
@@ -189,7 +339,10 @@ fn a_value_that_has_to_be_a_string_is_one() {
         &[
             ("tenant", r#"expected a string, such as `scope = "tenant"`"#),
             ("final", r#"expected a string, such as `replay = "final"`"#),
-            ("1", r#"expected a string, such as `key = "required"`"#),
+            (
+                "1",
+                r#"expected a string or headers, such as `key = "form.idempotency_key"` or `key = header("webhook-id")`"#,
+            ),
             ("order", r#"expected a string, such as `body = "order"`"#),
             (
                 "'x'",
@@ -237,7 +390,7 @@ fn a_choice_is_one_of_its_words() {
             ),
             (
                 "\"maybe\"",
-                r#"unknown value "maybe" for `key`; expected "required" or "optional""#,
+                "no argument named `maybe`; expected one of `tenant`, `app` or `order`",
             ),
             (
                 "\"bdy\"",
@@ -263,16 +416,16 @@ fn a_fingerprint_function_is_a_path_without_quotes() {
         ),
         (
             r#""a + b""#,
-            r#"unknown value "a + b" for `fingerprint`; expected "body" or "raw""#,
+            r#"unknown value "a + b" for `fingerprint`; expected one of "body", "raw" or "none""#,
         ),
         ("raw", r#"expected a string; write `fingerprint = "raw"`"#),
         (
             "|order| order",
-            r#"expected "body", "raw" or the path of a function, such as `fingerprint = NewPayment::intent`"#,
+            r#"expected "body", "raw", "none" or the path of a function, such as `fingerprint = NewPayment::intent`"#,
         ),
         (
             "3",
-            r#"expected "body", "raw" or the path of a function, such as `fingerprint = NewPayment::intent`"#,
+            r#"expected "body", "raw", "none" or the path of a function, such as `fingerprint = NewPayment::intent`"#,
         ),
     ] {
         arguments_refused(
@@ -355,7 +508,10 @@ fn arguments_are_separated_and_have_values() {
                 r#": "1s""#,
                 r#"missing `=`; write it as in `deadline = "30s"`"#,
             ),
-            ("key", r#"missing value; write it as in `key = "required"`"#),
+            (
+                "key",
+                r#"missing value; write it as in `key = "form.idempotency_key"`"#,
+            ),
             (r#""x""#, r#"expected an argument, such as `ttl = "24h"`"#),
             (",", "unexpected `,`; remove it"),
         ],

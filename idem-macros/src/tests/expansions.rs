@@ -16,7 +16,7 @@ use syn::LitStr;
 
 use super::{expand_for, mistakes_for, split};
 use crate::framework::{Actix, Axum, Framework};
-use crate::options::{OPTIONS, Shape};
+use crate::options::OPTIONS;
 
 /// The line between a handler and its expansion.
 const MARKER: &str = "\n// Expands to:\n";
@@ -163,11 +163,8 @@ fn options() -> BTreeSet<String> {
     let mut options = BTreeSet::new();
     for spec in OPTIONS {
         options.insert(spec.word.to_owned());
-        if let Shape::Word(words) | Shape::WordOrFunction(words) | Shape::WordOrArgument(words) =
-            spec.shape
-        {
-            options.extend(words.iter().map(|word| format!("{:?}", word.text)));
-        }
+        let words = spec.words().iter();
+        options.extend(words.map(|word| format!("{:?}", word.text)));
     }
     options
 }

@@ -1,6 +1,6 @@
 //! Every refusal of a function: its message, and the text that is underlined.
 
-use super::{expand, function, refused};
+use super::{expand, function, mistakes, refused};
 
 fn handler_refused(handler: &str, expected: &[(&str, &str)]) {
     refused(
@@ -301,7 +301,7 @@ fn read_only_routes_and_second_attributes_are_refused() {
         &[
             (
                 "get",
-                "`#[get]` is read-only and needs no idempotency key; remove one of the two attributes",
+                "`#[get]` is read-only and needs no idempotency key; remove one of the two attributes, or take the key from an argument, as in `key = \"path.order_id\"`",
             ),
             (
                 "::actix_web::head",
@@ -309,7 +309,7 @@ fn read_only_routes_and_second_attributes_are_refused() {
             ),
             (
                 "routes::get",
-                "`#[get]` is read-only and needs no idempotency key; remove one of the two attributes",
+                "`#[get]` is read-only and needs no idempotency key; remove one of the two attributes, or take the key from an argument, as in `key = \"path.order_id\"`",
             ),
         ],
     );
@@ -357,5 +357,32 @@ fn all_mistakes_of_a_handler_come_at_once_in_the_order_of_the_source() {
                 "`impl Trait` in an argument; name the type by a generic parameter, such as `<T: Sized>`",
             ),
         ],
+    );
+}
+
+#[test]
+fn a_get_is_fine_with_its_key_in_an_argument_and_a_head_never_is() {
+    let handler = "#[get(\"/{id}\")] async fn pay(tx: &mut PgConnection, id: Path<Uuid>) {}";
+    let source = |key: &str, handler: &str| {
+        format!("#[idempotent(ttl = \"24h\", unscoped, key = {key})]\n{handler}")
+    };
+    for key in ["\"id\"", "optional(\"id\")"] {
+        assert_eq!(mistakes(&source(key, handler)), []);
+        assert_eq!(
+            mistakes(&source(key, &handler.replace("get", "head"))).len(),
+            1
+        );
+    }
+    assert_eq!(mistakes(&source("header(\"x-id\")", handler)).len(), 1);
+}
+
+#[test]
+fn an_authorization_attribute_is_not_above() {
+    handler_refused(
+        "async fn pay(_auth_details_2: AuthDetails<String>, tx: &mut PgConnection, order: Json<Order>) {}",
+        &[(
+            "_auth_details_2",
+            "above `#[idempotent]` this attribute checks first requests only, and no replays; move it below `#[idempotent]`",
+        )],
     );
 }

@@ -12,9 +12,9 @@ type BoxError = Box<dyn Error + Send + Sync>;
 
 pub(crate) struct Of<T>(PhantomData<fn() -> T>);
 pub(crate) struct Named<P>(PhantomData<fn() -> P>);
-pub(crate) struct CalledByTheFramework<P, const OPTIONAL: bool>(PhantomData<fn() -> P>);
+pub(crate) struct CalledByTheFramework<P>(PhantomData<fn() -> P>);
 
-impl<P, const OPTIONAL: bool> CalledByTheFramework<P, OPTIONAL> {
+impl<P> CalledByTheFramework<P> {
     pub(crate) const fn new() -> Self {
         Self(PhantomData)
     }
@@ -170,6 +170,15 @@ pub(crate) fn content_of<T: ToString>(value: &T) -> Content {
     format!("value {}", value.to_string())
 }
 
+/// No argument is an `Err`.
+pub(crate) fn unless_rejected<const COUNT: usize>(
+    content: Content,
+    arguments: [bool; COUNT],
+) -> Content {
+    assert!(arguments.iter().all(|is_value| *is_value));
+    content
+}
+
 pub(crate) fn content_raw() -> Content {
     "raw".to_owned()
 }
@@ -197,23 +206,24 @@ impl<R> AnyReturned for ReturnProbe<'_, R> {
     }
 }
 
-pub(crate) fn keeps(state: bool) -> bool {
-    state
+pub(crate) fn keeps(settle: bool) -> bool {
+    settle
 }
 
 pub(crate) enum HandlerOutcome<R> {
     Answered {
         response: R,
-        state: bool,
+        settle: bool,
         closed: Result<(), BoxError>,
     },
     Broken(BoxError),
 }
 
 /// Runs the attempt, and answers with its events. A transaction is opened unless the body's bytes are `broken`.
-pub(crate) async fn serve<P, W, F, const OPTIONAL: bool>(
-    _: CalledByTheFramework<P, OPTIONAL>,
+pub(crate) async fn serve<P, W, F>(
+    _: CalledByTheFramework<P>,
     policy: &'static Policy,
+    _: (),
     scope: Option<String>,
     content: Content,
     raw: &'static str,
@@ -235,11 +245,11 @@ where
     match attempt.as_mut().await {
         HandlerOutcome::Answered {
             response,
-            state,
+            settle,
             closed,
         } => {
             closed.expect("a closed transaction");
-            assert_eq!(state, !response.contains("failed"));
+            assert_eq!(settle, !response.contains("failed"));
             events.add(response);
         }
         HandlerOutcome::Broken(error) => events.add(error.to_string()),

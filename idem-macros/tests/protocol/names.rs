@@ -118,7 +118,7 @@ async fn serve(
 
 type Arguments = (Argument<Box<str>>, Argument<String>);
 
-fn extracted<P>(body: &str) -> Extracted<CalledByTheFramework<P, false>, Arguments> {
+fn extracted<P>(body: &str) -> Extracted<CalledByTheFramework<P>, Arguments> {
     let order = Argument(body.to_owned(), Some("String"));
     Extracted {
         request: CalledByTheFramework::new(),

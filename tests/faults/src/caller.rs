@@ -64,7 +64,7 @@ impl Asking {
             method: "POST",
             path: "/fault",
             query: None,
-            raw: self.body.as_bytes(),
+            raw: Some(self.body.as_bytes()),
         };
         Prepared::new(
             policy,

@@ -9,7 +9,7 @@ use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
 use actix_web::error::InternalError;
 use actix_web::http::StatusCode;
 use actix_web::middleware::{Next, from_fn};
-use actix_web::web::{Data, Form, Json, JsonConfig, ServiceConfig, ThinData as State};
+use actix_web::web::{Data, Form, Json, JsonConfig, Path, Query, ServiceConfig, ThinData as State};
 use actix_web::{App as Application, Error, FromRequest, Handler, HttpRequest, HttpServer};
 use actix_web::{Responder, Responder as IntoResponse, Route, web};
 use futures_util::FutureExt as _;
@@ -29,6 +29,9 @@ use crate::domain::{App, Domain};
 #[path = "handlers.rs"]
 mod handlers;
 mod reply;
+
+/// What a `Json` is refused with.
+type Rejection = Error;
 
 /// actix-web.
 #[derive(Debug)]

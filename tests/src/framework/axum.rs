@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 
-use ::axum::extract::{DefaultBodyLimit, FromRef, FromRequestParts, Request, State};
+use ::axum::extract::{DefaultBodyLimit, FromRef, FromRequestParts, Path, Query, Request, State};
 use ::axum::http::StatusCode;
 use ::axum::http::request::Parts;
 use ::axum::middleware::{Next, from_fn};
@@ -23,6 +23,9 @@ use crate::domain::{App, Domain};
 #[path = "handlers.rs"]
 mod handlers;
 mod reply;
+
+/// What a `Json` is refused with.
+type Rejection = ::axum::extract::rejection::JsonRejection;
 
 /// axum.
 #[derive(Debug)]

@@ -10,6 +10,18 @@ pub(crate) struct NewEffect {
     pub(crate) label: String,
 }
 
+/// The form that has its key in a hidden field.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Keyed {
+    pub(crate) label: String,
+    pub(crate) idempotency_key: Option<String>,
+}
+
+#[derive(Deserialize)]
+pub(crate) struct Token {
+    pub(crate) token: u64,
+}
+
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Numbers {
     integer: i128,

@@ -6,10 +6,10 @@ use idem_core::{Attempt, Shared};
 use serde_json::Value;
 use sqlx::{MySql, MySqlConnection, PgConnection, Postgres, Sqlite, SqliteConnection, Transaction};
 
-use super::{Form, IntoResponse, Json, State, idempotent};
+use super::{Form, IntoResponse, Json, Path, Query, Rejection, State, idempotent};
 use crate::domain::{App, Domain};
 use crate::framework::bodies::{
-    Defaulted, Fields, Flattened, Generated, Grown, NewEffect, Noted, Numbers,
+    Defaulted, Fields, Flattened, Generated, Grown, Keyed, NewEffect, Noted, Numbers, Token,
 };
 use crate::framework::tenant::Tenant;
 use crate::scene::{Failed, Outcome, Reply};
@@ -42,6 +42,11 @@ promises! {
     unscoped(ttl = "24h", unscoped);
     named(ttl = "24h", scope = "tenant", operation = "named_effect");
     raw(ttl = "24h", scope = "tenant", fingerprint = "raw");
+    webhook(ttl = "24h", scope = "tenant", key = header("X-GitHub-Delivery", "webhook-id"), fingerprint = "none");
+    conditional(ttl = "24h", scope = "tenant", bind = header("if-match", "x-variant"));
+    sorted_query(ttl = "24h", scope = "tenant", query = "sorted");
+    trimmed_query(ttl = "24h", scope = "tenant", query = except("utm_source", "page"));
+    unbound_query(ttl = "24h", scope = "tenant", query = "none");
     read_committed(ttl = "24h", scope = "tenant", isolation = "read committed");
     repeatable_read(ttl = "24h", scope = "tenant", isolation = "repeatable read");
     serializable(ttl = "24h", scope = "tenant", isolation = "serializable");
@@ -74,6 +79,72 @@ bodies! {
     grown(Json<Grown>) "grown";
     fields(Json<Fields>) "fields";
     flattened(Json<Flattened>) "fields";
+}
+
+/// The key is in a field of the form.
+#[idempotent(
+    ttl = "24h",
+    scope = "tenant",
+    key = "form.idempotency_key",
+    body = "form"
+)]
+pub(super) async fn keyed_form<C: Domain>(
+    tx: &mut C,
+    attempt: &Attempt,
+    tenant: Tenant,
+    State(app): State<App<C>>,
+    Form(form): Form<Keyed>,
+) -> Reply {
+    app.play(tx, attempt, &tenant.0, &form.label).await
+}
+
+/// The same, and the field can be left out.
+#[idempotent(ttl = "24h", scope = "tenant", key = optional("form.idempotency_key"), body = "form")]
+pub(super) async fn keyed_optionally<C: Domain>(
+    tx: &mut C,
+    attempt: &Attempt,
+    tenant: Tenant,
+    State(app): State<App<C>>,
+    Form(form): Form<Keyed>,
+) -> Reply {
+    app.play(tx, attempt, &tenant.0, &form.label).await
+}
+
+/// The key is in the path.
+#[idempotent(ttl = "24h", scope = "tenant", key = "order", body = "none")]
+pub(super) async fn keyed_path<C: Domain>(
+    tx: &mut C,
+    attempt: &Attempt,
+    tenant: Tenant,
+    State(app): State<App<C>>,
+    order: Path<String>,
+) -> Reply {
+    app.play(tx, attempt, &tenant.0, "path").await
+}
+
+/// The key is an integer in the query.
+#[idempotent(ttl = "24h", scope = "tenant", key = "query.token", body = "none")]
+pub(super) async fn keyed_query<C: Domain>(
+    tx: &mut C,
+    attempt: &Attempt,
+    tenant: Tenant,
+    State(app): State<App<C>>,
+    Query(query): Query<Token>,
+) -> Reply {
+    app.play(tx, attempt, &tenant.0, "query").await
+}
+
+/// The handler answers for a body that could not be extracted.
+#[idempotent(ttl = "24h", scope = "tenant", body = "effect")]
+pub(super) async fn fallible<C: Domain>(
+    tx: &mut C,
+    attempt: &Attempt,
+    tenant: Tenant,
+    State(app): State<App<C>>,
+    effect: Result<Json<NewEffect>, Rejection>,
+) -> Reply {
+    let label = effect.map_or_else(|_| "rejected".to_owned(), |Json(effect)| effect.label);
+    app.play(tx, attempt, &tenant.0, &label).await
 }
 
 /// A failure if the label is `err`.
@@ -127,7 +198,7 @@ pub(super) async fn bodiless<C: Domain>(
 
 /// A handle of the connection. After a reply of 202 a task has a clone, and tries to write at the gate; after one of 203
 /// the task holds the connection from before the handler's end.
-#[idempotent(ttl = "24h", scope = "tenant")]
+#[idempotent(ttl = "24h", scope = "tenant", body = "effect")]
 pub(super) async fn shared<C: Domain>(
     tx: &mut Shared<C>,
     attempt: &Attempt,

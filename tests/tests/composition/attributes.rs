@@ -1,10 +1,14 @@
 //! Other attributes alongside `#[idempotent]`, in either order.
 
-use axum::extract::Path;
+use std::collections::HashSet;
+
+use axum::extract::{Path, Request};
 use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
 use axum::{Json, Router};
 use idem_axum::{Attempt, idempotent};
+use protect_axum::{GrantsLayer, protect};
 use serde::{Deserialize, Serialize};
 use sqlx::SqliteConnection;
 use utoipa::{OpenApi, ToSchema};
@@ -118,6 +122,27 @@ pub(crate) async fn linted(
 #[cfg(any())]
 async fn linted(tx: &mut NoDatabase) {}
 
+#[idempotent(ttl = "24h", scope = "tenant")]
+#[protect("admin")]
+async fn protected_below(
+    tx: &mut SqliteConnection,
+    tenant: Tenant,
+    Json(order): Json<Order>,
+) -> Result<String, StatusCode> {
+    let written = write(tx, &order.item).await;
+    written.map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
+    Ok(tenant.name)
+}
+
+/// The tenant `acme` is an administrator until the request says otherwise.
+async fn grants(request: &mut Request) -> Result<HashSet<String>, Response> {
+    match request.extensions().get::<Tenant>() {
+        None => Err(StatusCode::UNAUTHORIZED.into_response()),
+        Some(tenant) if tenant.number.1 == 0 => Ok(HashSet::new()),
+        Some(_) => Ok(HashSet::from(["admin".to_owned()])),
+    }
+}
+
 fn routes() -> Router<App> {
     Router::new()
         .route("/debugged", post(debugged))
@@ -130,6 +155,10 @@ fn routes() -> Router<App> {
         .route("/{id}/described_above", post(described_above))
         .route("/{id}/described_below", post(described_below))
         .route("/linted", post(linted))
+        .route(
+            "/protected_below",
+            post(protected_below).layer(GrantsLayer::with_extractor(grants)),
+        )
 }
 
 #[tokio::test]
@@ -139,6 +168,30 @@ async fn debug_handler_below() {
     first.ran("acme");
     let second = service.post("/debugged", "1", r#"{"item": "book"}"#).await;
     second.replays(&first);
+    assert_eq!(service.orders.effects().await, ["book"]);
+}
+
+#[tokio::test]
+async fn s3_authorization_below_guards_replays_too() {
+    let service = Service::start(routes()).await;
+    let admin = Tenant::new("acme");
+    let revoked = Tenant {
+        number: (0, 0),
+        ..admin.clone()
+    };
+    let order = r#"{"item": "book"}"#;
+    let path = "/protected_below";
+    let refused = service.post_as(revoked.clone(), path, "1", order).await;
+    assert_eq!(refused.status, StatusCode::FORBIDDEN);
+    let first = service.post_as(admin.clone(), path, "1", order).await;
+    first.ran("acme");
+    service
+        .post_as(admin, path, "1", order)
+        .await
+        .replays(&first);
+    let refused = service.post_as(revoked, path, "1", order).await;
+    assert_eq!(refused.status, StatusCode::FORBIDDEN);
+    assert!(!refused.replayed && refused.text.is_empty());
     assert_eq!(service.orders.effects().await, ["book"]);
 }
 

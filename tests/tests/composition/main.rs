@@ -6,12 +6,17 @@
 #![warn(unused_lifetimes, unused_qualifications)]
 
 mod actix;
+mod adopting;
 mod arguments;
 mod attributes;
+mod before_handler;
 mod bodies;
+mod layers;
 mod mistakes;
+mod multipart;
 mod names;
 mod options;
+mod rejections;
 mod scopes;
 mod service;
 mod task;

@@ -10,6 +10,7 @@ use axum::extract::{FromRef, FromRequestParts};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
 use axum::http::{Request, StatusCode};
+use axum::response::Response;
 use idem_axum::{Engine, PostgresStore, Provider, Scope, SqliteStore};
 use serde::{Deserialize, Serialize};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
@@ -147,9 +148,13 @@ impl Service {
         self.send(request).await
     }
 
-    pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
+    pub(crate) async fn respond(&self, request: Request<Body>) -> Response {
         let response = self.router.clone().oneshot(request).await;
-        let (parts, body) = response.expect("infallible").into_parts();
+        response.expect("infallible")
+    }
+
+    pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
+        let (parts, body) = self.respond(request).await.into_parts();
         let body = to_bytes(body, usize::MAX).await.expect("a body");
         Answer {
             status: parts.status,

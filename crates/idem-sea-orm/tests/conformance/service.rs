@@ -83,7 +83,7 @@ mod on_axum {
 
     macro_rules! handlers {
         ($($name:ident($deadline:literal);)*) => {$(
-            #[idempotent(ttl = "24h", scope = "tenant", deadline = $deadline)]
+            #[idempotent(ttl = "24h", scope = "tenant", body = "scene", deadline = $deadline)]
             pub(super) async fn $name<DB: Backend<Connection: Domain>>(
                 tx: &mut SeaTransaction<DB>,
                 attempt: &Attempt,
@@ -125,7 +125,7 @@ mod on_actix {
     use super::*;
     use crate::scene::{Scene, play};
 
-    #[idempotent(ttl = "24h", scope = "tenant")]
+    #[idempotent(ttl = "24h", scope = "tenant", body = "scene")]
     pub(super) async fn effects<DB: Backend<Connection: Domain>>(
         tx: &mut SeaTransaction<DB>,
         attempt: &Attempt,

@@ -271,7 +271,7 @@ pub(super) fn fingerprint(body: &[u8]) -> Fingerprint {
         method: "POST",
         path: "/",
         query: None,
-        raw: body,
+        raw: Some(body),
     };
     Fingerprint::new(asked, &Content::Raw, None)
 }

@@ -50,8 +50,8 @@ pub(super) struct Sql {
     pub(super) update: Arc<str>,
     /// Commits if this is still the claim's own transaction.
     pub(super) commit: Arc<str>,
-    /// Leaves a session as it was before a claim that failed.
-    restore: String,
+    /// Undoes a claim, and leaves the session as it was before.
+    pub(super) restore: String,
 }
 
 impl Sql {

@@ -1,8 +1,14 @@
 //! Other attributes alongside `#[idempotent]`, in either order.
 
+use std::collections::HashSet;
+
+use actix_web::dev::ServiceRequest;
 use actix_web::http::{Method, StatusCode};
-use actix_web::web::{Json, Path, ServiceConfig};
-use actix_web::{HttpRequest, HttpResponse, Responder, get, patch, post, put, route, routes};
+use actix_web::web::{self, Json, Path, ServiceConfig};
+use actix_web::{
+    Error, HttpRequest, HttpResponse, Responder, get, patch, post, put, route, routes,
+};
+use actix_web_grants::{GrantsMiddleware, protect};
 use idem_actix::{Attempt, idempotent};
 use serde::{Deserialize, Serialize};
 use sqlx::SqliteConnection;
@@ -118,8 +124,25 @@ async fn described(
 #[openapi(paths(described))]
 struct Api;
 
+#[idempotent(ttl = "24h", unscoped)]
+#[protect("admin")]
+async fn protected_below(_: &mut SqliteConnection, order: Json<Order>) -> String {
+    order.into_inner().item
+}
+
+/// The role that the request names.
+async fn grants(request: &ServiceRequest) -> Result<HashSet<String>, Error> {
+    let role = request.headers().get("x-role");
+    let role = role.and_then(|role| role.to_str().ok());
+    Ok(role.map(ToOwned::to_owned).into_iter().collect())
+}
+
 fn services(config: &mut ServiceConfig) {
+    let protected = web::resource("/protected_below")
+        .wrap(GrantsMiddleware::with_extractor(grants))
+        .route(web::post().to(protected_below));
     config
+        .service(protected)
         .service(post_above)
         .service(post_below)
         .service(get_above)
@@ -133,6 +156,22 @@ fn services(config: &mut ServiceConfig) {
 }
 
 const ORDER: &str = r#"{"item": "book"}"#;
+
+#[actix_web::test]
+async fn s3_authorization_below_guards_replays_too() {
+    let service = start(services).await;
+    let send = async |role: &str| {
+        let request = request("/protected_below", "1").insert_header(("x-role", role));
+        service.send(request.set_payload(ORDER)).await
+    };
+    assert_eq!(send("guest").await.status, 403);
+    let first = send("admin").await;
+    first.ran("book");
+    send("admin").await.replays(&first);
+    let refused = send("guest").await;
+    assert_eq!(refused.status, 403);
+    assert!(!refused.replayed && refused.text.is_empty());
+}
 
 #[actix_web::test]
 async fn routes_above_and_below() {

@@ -63,7 +63,7 @@ impl<S: Store<Connection: Domain>> Caller<S> {
             method: "POST",
             path: "/stress",
             query: None,
-            raw: label.as_bytes(),
+            raw: Some(label.as_bytes()),
         };
         let request = Prepared::new(
             policy,

@@ -14,6 +14,9 @@ conformance![
     f1_forms_are_bound_by_their_meaning,
     f1_texts_and_bytes_are_bound_byte_for_byte,
     f1_handler_without_a_body_is_bound_to_path_and_query,
+    f6_nothing_is_bound_if_the_endpoint_says_so,
+    f6_header_is_bound_by_name,
+    f7_query_is_bound_as_far_as_the_endpoint_says,
 ];
 
 /// Whether a second body with the same key is the same request.
@@ -237,4 +240,99 @@ async fn f1_handler_without_a_body_is_bound_to_path_and_query<F: Framework<D>, D
     replay.assert_replays(&first);
     let other = instance.post("/bodiless?a=2").key("k").send().await;
     other.assert_problem("key-reused");
+}
+
+async fn f6_nothing_is_bound_if_the_endpoint_says_so<F: Framework<D>, D: Database>(
+    world: &World<F, D>,
+) {
+    let instance = world.instance().await;
+    let post = |target: &str, body: &str| {
+        let request = instance.post(target).header("webhook-id", "k");
+        request.json(body)
+    };
+    let first = post("/webhook", r#"{"label":"a"}"#).send().await;
+    first.assert_executed(201);
+    for (target, body) in [
+        ("/webhook", r#"{"label":"b"}"#),
+        ("/webhook?attempt=2", r#"{"label":"a","sent_at":2}"#),
+    ] {
+        post(target, body).send().await.assert_replays(&first);
+    }
+    assert_eq!(world.effects("acme").await, 1);
+}
+
+async fn f6_header_is_bound_by_name<F: Framework<D>, D: Database>(world: &World<F, D>) {
+    let request = world.instance().await.post("/conditional").effect("a");
+    let with = |key: &str, lines: &[&str]| {
+        let request = request.clone().key(key).header("x-other", lines.concat());
+        let add = |request: idem_tests::Request, line: &&str| request.header("If-Match", line);
+        lines.iter().fold(request, add)
+    };
+    let cases: [&[&str]; 6] = [
+        &[],
+        &[""],
+        &["\"v1\""],
+        &["\"v2\""],
+        &["\"v1\"", "\"v2\""],
+        &["\"v2\"", "\"v1\""],
+    ];
+    for (number, lines) in cases.iter().enumerate() {
+        let key = format!("key-{number}");
+        let first = with(&key, lines).send().await;
+        first.assert_executed(201);
+        for other in cases {
+            let second = with(&key, other).send().await;
+            if other == *lines {
+                second.assert_replays(&first);
+            } else {
+                second.assert_problem("key-reused");
+            }
+        }
+    }
+    // The same value in another bound header is another request.
+    let first = with("k", &["\"v1\""]).send().await;
+    first.assert_executed(201);
+    let variant = with("k", &[]).header("X-Variant", "\"v1\"").send().await;
+    variant.assert_problem("key-reused");
+}
+
+async fn f7_query_is_bound_as_far_as_the_endpoint_says<F: Framework<D>, D: Database>(
+    world: &World<F, D>,
+) {
+    let instance = world.instance().await;
+    let cases = [
+        ("/sorted-query", "?a=1&b=2", "?b=2&a=1", Replays),
+        ("/sorted-query", "?a=1&a=2&b", "?b&a=1&a=2", Replays),
+        ("/sorted-query", "?a=1&a=2", "?a=2&a=1", Mismatches),
+        ("/sorted-query", "?a=1&b=2", "?a=2&b=1", Mismatches),
+        ("/sorted-query", "?a=1", "?a=1&a=1", Mismatches),
+        (
+            "/trimmed-query",
+            "?a=1&utm_source=x",
+            "?page=2&a=1&page",
+            Replays,
+        ),
+        ("/trimmed-query", "?utm_source=x", "", Replays),
+        ("/trimmed-query", "?a=1&b=2", "?b=2&a=1", Mismatches),
+        ("/trimmed-query", "?a=1", "?a=1&pages=2", Mismatches),
+        ("/trimmed-query", "?a=utm_source", "", Mismatches),
+        ("/unbound-query", "?a=1", "?b", Replays),
+        ("/unbound-query", "?a=1", "", Replays),
+    ];
+    for (number, (path, before, after, then)) in cases.iter().enumerate() {
+        let post = |query: &str| {
+            let request = instance.post(&format!("{path}{query}"));
+            request.key(format!("key-{number}")).effect("a")
+        };
+        let first = post(before).send().await;
+        first.assert_executed(201);
+        let second = post(after).send().await;
+        match then {
+            Replays => second.assert_replays(&first),
+            Mismatches => second.assert_problem("key-reused"),
+        }
+        // The body is bound as always.
+        let other = post(before).effect("b").send().await;
+        other.assert_problem("key-reused");
+    }
 }

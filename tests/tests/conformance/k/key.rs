@@ -1,11 +1,14 @@
 //! The key.
 
-use idem_core::Config;
-use idem_tests::{Act, Database, Framework, Reply, Scene, World, conformance};
+use idem_core::{Config, KeyRule};
+use idem_tests::{Act, Answer, Database, Framework, Reply, Request, Scene, World, conformance};
 
 conformance![
     k1_header_name_has_no_case,
     k1_header_can_have_another_name,
+    k1_key_is_in_a_field_of_a_form,
+    k1_key_is_in_the_path_or_the_query,
+    k1_key_is_in_the_endpoints_own_headers,
     k2_bare_and_quoted_keys_are_the_same,
     k2_bare_key_is_taken_whole,
     k3_key_of_255_characters_is_accepted_and_256_refused,
@@ -17,10 +20,13 @@ conformance![
     k4_two_header_lines_are_refused,
     k5_key_is_checked_before_any_extractor,
     k5_rejected_key_costs_no_database_call,
+    k5_key_of_an_argument_is_checked_after_the_extractors,
     k6_without_the_optional_key_requests_run_unrecorded,
     k6_without_the_optional_key_the_commit_rules_hold,
     k6_optional_key_that_is_malformed_is_refused,
     k6_optional_key_that_is_sent_is_recorded,
+    k6_optional_key_of_a_form_can_be_left_out,
+    k7_key_that_breaks_a_rule_is_refused_wherever_it_comes_from,
 ];
 
 async fn k1_header_name_has_no_case<F: Framework<D>, D: Database>(world: &World<F, D>) {
@@ -42,6 +48,84 @@ async fn k1_header_can_have_another_name<F: Framework<D>, D: Database>(world: &W
     first.assert_executed(201);
     named.send().await.assert_replays(&first);
     request.key("k").send().await.assert_problem("key-missing");
+}
+
+const FORM: &str = "application/x-www-form-urlencoded";
+
+/// Asserts that the request is refused, and that the detail says `named`.
+fn assert_refused(answer: &Answer, problem: &str, named: &str) {
+    answer.assert_problem(problem);
+    let detail = answer.text();
+    assert!(detail.contains(named), "{detail}");
+}
+
+async fn k1_key_is_in_a_field_of_a_form<F: Framework<D>, D: Database>(world: &World<F, D>) {
+    let request = world.instance().await.post("/keyed-form");
+    let send = async |form: &str| request.clone().body(FORM, form).send().await;
+    let first = send("label=a&idempotency_key=8e03%3Bv%3D1").await;
+    first.assert_executed(201);
+    let again = send("idempotency_key=8e03%3Bv%3D1&label=a").await;
+    again.assert_replays(&first);
+    let other = send("label=b&idempotency_key=8e03%3Bv%3D1").await;
+    other.assert_problem("key-reused");
+    send("label=a&idempotency_key=8e04")
+        .await
+        .assert_executed(201);
+    // The value is taken whole, and the header doesn't count.
+    let with_header = request.clone().key("k").body(FORM, "label=a").send().await;
+    assert_refused(
+        &with_header,
+        "key-missing",
+        "in the field `idempotency_key`",
+    );
+    for value in ["", "%228e03%22", "+8e03", "8e03%0A", "8,03", "caf%C3%A9"] {
+        let refused = send(&format!("label=a&idempotency_key={value}")).await;
+        assert_refused(&refused, "key-malformed", "in the field `idempotency_key`");
+    }
+    let keys: Vec<_> = world.control.visits().into_iter().map(|v| v.key).collect();
+    assert_eq!(keys, ["8e03;v=1", "8e04"].map(|key| Some(key.to_owned())));
+    assert_eq!(world.records().await, 2);
+}
+
+async fn k1_key_is_in_the_path_or_the_query<F: Framework<D>, D: Database>(world: &World<F, D>) {
+    let instance = world.instance().await;
+    for (target, other) in [
+        ("/keyed-path/8e03", "/keyed-path/8e04"),
+        ("/keyed-query?token=7", "/keyed-query?token=8"),
+    ] {
+        let first = instance.post(target).send().await;
+        first.assert_executed(201);
+        instance.post(target).send().await.assert_replays(&first);
+        instance.post(other).send().await.assert_executed(201);
+    }
+    let refused = instance.post("/keyed-path/8e%2003").send().await;
+    assert_refused(&refused, "key-malformed", "in the field `order`");
+    assert_eq!(world.control.entries(), 4);
+}
+
+async fn k1_key_is_in_the_endpoints_own_headers<F: Framework<D>, D: Database>(world: &World<F, D>) {
+    let request = world.instance().await.post("/webhook").effect("a");
+    let first = request.clone().header("webhook-id", "k").send().await;
+    first.assert_executed(201);
+    let github = request.clone().header("x-github-delivery", "\"k\"");
+    github.send().await.assert_replays(&first);
+    // The first header of the list that is there has the key, and no other is looked at.
+    let both = github.clone().header("webhook-id", "other");
+    both.send().await.assert_replays(&first);
+    let bad = request.clone().header("x-github-delivery", "a b");
+    let bad = bad.header("webhook-id", "k").send().await;
+    let named = "in the header `x-github-delivery` or `webhook-id`";
+    assert_refused(&bad, "key-malformed", named);
+    let twice = github.clone().header("x-github-delivery", "k").send().await;
+    assert_refused(&twice, "key-malformed", named);
+    let missing = request.clone().key("k").send().await;
+    assert_refused(&missing, "key-missing", named);
+    assert_eq!(world.control.entries(), 1);
+    // K5 holds for these headers too.
+    let extractions = world.control.extractions();
+    let stranger = request.without("x-tenant").send().await;
+    assert_refused(&stranger, "key-missing", named);
+    assert_eq!(world.control.extractions(), extractions);
 }
 
 async fn k2_bare_and_quoted_keys_are_the_same<F: Framework<D>, D: Database>(world: &World<F, D>) {
@@ -252,4 +336,78 @@ async fn k6_optional_key_that_is_sent_is_recorded<F: Framework<D>, D: Database>(
     first.assert_executed(201);
     request.send().await.assert_replays(&first);
     assert_eq!(world.effects("acme").await, 1);
+}
+
+async fn k5_key_of_an_argument_is_checked_after_the_extractors<F: Framework<D>, D: Database>(
+    world: &World<F, D>,
+) {
+    let instance = world.instance().await;
+    instance.pool.close().await;
+    let request = instance.post("/keyed-form");
+    let missing = request.clone().body(FORM, "label=a");
+    let stranger = missing.clone().without("x-tenant");
+    assert_eq!(stranger.send().await.status, 401);
+    let misshapen = request.clone().body(FORM, "idempotency_key=k");
+    assert_eq!(misshapen.send().await.status, F::MISSHAPEN);
+    missing.send().await.assert_problem("key-missing");
+    let extracted = world.control.extractions();
+    assert_eq!((extracted, world.control.entries()), (3, 0));
+    let request = request.body(FORM, "label=a&idempotency_key=k");
+    request.send().await.assert_problem("unavailable");
+}
+
+async fn k6_optional_key_of_a_form_can_be_left_out<F: Framework<D>, D: Database>(
+    world: &World<F, D>,
+) {
+    let request = world.instance().await.post("/keyed-optionally");
+    for _ in 0..2 {
+        let answer = request.clone().body(FORM, "label=a").send().await;
+        answer.assert_executed(201);
+    }
+    assert_eq!(world.records().await, 0);
+    let empty = request.clone().body(FORM, "label=a&idempotency_key=");
+    empty.send().await.assert_problem("key-malformed");
+    let request = request.body(FORM, "label=a&idempotency_key=k");
+    let first = request.send().await;
+    first.assert_executed(201);
+    request.send().await.assert_replays(&first);
+}
+
+async fn k7_key_that_breaks_a_rule_is_refused_wherever_it_comes_from<
+    F: Framework<D>,
+    D: Database,
+>(
+    world: &World<F, D>,
+) {
+    let odd = KeyRule::new("the key must end in `e`", |key| key.ends_with('e'));
+    let config = Config::new()
+        .with_key_rule(KeyRule::prefix("acme_"))
+        .with_key_rule(KeyRule::min_length(8))
+        .with_key_rule(odd);
+    let instance = world.configured(config).await;
+    let with = |key: &str| -> [Request; 4] {
+        let form = format!("label=a&idempotency_key={key}");
+        [
+            instance.post("/effects").effect("a").key(key),
+            instance
+                .post("/webhook")
+                .effect("a")
+                .header("webhook-id", key),
+            instance.post("/keyed-form").body(FORM, form),
+            instance.post(&format!("/keyed-path/{key}")),
+        ]
+    };
+    for (key, rule) in [
+        ("other_long_one", "the key must begin with `acme_`"),
+        ("acme_1e", "the key must have at least 8 characters"),
+        ("acme_long", "the key must end in `e`"),
+    ] {
+        for request in with(key) {
+            assert_refused(&request.send().await, "key-malformed", rule);
+        }
+    }
+    assert_eq!(world.control.entries(), 0);
+    for request in with("acme_long_one") {
+        request.send().await.assert_executed(201);
+    }
 }

@@ -18,6 +18,8 @@ conformance![
     o6_settle_final_and_retriable_override_the_status,
     o16_writes_are_kept_and_the_key_runs_again,
     o7_extraction_failures_are_not_recorded,
+    o7_rejection_that_the_handler_answers_claims_nothing,
+    o7_success_of_a_rejected_body_is_bound_by_its_bytes,
     o15_err_never_commits,
     o15_err_is_retriable_by_its_status,
     o15_err_commits_by_settle_commit,
@@ -87,8 +89,8 @@ async fn o3_sql_error_that_the_handler_answers_is_final<F: Framework<D>, D: Data
 async fn o4_transient_errors_are_retriable<F: Framework<D>, D: Database>(world: &World<F, D>) {
     let request = world.instance().await.post("/effects").effect("a");
     let transient = [
-        401, 403, 406, 407, 408, 409, 412, 415, 416, 417, 421, 423, 424, 425, 426, 428, 429, 431, 500,
-        503, 599,
+        401, 403, 406, 407, 408, 409, 412, 415, 416, 417, 421, 423, 424, 425, 426, 428, 429, 431,
+        500, 503, 599,
     ];
     for (effects, status) in (1..).zip(transient) {
         world.control.play([Scene::answering(Reply::new(status))]);
@@ -267,11 +269,17 @@ async fn o16_writes_are_kept_and_the_key_runs_again<F: Framework<D>, D: Database
     assert_eq!(done.json()["attempt"], 4);
     request.send().await.assert_replays(&done);
     assert_eq!(world.effects("acme").await, 4);
-    assert_eq!(world.control.commits(), 0, "no attempt with such a future succeeded");
+    assert_eq!(
+        world.control.commits(),
+        0,
+        "no attempt with such a future succeeded"
+    );
     // A commit that fails keeps nothing, and the handler's answer would say otherwise.
     let request = request.key("doomed");
     let kept = Reply::new(401).settle(Settle::KeepAndRetry);
-    world.control.play([Scene::new([Act::Insert, D::doom()]).answer(kept)]);
+    world
+        .control
+        .play([Scene::new([Act::Insert, D::doom()]).answer(kept)]);
     request.send().await.assert_problem("try-again");
     assert_eq!(world.effects("acme").await, 4);
 }
@@ -297,6 +305,67 @@ async fn o7_extraction_failures_are_not_recorded<F: Framework<D>, D: Database>(
     assert_eq!(world.records().await, 0);
     assert_eq!(world.control.entries(), 0);
     request.effect("a").send().await.assert_executed(201);
+}
+
+async fn o7_rejection_that_the_handler_answers_claims_nothing<F: Framework<D>, D: Database>(
+    world: &World<F, D>,
+) {
+    let request = world.instance().await.post("/fallible").key("k");
+    let malformed = request.clone().json("{");
+    for reply in [400, 409, 422, 500].map(Reply::new) {
+        world.control.play([Scene::answering(reply)]);
+        let answer = malformed.send().await;
+        assert!(!answer.is_replay());
+        assert_eq!(answer.expires(), None);
+        assert_eq!(answer.json()["attempt"], 1);
+    }
+    let settles = [Settle::Final, Settle::Retriable].map(|settle| Reply::new(200).settle(settle));
+    world.control.play(settles.map(Scene::answering));
+    for _ in 0..2 {
+        malformed.send().await.assert_executed(200);
+    }
+    world.control.play([Scene::new([Act::Insert, Act::Panic])]);
+    malformed.send().await.assert_problem("handler-panicked");
+    assert_eq!(world.records().await, 0);
+    assert_eq!(world.effects("acme").await, 0);
+
+    // A failure of the same bytes that could be extracted is recorded, and stays so.
+    let valid = r#"{"label":"a"}"#;
+    world
+        .control
+        .play([503, 400].map(|status| Scene::answering(Reply::new(status))));
+    request
+        .clone()
+        .json(valid)
+        .send()
+        .await
+        .assert_executed(503);
+    let mistyped = request.clone().body("text/plain", valid).send().await;
+    mistyped.assert_executed(400);
+    assert_eq!(mistyped.json()["attempt"], 2);
+    let first = request.clone().json(valid).send().await;
+    first.assert_executed(201);
+    assert_eq!(first.json()["attempt"], 2);
+    request.json(valid).send().await.assert_replays(&first);
+    malformed.send().await.assert_problem("key-reused");
+    assert_eq!(world.effects("acme").await, 1);
+}
+
+/// The handler has written, so a duplicate must not write again.
+async fn o7_success_of_a_rejected_body_is_bound_by_its_bytes<F: Framework<D>, D: Database>(
+    world: &World<F, D>,
+) {
+    let request = world.instance().await.post("/fallible").key("k");
+    let malformed = request.clone().json("{");
+    let first = malformed.send().await;
+    first.assert_executed(201);
+    malformed.send().await.assert_replays(&first);
+    request
+        .effect("a")
+        .send()
+        .await
+        .assert_problem("key-reused");
+    assert_eq!(world.effects("acme").await, 1);
 }
 
 async fn o15_err_never_commits<F: Framework<D>, D: Database>(world: &World<F, D>) {

@@ -12,6 +12,7 @@ conformance![
     s1_named_operation_survives_another_template,
     s1_request_without_template_or_name_is_misconfigured,
     s1_read_only_route_is_misconfigured,
+    s1_get_is_let_in_with_its_key_in_an_argument,
     s2_empty_scope_is_misconfigured,
     s2_unscoped_endpoint_shares_its_keys,
     s3_extractors_run_before_a_replay,
@@ -97,6 +98,21 @@ async fn s1_read_only_route_is_misconfigured<F: Framework<D>, D: Database>(world
     let request = instance.request("HEAD", "/effects").key("k");
     assert_eq!(request.send().await.status, 500);
     assert_eq!(world.control.entries(), 0);
+}
+
+async fn s1_get_is_let_in_with_its_key_in_an_argument<F: Framework<D>, D: Database>(
+    world: &World<F, D>,
+) {
+    let instance = world.instance().await;
+    for target in ["/keyed-path/8e03", "/keyed-query?token=7"] {
+        let first = instance.request("GET", target).send().await;
+        first.assert_executed(201);
+        let again = instance.request("GET", target).send().await;
+        again.assert_replays(&first);
+        let head = instance.request("HEAD", target).send().await;
+        assert_eq!(head.status, 500);
+    }
+    assert_eq!(world.control.entries(), 2);
 }
 
 async fn s2_empty_scope_is_misconfigured<F: Framework<D>, D: Database>(world: &World<F, D>) {
@@ -218,7 +234,11 @@ async fn s5_services_with_a_namespace_each_share_nothing<F: Framework<D>, D: Dat
     }
     let visits = world.control.visits();
     let downstream: BTreeSet<_> = visits.iter().flat_map(|v| v.downstream.clone()).collect();
-    assert_eq!(downstream.len(), 6, "two services for each of three: {downstream:?}");
+    assert_eq!(
+        downstream.len(),
+        6,
+        "two services for each of three: {downstream:?}"
+    );
     assert_eq!(billing.engine.erase(Some("acme")).await.expect("erases"), 1);
     let (request, answer) = &answers[0];
     request.send().await.assert_replays(answer);

@@ -262,13 +262,20 @@ async fn r4_names_of_headers_left_out_are_logged<F: Framework<D>, D: Database>(
         let request = request.clone().key(key);
         request.send().await.assert_executed(201);
         let events = traces.events();
-        let names = |event: &Traced, name: &str| event.fields.values().any(|value| value.contains(name));
-        let logged: Vec<_> = events.iter().filter(|event| names(event, "x-custom")).collect();
+        let names =
+            |event: &Traced, name: &str| event.fields.values().any(|value| value.contains(name));
+        let logged: Vec<_> = events
+            .iter()
+            .filter(|event| names(event, "x-custom"))
+            .collect();
         assert_eq!(logged.len(), 1);
         let warned = logged.iter().filter(|event| event.level == Level::WARN);
         assert_eq!(warned.count(), warnings);
         let cookie = events.iter().find(|event| names(event, "set-cookie"));
         assert_eq!(cookie.expect("the name is logged").level, Level::DEBUG);
-        assert!(!format!("{events:?}").contains("secret"), "the value is not");
+        assert!(
+            !format!("{events:?}").contains("secret"),
+            "the value is not"
+        );
     }
 }

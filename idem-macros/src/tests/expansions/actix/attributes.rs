@@ -34,7 +34,6 @@ async fn create_order(
     __idem_extracted: ::idem_actix::__private::Extracted<
         ::idem_actix::__private::CalledByTheFramework<
             ::idem_actix::__private::Of<PgConnection>,
-            false,
         >,
         (::idem_actix::__private::Argument<Json<NewOrder>>,),
     >,
@@ -87,6 +86,7 @@ async fn create_order(
     ::idem_actix::__private::serve(
             __idem_request,
             &__IDEM_POLICY,
+            (),
             __idem_scope,
             __idem_content,
             __idem_raw,

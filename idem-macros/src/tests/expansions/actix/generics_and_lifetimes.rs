@@ -35,7 +35,6 @@ async fn create_order<C: Ledger + 'static, T, const N: usize>(
     __idem_extracted: ::idem_actix::__private::Extracted<
         ::idem_actix::__private::CalledByTheFramework<
             ::idem_actix::__private::Of<Transaction<'static, C>>,
-            false,
         >,
         (
             ::idem_actix::__private::Argument<
@@ -93,6 +92,7 @@ where
     ::idem_actix::__private::serve(
             __idem_request,
             &__IDEM_POLICY,
+            (),
             __idem_scope,
             __idem_content,
             __idem_raw,

@@ -33,7 +33,6 @@ async fn serve<Policy, Claim, const OPTIONAL: bool>(
     __idem_extracted: ::idem_actix::__private::Extracted<
         ::idem_actix::__private::CalledByTheFramework<
             ::idem_actix::__private::Named<Store<u8>>,
-            false,
         >,
         (
             ::idem_actix::__private::Argument<Request<Policy>>,
@@ -100,6 +99,7 @@ where
     ::idem_actix::__private::serve(
             __idem_request,
             &__IDEM_POLICY,
+            (),
             __idem_scope,
             __idem_content,
             __idem_raw,

@@ -34,7 +34,7 @@ async fn create_order(
     __idem_extracted: ::idem_actix::__private::Extracted<
         ::idem_actix::__private::CalledByTheFramework<
             ::idem_actix::__private::Of<PgConnection>,
-            true,
+            ::idem_actix::__private::InHeader<(), true>,
         >,
         (::idem_actix::__private::Argument<Json<NewOrder>>,),
     >,
@@ -45,7 +45,6 @@ async fn create_order(
         .with_wait(::idem_actix::__private::Duration::from_secs(0u64))
         .with_deadline(::idem_actix::__private::Duration::from_secs(90u64))
         .with_replay(::idem_actix::__private::Replay::All)
-        .with_key(::idem_actix::__private::KeyRule::Optional)
         .with_isolation(::idem_actix::__private::Isolation::Serializable)
         .with_operation("orders.create");
     #[allow(clippy::unused_async)]
@@ -90,6 +89,7 @@ async fn create_order(
     ::idem_actix::__private::serve(
             __idem_request,
             &__IDEM_POLICY,
+            (),
             __idem_scope,
             __idem_content,
             __idem_raw,

@@ -7,6 +7,7 @@
     key = "required",
     isolation = "read committed",
     fingerprint = "body",
+    query = "exact",
     body = "order"
 )]
 async fn create_order(tx: &mut PgConnection, order: Json<NewOrder>) -> StatusCode {
@@ -33,7 +34,6 @@ async fn create_order(
     __idem_extracted: ::idem_actix::__private::Extracted<
         ::idem_actix::__private::CalledByTheFramework<
             ::idem_actix::__private::Of<PgConnection>,
-            false,
         >,
         (::idem_actix::__private::Argument<Json<NewOrder>>,),
     >,
@@ -42,7 +42,6 @@ async fn create_order(
             ::idem_actix::__private::Duration::from_secs(86400u64),
         )
         .with_replay(::idem_actix::__private::Replay::Final)
-        .with_key(::idem_actix::__private::KeyRule::Required)
         .with_isolation(::idem_actix::__private::Isolation::ReadCommitted);
     #[allow(clippy::unused_async)]
     async fn create_order(tx: &mut PgConnection, order: Json<NewOrder>) -> StatusCode {
@@ -67,6 +66,7 @@ async fn create_order(
     ::idem_actix::__private::serve(
             __idem_request,
             &__IDEM_POLICY,
+            (),
             __idem_scope,
             __idem_content,
             __idem_raw,

@@ -29,7 +29,6 @@ async fn create_order(
     __idem_extracted: crate::web::idem::__private::Extracted<
         crate::web::idem::__private::CalledByTheFramework<
             crate::web::idem::__private::Of<PgConnection>,
-            false,
         >,
         (
             crate::web::idem::__private::Argument<Tenant>,
@@ -117,6 +116,7 @@ async fn create_order(
     crate::web::idem::__private::serve(
             __idem_request,
             &__IDEM_POLICY,
+            (),
             __idem_scope,
             __idem_content,
             __idem_raw,

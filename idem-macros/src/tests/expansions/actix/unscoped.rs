@@ -24,7 +24,6 @@ async fn reset(
     __idem_extracted: ::idem_actix::__private::Extracted<
         ::idem_actix::__private::CalledByTheFramework<
             ::idem_actix::__private::Of<PgConnection>,
-            false,
         >,
         (),
     >,
@@ -47,6 +46,7 @@ async fn reset(
     ::idem_actix::__private::serve(
             __idem_request,
             &__IDEM_POLICY,
+            (),
             __idem_scope,
             __idem_content,
             __idem_raw,

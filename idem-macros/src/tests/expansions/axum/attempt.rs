@@ -28,7 +28,6 @@ pub(crate) async fn create_order(
 pub(crate) async fn create_order(
     __idem_request: ::idem_axum::__private::CalledByTheFramework<
         ::idem_axum::__private::Of<PgConnection>,
-        false,
     >,
     __idem_arg0: State<App>,
     __idem_body: ::idem_axum::__private::Body<Json<NewOrder>>,
@@ -63,6 +62,7 @@ pub(crate) async fn create_order(
     ::idem_axum::__private::serve(
             __idem_request,
             &__IDEM_POLICY,
+            (),
             __idem_scope,
             __idem_content,
             __idem_raw,

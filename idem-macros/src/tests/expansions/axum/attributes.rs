@@ -33,7 +33,6 @@ async fn create_order(tx: &mut PgConnection, order: Json<NewOrder>) -> StatusCod
 async fn create_order(
     __idem_request: ::idem_axum::__private::CalledByTheFramework<
         ::idem_axum::__private::Of<PgConnection>,
-        false,
     >,
     __idem_body: ::idem_axum::__private::Body<Json<NewOrder>>,
 ) -> ::idem_axum::__private::Response {
@@ -64,6 +63,7 @@ async fn create_order(
     ::idem_axum::__private::serve(
             __idem_request,
             &__IDEM_POLICY,
+            (),
             __idem_scope,
             __idem_content,
             __idem_raw,

@@ -23,7 +23,6 @@ async fn cancel_order(tx: &mut PgConnection, id: Path<u64>, signed: Signed) -> S
 async fn cancel_order(
     __idem_request: ::idem_axum::__private::CalledByTheFramework<
         ::idem_axum::__private::Of<PgConnection>,
-        false,
     >,
     __idem_arg0: Path<u64>,
     __idem_arg1: Signed,
@@ -54,6 +53,7 @@ async fn cancel_order(
     ::idem_axum::__private::serve(
             __idem_request,
             &__IDEM_POLICY,
+            (),
             __idem_scope,
             __idem_content,
             __idem_raw,

@@ -34,7 +34,6 @@ where
 async fn create_order<C: Ledger + 'static, T, const N: usize>(
     __idem_request: ::idem_axum::__private::CalledByTheFramework<
         ::idem_axum::__private::Of<Transaction<'static, C>>,
-        false,
     >,
     __idem_arg0: Prices<'static, 'static, &'static str, fn(&str) -> &str>,
     __idem_body: ::idem_axum::__private::Body<Json<T>>,
@@ -82,6 +81,7 @@ where
     ::idem_axum::__private::serve(
             __idem_request,
             &__IDEM_POLICY,
+            (),
             __idem_scope,
             __idem_content,
             __idem_raw,

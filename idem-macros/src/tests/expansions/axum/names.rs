@@ -32,7 +32,6 @@ async fn serve<Policy, Claim, const OPTIONAL: bool>(
 async fn serve<Policy, Claim, const OPTIONAL: bool>(
     __idem_request: ::idem_axum::__private::CalledByTheFramework<
         ::idem_axum::__private::Named<Store<u8>>,
-        false,
     >,
     __idem_arg0: Request<Policy>,
     __idem_arg1: State<Response>,
@@ -84,6 +83,7 @@ where
     ::idem_axum::__private::serve(
             __idem_request,
             &__IDEM_POLICY,
+            (),
             __idem_scope,
             __idem_content,
             __idem_raw,

@@ -33,7 +33,7 @@ async fn create_order(tx: &mut PgConnection, order: Json<NewOrder>) -> StatusCod
 async fn create_order(
     __idem_request: ::idem_axum::__private::CalledByTheFramework<
         ::idem_axum::__private::Of<PgConnection>,
-        true,
+        ::idem_axum::__private::InHeader<(), true>,
     >,
     __idem_body: ::idem_axum::__private::Body<Json<NewOrder>>,
 ) -> ::idem_axum::__private::Response {
@@ -43,7 +43,6 @@ async fn create_order(
         .with_wait(::idem_axum::__private::Duration::from_secs(0u64))
         .with_deadline(::idem_axum::__private::Duration::from_secs(90u64))
         .with_replay(::idem_axum::__private::Replay::All)
-        .with_key(::idem_axum::__private::KeyRule::Optional)
         .with_isolation(::idem_axum::__private::Isolation::Serializable)
         .with_operation("orders.create");
     #[allow(clippy::unused_async)]
@@ -67,6 +66,7 @@ async fn create_order(
     ::idem_axum::__private::serve(
             __idem_request,
             &__IDEM_POLICY,
+            (),
             __idem_scope,
             __idem_content,
             __idem_raw,

@@ -7,6 +7,7 @@
     key = "required",
     isolation = "read committed",
     fingerprint = "body",
+    query = "exact",
     body = "order"
 )]
 async fn create_order(tx: &mut PgConnection, order: Json<NewOrder>) -> StatusCode {
@@ -32,7 +33,6 @@ async fn create_order(tx: &mut PgConnection, order: Json<NewOrder>) -> StatusCod
 async fn create_order(
     __idem_request: ::idem_axum::__private::CalledByTheFramework<
         ::idem_axum::__private::Of<PgConnection>,
-        false,
     >,
     __idem_body: ::idem_axum::__private::Body<Json<NewOrder>>,
 ) -> ::idem_axum::__private::Response {
@@ -40,7 +40,6 @@ async fn create_order(
             ::idem_axum::__private::Duration::from_secs(86400u64),
         )
         .with_replay(::idem_axum::__private::Replay::Final)
-        .with_key(::idem_axum::__private::KeyRule::Required)
         .with_isolation(::idem_axum::__private::Isolation::ReadCommitted);
     #[allow(clippy::unused_async)]
     async fn create_order(tx: &mut PgConnection, order: Json<NewOrder>) -> StatusCode {
@@ -63,6 +62,7 @@ async fn create_order(
     ::idem_axum::__private::serve(
             __idem_request,
             &__IDEM_POLICY,
+            (),
             __idem_scope,
             __idem_content,
             __idem_raw,

@@ -1,6 +1,12 @@
 // The words that no other file has.
 
-#[idempotent(ttl = "24h", unscoped, replay = "success", isolation = "repeatable read")]
+#[idempotent(
+    ttl = "24h",
+    unscoped,
+    replay = "success",
+    isolation = "repeatable read",
+    query = "sorted"
+)]
 async fn create_order(tx: &mut PgConnection, order: Json<NewOrder>) -> StatusCode {
     insert(tx, &order).await
 }
@@ -17,14 +23,13 @@ async fn create_order(tx: &mut PgConnection, order: Json<NewOrder>) -> StatusCod
 /// - Scope: all clients share their keys
 /// - Operation: method and route
 /// - Remembered: 24h
-/// - Bound to the key: path, query and body
+/// - Bound to the key: path, query in any order and body
 /// - Replayed: statuses below 400
 /// - Statuses: 400 without a valid key, 409 while the first request runs, 422 for another request with the same key, 503 to try again
 /// - Isolation: repeatable read
 async fn create_order(
     __idem_request: ::idem_axum::__private::CalledByTheFramework<
         ::idem_axum::__private::Of<PgConnection>,
-        false,
     >,
     __idem_body: ::idem_axum::__private::Body<Json<NewOrder>>,
 ) -> ::idem_axum::__private::Response {
@@ -32,6 +37,7 @@ async fn create_order(
             ::idem_axum::__private::Duration::from_secs(86400u64),
         )
         .with_replay(::idem_axum::__private::Replay::Success)
+        .with_target(::idem_axum::__private::BoundTarget::SortedQuery)
         .with_isolation(::idem_axum::__private::Isolation::RepeatableRead);
     #[allow(clippy::unused_async)]
     async fn create_order(tx: &mut PgConnection, order: Json<NewOrder>) -> StatusCode {
@@ -54,6 +60,7 @@ async fn create_order(
     ::idem_axum::__private::serve(
             __idem_request,
             &__IDEM_POLICY,
+            (),
             __idem_scope,
             __idem_content,
             __idem_raw,

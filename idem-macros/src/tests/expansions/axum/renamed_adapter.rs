@@ -28,7 +28,6 @@ async fn create_order(
 async fn create_order(
     __idem_request: crate::web::idem::__private::CalledByTheFramework<
         crate::web::idem::__private::Of<PgConnection>,
-        false,
     >,
     __idem_arg0: Tenant,
     __idem_body: crate::web::idem::__private::Body<Json<NewOrder>>,
@@ -71,6 +70,7 @@ async fn create_order(
     crate::web::idem::__private::serve(
             __idem_request,
             &__IDEM_POLICY,
+            (),
             __idem_scope,
             __idem_content,
             __idem_raw,

@@ -28,7 +28,6 @@ async fn create_order(
 async fn create_order(
     __idem_request: ::idem_axum::__private::CalledByTheFramework<
         ::idem_axum::__private::Of<PgConnection>,
-        false,
     >,
     __idem_arg0: Path<String>,
     __idem_body: ::idem_axum::__private::Body<Json<NewOrder>>,
@@ -72,6 +71,7 @@ async fn create_order(
     ::idem_axum::__private::serve(
             __idem_request,
             &__IDEM_POLICY,
+            (),
             __idem_scope,
             __idem_content,
             __idem_raw,

@@ -23,7 +23,6 @@ async fn create_order(tx: &mut PgConnection, State(mailer): State<Mailer>, order
 async fn create_order(
     __idem_request: ::idem_axum::__private::CalledByTheFramework<
         ::idem_axum::__private::Of<PgConnection>,
-        false,
     >,
     __idem_arg0: State<Mailer>,
     __idem_body: ::idem_axum::__private::Body<Json<NewOrder>>,
@@ -68,6 +67,7 @@ async fn create_order(
     ::idem_axum::__private::serve(
             __idem_request,
             &__IDEM_POLICY,
+            (),
             __idem_scope,
             __idem_content,
             __idem_raw,

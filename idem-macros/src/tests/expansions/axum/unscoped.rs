@@ -23,7 +23,6 @@ async fn reset(tx: &mut PgConnection) {
 async fn reset(
     __idem_request: ::idem_axum::__private::CalledByTheFramework<
         ::idem_axum::__private::Of<PgConnection>,
-        false,
     >,
     __idem_body: ::idem_axum::__private::Body<::idem_axum::__private::Nothing>,
 ) -> ::idem_axum::__private::Response {
@@ -40,6 +39,7 @@ async fn reset(
     ::idem_axum::__private::serve(
             __idem_request,
             &__IDEM_POLICY,
+            (),
             __idem_scope,
             __idem_content,
             __idem_raw,

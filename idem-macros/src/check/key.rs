@@ -1,0 +1,51 @@
+//! The key is in a header, or in an extracted argument.
+
+use super::arguments::Arguments;
+use super::scope::{source, unbound};
+use crate::choice::Need;
+use crate::errors::Errors;
+use crate::model::{Key, KeyPlace};
+use crate::options::{Name, Spec};
+use crate::parse::Given;
+use crate::suggest;
+use crate::value::{self, FieldPath, Value};
+
+pub(crate) fn check(given: &Given, arguments: &Arguments, errors: &mut Errors) -> Key {
+    let in_headers = |need, names| Key {
+        need,
+        place: KeyPlace::Headers(names),
+    };
+    let Some(Value::Key(value::Key { need, place })) = given.value(Name::Key) else {
+        return in_headers(Need::Required, Vec::new());
+    };
+    let path = match place {
+        value::KeyPlace::Headers(names) => return in_headers(*need, names.clone()),
+        value::KeyPlace::Field(path) => path,
+    };
+    match source(path, arguments) {
+        Some(source) => Key {
+            need: *need,
+            place: KeyPlace::Argument(source),
+        },
+        None => {
+            let problem =
+                misspelled(path, arguments).unwrap_or_else(|| unbound(path, "key", arguments));
+            errors.at(path.literal.span(), problem);
+            in_headers(*need, Vec::new())
+        }
+    }
+}
+
+/// The message for a misspelled word, such as `"optionl"`.
+fn misspelled(path: &FieldPath, arguments: &Arguments) -> Option<String> {
+    let word = path.literal.value();
+    let names = arguments.names();
+    if suggest::nearest(&word, names.iter().map(String::as_str)).is_some() {
+        return None;
+    }
+    let words = Spec::find("key")?.words().iter().map(|word| word.text);
+    let near = suggest::nearest(&word, words)?;
+    Some(format!(
+        "unknown value {word:?} for `key`; did you mean {near:?}?"
+    ))
+}

@@ -1,0 +1,150 @@
+// The key is in a field of the body.
+
+#[idempotent(ttl = "24h", scope = "tenant", key = "order.idempotency_key", body = "order")]
+async fn create_order(
+    tx: &mut PgConnection,
+    tenant: ReqData<Tenant>,
+    Form(order): Form<NewOrder>,
+) -> HttpResponse {
+    insert(tx, &tenant, &order).await
+}
+
+// Expands to:
+
+#[allow(clippy::too_many_arguments)]
+///
+/// # Idempotency
+///
+/// The writes and the response are stored once per idempotency key; a retry gets that response.
+///
+/// - Key: required, `order.idempotency_key`
+/// - Scope: each `tenant` has its own keys
+/// - Operation: method and route
+/// - Remembered: 24h
+/// - Bound to the key: path, query and body
+/// - Replayed: statuses below 400, and 4xx but 401, 403, 408, 409, 423, 425 and 429
+/// - Statuses: 400 without a valid key, 409 while the first request runs, 422 for another request with the same key, 503 to try again
+async fn create_order(
+    __idem_extracted: ::idem_actix::__private::Extracted<
+        ::idem_actix::__private::CalledByTheFramework<
+            ::idem_actix::__private::Of<PgConnection>,
+            ::idem_actix::__private::InArgument,
+        >,
+        (
+            ::idem_actix::__private::Argument<ReqData<Tenant>>,
+            ::idem_actix::__private::Argument<Form<NewOrder>>,
+        ),
+    >,
+) -> ::idem_actix::__private::Response {
+    static __IDEM_POLICY: ::idem_actix::__private::Policy = ::idem_actix::__private::Policy::new(
+        ::idem_actix::__private::Duration::from_secs(86400u64),
+    );
+    #[allow(clippy::unused_async)]
+    async fn create_order(
+        tx: &mut PgConnection,
+        tenant: ReqData<Tenant>,
+        Form(order): Form<NewOrder>,
+    ) -> HttpResponse {
+        insert(tx, &tenant, &order).await
+    }
+    let ::idem_actix::__private::Extracted {
+        request: __idem_request,
+        arguments: (
+            ::idem_actix::__private::Argument(__idem_arg0, __idem_reader0),
+            ::idem_actix::__private::Argument(__idem_arg1, __idem_reader1),
+        ),
+        raw: __idem_raw,
+        http: __idem_http,
+    } = __idem_extracted;
+    {
+        #[allow(unused_imports)]
+        use ::idem_actix::__private::{Other as _, OtherExtractor as _};
+        ::idem_actix::__private::Probe::<ReqData<Tenant>>::NEW.extracts().is_no_body();
+        ::idem_actix::__private::Probe::<Form<NewOrder>>::NEW.extracts();
+    }
+    let __idem_scope = {
+        #[allow(unused_imports)]
+        use ::idem_actix::__private::ScopeByDeref as _;
+        let __idem_source = &__idem_arg0;
+        ::core::option::Option::Some(
+            ::idem_actix::__private::ScopeProbe(__idem_source).scope(),
+        )
+    };
+    let __idem_key = {
+        #[allow(unused_imports)]
+        use ::idem_actix::__private::{KeyByDeref as _, KeyByDisplay as _};
+        let Form(__idem_source) = &__idem_arg1;
+        ::idem_actix::__private::KeyArgument::new(
+            "idempotency_key",
+            ::idem_actix::__private::KeyProbe(&__idem_source.idempotency_key).key(),
+        )
+    };
+    let __idem_content = ::idem_actix::__private::bound(
+        ::idem_actix::__private::content::<Form<NewOrder>>(&__idem_arg1),
+        [(__idem_reader0, false), (__idem_reader1, true)],
+    );
+    ::idem_actix::__private::serve(
+            __idem_request,
+            &__IDEM_POLICY,
+            __idem_key,
+            __idem_scope,
+            __idem_content,
+            __idem_raw,
+            move |mut __idem_claim, __idem_attempt: ::idem_actix::__private::Attempt| async move {
+                let mut __idem_opened = match <PgConnection as ::idem_actix::__private::Open<
+                    '_,
+                >>::open(
+                        ::idem_actix::__private::connection::<
+                            _,
+                            PgConnection,
+                        >(&mut __idem_claim),
+                    )
+                    .await
+                {
+                    ::core::result::Result::Ok(__idem_opened) => __idem_opened,
+                    ::core::result::Result::Err(__idem_error) => {
+                        return ::idem_actix::__private::HandlerOutcome::Broken(
+                            __idem_error,
+                        );
+                    }
+                };
+                let (__idem_response, __idem_state) = {
+                    #[allow(unused_imports)]
+                    use ::idem_actix::__private::AnyReturned as _;
+                    let __idem_returned = create_order(
+                            <PgConnection as ::idem_actix::__private::Open<
+                                '_,
+                            >>::lend(&mut __idem_opened),
+                            __idem_arg0,
+                            __idem_arg1,
+                        )
+                        .await;
+                    let __idem_way = ::idem_actix::__private::ReturnProbe(
+                            &__idem_returned,
+                        )
+                        .returned();
+                    let __idem_response = ::idem_actix::__private::into_response(
+                        __idem_returned,
+                        &__idem_http,
+                    );
+                    let __idem_state = ::idem_actix::__private::classify(
+                        &__IDEM_POLICY,
+                        &__idem_response,
+                        __idem_way,
+                        &__idem_http,
+                    );
+                    (__idem_response, __idem_state)
+                };
+                let __idem_closed = <PgConnection as ::idem_actix::__private::Open<
+                    '_,
+                >>::close(__idem_opened, ::idem_actix::__private::keeps(__idem_state))
+                    .await;
+                ::idem_actix::__private::HandlerOutcome::Answered {
+                    response: __idem_response,
+                    state: __idem_state,
+                    closed: __idem_closed,
+                }
+            },
+        )
+        .await
+}

@@ -1,0 +1,141 @@
+// The key is in a field of the body.
+
+#[idempotent(ttl = "24h", scope = "tenant", key = "order.idempotency_key")]
+async fn create_order(
+    tx: &mut PgConnection,
+    Extension(tenant): Extension<Tenant>,
+    Form(order): Form<NewOrder>,
+) -> StatusCode {
+    insert(tx, &tenant, &order).await
+}
+
+// Expands to:
+
+#[allow(clippy::too_many_arguments)]
+///
+/// # Idempotency
+///
+/// The writes and the response are stored once per idempotency key; a retry gets that response.
+///
+/// - Key: required, `order.idempotency_key`
+/// - Scope: each `tenant` has its own keys
+/// - Operation: method and route
+/// - Remembered: 24h
+/// - Bound to the key: path, query and body
+/// - Replayed: statuses below 400, and 4xx but 401, 403, 408, 409, 423, 425 and 429
+/// - Statuses: 400 without a valid key, 409 while the first request runs, 422 for another request with the same key, 503 to try again
+async fn create_order(
+    __idem_request: ::idem_axum::__private::CalledByTheFramework<
+        ::idem_axum::__private::Of<PgConnection>,
+        ::idem_axum::__private::InArgument,
+    >,
+    __idem_arg0: Extension<Tenant>,
+    __idem_body: ::idem_axum::__private::Body<Form<NewOrder>>,
+) -> ::idem_axum::__private::Response {
+    static __IDEM_POLICY: ::idem_axum::__private::Policy = ::idem_axum::__private::Policy::new(
+        ::idem_axum::__private::Duration::from_secs(86400u64),
+    );
+    #[allow(clippy::unused_async)]
+    async fn create_order(
+        tx: &mut PgConnection,
+        Extension(tenant): Extension<Tenant>,
+        Form(order): Form<NewOrder>,
+    ) -> StatusCode {
+        insert(tx, &tenant, &order).await
+    }
+    let ::idem_axum::__private::Body { value: __idem_value, raw: __idem_raw } = __idem_body;
+    {
+        #[allow(unused_imports)]
+        use ::idem_axum::__private::{
+            OfBody as _, OfHead as _, OfOtherState as _, OtherExtractor as _,
+        };
+        ::idem_axum::__private::Probe::<Extension<Tenant>, ()>::NEW
+            .extracts()
+            .comes_earlier();
+        ::idem_axum::__private::Probe::<Form<NewOrder>, ()>::NEW.extracts();
+    }
+    let __idem_scope = {
+        #[allow(unused_imports)]
+        use ::idem_axum::__private::ScopeByDeref as _;
+        let Extension(__idem_source) = &__idem_arg0;
+        ::core::option::Option::Some(
+            ::idem_axum::__private::ScopeProbe(__idem_source).scope(),
+        )
+    };
+    let __idem_key = {
+        #[allow(unused_imports)]
+        use ::idem_axum::__private::{KeyByDeref as _, KeyByDisplay as _};
+        let Form(__idem_source) = &__idem_value;
+        ::idem_axum::__private::KeyArgument::new(
+            "idempotency_key",
+            ::idem_axum::__private::KeyProbe(&__idem_source.idempotency_key).key(),
+        )
+    };
+    let __idem_content = {
+        #[allow(unused_imports)]
+        use ::idem_axum::__private::{ContentOfHead as _, ContentOfOther as _};
+        ::idem_axum::__private::Probe::<Form<NewOrder>, ()>::NEW.content(&__idem_value)
+    };
+    ::idem_axum::__private::serve(
+            __idem_request,
+            &__IDEM_POLICY,
+            __idem_key,
+            __idem_scope,
+            __idem_content,
+            __idem_raw,
+            move |mut __idem_claim, __idem_attempt: ::idem_axum::__private::Attempt| async move {
+                let mut __idem_opened = match <PgConnection as ::idem_axum::__private::Open<
+                    '_,
+                >>::open(
+                        ::idem_axum::__private::connection::<
+                            _,
+                            PgConnection,
+                        >(&mut __idem_claim),
+                    )
+                    .await
+                {
+                    ::core::result::Result::Ok(__idem_opened) => __idem_opened,
+                    ::core::result::Result::Err(__idem_error) => {
+                        return ::idem_axum::__private::HandlerOutcome::Broken(
+                            __idem_error,
+                        );
+                    }
+                };
+                let (__idem_response, __idem_state) = {
+                    #[allow(unused_imports)]
+                    use ::idem_axum::__private::AnyReturned as _;
+                    let __idem_returned = create_order(
+                            <PgConnection as ::idem_axum::__private::Open<
+                                '_,
+                            >>::lend(&mut __idem_opened),
+                            __idem_arg0,
+                            __idem_value,
+                        )
+                        .await;
+                    let __idem_way = ::idem_axum::__private::ReturnProbe(
+                            &__idem_returned,
+                        )
+                        .returned();
+                    let __idem_response = ::idem_axum::__private::into_response(
+                        __idem_returned,
+                    );
+                    let __idem_state = ::idem_axum::__private::classify(
+                        &__IDEM_POLICY,
+                        &__idem_response,
+                        __idem_way,
+                    );
+                    (__idem_response, __idem_state)
+                };
+                let __idem_closed = <PgConnection as ::idem_axum::__private::Open<
+                    '_,
+                >>::close(__idem_opened, ::idem_axum::__private::keeps(__idem_state))
+                    .await;
+                ::idem_axum::__private::HandlerOutcome::Answered {
+                    response: __idem_response,
+                    state: __idem_state,
+                    closed: __idem_closed,
+                }
+            },
+        )
+        .await
+}
