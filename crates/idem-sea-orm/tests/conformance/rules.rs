@@ -1,5 +1,7 @@
 //! The rules, on each database.
 
+use std::sync::Arc;
+
 use idem_tests::{
     Database, Framework, Instance, Request, Threads, World, answers, assert_one_executed, run,
 };
@@ -54,11 +56,11 @@ fn r3_replay_on_actix_is_byte_identical() {
     );
 }
 
-fn request<D: Database>(instance: &Instance<D>, acts: &[Act]) -> Request {
+fn request<D: Database>(instance: &Arc<Instance<D>>, acts: &[Act]) -> Request {
     asking(instance, "/acme/effects", acts)
 }
 
-fn asking<D: Database>(instance: &Instance<D>, path: &str, acts: &[Act]) -> Request {
+fn asking<D: Database>(instance: &Arc<Instance<D>>, path: &str, acts: &[Act]) -> Request {
     let acts: Vec<_> = acts.iter().map(|act| format!("\"{act:?}\"")).collect();
     let body = format!("[{}]", acts.join(","));
     instance.post(path).key("k").json(&body)
