@@ -22,17 +22,15 @@ pub(crate) fn check(given: &Given, arguments: &Arguments, errors: &mut Errors) -
         value::KeyPlace::Headers(names) => return in_headers(*need, names.clone()),
         value::KeyPlace::Field(path) => path,
     };
-    match source(path, arguments) {
-        Some(source) => Key {
-            need: *need,
-            place: KeyPlace::Argument(source),
-        },
-        None => {
-            let problem =
-                misspelled(path, arguments).unwrap_or_else(|| unbound(path, "key", arguments));
-            errors.at(path.literal.span(), problem);
-            in_headers(*need, Vec::new())
-        }
+    let Some(source) = source(path, arguments) else {
+        let problem =
+            misspelled(path, arguments).unwrap_or_else(|| unbound(path, "key", arguments));
+        errors.at(path.literal.span(), problem);
+        return in_headers(*need, Vec::new());
+    };
+    Key {
+        need: *need,
+        place: KeyPlace::Argument(source),
     }
 }
 

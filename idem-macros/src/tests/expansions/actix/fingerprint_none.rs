@@ -18,7 +18,7 @@ async fn create_order(tx: &mut PgConnection, order: Json<NewOrder>) -> StatusCod
 /// - Operation: method and route
 /// - Remembered: 24h
 /// - Bound to the key: the header `if-match`
-/// - Replayed: statuses below 400, and 4xx that are about the content
+/// - Replayed: statuses below 400
 /// - Statuses: 400 without a valid key, 409 while the first request runs, 422 for another request with the same key, 503 to try again
 async fn create_order(
     __idem_extracted: ::idem_actix::__private::Extracted<
@@ -33,6 +33,7 @@ async fn create_order(
     static __IDEM_POLICY: ::idem_actix::__private::Policy = ::idem_actix::__private::Policy::new(
             ::idem_actix::__private::Duration::from_secs(86400u64),
         )
+        .with_replay(::idem_actix::__private::Replay::Success)
         .with_target(::idem_actix::__private::BoundTarget::Nothing);
     #[allow(clippy::unused_async)]
     async fn create_order(tx: &mut PgConnection, order: Json<NewOrder>) -> StatusCode {
