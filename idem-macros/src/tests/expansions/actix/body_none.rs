@@ -59,10 +59,20 @@ async fn cancel_order(
         ::idem_actix::__private::Probe::<Signed>::NEW.extracts().reads_nothing();
     }
     let __idem_scope = ::core::option::Option::None;
-    let __idem_content = ::idem_actix::__private::bound(
-        ::idem_actix::__private::content_none(),
-        [(__idem_reader0, false), (__idem_reader1, false)],
-    );
+    let __idem_content = {
+        #[allow(unused_imports)]
+        use ::idem_actix::__private::AnyReturned as _;
+        ::idem_actix::__private::unless_rejected(
+            ::idem_actix::__private::bound(
+                ::idem_actix::__private::content_none(),
+                [(__idem_reader0, false), (__idem_reader1, false)],
+            ),
+            [
+                ::idem_actix::__private::ReturnProbe(&__idem_arg0).returned(),
+                ::idem_actix::__private::ReturnProbe(&__idem_arg1).returned(),
+            ],
+        )
+    };
     ::idem_actix::__private::serve(
             __idem_request,
             &__IDEM_POLICY,

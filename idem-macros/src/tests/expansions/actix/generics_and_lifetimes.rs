@@ -86,10 +86,20 @@ where
         ::idem_actix::__private::Probe::<Json<T>>::NEW.extracts();
     }
     let __idem_scope = ::core::option::Option::None;
-    let __idem_content = ::idem_actix::__private::bound(
-        ::idem_actix::__private::content::<Json<T>>(&__idem_arg1),
-        [(__idem_reader0, false), (__idem_reader1, true)],
-    );
+    let __idem_content = {
+        #[allow(unused_imports)]
+        use ::idem_actix::__private::AnyReturned as _;
+        ::idem_actix::__private::unless_rejected(
+            ::idem_actix::__private::bound(
+                ::idem_actix::__private::content::<Json<T>>(&__idem_arg1),
+                [(__idem_reader0, false), (__idem_reader1, true)],
+            ),
+            [
+                ::idem_actix::__private::ReturnProbe(&__idem_arg0).returned(),
+                ::idem_actix::__private::ReturnProbe(&__idem_arg1).returned(),
+            ],
+        )
+    };
     ::idem_actix::__private::serve(
             __idem_request,
             &__IDEM_POLICY,

@@ -88,15 +88,27 @@ where
             ::idem_actix::__private::ScopeProbe(__idem_source).scope(),
         )
     };
-    let __idem_content = ::idem_actix::__private::bound(
-        ::idem_actix::__private::content_of(&content(&__idem_arg3)),
-        [
-            (__idem_reader0, false),
-            (__idem_reader1, false),
-            (__idem_reader2, false),
-            (__idem_reader3, true),
-        ],
-    );
+    let __idem_content = {
+        #[allow(unused_imports)]
+        use ::idem_actix::__private::AnyReturned as _;
+        ::idem_actix::__private::unless_rejected(
+            ::idem_actix::__private::bound(
+                ::idem_actix::__private::content_of(&content(&__idem_arg3)),
+                [
+                    (__idem_reader0, false),
+                    (__idem_reader1, false),
+                    (__idem_reader2, false),
+                    (__idem_reader3, true),
+                ],
+            ),
+            [
+                ::idem_actix::__private::ReturnProbe(&__idem_arg0).returned(),
+                ::idem_actix::__private::ReturnProbe(&__idem_arg1).returned(),
+                ::idem_actix::__private::ReturnProbe(&__idem_arg2).returned(),
+                ::idem_actix::__private::ReturnProbe(&__idem_arg3).returned(),
+            ],
+        )
+    };
     ::idem_actix::__private::serve(
             __idem_request,
             &__IDEM_POLICY,

@@ -83,10 +83,17 @@ async fn create_order(
         _,
     >(&__idem_arg0, &::idem_actix::__private::Nothing);
     let __idem_scope = ::core::option::Option::None;
-    let __idem_content = ::idem_actix::__private::bound(
-        ::idem_actix::__private::content::<_>(__idem_value),
-        [(__idem_reader0, __IDEM_ROLES[0usize].is_body())],
-    );
+    let __idem_content = {
+        #[allow(unused_imports)]
+        use ::idem_actix::__private::AnyReturned as _;
+        ::idem_actix::__private::unless_rejected(
+            ::idem_actix::__private::bound(
+                ::idem_actix::__private::content::<_>(__idem_value),
+                [(__idem_reader0, __IDEM_ROLES[0usize].is_body())],
+            ),
+            [::idem_actix::__private::ReturnProbe(&__idem_arg0).returned()],
+        )
+    };
     ::idem_actix::__private::serve(
             __idem_request,
             &__IDEM_POLICY,

@@ -107,13 +107,23 @@ async fn create_order(
             crate::web::idem::__private::ScopeProbe(__idem_source).scope(),
         )
     };
-    let __idem_content = crate::web::idem::__private::bound(
-        crate::web::idem::__private::content::<_>(__idem_value),
-        [
-            (__idem_reader0, __IDEM_ROLES[0usize].is_body()),
-            (__idem_reader1, __IDEM_ROLES[1usize].is_body()),
-        ],
-    );
+    let __idem_content = {
+        #[allow(unused_imports)]
+        use crate::web::idem::__private::AnyReturned as _;
+        crate::web::idem::__private::unless_rejected(
+            crate::web::idem::__private::bound(
+                crate::web::idem::__private::content::<_>(__idem_value),
+                [
+                    (__idem_reader0, __IDEM_ROLES[0usize].is_body()),
+                    (__idem_reader1, __IDEM_ROLES[1usize].is_body()),
+                ],
+            ),
+            [
+                crate::web::idem::__private::ReturnProbe(&__idem_arg0).returned(),
+                crate::web::idem::__private::ReturnProbe(&__idem_arg1).returned(),
+            ],
+        )
+    };
     crate::web::idem::__private::serve(
             __idem_request,
             &__IDEM_POLICY,

@@ -128,14 +128,25 @@ async fn create_order(
             ::idem_actix::__private::ScopeProbe(&__idem_source.0.tenant_id).scope(),
         )
     };
-    let __idem_content = ::idem_actix::__private::bound(
-        ::idem_actix::__private::content::<_>(__idem_value),
-        [
-            (__idem_reader0, __IDEM_ROLES[0usize].is_body()),
-            (__idem_reader1, __IDEM_ROLES[1usize].is_body()),
-            (__idem_reader2, __IDEM_ROLES[2usize].is_body()),
-        ],
-    );
+    let __idem_content = {
+        #[allow(unused_imports)]
+        use ::idem_actix::__private::AnyReturned as _;
+        ::idem_actix::__private::unless_rejected(
+            ::idem_actix::__private::bound(
+                ::idem_actix::__private::content::<_>(__idem_value),
+                [
+                    (__idem_reader0, __IDEM_ROLES[0usize].is_body()),
+                    (__idem_reader1, __IDEM_ROLES[1usize].is_body()),
+                    (__idem_reader2, __IDEM_ROLES[2usize].is_body()),
+                ],
+            ),
+            [
+                ::idem_actix::__private::ReturnProbe(&__idem_arg0).returned(),
+                ::idem_actix::__private::ReturnProbe(&__idem_arg1).returned(),
+                ::idem_actix::__private::ReturnProbe(&__idem_arg2).returned(),
+            ],
+        )
+    };
     ::idem_actix::__private::serve(
             __idem_request,
             &__IDEM_POLICY,

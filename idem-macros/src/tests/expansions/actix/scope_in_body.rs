@@ -58,10 +58,17 @@ async fn create_order(
             ::idem_actix::__private::ScopeProbe(&__idem_source.tenant).scope(),
         )
     };
-    let __idem_content = ::idem_actix::__private::bound(
-        ::idem_actix::__private::content::<Json<NewOrder>>(&__idem_arg0),
-        [(__idem_reader0, true)],
-    );
+    let __idem_content = {
+        #[allow(unused_imports)]
+        use ::idem_actix::__private::AnyReturned as _;
+        ::idem_actix::__private::unless_rejected(
+            ::idem_actix::__private::bound(
+                ::idem_actix::__private::content::<Json<NewOrder>>(&__idem_arg0),
+                [(__idem_reader0, true)],
+            ),
+            [::idem_actix::__private::ReturnProbe(&__idem_arg0).returned()],
+        )
+    };
     ::idem_actix::__private::serve(
             __idem_request,
             &__IDEM_POLICY,

@@ -50,7 +50,17 @@ async fn cancel_order(
         ::idem_axum::__private::Probe::<Signed, ()>::NEW.extracts().reads_nothing();
     }
     let __idem_scope = ::core::option::Option::None;
-    let __idem_content = ::idem_axum::__private::content_none();
+    let __idem_content = {
+        #[allow(unused_imports)]
+        use ::idem_axum::__private::AnyReturned as _;
+        ::idem_axum::__private::unless_rejected(
+            ::idem_axum::__private::content_none(),
+            [
+                ::idem_axum::__private::ReturnProbe(&__idem_arg0).returned(),
+                ::idem_axum::__private::ReturnProbe(&__idem_arg1).returned(),
+            ],
+        )
+    };
     ::idem_axum::__private::serve(
             __idem_request,
             &__IDEM_POLICY,

@@ -49,9 +49,19 @@ async fn create_order(
         ::idem_axum::__private::Probe::<Json<NewOrder>, ()>::NEW.extracts();
     }
     let __idem_scope = ::core::option::Option::None;
-    let __idem_content = ::idem_axum::__private::content_of(
-        &<NewOrder as Intent>::of::<Cents>(&__idem_value),
-    );
+    let __idem_content = {
+        #[allow(unused_imports)]
+        use ::idem_axum::__private::AnyReturned as _;
+        ::idem_axum::__private::unless_rejected(
+            ::idem_axum::__private::content_of(
+                &<NewOrder as Intent>::of::<Cents>(&__idem_value),
+            ),
+            [
+                ::idem_axum::__private::ReturnProbe(&__idem_arg0).returned(),
+                ::idem_axum::__private::ReturnProbe(&__idem_value).returned(),
+            ],
+        )
+    };
     ::idem_axum::__private::serve(
             __idem_request,
             &__IDEM_POLICY,

@@ -43,7 +43,14 @@ async fn create_order(
         ::idem_axum::__private::Probe::<Json<NewOrder>, ()>::NEW.extracts();
     }
     let __idem_scope = ::core::option::Option::None;
-    let __idem_content = ::idem_axum::__private::content_raw();
+    let __idem_content = {
+        #[allow(unused_imports)]
+        use ::idem_axum::__private::AnyReturned as _;
+        ::idem_axum::__private::unless_rejected(
+            ::idem_axum::__private::content_raw(),
+            [::idem_axum::__private::ReturnProbe(&__idem_value).returned()],
+        )
+    };
     ::idem_axum::__private::serve(
             __idem_request,
             &__IDEM_POLICY,

@@ -80,7 +80,19 @@ where
             ::idem_axum::__private::ScopeProbe(__idem_source).scope(),
         )
     };
-    let __idem_content = ::idem_axum::__private::content_of(&content(&__idem_value));
+    let __idem_content = {
+        #[allow(unused_imports)]
+        use ::idem_axum::__private::AnyReturned as _;
+        ::idem_axum::__private::unless_rejected(
+            ::idem_axum::__private::content_of(&content(&__idem_value)),
+            [
+                ::idem_axum::__private::ReturnProbe(&__idem_arg0).returned(),
+                ::idem_axum::__private::ReturnProbe(&__idem_arg1).returned(),
+                ::idem_axum::__private::ReturnProbe(&__idem_arg2).returned(),
+                ::idem_axum::__private::ReturnProbe(&__idem_value).returned(),
+            ],
+        )
+    };
     ::idem_axum::__private::serve(
             __idem_request,
             &__IDEM_POLICY,

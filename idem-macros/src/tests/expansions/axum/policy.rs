@@ -61,8 +61,16 @@ async fn create_order(
     let __idem_scope = ::core::option::Option::None;
     let __idem_content = {
         #[allow(unused_imports)]
-        use ::idem_axum::__private::{ContentOfHead as _, ContentOfOther as _};
-        ::idem_axum::__private::Probe::<Json<NewOrder>, ()>::NEW.content(&__idem_value)
+        use ::idem_axum::__private::AnyReturned as _;
+        ::idem_axum::__private::unless_rejected(
+            {
+                #[allow(unused_imports)]
+                use ::idem_axum::__private::{ContentOfHead as _, ContentOfOther as _};
+                ::idem_axum::__private::Probe::<Json<NewOrder>, ()>::NEW
+                    .content(&__idem_value)
+            },
+            [::idem_axum::__private::ReturnProbe(&__idem_value).returned()],
+        )
     };
     ::idem_axum::__private::serve(
             __idem_request,

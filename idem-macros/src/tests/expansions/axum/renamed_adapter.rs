@@ -64,9 +64,21 @@ async fn create_order(
     };
     let __idem_content = {
         #[allow(unused_imports)]
-        use crate::web::idem::__private::{ContentOfHead as _, ContentOfOther as _};
-        crate::web::idem::__private::Probe::<Json<NewOrder>, ()>::NEW
-            .content(&__idem_value)
+        use crate::web::idem::__private::AnyReturned as _;
+        crate::web::idem::__private::unless_rejected(
+            {
+                #[allow(unused_imports)]
+                use crate::web::idem::__private::{
+                    ContentOfHead as _, ContentOfOther as _,
+                };
+                crate::web::idem::__private::Probe::<Json<NewOrder>, ()>::NEW
+                    .content(&__idem_value)
+            },
+            [
+                crate::web::idem::__private::ReturnProbe(&__idem_arg0).returned(),
+                crate::web::idem::__private::ReturnProbe(&__idem_value).returned(),
+            ],
+        )
     };
     crate::web::idem::__private::serve(
             __idem_request,

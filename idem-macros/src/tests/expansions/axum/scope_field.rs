@@ -68,8 +68,20 @@ async fn create_order(
     };
     let __idem_content = {
         #[allow(unused_imports)]
-        use ::idem_axum::__private::{ContentOfHead as _, ContentOfOther as _};
-        ::idem_axum::__private::Probe::<Json<NewOrder>, ()>::NEW.content(&__idem_value)
+        use ::idem_axum::__private::AnyReturned as _;
+        ::idem_axum::__private::unless_rejected(
+            {
+                #[allow(unused_imports)]
+                use ::idem_axum::__private::{ContentOfHead as _, ContentOfOther as _};
+                ::idem_axum::__private::Probe::<Json<NewOrder>, ()>::NEW
+                    .content(&__idem_value)
+            },
+            [
+                ::idem_axum::__private::ReturnProbe(&__idem_arg0).returned(),
+                ::idem_axum::__private::ReturnProbe(&__idem_arg1).returned(),
+                ::idem_axum::__private::ReturnProbe(&__idem_value).returned(),
+            ],
+        )
     };
     ::idem_axum::__private::serve(
             __idem_request,
