@@ -226,6 +226,7 @@
 //! # contract::only_the_version_that_was_seen_is_replaced(&MemoryStore::default()).await;
 //! # contract::identities_do_not_hold_each_other_up(&MemoryStore::default()).await;
 //! # contract::a_plain_transaction_is_kept_or_undone(&MemoryStore::default()).await;
+//! # contract::a_claim_without_a_record_leaves_the_identity_as_it_was(&MemoryStore::default()).await;
 //! # contract::times_are_read_when_the_record_is_written(&MemoryStore::default()).await;
 //! # contract::a_purge_takes_expired_records_only(&MemoryStore::default()).await;
 //! # contract::an_erasure_takes_one_scope_only(&MemoryStore::default()).await;
