@@ -12,7 +12,7 @@ use tokio::sync::OnceCell;
 use self::setup::Setup;
 use self::sql::{Schema, Sql};
 use super::connection::CheckedConnection;
-use super::rehearsal::{Rehearsal, misconfigured, settle_failure, store_failure};
+use super::rehearsal::{HIDDEN, Rehearsal, misconfigured, settle_failure, store_failure};
 use super::{
     Claim, ClaimRequest, Claimed, Draft, Opening, SettleError, Settlement, Store, StoreError, Times,
 };
@@ -207,7 +207,6 @@ impl PostgresStore {
         connection: CheckedConnection<Postgres>,
         setup: &Setup,
     ) -> Result<(), StoreError> {
-        let failed = |error| settle_failure(error, is_lasting);
         let sql = &self.settings.sql;
         let rehearsal = Rehearsal::new();
         let claimed = self.claim_with(connection, rehearsal.claim(None), setup);
@@ -215,24 +214,19 @@ impl PostgresStore {
             // The lock function has one lock for many identities, and another attempt holds it.
             return Ok(());
         };
-        let written = self.write(&mut connection, rehearsal.draft(None)).await;
-        let seen = Some(Version {
-            attempts: 1,
-            settled_at: written.map_err(failed)?.settled_at,
-        });
+        let seen = self.record(&mut connection, &rehearsal, None).await?;
         let again = if setup.has_procedure {
             sql.call_claim(rehearsal.claim(seen))
         } else {
             sql.hold_record(&rehearsal.identity)
         };
         let again = sqlx::raw_sql(AssertSqlSafe(again));
-        again.execute(&mut *connection).await.map_err(store_error)?;
-        let draft = rehearsal.draft(seen);
-        let written = self.write(&mut connection, draft).await;
-        written.map_err(failed)?;
-        let read = sql.find(&rehearsal.identity);
-        let found = find_with(&mut connection, read, &rehearsal.identity).await?;
-        rehearsal.compare(found, &draft)?;
+        let again = again.execute(&mut *connection).await;
+        again.map_err(|error| match code(&error).as_deref() {
+            Some("ID002") => misconfigured(HIDDEN),
+            _ => store_error(error),
+        })?;
+        self.record(&mut connection, &rehearsal, seen).await?;
         if self.settings.record_in_commit && setup.has_procedure {
             let record = sql.call_record(&Rehearsal::new().draft(None));
             let row = sqlx::raw_sql(AssertSqlSafe(record))
@@ -244,6 +238,25 @@ impl PostgresStore {
         connection.rollback().await.map_err(store_error)?;
         connection.release();
         Ok(())
+    }
+
+    /// Writes a rehearsed record and reads it.
+    async fn record(
+        &self,
+        connection: &mut CheckedConnection<Postgres>,
+        rehearsal: &Rehearsal,
+        replaces: Option<Version>,
+    ) -> Result<Option<Version>, StoreError> {
+        let draft = rehearsal.draft(replaces);
+        let written = self.write(connection, draft).await;
+        let written = written.map_err(|error| settle_failure(error, is_refusal))?;
+        let read = self.settings.sql.find(&rehearsal.identity);
+        let found = find_with(connection, read, &rehearsal.identity).await?;
+        rehearsal.compare(found, &draft)?;
+        Ok(Some(Version {
+            attempts: draft.attempts,
+            settled_at: written.settled_at,
+        }))
     }
 
     /// Opens a transaction, with the claim where there is a procedure for it.
@@ -648,7 +661,10 @@ fn write_error(
         // The error of a guarded session outside of a transaction that writes.
         Some("25006") => SettleError::Ended,
         Some("25P02" | "25P01") => settle_error(error),
-        Some(code) if is_permanent(code) => SettleError::Misconfigured(error.into()),
+        // 0A000 is that of a rule without RETURNING.
+        Some(code) if is_permanent(code) || code == "0A000" => {
+            SettleError::Misconfigured(error.into())
+        }
         // A constraint, a column or a trigger that is not idem's own.
         Some(code) if records && code.starts_with("23") => SettleError::Misconfigured(error.into()),
         _ => otherwise(error),

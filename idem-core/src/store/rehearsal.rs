@@ -13,6 +13,10 @@ use crate::policy::Isolation;
 use crate::record::{Found, State, Version};
 use crate::response::Recorded;
 
+/// Of a record that is not found right after it was written.
+pub(super) const HIDDEN: &str =
+    "a record can't be written or replaced; a trigger, a rule or row level security may hide it";
+
 const TTL: Duration = Duration::from_mins(1);
 
 /// A request whose identity nobody else has.
@@ -115,9 +119,7 @@ pub(super) fn settle_failure(
         SettleError::Aborted(cause) | SettleError::Refused(cause) | SettleError::Unknown(cause) => {
             store_failure(StoreError::Unavailable(cause), is_refusal)
         }
-        SettleError::Ended | SettleError::Superseded => misconfigured(
-            "a record can't be written or replaced; a trigger, a rule or row level security may hide it",
-        ),
+        SettleError::Ended | SettleError::Superseded => misconfigured(HIDDEN),
     }
 }
 
@@ -130,6 +132,7 @@ pub(super) fn store_failure(
         StoreError::Unavailable(cause) if cause.downcast_ref().is_some_and(is_refusal) => {
             StoreError::Misconfigured(cause)
         }
+        StoreError::Unreadable(column) => StoreError::Misconfigured(column.into()),
         other => other,
     }
 }
