@@ -260,8 +260,12 @@ pub mod contract;
 mod migrate;
 #[cfg(feature = "mysql")]
 mod mysql;
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+mod name;
 #[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+mod rehearsal;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
@@ -555,6 +559,10 @@ pub enum SettleError {
     /// The database refused: nothing is kept.
     #[error("the database refused to commit")]
     Refused(#[source] BoxError),
+    /// The database refuses the record, and would refuse each one, such as for a missing right: nothing
+    /// is kept.
+    #[error("the database refuses every record, or those of this role; nothing is kept")]
+    Misconfigured(#[source] BoxError),
     /// The answer to COMMIT was lost: everything is kept, or nothing.
     #[error("the outcome of the commit is unknown")]
     Unknown(#[source] BoxError),

@@ -78,6 +78,7 @@ mod l {
 /// P: problem documents.
 mod p {
     mod problems;
+    mod refused;
     mod unreadable;
 }
 
@@ -103,6 +104,7 @@ mod postgres {
     mod setup;
     mod store;
     mod stub;
+    mod warnings;
     mod wire;
 }
 
