@@ -40,7 +40,7 @@ impl Rehearsal {
             method: "",
             path: "",
             query: None,
-            raw: &bytes,
+            raw: Some(&bytes),
         };
         Self {
             identity,
