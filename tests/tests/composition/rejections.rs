@@ -132,16 +132,15 @@ impl Case {
             Some(content_type) => request.header("content-type", content_type),
             None => request,
         };
-        let request = match &self.parts[..] {
-            [Ok(whole)] => request
+        let request = if let [Ok(whole)] = &self.parts[..] {
+            request
                 .header("content-length", whole.len())
-                .body(Body::from(whole.clone())),
-            _ => {
-                let parts = self.parts.clone().into_iter();
-                request.body(Body::from_stream(stream::iter(parts.map(|part| {
-                    part.map_err(|kind| io::Error::new(kind, "the client has left"))
-                }))))
-            }
+                .body(Body::from(whole.clone()))
+        } else {
+            let parts = self.parts.clone().into_iter();
+            request.body(Body::from_stream(stream::iter(parts.map(|part| {
+                part.map_err(|kind| io::Error::new(kind, "the client has left"))
+            }))))
         };
         request.expect("a request")
     }
