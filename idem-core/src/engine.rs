@@ -38,7 +38,7 @@ mod turn;
 pub use self::admission::Prepared;
 pub(crate) use self::admission::{admit, refuse};
 use self::endpoints::Endpoints;
-pub use self::guard::ClaimGuard;
+pub use self::guard::{ClaimGuard, ClaimSlot};
 pub use self::turn::Turn;
 
 /// Runs handlers at most once for each identity. Cheap to clone; one for each database.

@@ -82,4 +82,6 @@ pub use self::store::SqliteStore;
 #[cfg(feature = "postgres")]
 pub use self::store::{PostgresStore, TimeLimit};
 pub use self::store::{Store, StoreError};
-pub use self::transaction::{Open, Transaction};
+pub use self::transaction::{
+    Borrowed, HandlerEnded, Locked, Open, Shared, SharedOwner, Transaction,
+};

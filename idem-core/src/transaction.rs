@@ -1,19 +1,25 @@
 //! The types that a handler may take by `&mut` as its transaction.
 
+use std::fmt;
 use std::future::Future;
 
-use crate::store::{BoxError, Store};
+use crate::store::{BoxError, Claim, Store};
+
+mod shared;
+
+pub use self::shared::{HandlerEnded, Locked, Shared, SharedOwner};
 
 /// A type that a handler may take by `&mut` as its transaction; it selects the store.
 ///
 /// Implemented for sqlx's `PgConnection`, `MySqlConnection` and `SqliteConnection`, and for
 /// `sqlx::Transaction` of each database. The connection is cheaper: it is in the claim's own
 /// transaction, and a nested `begin()` on it is a savepoint. A `sqlx::Transaction` is such a savepoint
-/// from the start and costs two more round trips.
+/// from the start and costs two more round trips. [`Shared`] is the connection for code that can't hold a
+/// borrow.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a transaction that a store can open",
     label = "not a transaction",
-    note = "take `&mut PgConnection`, `&mut MySqlConnection`, `&mut SqliteConnection`, or `&mut Transaction<'_, _>` of one of them",
+    note = "take `&mut PgConnection`, `&mut MySqlConnection`, `&mut SqliteConnection`, or `&mut Transaction<'_, _>` or `&mut Shared<_>` of one of them",
     note = "each database is a feature of the adapter crate: `postgres`, `mysql`, `sqlite`"
 )]
 pub trait Transaction {
@@ -33,7 +39,7 @@ pub trait Transaction {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a transaction that a store can open",
     label = "not a transaction",
-    note = "take `&mut PgConnection`, `&mut MySqlConnection`, `&mut SqliteConnection`, or `&mut Transaction<'_, _>` of one of them",
+    note = "take `&mut PgConnection`, `&mut MySqlConnection`, `&mut SqliteConnection`, or `&mut Transaction<'_, _>` or `&mut Shared<_>` of one of them",
     note = "each database is a feature of the adapter crate: `postgres`, `mysql`, `sqlite`"
 )]
 pub trait Open<'c>: Transaction {
@@ -46,7 +52,7 @@ pub trait Open<'c>: Transaction {
     ///
     /// The database's error.
     fn open(
-        connection: &'c mut Self::Connection,
+        connection: Borrowed<'c, Self::Connection>,
     ) -> impl Future<Output = Result<Self::Opened, BoxError>> + Send;
 
     /// The handler's argument.
@@ -64,6 +70,39 @@ pub trait Open<'c>: Transaction {
     -> impl Future<Output = Result<(), BoxError>> + Send;
 }
 
+/// The connection of a claim, on its way to the handler: as a reference, or as a [`Shared`] handle.
+pub struct Borrowed<'c, C>(&'c mut (dyn Lend<C> + 'c));
+
+/// A claim that the engine gets back, whoever drops it.
+pub(crate) trait Lend<C>: Send {
+    fn connection(&mut self) -> &mut C;
+
+    /// Moves the claim out, to where it can live without a borrow.
+    fn share(&mut self) -> Box<dyn Claim<Connection = C>>;
+}
+
+impl<'c, C> Borrowed<'c, C> {
+    pub(crate) fn new(claim: &'c mut (dyn Lend<C> + 'c)) -> Self {
+        Self(claim)
+    }
+
+    /// The connection, for as long as the handler runs.
+    pub fn into_mut(self) -> &'c mut C {
+        self.0.connection()
+    }
+
+    /// A handle of the connection, and its owner, who ends it.
+    pub fn share(self) -> SharedOwner<C> {
+        SharedOwner::new(self.0.share())
+    }
+}
+
+impl<C> fmt::Debug for Borrowed<'_, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Borrowed").finish_non_exhaustive()
+    }
+}
+
 #[cfg(any(feature = "postgres", feature = "mysql", feature = "sqlite"))]
 macro_rules! transactions {
     ($database:ty, $connection:ty, $store:ty) => {
@@ -77,8 +116,8 @@ macro_rules! transactions {
         impl<'c> Open<'c> for $connection {
             type Opened = &'c mut Self;
 
-            async fn open(connection: &'c mut Self) -> Result<Self::Opened, BoxError> {
-                Ok(connection)
+            async fn open(connection: Borrowed<'c, Self>) -> Result<Self::Opened, BoxError> {
+                Ok(connection.into_mut())
             }
 
             fn lend<'r>(opened: &'r mut Self::Opened) -> &'r mut Self
@@ -104,8 +143,8 @@ macro_rules! transactions {
         impl<'c> Open<'c> for sqlx::Transaction<'c, $database> {
             type Opened = Self;
 
-            async fn open(connection: &'c mut $connection) -> Result<Self, BoxError> {
-                Ok(sqlx::Connection::begin(connection).await?)
+            async fn open(connection: Borrowed<'c, $connection>) -> Result<Self, BoxError> {
+                Ok(sqlx::Connection::begin(connection.into_mut()).await?)
             }
 
             fn lend<'r>(opened: &'r mut Self) -> &'r mut Self

@@ -21,6 +21,7 @@ macro_rules! routes {
             .route("/brief", post(handlers::brief::<C>))
             .route("/bounded", post(handlers::bounded::<C>))
             .route("/optional", post(handlers::optional::<C>))
+            .route("/shared", post(handlers::shared::<C>))
             .route("/replays-success", post(handlers::replays_success::<C>))
             .route("/replays-all", post(handlers::replays_all::<C>))
             .route("/unscoped", post(handlers::unscoped::<C>))

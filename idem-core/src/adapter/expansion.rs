@@ -12,6 +12,7 @@ pub use super::return_probe::{AnyReturned, ReturnProbe};
 pub use super::scope_probe::{ScopeByDeref, ScopeProbe};
 pub use crate::attempt::Attempt;
 use crate::canonical::EncodeError;
+use crate::engine::ClaimGuard;
 pub use crate::engine::Engine;
 pub use crate::fingerprint::{BoundTarget, Content};
 pub use crate::policy::{Isolation, Misuse, Policy, Replay, Returned, Settle};
@@ -19,6 +20,7 @@ pub use crate::provider::Provider;
 pub use crate::scope::Scope;
 use crate::store::Claim;
 pub use crate::store::Store;
+use crate::transaction::Borrowed;
 pub use crate::transaction::{Open, Transaction};
 
 #[diagnostic::on_unimplemented(
@@ -42,13 +44,13 @@ pub fn attempt<T: IsAttempt + ?Sized>(attempt: &Attempt) -> &T {
 }
 
 /// The connection for the transaction `T`. The engine that `store = …` names can be one of another database.
-pub fn connection<C, T>(claim: &mut C) -> &mut T::Connection
+pub fn connection<C, T>(claim: &mut ClaimGuard<C>) -> Borrowed<'_, T::Connection>
 where
     C: Claim,
     C::Connection: IsConnection<T::Connection>,
     T: Transaction + ?Sized,
 {
-    claim.connection().same()
+    IsConnection::same(Borrowed::new(claim))
 }
 
 #[diagnostic::on_unimplemented(
@@ -57,14 +59,14 @@ where
     note = "take `&mut {Self}`, or let `store` name the state that holds the engine of this database"
 )]
 #[doc(hidden)]
-pub trait IsConnection<T> {
-    fn same(&mut self) -> &mut T;
+pub trait IsConnection<T>: Sized {
+    fn same(borrowed: Borrowed<'_, Self>) -> Borrowed<'_, T>;
 }
 
 #[diagnostic::do_not_recommend]
 impl<T> IsConnection<T> for T {
-    fn same(&mut self) -> &mut T {
-        self
+    fn same(borrowed: Borrowed<'_, T>) -> Borrowed<'_, T> {
+        borrowed
     }
 }
 

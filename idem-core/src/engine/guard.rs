@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::store::Claim;
+use crate::transaction::Lend;
 
 /// A claim on its way through a handler. Dropping the guard, also in a panic or at a deadline,
 /// returns the claim to the engine, which alone ends its transaction.
@@ -14,11 +15,11 @@ pub struct ClaimGuard<C> {
 
 /// The place to which a borrowed claim returns.
 #[derive(Debug)]
-pub(super) struct ClaimSlot<C>(Arc<Mutex<Option<C>>>);
+pub struct ClaimSlot<C>(Arc<Mutex<Option<C>>>);
 
 impl<C> ClaimGuard<C> {
     /// Guards `claim`, which returns to the slot.
-    pub(super) fn new(claim: C) -> (Self, ClaimSlot<C>) {
+    pub fn new(claim: C) -> (Self, ClaimSlot<C>) {
         let slot = ClaimSlot(Arc::default());
         let guard = Self {
             claim: Some(claim),
@@ -37,15 +38,31 @@ impl<C: Claim> Claim for ClaimGuard<C> {
     }
 }
 
+impl<C: Claim> Lend<C::Connection> for ClaimGuard<C> {
+    fn connection(&mut self) -> &mut C::Connection {
+        Claim::connection(self)
+    }
+
+    fn share(&mut self) -> Box<dyn Claim<Connection = C::Connection>> {
+        Box::new(Self {
+            claim: self.claim.take(),
+            slot: ClaimSlot(Arc::clone(&self.slot.0)),
+        })
+    }
+}
+
 impl<C> Drop for ClaimGuard<C> {
     fn drop(&mut self) {
-        *self.slot.lock() = self.claim.take();
+        // A guard whose claim is shared has nothing to return.
+        if let Some(claim) = self.claim.take() {
+            *self.slot.lock() = Some(claim);
+        }
     }
 }
 
 impl<C> ClaimSlot<C> {
     /// The claim; `None` while the guard lives, as after a handler leaked it.
-    pub(super) fn take(&self) -> Option<C> {
+    pub fn take(&self) -> Option<C> {
         self.lock().take()
     }
 

@@ -117,7 +117,14 @@ impl Arguments {
             Some(Known::Transaction) if reference.mutability.is_none() => {
                 errors.spanned(&argument.ty, by_mut(&reference.elem));
             }
-            _ => check_lifetimes(reference, name, errors),
+            _ => {
+                let instead = if is_transaction {
+                    ", or take `&mut Shared<_>`, which has no lifetime"
+                } else {
+                    ""
+                };
+                check_lifetimes(reference, name, instead, errors);
+            }
         }
         *slot = Some(Borrowed {
             pattern: Pat::clone(&argument.pat),
@@ -187,23 +194,29 @@ fn borrow(reference: &TypeReference) -> TokenStream {
 }
 
 /// The transaction and the attempt live as long as the request.
-fn check_lifetimes(reference: &TypeReference, name: &str, errors: &mut Errors) {
+fn check_lifetimes(reference: &TypeReference, name: &str, instead: &str, errors: &mut Errors) {
     struct Statics<'a> {
         name: &'a str,
+        instead: &'a str,
         errors: &'a mut Errors,
     }
 
     impl VisitMut for Statics<'_> {
         fn visit_lifetime_mut(&mut self, lifetime: &mut Lifetime) {
             if lifetime.ident == "static" {
-                let name = self.name;
+                let Self { name, instead, .. } = *self;
                 self.errors.at(
                     lifetime.span(),
-                    format!("the {name} does not live as long as `'static`; write `'_`"),
+                    format!("the {name} does not live as long as `'static`; write `'_`{instead}"),
                 );
             }
         }
     }
 
-    Statics { name, errors }.visit_type_reference_mut(&mut reference.clone());
+    Statics {
+        name,
+        instead,
+        errors,
+    }
+    .visit_type_reference_mut(&mut reference.clone());
 }

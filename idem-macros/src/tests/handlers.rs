@@ -236,7 +236,8 @@ fn a_response_does_not_borrow() {
 
 #[test]
 fn the_transaction_and_the_attempt_end_with_the_request() {
-    let message = "the transaction does not live as long as `'static`; write `'_`";
+    let message = "the transaction does not live as long as `'static`; write `'_`, \
+                   or take `&mut Shared<_>`, which has no lifetime";
     handler_refused(
         "async fn pay(tx: &mut Transaction<'static, Postgres>) {}",
         &[("'static", message)],

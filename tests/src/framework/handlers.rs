@@ -2,7 +2,7 @@
 //! framework compiles this file with its own extractors and its own attribute.
 
 use bytes::Bytes;
-use idem_core::Attempt;
+use idem_core::{Attempt, Shared};
 use serde_json::Value;
 use sqlx::{MySql, MySqlConnection, PgConnection, Postgres, Sqlite, SqliteConnection, Transaction};
 
@@ -194,6 +194,33 @@ pub(super) async fn bodiless<C: Domain>(
     State(app): State<App<C>>,
 ) -> Reply {
     app.play(tx, attempt, &tenant.0, "bodiless").await
+}
+
+/// A handle of the connection. After a reply of 202 a task has a clone, and tries to write at the gate; after one of 203
+/// the task holds the connection from before the handler's end.
+#[idempotent(ttl = "24h", scope = "tenant", body = "effect")]
+pub(super) async fn shared<C: Domain>(
+    tx: &mut Shared<C>,
+    attempt: &Attempt,
+    tenant: Tenant,
+    State(app): State<App<C>>,
+    Json(effect): Json<NewEffect>,
+) -> Reply {
+    let mut locked = tx.lock().await.expect("the handler runs");
+    let reply = app.play(locked.as_mut(), attempt, &tenant.0, &effect.label);
+    let reply = reply.await;
+    let held = (reply.status == 203).then_some(locked);
+    if held.is_some() || reply.status == 202 {
+        let tx = tx.clone();
+        tokio::spawn(async move {
+            app.control.wait_at_gate().await;
+            drop(held);
+            if tx.lock().await.is_err() {
+                app.control.commit();
+            }
+        });
+    }
+    reply
 }
 
 /// A transaction of sqlx's own type. No bound would make this handler generic over the database.

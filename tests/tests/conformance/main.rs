@@ -44,6 +44,7 @@ mod o {
     mod deferred;
     mod faults;
     mod outcomes;
+    mod shared;
     mod transaction;
     pub(crate) mod wire;
 

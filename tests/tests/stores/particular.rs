@@ -4,6 +4,8 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use idem_core::adapter::ClaimGuard;
+use idem_core::adapter::expansion::connection;
 use idem_core::store::{Claim as _, Opening, ScopeDigest, SettleError, Settlement};
 use idem_core::{MySqlStore, Open, PostgresStore, SqliteStore, Store, StoreError, TimeLimit};
 use idem_tests::{Database, Domain, Driver, Mysql, Postgres, Recorder, Served as _, Sqlite, Wires};
@@ -66,15 +68,18 @@ async fn o14_transaction_that_is_not_kept_is_rolled_back_and_never_released() {
     let store = PostgresStore::new(fresh.database.connect(wires).await);
     store.check().await.expect("is set up");
     recorder.take();
-    let mut claim = store.begin(OPENING).await.expect("begins");
-    let opened =
-        <sqlx::Transaction<'_, sqlx::Postgres> as Open<'_>>::open(claim.connection()).await;
+    let claim = store.begin(OPENING).await.expect("begins");
+    let (mut guard, slot) = ClaimGuard::new(claim);
+    let connection = connection::<_, sqlx::Transaction<'_, sqlx::Postgres>>(&mut guard);
+    let opened = <sqlx::Transaction<'_, sqlx::Postgres> as Open<'_>>::open(connection).await;
     let mut opened = opened.expect("opens");
     opened.insert("acme", "a").await.expect("inserts");
     let wrong = opened.run("INSERT INTO no_such_table VALUES (1)").await;
     wrong.expect_err("there is no such table");
     let closed = <sqlx::Transaction<'_, sqlx::Postgres> as Open<'_>>::close(opened, false).await;
     closed.expect("closes after an SQL error");
+    drop(guard);
+    let claim = slot.take().expect("comes back");
     settle(&store, claim, false).await.expect("settles");
     let sent = recorder.take();
     let mut messages = sent.iter().flat_map(|exchange| &exchange.messages);

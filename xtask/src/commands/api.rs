@@ -13,7 +13,13 @@ use xtask::process::{self, Wait};
 /// The toolchain whose rustdoc writes the lists. Another one can write the same API in other words.
 const TOOLCHAIN: &str = "1.95";
 
-pub(crate) const PUBLISHED: &[&str] = &["idem-core", "idem-macros", "idem-axum", "idem-actix"];
+pub(crate) const PUBLISHED: &[&str] = &[
+    "idem-core",
+    "idem-macros",
+    "idem-axum",
+    "idem-actix",
+    "idem-sea-orm",
+];
 
 /// The program that makes the lists. It is built into the same folder as this one.
 const PROGRAM: &str = "xtask-api";
