@@ -345,7 +345,12 @@ impl Store for PostgresStore {
         // If the handler has cancelled a statement that then failed, its error is reported here.
         let flushed = connection.flush().await;
         if !settlement.keep_writes || flushed.is_err() {
-            connection.execute(sql::UNDO).await.map_err(settle_error)?;
+            let undo = if self.settings.begin_alone {
+                sql::UNDO_AND_SELECT
+            } else {
+                sql::UNDO
+            };
+            connection.execute(undo).await.map_err(settle_error)?;
         }
         if settlement.keep_writes {
             flushed.map_err(|error| SettleError::Aborted(error.into()))?;

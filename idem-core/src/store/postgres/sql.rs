@@ -15,6 +15,10 @@ use crate::store::{ClaimRequest, Draft};
 /// The savepoint is set after the claim, so rolling back to it keeps the claim.
 pub(super) const UNDO: &str = "ROLLBACK TO SAVEPOINT idem_attempt";
 
+/// The same for a pooler that has sent the savepoint, which was not alone in its message, to one server:
+/// so this must not be alone either.
+pub(super) const UNDO_AND_SELECT: &str = "ROLLBACK TO SAVEPOINT idem_attempt; SELECT NULL";
+
 const SAVEPOINT: &str = "SAVEPOINT idem_attempt";
 
 /// Whether this is still the claim's own transaction: the setting ends with it.
