@@ -67,6 +67,7 @@ impl<S: Sink> Multipart<S> {
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<S: Sink> RequestBody for Multipart<S> {
     fn content(&self) -> Result<Content, EncodeError> {
         content_of_parts(&self.parts)

@@ -276,6 +276,17 @@ pub enum ConfigError {
     /// The fingerprints' secret is empty.
     #[error("the fingerprint secret is empty; it would protect nothing")]
     EmptySecret,
+    /// Not the name of a schema of its own.
+    #[error(
+        "{0:?} can't be the schema of the records: use 1 to 40 of `a-z`, `0-9` and `_`, with no digit first, \
+         and neither `public` nor a schema of the server"
+    )]
+    Schema(String),
+    /// Not the beginning of a table's name.
+    #[error(
+        "{0:?} can't be a prefix of tables: use 1 to 40 of `a-z`, `0-9` and `_`, with no digit first"
+    )]
+    TablePrefix(String),
     /// A header that belongs to one connection, one point in time or one caller.
     #[error("the header `{0}` is never recorded")]
     NeverRecorded(HeaderName),

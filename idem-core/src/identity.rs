@@ -42,6 +42,12 @@ impl Identity {
         Self(identity)
     }
 
+    /// An identity of no request, for a store's check.
+    #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+    pub(crate) fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
     /// The identity's bytes, the records' primary key.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0

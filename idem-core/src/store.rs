@@ -226,6 +226,7 @@
 //! # contract::only_the_version_that_was_seen_is_replaced(&MemoryStore::default()).await;
 //! # contract::identities_do_not_hold_each_other_up(&MemoryStore::default()).await;
 //! # contract::a_plain_transaction_is_kept_or_undone(&MemoryStore::default()).await;
+//! # contract::a_claim_without_a_record_leaves_the_identity_as_it_was(&MemoryStore::default()).await;
 //! # contract::times_are_read_when_the_record_is_written(&MemoryStore::default()).await;
 //! # contract::a_purge_takes_expired_records_only(&MemoryStore::default()).await;
 //! # contract::an_erasure_takes_one_scope_only(&MemoryStore::default()).await;
@@ -259,8 +260,12 @@ pub mod contract;
 mod migrate;
 #[cfg(feature = "mysql")]
 mod mysql;
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+mod name;
 #[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+mod rehearsal;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
@@ -554,6 +559,10 @@ pub enum SettleError {
     /// The database refused: nothing is kept.
     #[error("the database refused to commit")]
     Refused(#[source] BoxError),
+    /// The database refuses the record, and would refuse each one, such as for a missing right: nothing
+    /// is kept.
+    #[error("the database refuses every record, or those of this role; nothing is kept")]
+    Misconfigured(#[source] BoxError),
     /// The answer to COMMIT was lost: everything is kept, or nothing.
     #[error("the outcome of the commit is unknown")]
     Unknown(#[source] BoxError),

@@ -4,10 +4,10 @@ use proc_macro2::{Ident, TokenStream, TokenTree};
 use quote::ToTokens;
 use syn::{ItemFn, Stmt, Type, parse_quote};
 
-use crate::choice::Choice;
+use crate::choice::{Choice, Replay};
 use crate::errors::Errors;
 use crate::framework::Framework;
-use crate::model::{Extractor, Handler, Policy, Source};
+use crate::model::{Content, Extractor, Handler, Policy, Source};
 use crate::options::Name;
 use crate::parse::Given;
 use crate::value::Value;
@@ -30,11 +30,15 @@ pub(crate) fn check<F: Framework>(
     errors: &mut Errors,
 ) -> Option<Handler> {
     let arguments = Arguments::read(function, errors);
-    let policy = policy(given, errors);
+    let mut policy = policy(given, errors);
     let scope = scope::check(given, &arguments, errors);
     let key = key::check(given, &arguments, errors);
     function::check::<F>(function, key.argument().is_some(), errors);
     let (body, content) = content::check::<F>(given, function, &arguments, errors);
+    if let (Content::Nothing, Some(policy)) = (&content, &mut policy) {
+        // A failure can be about the body, and another body with this key is to run.
+        policy.replay.get_or_insert(Replay::Success);
+    }
     let target = content::target(given, &content, errors);
     let read = scope.iter().chain(key.argument());
     Some(Handler {

@@ -125,7 +125,7 @@ pub(crate) const OPTIONS: &[Spec] = &[
         word: "key",
         shape: Shape::Key(KEY),
         example: r#"key = "form.idempotency_key""#,
-        meaning: r#"whether a request without a key is refused, which is the default, or runs unrecorded; or where the key is, other than in the application's header: in an argument or a field of one, or in headers of this endpoint, the first of which that is sent counts"#,
+        meaning: "whether a request without a key is refused, which is the default, or runs unrecorded; or where the key is, other than in the application's header: in an argument or a field of one, or in headers of this endpoint, the first of which that is sent counts",
     },
     Spec {
         name: Name::Isolation,
@@ -153,7 +153,7 @@ pub(crate) const OPTIONS: &[Spec] = &[
         word: "query",
         shape: Shape::WordOrExcept(QUERY),
         example: r#"query = except("utm_source")"#,
-        meaning: r#"what of the query a key is bound to: all of it as received, which is the default, its parameters in any order, nothing, or all but some parameters"#,
+        meaning: "what of the query a key is bound to: all of it as received, which is the default, its parameters in any order, nothing, or all but some parameters",
     },
     Spec {
         name: Name::Bind,

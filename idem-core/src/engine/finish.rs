@@ -50,6 +50,12 @@ impl<S: Store> Turn<S> {
                 tracing::warn!(error, "the database refused to commit");
                 self.engine.problem(Problem::TryAgain)
             }
+            Err(SettleError::Misconfigured(error)) => {
+                tracing::error!(error, "the record can't be written; nothing is kept");
+                // Another run would only end in the same way.
+                self.share(Shareable::Problem(Problem::Misconfigured));
+                self.engine.problem(Problem::Misconfigured)
+            }
             Err(SettleError::Unknown(error)) => {
                 tracing::warn!(error, "the answer to the commit was lost");
                 self.resolve(info, ending, known, attempt).await

@@ -77,6 +77,7 @@ macro_rules! store_contract {
             simultaneous_claims_have_one_effect
             identities_do_not_hold_each_other_up
             a_plain_transaction_is_kept_or_undone
+            a_claim_without_a_record_leaves_the_identity_as_it_was
             times_are_read_when_the_record_is_written
             a_purge_takes_expired_records_only
             an_erasure_takes_one_scope_only

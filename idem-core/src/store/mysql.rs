@@ -11,11 +11,13 @@ use sqlx::{
 };
 use tokio::sync::OnceCell;
 
-use self::sql::Sql;
+use self::sql::{Names, Sql};
 use super::connection::CheckedConnection;
+use super::rehearsal::{Rehearsal, settle_failure, store_failure};
 use super::{
     Claim, ClaimRequest, Claimed, Draft, Opening, SettleError, Settlement, Store, StoreError, Times,
 };
+use crate::config::ConfigError;
 use crate::identity::{Identity, ScopeDigest};
 use crate::record::{Found, Timestamp, Version};
 
@@ -35,6 +37,7 @@ mod sql;
 #[derive(Debug, Clone)]
 pub struct MySqlStore {
     pool: MySqlPool,
+    names: Names,
     sql: Arc<OnceCell<Sql>>,
 }
 
@@ -43,8 +46,25 @@ impl MySqlStore {
     pub fn new(pool: MySqlPool) -> Self {
         Self {
             pool,
+            names: Names::default(),
             sql: Arc::default(),
         }
+    }
+
+    /// Keeps records, migrations and locks in tables of their own, such as `billing_idem_records` for the
+    /// prefix `billing_`: for two services in one database, which then share nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::TablePrefix`] unless the prefix has 1 to 40 of `a-z`, `0-9` and `_`, and does not begin
+    /// with a digit.
+    pub fn try_with_table_prefix(self, prefix: &str) -> Result<Self, ConfigError> {
+        let prefix = super::name::table_prefix(prefix)?;
+        Ok(Self {
+            names: Names::new(prefix),
+            sql: Arc::default(),
+            ..self
+        })
     }
 
     /// Creates the table `idem_records`, or brings it up to date; then [checks](Self::check) it.
@@ -53,7 +73,8 @@ impl MySqlStore {
     /// are answered 500 `misconfigured`.
     ///
     /// The bookkeeping is in `idem_migrations`, apart from the application's own migrations. Many
-    /// instances may call it at once.
+    /// instances may call it at once. A later release may have migrated before, unless its migration is
+    /// one that this release can't work with; then the error names both versions.
     ///
     /// # Errors
     ///
@@ -75,23 +96,32 @@ impl MySqlStore {
     }
 
     async fn migrate_once(&self) -> Result<(), StoreError> {
-        setup::set_up(&self.pool).await?;
+        setup::set_up(&self.pool, &self.names).await?;
         self.check().await
     }
 
-    /// Checks that the table has a version that this release knows, and that this user has the rights
-    /// to it. The first request does the same; a call at the start of a service shows the error
-    /// earlier.
+    /// Checks that this release can work with the table and that this user has the rights to it. Then it
+    /// claims an identity that nobody else has, writes the record, reads it, and rolls back: so triggers
+    /// and constraints are found. The first request does the same; a call at the start of a service shows
+    /// the error earlier.
     ///
     /// # Errors
     ///
-    /// [`StoreError::Misconfigured`] with the reason.
+    /// [`StoreError::Misconfigured`] with the reason. A server that is read-only is
+    /// [`StoreError::Unavailable`], as during a fail-over.
     pub async fn check(&self) -> Result<(), StoreError> {
         self.sql().await.map(drop)
     }
 
     async fn sql(&self) -> Result<&Sql, StoreError> {
-        self.sql.get_or_try_init(|| setup::learn(&self.pool)).await
+        let learn = || async {
+            let mut connection = self.connection().await?;
+            let sql = setup::learn(&self.pool, &mut connection, &self.names).await?;
+            let rehearsed = rehearse(connection, &sql).await;
+            rehearsed.map_err(|error| store_failure(error, is_lasting))?;
+            Ok(sql)
+        };
+        self.sql.get_or_try_init(learn).await
     }
 
     async fn connection(&self) -> Result<CheckedConnection<MySql>, StoreError> {
@@ -178,30 +208,7 @@ impl Store for MySqlStore {
                 return Ok(taken);
             }
         }
-        let mut tries = 1;
-        loop {
-            let claim = AssertSqlSafe(sql.claim(request)).into_sql_str();
-            let Err(error) = connection.begin(claim).await else {
-                return Ok(Claimed::Won(MySqlClaim {
-                    connection,
-                    replaces: request.seen,
-                }));
-            };
-            let taken = |number| is_conflict(number) || is_collision(number);
-            if !number(&error).is_some_and(taken) {
-                return Err(store_error(error));
-            }
-            let read = sql.restore_and_read(request.identity);
-            if let Some(taken) = read_with(&mut connection, sql, read, request).await? {
-                connection.release();
-                return Ok(taken);
-            }
-            if tries == TRIES {
-                connection.release();
-                return Err(StoreError::Conflict(error.into()));
-            }
-            tries += 1;
-        }
+        claim_with(connection, sql, request).await
     }
 
     async fn settle(
@@ -278,6 +285,62 @@ impl MySqlStore {
         let counted = row.and_then(|row| Ok((row.try_get::<i64, _>(0)?, row.try_get(1)?)));
         let (count, now) = counted.map_err(store_error)?;
         Ok((count.unsigned_abs(), Timestamp(now)))
+    }
+}
+
+/// Claims and records in a transaction that is rolled back.
+async fn rehearse(connection: CheckedConnection<MySql>, sql: &Sql) -> Result<(), StoreError> {
+    let rehearsal = Rehearsal::new();
+    let claimed = claim_with(connection, sql, rehearsal.claim(None)).await?;
+    let Claimed::Won(MySqlClaim { mut connection, .. }) = claimed else {
+        return Ok(());
+    };
+    let draft = rehearsal.draft(None);
+    let written = write(&mut connection, sql, draft).await;
+    written.map_err(|error| settle_failure(error, is_lasting))?;
+    let read = AssertSqlSafe(sql.select(&rehearsal.identity));
+    let row = sqlx::raw_sql(read).fetch_optional(&mut *connection).await;
+    let row = row.map_err(store_error)?;
+    let found = row.map(|row| found(&row, &rehearsal.identity));
+    rehearsal.compare(found.transpose()?, &draft)?;
+    connection.rollback().await.map_err(store_error)?;
+    let restore = sqlx::raw_sql(AssertSqlSafe(Arc::clone(&sql.restore)));
+    restore
+        .execute(&mut *connection)
+        .await
+        .map_err(store_error)?;
+    connection.release();
+    Ok(())
+}
+
+async fn claim_with(
+    mut connection: CheckedConnection<MySql>,
+    sql: &Sql,
+    request: ClaimRequest<'_>,
+) -> Result<Claimed<MySqlClaim>, StoreError> {
+    let mut tries = 1;
+    loop {
+        let claim = AssertSqlSafe(sql.claim(request)).into_sql_str();
+        let Err(error) = connection.begin(claim).await else {
+            return Ok(Claimed::Won(MySqlClaim {
+                connection,
+                replaces: request.seen,
+            }));
+        };
+        let taken = |number| is_conflict(number) || is_collision(number);
+        if !number(&error).is_some_and(taken) {
+            return Err(store_error(error));
+        }
+        let read = sql.restore_and_read(request.identity);
+        if let Some(taken) = read_with(&mut connection, sql, read, request).await? {
+            connection.release();
+            return Ok(taken);
+        }
+        if tries == TRIES {
+            connection.release();
+            return Err(StoreError::Conflict(error.into()));
+        }
+        tries += 1;
     }
 }
 
@@ -449,12 +512,38 @@ fn is_refusal(error: &sqlx::Error) -> bool {
     number(error).is_some_and(|number| !is_conflict(number) && !in_trouble.contains(&number))
 }
 
+/// Whether the server would refuse it every time: no such database, table or column (1049, 1054, 1146), no
+/// right to use it (1044, 1142, 1143, 1227), a view or trigger whose definer lacks one (1356, 1449), or a
+/// constraint that is not idem's own (1369, 3819, 4025).
+///
+/// Not for a server that is read-only (1290, 1836): during a fail-over that passes, and the claim is refused
+/// before the handler runs.
+fn is_permanent(number: u32) -> bool {
+    let permanent = [
+        1044,
+        1049,
+        1054,
+        1142,
+        1143,
+        NO_SUCH_TABLE,
+        1227,
+        1356,
+        1369,
+        1449,
+        3819,
+        4025,
+    ];
+    permanent.contains(&number)
+}
+
+/// Whether an error of a rehearsed request would be that of each request.
+fn is_lasting(error: &sqlx::Error) -> bool {
+    is_refusal(error) && !number(error).is_some_and(|number| matches!(number, 1290 | 1836))
+}
+
 fn store_error(error: sqlx::Error) -> StoreError {
     match number(&error) {
-        // No such database, table or column; or no right to use it.
-        Some(1044 | 1049 | 1054 | 1142 | 1143 | NO_SUCH_TABLE) => {
-            StoreError::Misconfigured(error.into())
-        }
+        Some(number) if is_permanent(number) => StoreError::Misconfigured(error.into()),
         Some(number) if is_conflict(number) => StoreError::Conflict(error.into()),
         _ => StoreError::Unavailable(error.into()),
     }
@@ -464,6 +553,7 @@ fn settle_error(error: sqlx::Error) -> SettleError {
     match number(&error) {
         Some(NO_SAVEPOINT) => SettleError::Ended,
         Some(number) if is_conflict(number) => SettleError::Superseded,
+        Some(number) if is_permanent(number) => SettleError::Misconfigured(error.into()),
         _ => SettleError::Refused(error.into()),
     }
 }

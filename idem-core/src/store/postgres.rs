@@ -5,16 +5,18 @@ use std::sync::Arc;
 
 use sqlx::postgres::{PgConnectOptions, PgDatabaseError, PgRow};
 use sqlx::{
-    AssertSqlSafe, Executor as _, PgConnection, PgPool, Postgres, Row as _, SqlSafeStr as _, SqlStr,
+    AssertSqlSafe, Executor as _, PgConnection, PgPool, Postgres, Row as _, SqlSafeStr as _,
 };
 use tokio::sync::OnceCell;
 
 use self::setup::Setup;
-use self::sql::SettleSql;
+use self::sql::{Schema, Sql};
 use super::connection::CheckedConnection;
+use super::rehearsal::{HIDDEN, Rehearsal, misconfigured, settle_failure, store_failure};
 use super::{
     Claim, ClaimRequest, Claimed, Draft, Opening, SettleError, Settlement, Store, StoreError, Times,
 };
+use crate::config::ConfigError;
 use crate::identity::{Identity, ScopeDigest};
 use crate::record::{Found, Timestamp, Unreadable, Version};
 
@@ -41,9 +43,10 @@ pub struct PostgresStore {
 /// What the application has chosen; a clone of a store has settings of its own.
 #[derive(Debug, Clone)]
 struct Settings {
-    settle_sql: SettleSql,
+    sql: Sql,
     record_in_commit: bool,
     named_statements: bool,
+    begin_alone: bool,
     limit: TimeLimit,
 }
 
@@ -53,13 +56,37 @@ impl PostgresStore {
         Self {
             pool,
             settings: Settings {
-                settle_sql: SettleSql::new(true),
+                sql: Sql::new(Schema::default(), true),
                 record_in_commit: false,
                 named_statements: true,
+                begin_alone: false,
                 limit: TimeLimit::Deadline,
             },
             setup: Arc::default(),
         }
+    }
+
+    /// Keeps records, migrations and locks in a schema of their own, in place of `idem`: for two services
+    /// in one database, which then share nothing. [`migrate`](Self::migrate) creates it. The schema should
+    /// hold nothing else.
+    ///
+    /// ```
+    /// # use idem_core::{ConfigError, PostgresStore};
+    /// # use sqlx::PgPool;
+    /// fn store(pool: PgPool) -> Result<PostgresStore, ConfigError> {
+    ///     PostgresStore::new(pool).try_with_schema("billing_idem")
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Schema`] unless the name has 1 to 40 of `a-z`, `0-9` and `_`, does not begin with a
+    /// digit, and is neither `public` nor a schema of the server.
+    pub fn try_with_schema(mut self, name: &str) -> Result<Self, ConfigError> {
+        let schema = Schema::new(super::name::schema(name)?);
+        self.settings.sql = self.settings.sql.in_schema(schema);
+        self.setup = Arc::default();
+        Ok(self)
     }
 
     /// Sends a first attempt's record in COMMIT's message, so that it costs no round trip beyond
@@ -72,6 +99,8 @@ impl PostgresStore {
     #[must_use]
     pub fn with_record_in_commit(mut self) -> Self {
         self.settings.record_in_commit = true;
+        // The check tries the record's procedure, too.
+        self.setup = Arc::default();
         self
     }
 
@@ -81,6 +110,15 @@ impl PostgresStore {
     #[must_use]
     pub fn with_unnamed_statements(mut self) -> Self {
         self.settings.named_statements = false;
+        self
+    }
+
+    /// Sends BEGIN as a message of its own, which costs a round trip more: for a pooler that sends an
+    /// attempt's statements to different servers unless it sees a BEGIN alone, such as pgpool-II with load
+    /// balancing.
+    #[must_use]
+    pub fn with_begin_alone(mut self) -> Self {
+        self.settings.begin_alone = true;
         self
     }
 
@@ -96,7 +134,7 @@ impl PostgresStore {
     /// effect together.
     #[must_use]
     pub fn with_session_durability(mut self) -> Self {
-        self.settings.settle_sql = SettleSql::new(false);
+        self.settings.sql = self.settings.sql.with_session_durability();
         self
     }
 
@@ -117,7 +155,7 @@ impl PostgresStore {
         options.options([("default_transaction_read_only", "on")])
     }
 
-    /// Creates the schema `idem`, its table and its procedure, or brings them up to date; then
+    /// Creates the schema, its table and its procedures, or brings them up to date; then
     /// [checks](Self::check) them.
     ///
     /// Call it, or a deployment step that does, before the first request: without the table, requests
@@ -127,21 +165,27 @@ impl PostgresStore {
     /// instances may call it at once. If the role must not create functions the procedure is left
     /// out, and claims take one more round trip.
     ///
+    /// A later release may have migrated before, unless its migration is one that this release can't work
+    /// with; then the error names both versions.
+    ///
     /// # Errors
     ///
     /// [`StoreError::Misconfigured`] if the database refuses, such as for a missing privilege;
     /// [`StoreError::Unavailable`] if it can't be reached or is in trouble.
     pub async fn migrate(&self) -> Result<(), StoreError> {
-        setup::set_up(&self.pool).await?;
+        setup::set_up(&self.pool, &self.settings.sql).await?;
         self.check().await
     }
 
-    /// Checks that the schema has a version that this release knows, and that its locks work. The
-    /// first request does the same; a call at the start of a service shows the error earlier.
+    /// Checks that this release can work with the schema and that its locks work. Then it claims an
+    /// identity that nobody else has, writes a record, replaces it, reads it, and rolls back: so missing
+    /// rights, row level security, triggers and rules are found. The first request does the same; a call
+    /// at the start of a service shows the error earlier.
     ///
     /// # Errors
     ///
-    /// [`StoreError::Misconfigured`] with the reason.
+    /// [`StoreError::Misconfigured`] with the reason. A server that is read-only is
+    /// [`StoreError::Unavailable`], as during a fail-over.
     pub async fn check(&self) -> Result<(), StoreError> {
         self.setup().await.map(drop)
     }
@@ -149,22 +193,94 @@ impl PostgresStore {
     async fn setup(&self) -> Result<&Setup, StoreError> {
         let learn = || async {
             let mut connection = self.connection().await?;
-            let known = Setup::learn(&mut connection).await?;
-            connection.release();
+            let known = Setup::learn(&mut connection, &self.settings.sql).await?;
+            let rehearsed = self.rehearse(connection, &known).await;
+            rehearsed.map_err(|error| store_failure(error, is_lasting))?;
             Ok(known)
         };
         self.setup.get_or_try_init(learn).await
     }
 
-    /// The message that opens a transaction, with the claim where there is a procedure for it.
-    fn begin_sql(
+    /// Claims and records in a transaction that is rolled back.
+    async fn rehearse(
         &self,
+        connection: CheckedConnection<Postgres>,
+        setup: &Setup,
+    ) -> Result<(), StoreError> {
+        let sql = &self.settings.sql;
+        let rehearsal = Rehearsal::new();
+        let claimed = self.claim_with(connection, rehearsal.claim(None), setup);
+        let Claimed::Won(PostgresClaim { mut connection }) = claimed.await? else {
+            // The lock function has one lock for many identities, and another attempt holds it.
+            return Ok(());
+        };
+        let seen = self.record(&mut connection, &rehearsal, None).await?;
+        let again = if setup.has_procedure {
+            sql.call_claim(rehearsal.claim(seen))
+        } else {
+            sql.hold_record(&rehearsal.identity)
+        };
+        let again = sqlx::raw_sql(AssertSqlSafe(again));
+        let again = again.execute(&mut *connection).await;
+        again.map_err(|error| match code(&error).as_deref() {
+            Some("ID002") => misconfigured(HIDDEN),
+            _ => store_error(error),
+        })?;
+        self.record(&mut connection, &rehearsal, seen).await?;
+        if self.settings.record_in_commit && setup.has_procedure {
+            let record = sql.call_record(&Rehearsal::new().draft(None));
+            let row = sqlx::raw_sql(AssertSqlSafe(record))
+                .fetch_one(&mut *connection)
+                .await;
+            // Without a row the times are null, and the COMMIT after it would keep the writes.
+            times(&row.map_err(store_error)?).map_err(|_| misconfigured(SUPPRESSED))?;
+        }
+        connection.rollback().await.map_err(store_error)?;
+        connection.release();
+        Ok(())
+    }
+
+    /// Writes a rehearsed record and reads it.
+    async fn record(
+        &self,
+        connection: &mut CheckedConnection<Postgres>,
+        rehearsal: &Rehearsal,
+        replaces: Option<Version>,
+    ) -> Result<Option<Version>, StoreError> {
+        let draft = rehearsal.draft(replaces);
+        let written = self.write(connection, draft).await;
+        let written = written.map_err(|error| settle_failure(error, is_refusal))?;
+        let read = self.settings.sql.find(&rehearsal.identity);
+        let found = find_with(connection, read, &rehearsal.identity).await?;
+        rehearsal.compare(found, &draft)?;
+        Ok(Some(Version {
+            attempts: draft.attempts,
+            settled_at: written.settled_at,
+        }))
+    }
+
+    /// Opens a transaction, with the claim where there is a procedure for it.
+    async fn open(
+        &self,
+        connection: &mut CheckedConnection<Postgres>,
         opening: Opening,
         setup: &Setup,
         claim: Option<ClaimRequest<'_>>,
-    ) -> SqlStr {
-        let limits = setup.limits(self.settings.limit, opening.deadline);
-        AssertSqlSafe(sql::begin(opening.isolation, limits, claim)).into_sql_str()
+    ) -> sqlx::Result<()> {
+        let Settings { sql, limit, .. } = &self.settings;
+        let limits = setup.limits(*limit, opening.deadline);
+        let mut begin = sql.begin(opening.isolation, limits, claim);
+        let rest = self
+            .settings
+            .begin_alone
+            .then(|| sql::split_off_rest(&mut begin));
+        let begin = AssertSqlSafe(begin).into_sql_str();
+        connection.begin(begin).await?;
+        if let Some(rest) = rest {
+            let rest = sqlx::raw_sql(AssertSqlSafe(rest));
+            rest.execute(&mut **connection).await?;
+        }
+        Ok(())
     }
 
     /// Whether the record and the commit can be one message.
@@ -201,8 +317,8 @@ impl Store for PostgresStore {
     async fn begin(&self, opening: Opening) -> Result<PostgresClaim, StoreError> {
         let known = self.setup().await?;
         let mut connection = self.connection().await?;
-        let begin = self.begin_sql(opening, known, None);
-        connection.begin(begin).await.map_err(store_error)?;
+        let opened = self.open(&mut connection, opening, known, None).await;
+        opened.map_err(store_error)?;
         Ok(PostgresClaim { connection })
     }
 
@@ -211,34 +327,13 @@ impl Store for PostgresStore {
         let mut connection = self.connection().await?;
         if request.likely_taken {
             // Raises no SQL error for an identity that is in flight or recorded.
-            let read = sql::read(request.identity, known);
+            let read = self.settings.sql.read(request.identity, known);
             if let Some(taken) = read_with(&mut connection, read, request).await? {
                 connection.release();
                 return Ok(taken);
             }
         }
-        if !known.has_procedure {
-            return self.claim_plainly(connection, request, known).await;
-        }
-        let begin = self.begin_sql(request.opening, known, Some(request));
-        let Err(error) = connection.begin(begin).await else {
-            return Ok(Claimed::Won(PostgresClaim { connection }));
-        };
-        let is_held = match code(&error).as_deref() {
-            Some("ID001") => true,
-            Some("ID002") => false,
-            _ => return Err(store_error(error)),
-        };
-        let read = sql::rollback_and_find(request.identity);
-        let found = find_with(&mut connection, read, request.identity).await?;
-        // The lock may be held by a short read of a settled record, whose answer is the record.
-        let claimed = if is_held && is_seen(found.as_ref(), request) {
-            Claimed::InFlight
-        } else {
-            Claimed::Changed(found)
-        };
-        connection.release();
-        Ok(claimed)
+        self.claim_with(connection, request, known).await
     }
 
     async fn settle(
@@ -250,7 +345,12 @@ impl Store for PostgresStore {
         // If the handler has cancelled a statement that then failed, its error is reported here.
         let flushed = connection.flush().await;
         if !settlement.keep_writes || flushed.is_err() {
-            connection.execute(sql::UNDO).await.map_err(settle_error)?;
+            let undo = if self.settings.begin_alone {
+                sql::UNDO_AND_SELECT
+            } else {
+                sql::UNDO
+            };
+            connection.execute(undo).await.map_err(settle_error)?;
         }
         if settlement.keep_writes {
             flushed.map_err(|error| SettleError::Aborted(error.into()))?;
@@ -276,21 +376,57 @@ impl Store for PostgresStore {
 
     async fn find(&self, identity: &Identity) -> Result<Option<Found>, StoreError> {
         let mut connection = self.connection().await?;
-        let found = find_with(&mut connection, sql::find(identity), identity).await?;
+        let found = find_with(&mut connection, self.settings.sql.find(identity), identity).await?;
         connection.release();
         Ok(found)
     }
 
     async fn purge_expired(&self, limit: u32) -> Result<u64, StoreError> {
-        self.delete(sql::purge(limit)).await
+        self.delete(self.settings.sql.purge(limit)).await
     }
 
     async fn erase(&self, scope: &ScopeDigest) -> Result<u64, StoreError> {
-        self.delete(sql::erase(scope)).await
+        self.delete(self.settings.sql.erase(scope)).await
     }
 }
 
 impl PostgresStore {
+    async fn claim_with(
+        &self,
+        mut connection: CheckedConnection<Postgres>,
+        request: ClaimRequest<'_>,
+        setup: &Setup,
+    ) -> Result<Claimed<PostgresClaim>, StoreError> {
+        if !setup.has_procedure {
+            return self.claim_plainly(connection, request, setup).await;
+        }
+        let opened = self.open(&mut connection, request.opening, setup, Some(request));
+        let Err(error) = opened.await else {
+            return Ok(Claimed::Won(PostgresClaim { connection }));
+        };
+        let is_held = match code(&error).as_deref() {
+            Some("ID001") => true,
+            Some("ID002") => false,
+            _ => return Err(store_error(error)),
+        };
+        let sql = &self.settings.sql;
+        let read = if self.settings.begin_alone {
+            connection.rollback().await.map_err(store_error)?;
+            sql.find(request.identity)
+        } else {
+            sql.rollback_and_find(request.identity)
+        };
+        let found = find_with(&mut connection, read, request.identity).await?;
+        // The lock may be held by a short read of a settled record, whose answer is the record.
+        let claimed = if is_held && is_seen(found.as_ref(), request) {
+            Claimed::InFlight
+        } else {
+            Claimed::Changed(found)
+        };
+        connection.release();
+        Ok(claimed)
+    }
+
     /// The claim where there is no procedure for it.
     async fn claim_plainly(
         &self,
@@ -298,12 +434,13 @@ impl PostgresStore {
         request: ClaimRequest<'_>,
         setup: &Setup,
     ) -> Result<Claimed<PostgresClaim>, StoreError> {
-        let begin = self.begin_sql(request.opening, setup, None);
-        connection.begin(begin).await.map_err(store_error)?;
-        let read = sql::claim_plainly(request, setup);
+        let opened = self.open(&mut connection, request.opening, setup, None);
+        opened.await.map_err(store_error)?;
+        let sql = &self.settings.sql;
+        let read = sql.claim_plainly(request, setup);
         let mut taken = read_with(&mut connection, read, request).await?;
         if taken.is_none() && request.seen.is_some() {
-            let read = sql::hold_record(request.identity);
+            let read = sql.hold_record(request.identity);
             taken = read_with(&mut connection, read, request).await?;
         }
         Ok(match taken {
@@ -322,7 +459,7 @@ impl PostgresStore {
         connection: &mut CheckedConnection<Postgres>,
         draft: Draft<'_>,
     ) -> Result<Times, SettleError> {
-        let sql = &self.settings.settle_sql;
+        let Settings { sql, .. } = &self.settings;
         let statement = match draft.replaces {
             None => &sql.insert,
             Some(_) => &sql.update,
@@ -345,11 +482,12 @@ impl PostgresStore {
             query = query.bind(attempts).bind(settled_at.0);
         }
         let written = query.fetch_optional(&mut **connection).await;
-        match written.map_err(|error| write_error(error, settle_error))? {
+        match written.map_err(|error| write_error(error, &sql.schema, settle_error))? {
             Some(row) => times(&row).map_err(settle_error),
-            // The UPDATE found no row: the transaction is gone, or the record was replaced.
-            None if self.in_transaction(connection).await? => Err(SettleError::Superseded),
-            None => Err(SettleError::Ended),
+            None if !self.in_transaction(connection).await? => Err(SettleError::Ended),
+            // The UPDATE found no row: the record was replaced.
+            None if draft.replaces.is_some() => Err(SettleError::Superseded),
+            None => Err(SettleError::Misconfigured(SUPPRESSED.into())),
         }
     }
 
@@ -360,12 +498,12 @@ impl PostgresStore {
         draft: Draft<'_>,
     ) -> Result<Times, SettleError> {
         connection.check_depth()?;
-        let sql = self.settings.settle_sql.insert_and_commit(&draft);
-        let row = sqlx::raw_sql(AssertSqlSafe(sql))
+        let sql = &self.settings.sql;
+        let row = sqlx::raw_sql(AssertSqlSafe(sql.insert_and_commit(&draft)))
             .fetch_one(&mut **connection)
             .await;
         let commit_error = |error| super::connection::commit_error(error, is_answer);
-        let row = row.map_err(|error| write_error(error, commit_error))?;
+        let row = row.map_err(|error| write_error(error, &sql.schema, commit_error))?;
         // sqlx believes that the transaction goes on, so one does: `COMMIT AND CHAIN`.
         connection.rollback_soon();
         times(&row).map_err(|error| SettleError::Unknown(error.into()))
@@ -375,7 +513,7 @@ impl PostgresStore {
         &self,
         connection: &mut CheckedConnection<Postgres>,
     ) -> Result<bool, SettleError> {
-        let check = AssertSqlSafe(Arc::clone(&self.settings.settle_sql.check));
+        let check = AssertSqlSafe(Arc::clone(&self.settings.sql.check));
         let row = sqlx::raw_sql(check).fetch_one(&mut **connection).await;
         let claimed: sqlx::Result<Option<bool>> = row.and_then(|row| row.try_get(0));
         Ok(claimed.map_err(settle_error)? == Some(true))
@@ -391,6 +529,9 @@ impl PostgresStore {
         Ok(done.rows_affected())
     }
 }
+
+/// Of an INSERT that succeeds without a row.
+const SUPPRESSED: &str = "a trigger or a rule on the table suppresses the record";
 
 /// Whether the record has the version that the claim has seen.
 fn is_seen(found: Option<&Found>, request: ClaimRequest<'_>) -> bool {
@@ -475,12 +616,23 @@ fn read_error(error: sqlx::Error) -> StoreError {
     }
 }
 
+/// Whether the server would refuse it every time: no such schema, function, table or column; or no right
+/// to use it, which row level security can also be the reason for.
+///
+/// Not for a server that is read-only (25006, and 0A000 for BEGIN on a standby): during a fail-over that
+/// passes, and it is refused before the handler runs.
+fn is_permanent(code: &str) -> bool {
+    matches!(code, "3F000" | "42883" | "42P01" | "42703" | "42501")
+}
+
+/// Whether an error of a rehearsed request would be that of each request.
+fn is_lasting(error: &sqlx::Error) -> bool {
+    is_refusal(error) && !matches!(code(error).as_deref(), Some("25006" | "0A000"))
+}
+
 fn store_error(error: sqlx::Error) -> StoreError {
     match code(&error).as_deref() {
-        // No such schema, function, table or column; or no right to use it.
-        Some("3F000" | "42883" | "42P01" | "42703" | "42501") => {
-            StoreError::Misconfigured(error.into())
-        }
+        Some(code) if is_permanent(code) => StoreError::Misconfigured(error.into()),
         Some("40001" | "40P01" | "55P03") => StoreError::Conflict(error.into()),
         _ => StoreError::Unavailable(error.into()),
     }
@@ -499,11 +651,12 @@ fn settle_error(error: sqlx::Error) -> SettleError {
 /// explain.
 fn write_error(
     error: sqlx::Error,
+    schema: &Schema,
     otherwise: impl FnOnce(sqlx::Error) -> SettleError,
 ) -> SettleError {
     let database = error.as_database_error();
     let database = database.and_then(|error| error.try_downcast_ref::<PgDatabaseError>());
-    let records = database.is_some_and(|error| error.schema() == Some("idem"));
+    let records = database.is_some_and(|error| error.schema() == Some(&*schema.name));
     match code(&error).as_deref() {
         Some("23505") if records => SettleError::Superseded,
         // Under the stricter isolations this is the error for a record that the snapshot misses.
@@ -513,6 +666,12 @@ fn write_error(
         // The error of a guarded session outside of a transaction that writes.
         Some("25006") => SettleError::Ended,
         Some("25P02" | "25P01") => settle_error(error),
+        // 0A000 is that of a rule without RETURNING.
+        Some(code) if is_permanent(code) || code == "0A000" => {
+            SettleError::Misconfigured(error.into())
+        }
+        // A constraint, a column or a trigger that is not idem's own.
+        Some(code) if records && code.starts_with("23") => SettleError::Misconfigured(error.into()),
         _ => otherwise(error),
     }
 }

@@ -1,26 +1,36 @@
 //! SQLite.
 
-use std::borrow::Cow;
 use std::str::FromStr as _;
 use std::sync::Arc;
 
 use sqlx::error::DatabaseError;
-use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::migrate::MigrateError;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions, SqliteRow};
-use sqlx::{Executor as _, Row as _, SqlSafeStr as _, Sqlite, SqliteConnection, SqlitePool};
+use sqlx::{
+    AssertSqlSafe, Executor as _, Row as _, SqlSafeStr as _, Sqlite, SqliteConnection, SqlitePool,
+};
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 
+use self::sql::Sql;
 use self::watch::{IOERR, Watch};
 use super::connection::CheckedConnection;
-use super::migrate::migrate;
+use super::migrate::{Migrations, check_version, migration};
+use super::rehearsal::{Rehearsal, misconfigured, settle_failure, store_failure};
 use super::{
     Claim, ClaimRequest, Claimed, Draft, Opening, SettleError, Settlement, Store, StoreError, Times,
 };
+use crate::config::ConfigError;
 use crate::identity::{Identity, ScopeDigest};
-use crate::record::{Found, Timestamp};
+use crate::record::{Found, Timestamp, Version};
 
+mod sql;
 mod watch;
+
+/// The bookkeeping's last entry.
+const VERSION: i64 = 1;
+
+const RECORDS: &str = include_str!("../../migrations/sqlite/0001_records.sql");
 
 /// Records in the table `idem_records` of an SQLite database.
 ///
@@ -30,6 +40,8 @@ mod watch;
 ///
 /// The pool should be in WAL mode, with a busy timeout. While an attempt runs, the store needs the
 /// connection's progress handler, commit hook and rollback hook; afterwards none is installed.
+/// [Operating](crate::_documentation::operating#sqlite) shows how a pool installs those of the
+/// application again.
 ///
 /// A database in memory (`sqlite::memory:`) is gone when its last connection is closed, and the store
 /// closes a connection whose attempt broke. For tests there is [`in_memory`](Self::in_memory). A pool
@@ -38,6 +50,8 @@ mod watch;
 #[derive(Debug, Clone)]
 pub struct SqliteStore {
     pool: SqlitePool,
+    sql: Sql,
+    checked: Arc<OnceCell<()>>,
     writer: Arc<Semaphore>,
     /// Another connection to a database in memory, which keeps it while `pool` opens a new one.
     _keeper: Option<SqlitePool>,
@@ -48,9 +62,29 @@ impl SqliteStore {
     pub fn new(pool: SqlitePool) -> Self {
         Self {
             pool,
+            sql: Sql::new(""),
+            checked: Arc::default(),
             writer: Arc::new(Semaphore::new(1)),
             _keeper: None,
         }
+    }
+
+    /// Keeps records and migrations in tables of their own, such as `billing_idem_records` for the prefix
+    /// `billing_`: for two services in one database, which then share nothing but SQLite's one writer. In
+    /// one process, make the second store from a clone of the first, so that they queue for the writer
+    /// together.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::TablePrefix`] unless the prefix has 1 to 40 of `a-z`, `0-9` and `_`, and does not begin
+    /// with a digit.
+    pub fn try_with_table_prefix(self, prefix: &str) -> Result<Self, ConfigError> {
+        let prefix = super::name::table_prefix(prefix)?;
+        Ok(Self {
+            sql: Sql::new(prefix),
+            checked: Arc::default(),
+            ..self
+        })
     }
 
     /// A store in a new database in memory, for tests. It is migrated.
@@ -97,33 +131,84 @@ impl SqliteStore {
         &self.pool
     }
 
-    /// Creates the table `idem_records`, or brings it up to date.
+    /// Creates the table `idem_records`, or brings it up to date; then [checks](Self::check) it.
     ///
     /// Call it before the first request: without the table, requests are answered 500 `misconfigured`.
     /// The bookkeeping is in `idem_migrations`, apart from the application's own migrations. Many
-    /// instances may call it at once.
+    /// instances may call it at once. A later release may have migrated before, unless its migration is
+    /// one that this release can't work with; then the error names both versions.
     ///
     /// # Errors
     ///
     /// [`StoreError::Misconfigured`] if the database refuses; [`StoreError::Unavailable`] if it can't be
     /// opened or written, or if another process writes for longer than the busy timeout.
     pub async fn migrate(&self) -> Result<(), StoreError> {
-        let mut migrator = Migrator::with_migrations(vec![Migration::new(
-            1,
-            Cow::Borrowed("records"),
-            MigrationType::Simple,
-            include_str!("../../migrations/sqlite/0001_records.sql").into_sql_str(),
-            false,
-        )]);
-        migrator.dangerous_set_table_name("idem_migrations");
-        migrate(
-            &self.pool,
-            &migrator,
-            "BEGIN IMMEDIATE",
-            |_| false,
-            is_refusal,
-        )
-        .await
+        let script = self.sql.script(RECORDS);
+        let script = AssertSqlSafe(script).into_sql_str();
+        let migrations = Migrations::new(
+            self.place(),
+            self.sql.migrations(),
+            vec![migration(VERSION, "records", script, false)],
+        );
+        let opening = "BEGIN IMMEDIATE".into_sql_str();
+        let may_stop = |_: &MigrateError| false;
+        migrations
+            .run(&self.pool, opening, may_stop, is_refusal)
+            .await?;
+        self.check().await
+    }
+
+    /// Checks that this release can work with the table. Then it claims an identity that nobody else has,
+    /// writes a record, replaces it, reads it, and rolls back: so a file that is read-only, triggers and
+    /// constraints are found. The first request does the same; a call at the start of a service shows the
+    /// error earlier.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Misconfigured`] with the reason; [`StoreError::Unavailable`] as for
+    /// [`migrate`](Self::migrate).
+    pub async fn check(&self) -> Result<(), StoreError> {
+        let rehearse = || async {
+            let rehearsed = self.rehearse().await;
+            rehearsed.map_err(|error| store_failure(error, is_refusal))
+        };
+        self.checked.get_or_try_init(rehearse).await.copied()
+    }
+
+    /// Claims and records in a transaction that is rolled back.
+    async fn rehearse(&self) -> Result<(), StoreError> {
+        let mut claim = self.begin_writing().await?;
+        let connection = &mut claim.connection;
+        let version = sqlx::query(AssertSqlSafe(Arc::clone(&self.sql.version)));
+        let version = version.persistent(false).fetch_one(&mut **connection).await;
+        let version = version.and_then(|row| row.try_get::<Option<i64>, _>(0));
+        let version = version.map_err(store_error)?.unwrap_or(0);
+        if version < VERSION {
+            let text = format!("{} is missing; run `migrate()`", self.place());
+            return Err(misconfigured(text));
+        }
+        check_version(&self.place(), version, VERSION)?;
+        let rehearsal = Rehearsal::new();
+        let mut replaces = None;
+        for _ in 0..2 {
+            let draft = rehearsal.draft(replaces);
+            let written = write(connection, &self.sql, draft).await;
+            let written = written.map_err(|error| settle_failure(error, is_refusal))?;
+            let found = read(connection, &self.sql, &rehearsal.identity).await?;
+            rehearsal.compare(found, &draft)?;
+            replaces = Some(Version {
+                attempts: draft.attempts,
+                settled_at: written.settled_at,
+            });
+        }
+        connection.rollback().await.map_err(store_error)?;
+        claim.release().await;
+        Ok(())
+    }
+
+    /// What is migrated, for errors.
+    fn place(&self) -> String {
+        format!("the table `{}`", self.sql.records())
     }
 
     async fn connection(&self) -> Result<CheckedConnection<Sqlite>, StoreError> {
@@ -152,7 +237,7 @@ impl SqliteStore {
             watch,
             permit: Some(permit),
         };
-        let begun = claim.connection.begin(BEGIN.into_sql_str()).await;
+        let begun = claim.connection.begin(sql::BEGIN.into_sql_str()).await;
         begun.map_err(store_error)?;
         Ok(claim)
     }
@@ -186,7 +271,7 @@ impl Claim for SqliteClaim {
 
 impl SqliteClaim {
     /// Ends the transaction, and leaves the connection open.
-    async fn end(&mut self, settlement: Settlement<'_>) -> Result<(), SettleError> {
+    async fn end(&mut self, sql: &Sql, settlement: Settlement<'_>) -> Result<(), SettleError> {
         let connection = &mut self.connection;
         if let Some(error) = self.watch.undone_by(connection).await {
             return Err(if settlement.keep_writes {
@@ -195,10 +280,14 @@ impl SqliteClaim {
                 SettleError::Refused(error.into())
             });
         }
-        let end = if settlement.keep_writes { KEEP } else { UNDO };
+        let end = if settlement.keep_writes {
+            sql::KEEP
+        } else {
+            sql::UNDO
+        };
         connection.execute(end).await.map_err(savepoint_error)?;
         if let Some(draft) = settlement.record {
-            let times = write(connection, draft).await?;
+            let times = write(connection, sql, draft).await?;
             let _ = settlement.written.set(times);
         }
         connection.commit_checked(is_answer).await
@@ -228,59 +317,12 @@ impl Drop for SqliteClaim {
     }
 }
 
-/// The savepoint can only be released, or rolled back to, in the claim's own transaction: this detects
-/// a handler that ended the transaction.
-const BEGIN: &str = "BEGIN IMMEDIATE; SAVEPOINT idem_attempt";
-
-const KEEP: &str = "RELEASE SAVEPOINT idem_attempt";
-
-const UNDO: &str = "ROLLBACK TO SAVEPOINT idem_attempt";
-
-macro_rules! now {
-    () => {
-        "CAST(round(unixepoch('now', 'subsec') * 1000) AS INTEGER) * 1000"
-    };
-}
-
-const FIND: &str = concat!(
-    "SELECT state, attempts, status, fingerprint, response, settled_at, expires_at, ",
-    now!(),
-    " FROM main.idem_records WHERE identity = $1"
-);
-
-const INSERT: &str = concat!(
-    "INSERT INTO main.idem_records \
-     (identity, operation, state, attempts, status, fingerprint, response, settled_at, expires_at) \
-     SELECT $1, $2, $3, $4, $5, $6, $7, clock.now, clock.now + $8 \
-     FROM (SELECT ",
-    now!(),
-    " AS now) AS clock RETURNING settled_at, expires_at"
-);
-
-const UPDATE: &str = concat!(
-    "UPDATE main.idem_records \
-     SET operation = $2, state = $3, attempts = $4, status = $5, fingerprint = $6, response = $7, \
-     settled_at = clock.now, expires_at = clock.now + $8 \
-     FROM (SELECT ",
-    now!(),
-    " AS now) AS clock WHERE identity = $1 AND attempts = $9 AND settled_at = $10 \
-     RETURNING settled_at, expires_at"
-);
-
-const PURGE: &str = concat!(
-    "DELETE FROM main.idem_records WHERE rowid IN ( \
-     SELECT rowid FROM main.idem_records WHERE expires_at <= ",
-    now!(),
-    " ORDER BY expires_at LIMIT $1)"
-);
-
-const ERASE: &str = "DELETE FROM main.idem_records WHERE identity BETWEEN $1 AND $2";
-
 impl Store for SqliteStore {
     type Connection = SqliteConnection;
     type Claim = SqliteClaim;
 
     async fn begin(&self, _: Opening) -> Result<SqliteClaim, StoreError> {
+        self.check().await?;
         self.begin_writing().await
     }
 
@@ -288,12 +330,13 @@ impl Store for SqliteStore {
         let is_seen = |found: &Option<Found>| {
             found.as_ref().map(|found| found.record.version()) == request.seen
         };
+        self.check().await?;
         let before = self.find(request.identity).await?;
         if !is_seen(&before) {
             return Ok(Claimed::Changed(before));
         }
         let mut claim = self.begin_writing().await?;
-        let held = read(&mut claim.connection, request.identity).await?;
+        let held = read(&mut claim.connection, &self.sql, request.identity).await?;
         if is_seen(&held) {
             return Ok(Claimed::Won(claim));
         }
@@ -307,35 +350,39 @@ impl Store for SqliteStore {
         mut claim: SqliteClaim,
         settlement: Settlement<'_>,
     ) -> Result<(), SettleError> {
-        claim.end(settlement).await?;
+        claim.end(&self.sql, settlement).await?;
         claim.release().await;
         Ok(())
     }
 
     async fn find(&self, identity: &Identity) -> Result<Option<Found>, StoreError> {
         let mut connection = self.connection().await?;
-        let found = read(&mut connection, identity).await?;
+        let found = read(&mut connection, &self.sql, identity).await?;
         connection.release();
         Ok(found)
     }
 
     async fn purge_expired(&self, limit: u32) -> Result<u64, StoreError> {
-        let statement = sqlx::query(PURGE).bind(i64::from(limit));
+        let statement =
+            sqlx::query(AssertSqlSafe(Arc::clone(&self.sql.purge))).bind(i64::from(limit));
         self.write_once(statement).await
     }
 
     async fn erase(&self, scope: &ScopeDigest) -> Result<u64, StoreError> {
         let (first, last) = (scope.first(), scope.last());
-        let statement = sqlx::query(ERASE).bind(&first[..]).bind(&last[..]);
+        let statement = sqlx::query(AssertSqlSafe(Arc::clone(&self.sql.erase)))
+            .bind(&first[..])
+            .bind(&last[..]);
         self.write_once(statement).await
     }
 }
 
 async fn read(
     connection: &mut CheckedConnection<Sqlite>,
+    sql: &Sql,
     identity: &Identity,
 ) -> Result<Option<Found>, StoreError> {
-    let row = sqlx::query(FIND)
+    let row = sqlx::query(AssertSqlSafe(Arc::clone(&sql.find)))
         .bind(identity.as_bytes().as_slice())
         .fetch_optional(&mut **connection)
         .await
@@ -345,16 +392,16 @@ async fn read(
 
 async fn write(
     connection: &mut CheckedConnection<Sqlite>,
+    sql: &Sql,
     draft: Draft<'_>,
 ) -> Result<Times, SettleError> {
     let fingerprint = draft.fingerprint.to_bytes();
     let ttl = i64::try_from(draft.ttl.as_micros()).unwrap_or(i64::MAX);
-    let statement = if draft.replaces.is_some() {
-        UPDATE
-    } else {
-        INSERT
+    let statement = match draft.replaces {
+        None => &sql.insert,
+        Some(_) => &sql.update,
     };
-    let mut query = sqlx::query(statement)
+    let mut query = sqlx::query(AssertSqlSafe(Arc::clone(statement)))
         .bind(draft.identity.as_bytes().as_slice())
         .bind(draft.operation.as_str())
         .bind(draft.state.code())
@@ -370,7 +417,12 @@ async fn write(
         .fetch_optional(&mut **connection)
         .await
         .map_err(write_error)?
-        .ok_or(SettleError::Superseded)?;
+        .ok_or_else(|| match draft.replaces {
+            Some(_) => SettleError::Superseded,
+            None => {
+                SettleError::Misconfigured("a trigger on the table suppresses the record".into())
+            }
+        })?;
     Ok(Times {
         settled_at: Timestamp(row.try_get(0).map_err(write_error)?),
         expires_at: Timestamp(row.try_get(1).map_err(write_error)?),
@@ -380,6 +432,11 @@ async fn write(
 fn found(row: &SqliteRow, identity: &Identity) -> Result<Found, StoreError> {
     found!(row, identity)
 }
+
+/// The file can't be written, as no fail-over will change.
+const READONLY: i32 = 8;
+
+const CONSTRAINT: i32 = 19;
 
 /// SQLite's primary result code.
 fn code(error: &dyn DatabaseError) -> Option<i32> {
@@ -412,6 +469,9 @@ fn store_error(error: sqlx::Error) -> StoreError {
             let hint = "a database in memory is gone with its last connection";
             StoreError::Misconfigured(format!("{error}; {hint}").into())
         }
+        Some(database) if code(database) == Some(READONLY) => {
+            StoreError::Misconfigured(error.into())
+        }
         _ => StoreError::Unavailable(error.into()),
     }
 }
@@ -428,6 +488,10 @@ fn savepoint_error(error: sqlx::Error) -> SettleError {
 fn write_error(error: sqlx::Error) -> SettleError {
     match error.as_database_error() {
         Some(database) if database.is_unique_violation() => SettleError::Superseded,
+        // A file that is read-only, or a constraint or trigger that is not idem's own.
+        Some(database) if matches!(code(database), Some(READONLY | CONSTRAINT)) => {
+            SettleError::Misconfigured(error.into())
+        }
         _ => SettleError::Refused(error.into()),
     }
 }

@@ -159,6 +159,7 @@ impl<C> Drop for SharedOwner<C> {
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<C> Transaction for Shared<C>
 where
     C: Transaction<Connection = C> + Send,
@@ -167,6 +168,7 @@ where
     type Store = C::Store;
 }
 
+#[diagnostic::do_not_recommend]
 impl<'c, C> Open<'c> for Shared<C>
 where
     C: Transaction<Connection = C> + Send + 'c,

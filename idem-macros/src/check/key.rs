@@ -22,30 +22,30 @@ pub(crate) fn check(given: &Given, arguments: &Arguments, errors: &mut Errors) -
         value::KeyPlace::Headers(names) => return in_headers(*need, names.clone()),
         value::KeyPlace::Field(path) => path,
     };
-    match source(path, arguments) {
-        Some(source) => Key {
-            need: *need,
-            place: KeyPlace::Argument(source),
-        },
-        None => {
-            let problem =
-                misspelled(path, arguments).unwrap_or_else(|| unbound(path, "key", arguments));
-            errors.at(path.literal.span(), problem);
-            in_headers(*need, Vec::new())
-        }
+    let Some(source) = source(path, arguments) else {
+        let problem =
+            misspelled(path, arguments).unwrap_or_else(|| unbound(path, "key", arguments));
+        errors.at(path.literal.span(), problem);
+        return in_headers(*need, Vec::new());
+    };
+    Key {
+        need: *need,
+        place: KeyPlace::Argument(source),
     }
 }
 
-/// The message for a misspelled word, such as `"optionl"`.
+/// The message for a misspelled word, such as `"optionl"`, or for a word where no argument has a name.
 fn misspelled(path: &FieldPath, arguments: &Arguments) -> Option<String> {
     let word = path.literal.value();
     let names = arguments.names();
     if suggest::nearest(&word, names.iter().map(String::as_str)).is_some() {
         return None;
     }
-    let words = Spec::find("key")?.words().iter().map(|word| word.text);
-    let near = suggest::nearest(&word, words)?;
-    Some(format!(
-        "unknown value {word:?} for `key`; did you mean {near:?}?"
-    ))
+    let words = || Spec::find("key").into_iter().flat_map(Spec::words);
+    let words = || words().map(|word| word.text);
+    let is_word = suggest::nearest(&word, words()).is_some();
+    (is_word || names.is_empty() && path.fields.is_empty()).then(|| {
+        let remedy = suggest::remedy(&word, words(), '"');
+        format!("unknown value {word:?} for `key`; {remedy}")
+    })
 }

@@ -223,7 +223,7 @@ pub(crate) enum HandlerOutcome<R> {
 pub(crate) async fn serve<P, W, F>(
     _: CalledByTheFramework<P>,
     policy: &'static Policy,
-    _: (),
+    (): (),
     scope: Option<String>,
     content: Content,
     raw: &'static str,

@@ -25,7 +25,7 @@ static POLICY: Policy = Policy::new(Duration::from_hours(24))
 
 /// An engine that is called without HTTP.
 #[derive(Debug)]
-pub struct Caller<S> {
+pub struct Caller<S: Store> {
     engine: Engine<S>,
     policy: &'static Policy,
 }
@@ -76,7 +76,7 @@ impl Asking {
     }
 }
 
-impl<S> Clone for Caller<S> {
+impl<S: Store> Clone for Caller<S> {
     fn clone(&self) -> Self {
         Self {
             engine: self.engine.clone(),

@@ -1,11 +1,17 @@
-//! X10 and X11: the database server is killed and started again.
+//! X10 and X11: the database server is killed and started again. And a server that becomes a standby.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fastrand::Rng;
+use idem_core::{PostgresStore, StoreError};
 use idem_faults::{Durability, Kills, Report, Violation, alone, kill_server};
-use idem_tests::{Actix, Axum, Framework, Mysql, Postgres, RecordInCommit, Served};
-use xtask::server::{Kind, MARIADB, POSTGRES};
+use idem_tests::{
+    Actix, Axum, Database as _, Domain as _, Framework, Mysql, Postgres, RecordInCommit, Served,
+    Settings, Wires, World,
+};
+use tokio::task::spawn_blocking;
+use tokio::time::sleep;
+use xtask::server::{Kind, MARIADB, POSTGRES, Server};
 
 #[test]
 fn x10_server_killed_axum_postgres() {
@@ -59,4 +65,61 @@ fn run<F: Framework<D>, D: Served>(kind: &'static dyn Kind, durability: Durabili
         "hardly any request was acknowledged"
     );
     report
+}
+
+/// A fail-over leads to a standby for a while. That passes, so the check's error and the answers are those of
+/// a database that is unavailable.
+#[test]
+fn o11_standby_is_unavailable_until_it_is_promoted() {
+    alone(async {
+        let server = spawn_blocking(|| Server::start(&POSTGRES)).await;
+        let mut server = server.expect("ends").expect("a server");
+        let world = World::<Axum, Postgres>::on(Served::on(server.url()).await).await;
+        let mut settings = Settings::default();
+        settings.wires.acquire_timeout = Duration::from_secs(2);
+        let instance = world.instance_with(settings).await;
+        let request = instance.post("/effects").key("k").effect("a");
+        world
+            .run(
+                "DO $$ BEGIN EXECUTE format('COPY (SELECT 1) TO %L', \
+                 current_setting('data_directory') || '/standby.signal'); END $$",
+            )
+            .await;
+        let restarted = spawn_blocking(move || {
+            server.restart().expect("it starts again");
+            server
+        });
+        let server = restarted.await.expect("ends");
+
+        let pool = world.database.connect(Wires::default()).await;
+        let mut connection = pool.acquire().await.expect("a connection");
+        let is_standby = "SELECT pg_is_in_recovery()::int::bigint";
+        assert_eq!(connection.number(is_standby).await.expect("a number"), 1);
+        let checked = PostgresStore::new(pool.clone()).check().await;
+        let error = checked.expect_err("it can't be written");
+        assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
+        assert!(format!("{error:?}").contains("recovery"), "{error:?}");
+        request.send().await.assert_problem("unavailable");
+        assert_eq!(world.control.entries(), 0);
+
+        connection
+            .run("SELECT pg_promote()")
+            .await
+            .expect("promotes");
+        let until = Instant::now() + Duration::from_secs(10);
+        let mut answer = request.send().await;
+        while answer.status == 503 && Instant::now() < until {
+            sleep(Duration::from_millis(50)).await;
+            answer = request.send().await;
+        }
+        answer.assert_executed(201);
+        PostgresStore::new(pool.clone())
+            .check()
+            .await
+            .expect("can be written");
+        drop(connection);
+        pool.close().await;
+        world.end(false).await;
+        drop(server);
+    });
 }

@@ -132,16 +132,15 @@ impl Case {
             Some(content_type) => request.header("content-type", content_type),
             None => request,
         };
-        let request = match &self.parts[..] {
-            [Ok(whole)] => request
+        let request = if let [Ok(whole)] = &self.parts[..] {
+            request
                 .header("content-length", whole.len())
-                .body(Body::from(whole.clone())),
-            parts => {
-                let parts = parts.to_vec().into_iter();
-                request.body(Body::from_stream(stream::iter(parts.map(|part| {
-                    part.map_err(|kind| io::Error::new(kind, "the client has left"))
-                }))))
-            }
+                .body(Body::from(whole.clone()))
+        } else {
+            let parts = self.parts.clone().into_iter();
+            request.body(Body::from_stream(stream::iter(parts.map(|part| {
+                part.map_err(|kind| io::Error::new(kind, "the client has left"))
+            }))))
         };
         request.expect("a request")
     }
@@ -205,6 +204,7 @@ async fn compared(response: Response) -> (StatusCode, HeaderMap, Bytes) {
 }
 
 /// With and without the attribute, all cases at all endpoints. Then the corrected request runs.
+/// `cargo test -- --nocapture` shows the answers.
 async fn is_answered_as_without(routes: Router<App>) {
     let service = Service::start(routes).await;
     for endpoint in ENDPOINTS {
@@ -215,7 +215,12 @@ async fn is_answered_as_without(routes: Router<App>) {
                 .each_ref()
                 .map(|path| service.respond(case.request(path, &key)));
             let (mut with, without) = (compared(with.await).await, compared(without.await).await);
-            // An optional body that is not there is no rejection.
+            let texts = [&with.2, &without.2].map(|body| body.slice(..body.len().min(60)));
+            println!(
+                "{endpoint}, {name}: {} {:?}, {} {:?}",
+                with.0, texts[0], without.0, texts[1]
+            );
+            // An optional body that is not there is not a rejection.
             let is_optional = *endpoint == "optional" && name == "missing, no content type";
             if is_optional {
                 with.1.remove("idempotency-expires").expect("a record");

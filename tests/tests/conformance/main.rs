@@ -79,6 +79,7 @@ mod l {
 /// P: problem documents.
 mod p {
     mod problems;
+    mod refused;
     mod unreadable;
 }
 
@@ -104,6 +105,7 @@ mod postgres {
     mod setup;
     mod store;
     mod stub;
+    mod warnings;
     mod wire;
 }
 

@@ -1,6 +1,8 @@
 //! The contract of a store, on every store there is.
 
+mod checks;
 mod particular;
+mod places;
 
 use idem_core::store::contract::Subject;
 use idem_core::{PostgresStore, Store};

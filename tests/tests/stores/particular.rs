@@ -1,6 +1,7 @@
 //! What one store alone can do wrong, without an engine.
 
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use idem_core::adapter::ClaimGuard;
@@ -9,7 +10,7 @@ use idem_core::store::{Claim as _, Opening, ScopeDigest, SettleError, Settlement
 use idem_core::{MySqlStore, Open, PostgresStore, SqliteStore, Store, StoreError, TimeLimit};
 use idem_tests::{Database, Domain, Driver, Mysql, Postgres, Recorder, Served as _, Sqlite, Wires};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
-use sqlx::{Pool, SqlitePool};
+use sqlx::{Pool, SqliteConnection, SqlitePool};
 use tokio::time::{sleep, timeout};
 
 use super::Fresh;
@@ -303,5 +304,50 @@ async fn e4_erasure_alongside_a_writer_that_stays_is_unavailable_on_sqlite() {
     assert_eq!(records::<Sqlite>(&fresh.pool).await, 3);
     assert_eq!(store.erase(&scope).await.expect("erases"), 3);
     drop(holder);
+    fresh.remove().await;
+}
+
+/// Calls of the application's own progress handler, which the pool installs again after each attempt.
+#[tokio::test]
+async fn i6_progress_handler_of_the_application_comes_back_with_the_connection() {
+    async fn watch(connection: &mut SqliteConnection) -> sqlx::Result<()> {
+        let mut handle = connection.lock_handle().await?;
+        handle.set_progress_handler(100, || {
+            CALLS.fetch_add(1, Ordering::Relaxed);
+            true
+        });
+        Ok(())
+    }
+    static CALLS: AtomicUsize = AtomicUsize::new(0);
+    const LONG: &str = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000) \
+         SELECT count(*) FROM n";
+
+    let fresh = Fresh::<Sqlite>::create().await;
+    let options: SqliteConnectOptions = fresh.database.url().parse().expect("a URL of SQLite");
+    let pool = SqlitePoolOptions::new()
+        .max_connections(1)
+        .after_connect(|connection, _| Box::pin(watch(connection)))
+        .after_release(|connection, _| {
+            Box::pin(async move { watch(connection).await.map(|()| true) })
+        })
+        .connect_with(options)
+        .await
+        .expect("the file can be opened");
+    let store = SqliteStore::new(pool.clone());
+    store.check().await.expect("is set up");
+    for _ in 0..2 {
+        let before = CALLS.load(Ordering::Relaxed);
+        let mut connection = pool.acquire().await.expect("a connection");
+        assert_eq!(connection.number(LONG).await.expect("a number"), 20000);
+        assert!(CALLS.load(Ordering::Relaxed) > before + 100);
+        drop(connection);
+        let mut claim = store.begin(OPENING).await.expect("begins");
+        let before = CALLS.load(Ordering::Relaxed);
+        let counted = claim.connection().number(LONG).await;
+        assert_eq!(counted.expect("a number"), 20000);
+        assert_eq!(CALLS.load(Ordering::Relaxed), before);
+        settle(&store, claim, true).await.expect("settles");
+    }
+    pool.close().await;
     fresh.remove().await;
 }

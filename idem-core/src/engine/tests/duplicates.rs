@@ -111,6 +111,29 @@ async fn l1_duplicates_of_a_response_too_large_get_the_same_answer() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn p5_duplicates_of_a_record_that_is_always_refused_get_the_same_answer() {
+    let refused = SettleError::Misconfigured("permission denied".into());
+    let engine = Engine::new(Script::default().wins().settles_unwritten(refused));
+    let runs = Arc::new(AtomicUsize::new(0));
+    let mut answers = JoinSet::new();
+    for _ in 0..10 {
+        let (engine, runs) = (engine.clone(), Arc::clone(&runs));
+        answers.spawn(async move {
+            run(&engine, request(Some("k"), &POLICY), async |attempt| {
+                runs.fetch_add(1, Ordering::Relaxed);
+                sleep(MILLISECOND).await;
+                answered(201, &attempt)
+            })
+            .await
+        });
+    }
+    for answer in answers.join_all().await {
+        is(&answer, Problem::Misconfigured);
+    }
+    assert_eq!(runs.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn o11_room_counts_attempts_and_neither_replays_nor_after_commit() {
     let cache = ReplayCache::new(100_000, HOUR);
     let config = Config::new().with_max_in_flight(1).with_replay_cache(cache);

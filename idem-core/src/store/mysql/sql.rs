@@ -1,4 +1,4 @@
-//! The statements. Only hex, integers and the table's name are formatted into them, and only in
+//! The statements. Only hex, integers and the tables' names are formatted into them, and only in
 //! this file.
 
 use std::sync::Arc;
@@ -38,6 +38,60 @@ pub(super) struct Session {
     pub(super) lock_wait: u64,
 }
 
+/// The names of the tables. The prefix is one that needs no quotes.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Names {
+    prefix: Arc<str>,
+}
+
+impl Names {
+    /// Names with a prefix that is checked.
+    pub(super) fn new(prefix: &str) -> Self {
+        Self {
+            prefix: prefix.into(),
+        }
+    }
+
+    pub(super) fn records(&self) -> String {
+        format!("{}idem_records", self.prefix)
+    }
+
+    pub(super) fn migrations(&self) -> String {
+        format!("{}idem_migrations", self.prefix)
+    }
+
+    /// The facts about a server and the tables.
+    pub(super) fn learn(&self) -> String {
+        format!(
+            "SELECT VERSION(), @@SESSION.wait_timeout, @@SESSION.innodb_lock_wait_timeout, \
+             (SELECT MAX(version) FROM {} WHERE success), \
+             @@SESSION.autocommit = 1 AND @@SESSION.completion_type = 'NO_CHAIN'",
+            self.migrations()
+        )
+    }
+
+    /// Locks migrations. The lock belongs to the session, which is closed afterwards. 1 if the session
+    /// has the lock; 0 if another one held it for ten seconds, NULL after an error.
+    pub(super) fn lock(&self) -> String {
+        let place = if self.prefix.is_empty() {
+            "DATABASE()".to_owned()
+        } else {
+            format!("CONCAT(DATABASE(), '/{}')", self.prefix)
+        };
+        format!("SELECT GET_LOCK(CONCAT('idem ', SHA2({place}, 224)), 10) = 1")
+    }
+
+    /// DDL commits by itself, so a migration that was cut short is marked. Ours can be run again.
+    pub(super) fn forget_failures(&self) -> String {
+        format!("DELETE FROM {} WHERE success = FALSE", self.migrations())
+    }
+
+    /// A migration's script, whose names have no prefix.
+    pub(super) fn script(&self, script: &str) -> String {
+        script.replace("idem_records", &self.records())
+    }
+}
+
 /// The statements for one database.
 #[derive(Debug)]
 pub(super) struct Sql {
@@ -51,15 +105,15 @@ pub(super) struct Sql {
     /// Commits if this is still the claim's own transaction.
     pub(super) commit: Arc<str>,
     /// Undoes a claim, and leaves the session as it was before.
-    pub(super) restore: String,
+    pub(super) restore: Arc<str>,
 }
 
 impl Sql {
     /// The number of replies to [`commit`](Self::commit).
     pub(super) const COMMIT_ANSWERS: usize = 3;
 
-    pub(super) fn new(server: Server, session: Session, database: &str) -> Self {
-        let records = format!("`{}`.idem_records", database.replace('`', "``"));
+    pub(super) fn new(server: Server, session: Session, database: &str, names: &Names) -> Self {
+        let records = format!("`{}`.{}", database.replace('`', "``"), names.records());
         let claimed = State::Ended.code();
         let (idle, lock_wait) = (session.idle, session.lock_wait);
         let update = format!(
@@ -79,7 +133,7 @@ impl Sql {
             records,
             update: update.into(),
             commit: commit.into(),
-            restore,
+            restore: restore.into(),
         }
     }
 
@@ -156,8 +210,13 @@ impl Sql {
 
     /// Reads a committed record, without a lock.
     pub(super) fn find(&self, identity: &Identity) -> String {
+        format!("{READ_COMMITTED}; {}", self.select(identity))
+    }
+
+    /// The same within a transaction.
+    pub(super) fn select(&self, identity: &Identity) -> String {
         format!(
-            "{READ_COMMITTED}; SELECT state, attempts, status, fingerprint, response, settled_at, \
+            "SELECT state, attempts, status, fingerprint, response, settled_at, \
              expires_at, {NOW} FROM {} WHERE identity = {}",
             self.records,
             bytes(identity.as_bytes())

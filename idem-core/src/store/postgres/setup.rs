@@ -1,15 +1,16 @@
 //! The schema, and the facts about the database that a claim needs.
 
-use std::borrow::Cow;
 use std::time::Duration;
 
-use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
-use sqlx::{Executor as _, PgPool, Postgres, Row as _, SqlSafeStr as _};
+use sqlx::migrate::MigrateError;
+use sqlx::{AssertSqlSafe, PgPool, Postgres, Row as _, SqlSafeStr as _};
 
+use super::sql::Sql;
 use super::{code, is_refusal, store_error};
+use crate::store::StoreError;
 use crate::store::connection::CheckedConnection;
-use crate::store::migrate::migrate;
-use crate::store::{BoxError, StoreError};
+use crate::store::migrate::{Migrations, check_version, migration};
+use crate::store::rehearsal::misconfigured;
 
 /// After how long the server itself ends an attempt whose process is frozen or cut off, and which
 /// would otherwise hold its key: `statement_timeout` and `idle_in_transaction_session_timeout`.
@@ -30,36 +31,31 @@ pub enum TimeLimit {
 /// How much later than the engine's deadline the server's limit is.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// The bookkeeping's last entries: the table, and the claim as a procedure.
+/// The migration that makes the table.
 const TABLE: i64 = 1;
-const PROCEDURE: i64 = 2;
 
 const RECORDS: &str = include_str!("../../../migrations/postgres/0001_records.sql");
 const CLAIM: &str = include_str!("../../../migrations/postgres/0002_claim.sql");
 
-/// The lock belongs to the transaction, so none stays in the session.
-const MIGRATE: &str = "BEGIN READ WRITE; SELECT pg_catalog.pg_advisory_xact_lock(7593137320331)";
-
-pub(super) async fn set_up(pool: &PgPool) -> Result<(), StoreError> {
-    let migration = |version, name, sql: &'static str| {
-        let (name, kind) = (Cow::Borrowed(name), MigrationType::Simple);
-        Migration::new(version, name, kind, sql.into_sql_str(), false)
-    };
-    let mut migrator = Migrator::with_migrations(vec![
-        migration(TABLE, "records", RECORDS),
-        migration(PROCEDURE, "claim", CLAIM),
-    ]);
-    migrator.create_schema("idem");
-    migrator.dangerous_set_table_name("idem.migrations");
-    migrator.set_locking(false);
+pub(super) async fn set_up(pool: &PgPool, sql: &Sql) -> Result<(), StoreError> {
+    let script = |script| AssertSqlSafe(sql.script(script)).into_sql_str();
+    let schema = &sql.schema;
+    let migrations = vec![
+        migration(TABLE, "records", script(RECORDS), false),
+        migration(Setup::PROCEDURE, "claim", script(CLAIM), false),
+    ];
+    let place = format!("the schema `{}`", schema.name);
+    let migrations = Migrations::new(place, format!("{schema}.migrations"), migrations)
+        .in_schema(schema.to_string());
     let may_stop = |error: &MigrateError| match error {
-        MigrateError::ExecuteMigration(error, PROCEDURE) if may_do_without(error) => {
+        MigrateError::ExecuteMigration(error, Setup::PROCEDURE) if may_do_without(error) => {
             tracing::warn!(%error, "functions can't be created; claims take one more round trip");
             true
         }
         _ => false,
     };
-    migrate(pool, &migrator, MIGRATE, may_stop, is_refusal).await
+    let opening = AssertSqlSafe(sql.begin_migration()).into_sql_str();
+    migrations.run(pool, opening, may_stop, is_refusal).await
 }
 
 /// Whether functions are forbidden or unknown here, rather than wrong.
@@ -83,34 +79,40 @@ pub(super) struct Limits {
     pub(super) idle: Option<u64>,
 }
 
-const LEARN: &str = "SELECT (SELECT max(version) FROM idem.migrations), \
-     (SELECT setting::bigint FROM pg_catalog.pg_settings WHERE name = 'statement_timeout'), \
-     (SELECT setting::bigint FROM pg_catalog.pg_settings WHERE name = 'idle_in_transaction_session_timeout'), \
-     (SELECT pg_catalog.bool_and(pg_catalog.has_table_privilege('idem.records', needed)) \
-     FROM pg_catalog.unnest(ARRAY['SELECT', 'INSERT', 'UPDATE']) AS needed)";
-
-const TEST_LOCK: &str = "SELECT pg_catalog.count(*) FROM pg_catalog.pg_locks \
-     WHERE locktype = 'advisory' AND pid = pg_catalog.pg_backend_pid() AND granted";
-
 impl Setup {
+    /// The migration that makes the procedures.
+    pub(super) const PROCEDURE: i64 = 2;
+
     pub(super) async fn learn(
         connection: &mut CheckedConnection<Postgres>,
+        sql: &Sql,
     ) -> Result<Self, StoreError> {
-        let row = connection.fetch_one(LEARN).await.map_err(store_error)?;
+        let schema = &sql.schema.name;
+        let learn = sqlx::raw_sql(AssertSqlSafe(sql.learn()));
+        let row = learn.fetch_one(&mut **connection).await;
+        let row = row.map_err(store_error)?;
         let version: Option<i64> = row.try_get(0).map_err(store_error)?;
         let version = version.unwrap_or(0);
         if version < TABLE {
-            return Err(misconfigured("the schema `idem` is empty; run `migrate()`"));
+            let text = format!("the schema `{schema}` is empty; run `migrate()`");
+            return Err(misconfigured(text));
         }
-        if version > PROCEDURE {
+        check_version(&format!("the schema `{schema}`"), version, Self::PROCEDURE)?;
+        let is_true = |column| row.try_get::<bool, _>(column).map_err(store_error);
+        if !is_true(4)? {
             return Err(misconfigured(format!(
-                "the schema `idem` has version {version}, made by a later release; this one knows {PROCEDURE}"
+                "this role may not SELECT, INSERT and UPDATE in `{schema}.records`"
             )));
         }
-        if !row.try_get::<bool, _>(3).map_err(store_error)? {
-            return Err(misconfigured(
-                "this role may not SELECT, INSERT and UPDATE in `idem.records`",
-            ));
+        if !is_true(5)? {
+            tracing::warn!(
+                "this role may not DELETE in `{schema}.records`: it can't purge or erase"
+            );
+        }
+        if is_true(6)? {
+            tracing::warn!(
+                "the table `{schema}.records` is UNLOGGED: after a crash all requests may run again"
+            );
         }
         let limit_of = |column| {
             let milliseconds: i64 = row.try_get(column).map_err(store_error)?;
@@ -118,14 +120,14 @@ impl Setup {
             Ok::<_, StoreError>((milliseconds > 0).then_some(milliseconds))
         };
         let session = Limits {
-            statement: limit_of(1)?,
-            idle: limit_of(2)?,
+            statement: limit_of(2)?,
+            idle: limit_of(3)?,
         };
         let setup = Self {
-            has_procedure: version == PROCEDURE,
+            has_procedure: is_true(1)?,
             session,
         };
-        setup.test_lock(connection).await?;
+        setup.test_lock(connection, sql).await?;
         Ok(setup)
     }
 
@@ -133,12 +135,10 @@ impl Setup {
     async fn test_lock(
         &self,
         connection: &mut CheckedConnection<Postgres>,
+        sql: &Sql,
     ) -> Result<(), StoreError> {
-        let try_lock = self.try_lock();
-        // A lock of this session alone: many instances may test at once.
-        let sql =
-            format!("BEGIN; SELECT {try_lock}(pg_catalog.pg_backend_pid()); {TEST_LOCK}; ROLLBACK");
-        let rows = sqlx::raw_sql(sqlx::AssertSqlSafe(sql));
+        let try_lock = sql.try_lock(self);
+        let rows = sqlx::raw_sql(AssertSqlSafe(sql.test_lock(self)));
         let rows = rows
             .fetch_all(&mut **connection)
             .await
@@ -161,15 +161,6 @@ impl Setup {
             }
         }
         Ok(())
-    }
-
-    /// The lock function.
-    pub(super) fn try_lock(&self) -> &'static str {
-        if self.has_procedure {
-            "idem.try_lock"
-        } else {
-            "pg_catalog.pg_try_advisory_xact_lock"
-        }
     }
 
     /// The limits to set for an attempt with this deadline.
@@ -198,8 +189,4 @@ impl Setup {
             idle: stricter(self.session.idle),
         }
     }
-}
-
-fn misconfigured(text: impl Into<BoxError>) -> StoreError {
-    StoreError::Misconfigured(text.into())
 }

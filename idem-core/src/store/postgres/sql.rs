@@ -1,7 +1,10 @@
-//! The statements. Only hex and integers are formatted into them, and only in this file.
+//! The statements. Only hex, integers and the schema's name are formatted into them, and only in this
+//! file.
 
 use std::fmt::Display;
 use std::sync::Arc;
+
+use sha2::{Digest as _, Sha256};
 
 use super::setup::{Limits, Setup};
 use crate::digest::hex;
@@ -11,6 +14,10 @@ use crate::store::{ClaimRequest, Draft};
 
 /// The savepoint is set after the claim, so rolling back to it keeps the claim.
 pub(super) const UNDO: &str = "ROLLBACK TO SAVEPOINT idem_attempt";
+
+/// The same for a pooler that has sent the savepoint, which was not alone in its message, to one server:
+/// so this must not be alone either.
+pub(super) const UNDO_AND_SELECT: &str = "ROLLBACK TO SAVEPOINT idem_attempt; SELECT NULL";
 
 const SAVEPOINT: &str = "SAVEPOINT idem_attempt";
 
@@ -28,126 +35,201 @@ const DURABLY: &str = " AND (pg_catalog.current_setting('synchronous_commit') \
 /// When a query is sent as text, sqlx reads bytes in this form only.
 const HEX_OUTPUT: &str = "pg_catalog.set_config('bytea_output', 'hex', true)";
 
-/// Opens a transaction, with the claim where there is a procedure for it.
-pub(super) fn begin(
-    isolation: Option<Isolation>,
-    limits: Limits,
-    claim: Option<ClaimRequest<'_>>,
-) -> String {
-    let isolation = match isolation {
-        None => "",
-        Some(Isolation::ReadCommitted) => " ISOLATION LEVEL READ COMMITTED",
-        Some(Isolation::RepeatableRead) => " ISOLATION LEVEL REPEATABLE READ",
-        Some(Isolation::Serializable) => " ISOLATION LEVEL SERIALIZABLE",
-    };
-    let limits = [
-        ("statement_timeout", limits.statement),
-        ("idle_in_transaction_session_timeout", limits.idle),
-    ];
-    let limits = limits.into_iter().filter_map(|(setting, milliseconds)| {
-        Some(format!("SET LOCAL {setting} = {}", milliseconds?))
-    });
-    let claim = claim.map(|request| {
-        let attempts = or_null(request.seen.map(|seen| seen.attempts));
-        let settled_at = or_null(request.seen.map(|seen| seen.settled_at.0));
-        let identity = bytes(request.identity.as_bytes());
-        let lock_id = request.identity.lock_id();
-        format!("CALL idem.claim({identity}, {lock_id}, {attempts}, {settled_at})")
-    });
-    let begin = format!("BEGIN{isolation} READ WRITE; SET LOCAL idem.transaction = 'claimed'");
-    let mut statements = vec![begin];
-    statements.extend(limits);
-    statements.extend(claim);
-    statements.push(SAVEPOINT.to_owned());
-    statements.join("; ")
+/// The schema of the records.
+#[derive(Debug, Clone)]
+pub(super) struct Schema {
+    pub(super) name: Arc<str>,
+    /// In statements. Only the default stands without quotes.
+    quoted: Arc<str>,
+    /// Tells the schema's advisory locks from those of other schemas in the database.
+    salt: i64,
 }
 
-/// Takes the lock if it is free, then reads: two statements, so that the read has a newer snapshot.
-pub(super) fn read(identity: &Identity, setup: &Setup) -> String {
-    let try_lock = setup.try_lock();
-    let (lock_id, record) = (identity.lock_id(), select_record(identity));
-    format!("SELECT {try_lock}({lock_id}), {HEX_OUTPUT}; {record}")
-}
+impl Schema {
+    const DEFAULT: &str = "idem";
 
-/// The claim without a procedure, inside its transaction. If a record is to be replaced it takes
-/// [`hold_record`] too.
-pub(super) fn claim_plainly(request: ClaimRequest<'_>, setup: &Setup) -> String {
-    let read = read(request.identity, setup);
-    if request.seen.is_some() {
-        read
-    } else {
-        format!("{read}; {SAVEPOINT}")
+    /// A schema whose name is checked.
+    pub(super) fn new(name: &str) -> Self {
+        if name == Self::DEFAULT {
+            return Self::default();
+        }
+        let digest = Sha256::new_with_prefix(b"idem schema 1").chain_update(name);
+        let mut salt = [0; 8];
+        salt.copy_from_slice(&digest.finalize()[..8]);
+        Self {
+            name: name.into(),
+            quoted: format!("\"{name}\"").into(),
+            salt: i64::from_be_bytes(salt),
+        }
+    }
+
+    /// The id of an advisory lock.
+    fn lock(&self, id: i64) -> i64 {
+        id ^ self.salt
     }
 }
 
-/// Keeps a purge away from the record that the attempt is going to replace. Only for the holder of the
-/// lock: others would wait for the holder's attempt here.
-pub(super) fn hold_record(identity: &Identity) -> String {
-    let record = select_record(identity);
-    format!("SELECT true, {HEX_OUTPUT}; {record} FOR UPDATE; {SAVEPOINT}")
+impl Default for Schema {
+    fn default() -> Self {
+        Self {
+            name: Self::DEFAULT.into(),
+            quoted: Self::DEFAULT.into(),
+            salt: 0,
+        }
+    }
 }
 
-pub(super) fn rollback_and_find(identity: &Identity) -> String {
-    format!("ROLLBACK; {}", find(identity))
+impl Display for Schema {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.quoted)
+    }
 }
 
-pub(super) fn find(identity: &Identity) -> String {
-    format!("SELECT {HEX_OUTPUT}; {}", select_record(identity))
-}
-
-fn select_record(identity: &Identity) -> String {
-    format!(
-        "SELECT state, attempts, status, fingerprint, response, {}, {}, {} \
-         FROM idem.records WHERE identity OPERATOR(pg_catalog.=) {}",
-        microseconds("settled_at"),
-        microseconds("expires_at"),
-        microseconds("pg_catalog.clock_timestamp()"),
-        bytes(identity.as_bytes()),
-    )
-}
-
-pub(super) fn purge(limit: u32) -> String {
-    format!(
-        "BEGIN READ WRITE; DELETE FROM idem.records WHERE ctid = ANY (ARRAY( \
-         SELECT ctid FROM idem.records WHERE expires_at <= statement_timestamp() \
-         ORDER BY expires_at LIMIT {limit} FOR UPDATE SKIP LOCKED)); COMMIT"
-    )
-}
-
-pub(super) fn erase(scope: &ScopeDigest) -> String {
-    let (first, last) = (bytes(&scope.first()), bytes(&scope.last()));
-    format!(
-        "BEGIN READ WRITE; DELETE FROM idem.records WHERE identity BETWEEN {first} AND {last}; COMMIT"
-    )
-}
-
-/// The statements of a settlement.
+/// The statements for one schema.
 #[derive(Debug, Clone)]
-pub(super) struct SettleSql {
+pub(super) struct Sql {
+    pub(super) schema: Schema,
     /// Writes a record, with placeholders for bound values.
     pub(super) insert: Arc<str>,
     /// Replaces a record, with placeholders for bound values.
     pub(super) update: Arc<str>,
     /// Whether this is still the claim's own transaction.
     pub(super) check: Arc<str>,
+    try_lock: Arc<str>,
     durably: bool,
 }
 
-impl SettleSql {
-    pub(super) fn new(durably: bool) -> Self {
+impl Sql {
+    pub(super) fn new(schema: Schema, durably: bool) -> Self {
         let durability = if durably { DURABLY } else { "" };
         let may_commit = format!("{IN_TRANSACTION}{durability}");
         Self {
-            insert: insert(&may_commit).into(),
-            update: update(&may_commit).into(),
+            insert: insert(&schema, &may_commit).into(),
+            update: update(&schema, &may_commit).into(),
             check: format!("SELECT {may_commit}").into(),
+            try_lock: format!("{schema}.try_lock").into(),
+            schema,
             durably,
         }
+    }
+
+    pub(super) fn in_schema(&self, schema: Schema) -> Self {
+        Self::new(schema, self.durably)
+    }
+
+    pub(super) fn with_session_durability(&self) -> Self {
+        Self::new(self.schema.clone(), false)
+    }
+
+    /// Opens a transaction, with the claim where there is a procedure for it.
+    pub(super) fn begin(
+        &self,
+        isolation: Option<Isolation>,
+        limits: Limits,
+        claim: Option<ClaimRequest<'_>>,
+    ) -> String {
+        let isolation = match isolation {
+            None => "",
+            Some(Isolation::ReadCommitted) => " ISOLATION LEVEL READ COMMITTED",
+            Some(Isolation::RepeatableRead) => " ISOLATION LEVEL REPEATABLE READ",
+            Some(Isolation::Serializable) => " ISOLATION LEVEL SERIALIZABLE",
+        };
+        let limits = [
+            ("statement_timeout", limits.statement),
+            ("idle_in_transaction_session_timeout", limits.idle),
+        ];
+        let limits = limits.into_iter().filter_map(|(setting, milliseconds)| {
+            Some(format!("SET LOCAL {setting} = {}", milliseconds?))
+        });
+        let begin = format!("BEGIN{isolation} READ WRITE; SET LOCAL idem.transaction = 'claimed'");
+        let mut statements = vec![begin];
+        statements.extend(limits);
+        statements.extend(claim.map(|request| self.call_claim(request)));
+        statements.push(SAVEPOINT.to_owned());
+        statements.join("; ")
+    }
+
+    pub(super) fn call_claim(&self, request: ClaimRequest<'_>) -> String {
+        let attempts = or_null(request.seen.map(|seen| seen.attempts));
+        let settled_at = or_null(request.seen.map(|seen| seen.settled_at.0));
+        let identity = bytes(request.identity.as_bytes());
+        let (schema, lock_id) = (&self.schema, self.lock_id(request.identity));
+        format!("CALL {schema}.claim({identity}, {lock_id}, {attempts}, {settled_at})")
+    }
+
+    fn lock_id(&self, identity: &Identity) -> i64 {
+        self.schema.lock(identity.lock_id())
+    }
+
+    /// Takes the lock if it is free, then reads: two statements, so that the read has a newer snapshot.
+    pub(super) fn read(&self, identity: &Identity, setup: &Setup) -> String {
+        let try_lock = self.try_lock(setup);
+        let (lock_id, record) = (self.lock_id(identity), self.select_record(identity));
+        format!("SELECT {try_lock}({lock_id}), {HEX_OUTPUT}; {record}")
+    }
+
+    /// The claim without a procedure, inside its transaction. If a record is to be replaced it takes
+    /// [`hold_record`](Self::hold_record) too.
+    pub(super) fn claim_plainly(&self, request: ClaimRequest<'_>, setup: &Setup) -> String {
+        let read = self.read(request.identity, setup);
+        if request.seen.is_some() {
+            read
+        } else {
+            format!("{read}; {SAVEPOINT}")
+        }
+    }
+
+    /// Keeps a purge away from the record that the attempt is going to replace. Only for the holder of
+    /// the lock: others would wait for the holder's attempt here.
+    pub(super) fn hold_record(&self, identity: &Identity) -> String {
+        let record = self.select_record(identity);
+        format!("SELECT true, {HEX_OUTPUT}; {record} FOR UPDATE; {SAVEPOINT}")
+    }
+
+    pub(super) fn rollback_and_find(&self, identity: &Identity) -> String {
+        format!("ROLLBACK; {}", self.find(identity))
+    }
+
+    pub(super) fn find(&self, identity: &Identity) -> String {
+        format!("SELECT {HEX_OUTPUT}; {}", self.select_record(identity))
+    }
+
+    fn select_record(&self, identity: &Identity) -> String {
+        format!(
+            "SELECT state, attempts, status, fingerprint, response, {}, {}, {} \
+             FROM {}.records WHERE identity OPERATOR(pg_catalog.=) {}",
+            microseconds("settled_at"),
+            microseconds("expires_at"),
+            microseconds("pg_catalog.clock_timestamp()"),
+            self.schema,
+            bytes(identity.as_bytes()),
+        )
+    }
+
+    pub(super) fn purge(&self, limit: u32) -> String {
+        let schema = &self.schema;
+        format!(
+            "BEGIN READ WRITE; DELETE FROM {schema}.records WHERE ctid = ANY (ARRAY( \
+             SELECT ctid FROM {schema}.records WHERE expires_at <= statement_timestamp() \
+             ORDER BY expires_at LIMIT {limit} FOR UPDATE SKIP LOCKED)); COMMIT"
+        )
+    }
+
+    pub(super) fn erase(&self, scope: &ScopeDigest) -> String {
+        let (schema, first, last) = (&self.schema, bytes(&scope.first()), bytes(&scope.last()));
+        format!(
+            "BEGIN READ WRITE; DELETE FROM {schema}.records WHERE identity BETWEEN {first} AND {last}; COMMIT"
+        )
     }
 
     /// A first record and its commit as one message. sqlx still counts a transaction as open, so the
     /// commit opens the next one.
     pub(super) fn insert_and_commit(&self, draft: &Draft<'_>) -> String {
+        format!("{}; COMMIT AND CHAIN", self.call_record(draft))
+    }
+
+    pub(super) fn call_record(&self, draft: &Draft<'_>) -> String {
+        let schema = &self.schema;
         let identity = bytes(draft.identity.as_bytes());
         let operation = bytes(draft.operation.as_str().as_bytes());
         let (state, attempts, status) = (draft.state.code(), draft.attempts, draft.status.as_u16());
@@ -155,18 +237,78 @@ impl SettleSql {
         let response = or_null(draft.response.map(bytes));
         let (ttl, durably) = (draft.ttl.as_micros(), self.durably);
         format!(
-            "CALL idem.record({identity}, {operation}, {state}::pg_catalog.int2, {attempts}, \
+            "CALL {schema}.record({identity}, {operation}, {state}::pg_catalog.int2, {attempts}, \
              {status}::pg_catalog.int2, \
-             {fingerprint}, {response}, {ttl}, {durably}, NULL, NULL); COMMIT AND CHAIN"
+             {fingerprint}, {response}, {ttl}, {durably}, NULL, NULL)"
         )
     }
+
+    /// The lock function.
+    pub(super) fn try_lock(&self, setup: &Setup) -> &str {
+        if setup.has_procedure {
+            &self.try_lock
+        } else {
+            "pg_catalog.pg_try_advisory_xact_lock"
+        }
+    }
+
+    /// Locks a free identity of this session alone, as many instances may test at once, and counts the
+    /// session's locks.
+    pub(super) fn test_lock(&self, setup: &Setup) -> String {
+        let try_lock = self.try_lock(setup);
+        format!(
+            "BEGIN; SELECT {try_lock}(pg_catalog.pg_backend_pid()); \
+             SELECT pg_catalog.count(*) FROM pg_catalog.pg_locks \
+             WHERE locktype = 'advisory' AND pid = pg_catalog.pg_backend_pid() AND granted; ROLLBACK"
+        )
+    }
+
+    /// The facts of a [`Setup`].
+    pub(super) fn learn(&self) -> String {
+        let schema = &self.schema;
+        format!(
+            "SELECT (SELECT max(version) FROM {schema}.migrations), \
+             EXISTS (SELECT FROM {schema}.migrations WHERE version = {}), \
+             (SELECT setting::bigint FROM pg_catalog.pg_settings WHERE name = 'statement_timeout'), \
+             (SELECT setting::bigint FROM pg_catalog.pg_settings \
+             WHERE name = 'idle_in_transaction_session_timeout'), \
+             (SELECT pg_catalog.bool_and(pg_catalog.has_table_privilege('{schema}.records', needed)) \
+             FROM pg_catalog.unnest(ARRAY['SELECT', 'INSERT', 'UPDATE']) AS needed), \
+             pg_catalog.has_table_privilege('{schema}.records', 'DELETE'), \
+             (SELECT relpersistence = 'u' FROM pg_catalog.pg_class \
+             WHERE oid = '{schema}.records'::pg_catalog.regclass)",
+            Setup::PROCEDURE
+        )
+    }
+
+    /// Begins the transaction of a migration. The lock belongs to the transaction, so none stays in the
+    /// session.
+    pub(super) fn begin_migration(&self) -> String {
+        let lock_id = self.schema.lock(7_593_137_320_331);
+        format!("BEGIN READ WRITE; SELECT pg_catalog.pg_advisory_xact_lock({lock_id})")
+    }
+
+    /// A migration's script, whose names are those of the default schema.
+    pub(super) fn script(&self, script: &str) -> String {
+        let schema = &self.schema;
+        let script = script.replace("idem.", &format!("{schema}."));
+        // This is a setting.
+        script.replace(&format!("{schema}.transaction"), "idem.transaction")
+    }
+}
+
+/// Takes everything after BEGIN out of [`Sql::begin`].
+pub(super) fn split_off_rest(begin: &mut String) -> String {
+    let end = begin.find("; ").unwrap_or(begin.len());
+    let rest = begin.split_off(end);
+    rest.trim_start_matches("; ").to_owned()
 }
 
 /// Outside of the claim's transaction the state is null, which the table refuses: so the statement
 /// that writes the record also checks that this is the claim's transaction.
-fn insert(may_commit: &str) -> String {
+fn insert(schema: &Schema, may_commit: &str) -> String {
     format!(
-        "INSERT INTO idem.records \
+        "INSERT INTO {schema}.records \
          (identity, operation, state, attempts, status, fingerprint, response, settled_at, expires_at) \
          VALUES ($1, $2, CASE WHEN {may_commit} THEN $3::pg_catalog.int2 END, $4, $5, $6, $7, \
          pg_catalog.clock_timestamp(), {EXPIRES_AT}) {}",
@@ -174,9 +316,9 @@ fn insert(may_commit: &str) -> String {
     )
 }
 
-fn update(may_commit: &str) -> String {
+fn update(schema: &Schema, may_commit: &str) -> String {
     format!(
-        "UPDATE idem.records SET operation = $2, \
+        "UPDATE {schema}.records SET operation = $2, \
          state = CASE WHEN {may_commit} THEN $3::pg_catalog.int2 END, attempts = $4, status = $5, \
          fingerprint = $6, response = $7, settled_at = pg_catalog.clock_timestamp(), \
          expires_at = {EXPIRES_AT} WHERE identity OPERATOR(pg_catalog.=) $1 \

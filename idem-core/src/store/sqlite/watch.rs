@@ -33,7 +33,8 @@ impl Watch {
     /// The number of SQLite's virtual machine instructions between two checks of the interrupt.
     const EVERY: i32 = 10_000;
 
-    /// Installs the hooks, in place of those that the connection has.
+    /// Installs the hooks, in place of those that the connection has: SQLite has one of each, and sqlx
+    /// can't return the one that is installed.
     pub(super) async fn install(connection: &mut CheckedConnection<Sqlite>) -> sqlx::Result<Self> {
         let flags = Arc::<Flags>::default();
         let [progress, commit, rollback] = [(); 3].map(|()| Arc::clone(&flags));

@@ -21,7 +21,7 @@ async fn upload(tx: &mut SqliteConnection, form: Multipart) -> String {
     for part in &form.parts {
         let bytes = part.content.bytes().await.expect("a readable part");
         let name = part.head.name.as_deref().unwrap_or_default();
-        text += &format!("{name}={} ", String::from_utf8_lossy(&bytes));
+        text.extend([name, "=", &String::from_utf8_lossy(&bytes), " "]);
     }
     write(tx, &text).await.expect("a row");
     text

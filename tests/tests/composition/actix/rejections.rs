@@ -211,6 +211,7 @@ async fn compared(response: ServiceResponse) -> (StatusCode, HeaderMap, Bytes) {
 }
 
 /// With and without the attribute, all cases at all endpoints. Then the corrected request runs.
+/// `cargo test -- --nocapture` shows the answers.
 async fn is_answered_as_without(routes: impl FnOnce(&mut ServiceConfig)) {
     let service = start(routes).await;
     for endpoint in ENDPOINTS {
@@ -221,7 +222,12 @@ async fn is_answered_as_without(routes: impl FnOnce(&mut ServiceConfig)) {
                 .each_ref()
                 .map(|path| service.respond(case.request(path, &key)));
             let (mut with, without) = (compared(with.await).await, compared(without.await).await);
-            // An optional body that is not there is no rejection.
+            let texts = [&with.2, &without.2].map(|body| body.slice(..body.len().min(60)));
+            println!(
+                "{endpoint}, {name}: {} {:?}, {} {:?}",
+                with.0, texts[0], without.0, texts[1]
+            );
+            // An optional body that is not there is not a rejection.
             let is_optional = *endpoint == "optional" && name.starts_with("missing");
             if is_optional {
                 with.1.remove("idempotency-expires");

@@ -33,13 +33,13 @@ static PATIENT: Policy = Policy::new(DAY).with_wait(Duration::from_secs(20));
 static HASTY: Policy = Policy::new(DAY).with_wait(Duration::ZERO);
 
 /// One request without HTTP, so that the test can abort it: an effect, and a wait at the gate.
-struct Caller<S> {
+struct Caller<S: Store> {
     engine: Engine<S>,
     gate: Arc<Semaphore>,
     entered: watch::Sender<usize>,
 }
 
-impl<S> Clone for Caller<S> {
+impl<S: Store> Clone for Caller<S> {
     fn clone(&self) -> Self {
         Self {
             engine: self.engine.clone(),

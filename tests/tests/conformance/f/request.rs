@@ -1,6 +1,6 @@
 //! A key is bound to path, query and body.
 
-use idem_tests::{Database, Deploy, Framework, World, conformance};
+use idem_tests::{Database, Deploy, Framework, Reply, Scene, World, conformance};
 
 conformance![
     f1_query_is_bound_as_received,
@@ -250,6 +250,10 @@ async fn f6_nothing_is_bound_if_the_endpoint_says_so<F: Framework<D>, D: Databas
         let request = instance.post(target).header("webhook-id", "k");
         request.json(body)
     };
+    // A failure may be about what is not bound, so it is not final.
+    world.control.play([Scene::answering(Reply::new(422))]);
+    let failed = post("/webhook", r#"{"label":"bad"}"#).send().await;
+    assert_eq!(failed.status, 422);
     let first = post("/webhook", r#"{"label":"a"}"#).send().await;
     first.assert_executed(201);
     for (target, body) in [

@@ -11,7 +11,6 @@ use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions};
 conformance![
     on Mysql:
     p1_missing_setup_is_named,
-    r6_setup_of_a_later_release_is_refused,
     p1_setup_is_refused_where_the_user_may_not_write,
     p1_setup_is_refused_without_a_database,
     i2_table_of_records_is_transactional_whatever_the_default_engine,
@@ -57,22 +56,6 @@ async fn p1_missing_setup_is_named<F: Framework<Mysql>>(world: &World<F, Mysql>)
     world.run("DROP TABLE idem_records").await;
     let third = self::store(world, Wires::default()).await;
     assert_misconfigured(third.check().await, "idem_records");
-}
-
-async fn r6_setup_of_a_later_release_is_refused<F: Framework<Mysql>>(world: &World<F, Mysql>) {
-    let ours = store(world, Wires::default()).await;
-    ours.migrate().await.expect("migrates");
-    world
-        .run(
-            "INSERT INTO idem_migrations (version, description, installed_on, success, checksum, \
-             execution_time) SELECT 1000, description, installed_on, success, checksum, \
-             execution_time FROM idem_migrations WHERE version = 1",
-        )
-        .await;
-    let outdated = store(world, Wires::default()).await;
-    assert_misconfigured(outdated.check().await, "1000");
-    assert_misconfigured(outdated.check().await, "later release");
-    assert_misconfigured(outdated.migrate().await, "1000");
 }
 
 /// A user of this test alone.

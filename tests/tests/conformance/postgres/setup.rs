@@ -7,7 +7,6 @@ use idem_tests::{Database as _, Framework, Postgres, Wires, World, conformance};
 conformance![
     on Postgres:
     p1_missing_setup_is_named,
-    r6_setup_of_a_later_release_is_refused,
     p1_setup_is_refused_where_the_lock_refuses_a_free_identity,
     p1_setup_is_refused_where_the_role_may_not_read,
     p1_setup_is_refused_where_the_role_may_not_write,
@@ -49,25 +48,6 @@ async fn p1_missing_setup_is_named<F: Framework<Postgres>>(world: &World<F, Post
     world.run("DELETE FROM idem.migrations").await;
     let another = self::store(world, Wires::default()).await;
     is_misconfigured(&another, "migrate()").await;
-}
-
-async fn r6_setup_of_a_later_release_is_refused<F: Framework<Postgres>>(
-    world: &World<F, Postgres>,
-) {
-    let ours = store(world, Wires::default()).await;
-    ours.migrate().await.expect("migrates");
-    world
-        .run(
-            "INSERT INTO idem.migrations \
-             SELECT 1000, description, installed_on, success, checksum, execution_time \
-             FROM idem.migrations WHERE version = 1",
-        )
-        .await;
-    let outdated = store(world, Wires::default()).await;
-    is_misconfigured(&outdated, "1000").await;
-    is_misconfigured(&outdated, "later release").await;
-    let error = outdated.migrate().await.expect_err("does not migrate");
-    assert!(matches!(error, StoreError::Misconfigured(_)), "{error:?}");
 }
 
 async fn p1_setup_is_refused_where_the_lock_refuses_a_free_identity<F: Framework<Postgres>>(

@@ -23,7 +23,7 @@ async fn create_order(
 /// - Operation: method and route
 /// - Remembered: 24h
 /// - Bound to the key: path, query and body
-/// - Replayed: statuses below 400, and 4xx but 401, 403, 408, 409, 423, 425 and 429
+/// - Replayed: statuses below 400, and 4xx that are about the content
 /// - Statuses: 400 without a valid key, 409 while the first request runs, 422 for another request with the same key, 503 to try again
 async fn create_order(
     __idem_extracted: crate::web::idem::__private::Extracted<
@@ -106,13 +106,23 @@ async fn create_order(
             crate::web::idem::__private::ScopeProbe(__idem_source).scope(),
         )
     };
-    let __idem_content = crate::web::idem::__private::bound(
-        crate::web::idem::__private::content::<_>(__idem_value),
-        [
-            (__idem_reader0, __IDEM_ROLES[0usize].is_body()),
-            (__idem_reader1, __IDEM_ROLES[1usize].is_body()),
-        ],
-    );
+    let __idem_content = {
+        #[allow(unused_imports)]
+        use crate::web::idem::__private::AnyReturned as _;
+        crate::web::idem::__private::unless_rejected(
+            crate::web::idem::__private::bound(
+                crate::web::idem::__private::content::<_>(__idem_value),
+                [
+                    (__idem_reader0, __IDEM_ROLES[0usize].is_body()),
+                    (__idem_reader1, __IDEM_ROLES[1usize].is_body()),
+                ],
+            ),
+            [
+                crate::web::idem::__private::ReturnProbe(&__idem_arg0).returned(),
+                crate::web::idem::__private::ReturnProbe(&__idem_arg1).returned(),
+            ],
+        )
+    };
     crate::web::idem::__private::serve(
             __idem_request,
             &__IDEM_POLICY,
@@ -141,7 +151,7 @@ async fn create_order(
                         );
                     }
                 };
-                let (__idem_response, __idem_state) = {
+                let (__idem_response, __idem_settle) = {
                     #[allow(unused_imports)]
                     use crate::web::idem::__private::AnyReturned as _;
                     let __idem_returned = create_order(
@@ -163,24 +173,24 @@ async fn create_order(
                         __idem_returned,
                         &__idem_http,
                     );
-                    let __idem_state = crate::web::idem::__private::classify(
+                    let __idem_settle = crate::web::idem::__private::classify(
                         &__IDEM_POLICY,
                         &__idem_response,
                         __idem_way,
                         &__idem_http,
                     );
-                    (__idem_response, __idem_state)
+                    (__idem_response, __idem_settle)
                 };
                 let __idem_closed = <PgConnection as crate::web::idem::__private::Open<
                     '_,
                 >>::close(
                         __idem_opened,
-                        crate::web::idem::__private::keeps(__idem_state),
+                        crate::web::idem::__private::keeps(__idem_settle),
                     )
                     .await;
                 crate::web::idem::__private::HandlerOutcome::Answered {
                     response: __idem_response,
-                    state: __idem_state,
+                    settle: __idem_settle,
                     closed: __idem_closed,
                 }
             },

@@ -18,7 +18,7 @@ async fn create_order(tx: &mut PgConnection, order: Json<NewOrder>) -> StatusCod
 /// - Operation: method and route
 /// - Remembered: 24h
 /// - Bound to the key: path, query and body
-/// - Replayed: statuses below 400, and 4xx but 401, 403, 408, 409, 423, 425 and 429
+/// - Replayed: statuses below 400, and 4xx that are about the content
 /// - Statuses: 400 without a valid key, 409 while the first request runs, 422 for another request with the same key, 503 to try again
 async fn create_order(
     __idem_extracted: ::idem_actix::__private::Extracted<
@@ -66,10 +66,17 @@ async fn create_order(
         _,
     >(&__idem_arg0, &::idem_actix::__private::Nothing);
     let __idem_scope = ::core::option::Option::None;
-    let __idem_content = ::idem_actix::__private::bound(
-        ::idem_actix::__private::content::<_>(__idem_value),
-        [(__idem_reader0, __IDEM_ROLES[0usize].is_body())],
-    );
+    let __idem_content = {
+        #[allow(unused_imports)]
+        use ::idem_actix::__private::AnyReturned as _;
+        ::idem_actix::__private::unless_rejected(
+            ::idem_actix::__private::bound(
+                ::idem_actix::__private::content::<_>(__idem_value),
+                [(__idem_reader0, __IDEM_ROLES[0usize].is_body())],
+            ),
+            [::idem_actix::__private::ReturnProbe(&__idem_arg0).returned()],
+        )
+    };
     ::idem_actix::__private::serve(
             __idem_request,
             &__IDEM_POLICY,
@@ -95,7 +102,7 @@ async fn create_order(
                         );
                     }
                 };
-                let (__idem_response, __idem_state) = {
+                let (__idem_response, __idem_settle) = {
                     #[allow(unused_imports)]
                     use ::idem_actix::__private::AnyReturned as _;
                     let __idem_returned = create_order(
@@ -113,21 +120,21 @@ async fn create_order(
                         __idem_returned,
                         &__idem_http,
                     );
-                    let __idem_state = ::idem_actix::__private::classify(
+                    let __idem_settle = ::idem_actix::__private::classify(
                         &__IDEM_POLICY,
                         &__idem_response,
                         __idem_way,
                         &__idem_http,
                     );
-                    (__idem_response, __idem_state)
+                    (__idem_response, __idem_settle)
                 };
                 let __idem_closed = <PgConnection as ::idem_actix::__private::Open<
                     '_,
-                >>::close(__idem_opened, ::idem_actix::__private::keeps(__idem_state))
+                >>::close(__idem_opened, ::idem_actix::__private::keeps(__idem_settle))
                     .await;
                 ::idem_actix::__private::HandlerOutcome::Answered {
                     response: __idem_response,
-                    state: __idem_state,
+                    settle: __idem_settle,
                     closed: __idem_closed,
                 }
             },

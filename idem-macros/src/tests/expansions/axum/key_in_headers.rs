@@ -25,7 +25,7 @@ async fn received(tx: &mut PgConnection) -> StatusCode {
 /// - Operation: method and route
 /// - Remembered: 24h
 /// - Bound to the key: path, query without `utm_source` or `gclid`, the header `if-match` and the header `x-variant`
-/// - Replayed: statuses below 400, and 4xx but 401, 403, 408, 409, 423, 425 and 429
+/// - Replayed: statuses below 400, and 4xx that are about the content
 /// - Statuses: 400 without a valid key, 409 while the first request runs, 422 for another request with the same key, 503 to try again
 async fn received(
     __idem_request: ::idem_axum::__private::CalledByTheFramework<
@@ -84,7 +84,7 @@ async fn received(
                         );
                     }
                 };
-                let (__idem_response, __idem_state) = {
+                let (__idem_response, __idem_settle) = {
                     #[allow(unused_imports)]
                     use ::idem_axum::__private::AnyReturned as _;
                     let __idem_returned = received(
@@ -100,20 +100,20 @@ async fn received(
                     let __idem_response = ::idem_axum::__private::into_response(
                         __idem_returned,
                     );
-                    let __idem_state = ::idem_axum::__private::classify(
+                    let __idem_settle = ::idem_axum::__private::classify(
                         &__IDEM_POLICY,
                         &__idem_response,
                         __idem_way,
                     );
-                    (__idem_response, __idem_state)
+                    (__idem_response, __idem_settle)
                 };
                 let __idem_closed = <PgConnection as ::idem_axum::__private::Open<
                     '_,
-                >>::close(__idem_opened, ::idem_axum::__private::keeps(__idem_state))
+                >>::close(__idem_opened, ::idem_axum::__private::keeps(__idem_settle))
                     .await;
                 ::idem_axum::__private::HandlerOutcome::Answered {
                     response: __idem_response,
-                    state: __idem_state,
+                    settle: __idem_settle,
                     closed: __idem_closed,
                 }
             },

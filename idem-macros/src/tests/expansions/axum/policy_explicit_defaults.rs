@@ -27,7 +27,7 @@ async fn create_order(tx: &mut PgConnection, order: Json<NewOrder>) -> StatusCod
 /// - Operation: method and route
 /// - Remembered: 24h
 /// - Bound to the key: path, query and body
-/// - Replayed: statuses below 400, and 4xx but 401, 403, 408, 409, 423, 425 and 429
+/// - Replayed: statuses below 400, and 4xx that are about the content
 /// - Statuses: 400 without a valid key, 409 while the first request runs, 422 for another request with the same key, 503 to try again
 /// - Isolation: read committed
 async fn create_order(
@@ -56,8 +56,16 @@ async fn create_order(
     let __idem_scope = ::core::option::Option::None;
     let __idem_content = {
         #[allow(unused_imports)]
-        use ::idem_axum::__private::{ContentOfHead as _, ContentOfOther as _};
-        ::idem_axum::__private::Probe::<Json<NewOrder>, ()>::NEW.content(&__idem_value)
+        use ::idem_axum::__private::AnyReturned as _;
+        ::idem_axum::__private::unless_rejected(
+            {
+                #[allow(unused_imports)]
+                use ::idem_axum::__private::{ContentOfHead as _, ContentOfOther as _};
+                ::idem_axum::__private::Probe::<Json<NewOrder>, ()>::NEW
+                    .content(&__idem_value)
+            },
+            [::idem_axum::__private::ReturnProbe(&__idem_value).returned()],
+        )
     };
     ::idem_axum::__private::serve(
             __idem_request,
@@ -84,7 +92,7 @@ async fn create_order(
                         );
                     }
                 };
-                let (__idem_response, __idem_state) = {
+                let (__idem_response, __idem_settle) = {
                     #[allow(unused_imports)]
                     use ::idem_axum::__private::AnyReturned as _;
                     let __idem_returned = create_order(
@@ -101,20 +109,20 @@ async fn create_order(
                     let __idem_response = ::idem_axum::__private::into_response(
                         __idem_returned,
                     );
-                    let __idem_state = ::idem_axum::__private::classify(
+                    let __idem_settle = ::idem_axum::__private::classify(
                         &__IDEM_POLICY,
                         &__idem_response,
                         __idem_way,
                     );
-                    (__idem_response, __idem_state)
+                    (__idem_response, __idem_settle)
                 };
                 let __idem_closed = <PgConnection as ::idem_axum::__private::Open<
                     '_,
-                >>::close(__idem_opened, ::idem_axum::__private::keeps(__idem_state))
+                >>::close(__idem_opened, ::idem_axum::__private::keeps(__idem_settle))
                     .await;
                 ::idem_axum::__private::HandlerOutcome::Answered {
                     response: __idem_response,
-                    state: __idem_state,
+                    settle: __idem_settle,
                     closed: __idem_closed,
                 }
             },

@@ -23,7 +23,7 @@ async fn create_order(
 /// - Operation: method and route
 /// - Remembered: 24h
 /// - Bound to the key: path, query and body
-/// - Replayed: statuses below 400, and 4xx but 401, 403, 408, 409, 423, 425 and 429
+/// - Replayed: statuses below 400, and 4xx that are about the content
 /// - Statuses: 400 without a valid key, 409 while the first request runs, 422 for another request with the same key, 503 to try again
 async fn create_order(
     __idem_request: crate::web::idem::__private::CalledByTheFramework<
@@ -63,9 +63,21 @@ async fn create_order(
     };
     let __idem_content = {
         #[allow(unused_imports)]
-        use crate::web::idem::__private::{ContentOfHead as _, ContentOfOther as _};
-        crate::web::idem::__private::Probe::<Json<NewOrder>, ()>::NEW
-            .content(&__idem_value)
+        use crate::web::idem::__private::AnyReturned as _;
+        crate::web::idem::__private::unless_rejected(
+            {
+                #[allow(unused_imports)]
+                use crate::web::idem::__private::{
+                    ContentOfHead as _, ContentOfOther as _,
+                };
+                crate::web::idem::__private::Probe::<Json<NewOrder>, ()>::NEW
+                    .content(&__idem_value)
+            },
+            [
+                crate::web::idem::__private::ReturnProbe(&__idem_arg0).returned(),
+                crate::web::idem::__private::ReturnProbe(&__idem_value).returned(),
+            ],
+        )
     };
     crate::web::idem::__private::serve(
             __idem_request,
@@ -95,7 +107,7 @@ async fn create_order(
                         );
                     }
                 };
-                let (__idem_response, __idem_state) = {
+                let (__idem_response, __idem_settle) = {
                     #[allow(unused_imports)]
                     use crate::web::idem::__private::AnyReturned as _;
                     let __idem_returned = create_order(
@@ -116,23 +128,23 @@ async fn create_order(
                     let __idem_response = crate::web::idem::__private::into_response(
                         __idem_returned,
                     );
-                    let __idem_state = crate::web::idem::__private::classify(
+                    let __idem_settle = crate::web::idem::__private::classify(
                         &__IDEM_POLICY,
                         &__idem_response,
                         __idem_way,
                     );
-                    (__idem_response, __idem_state)
+                    (__idem_response, __idem_settle)
                 };
                 let __idem_closed = <PgConnection as crate::web::idem::__private::Open<
                     '_,
                 >>::close(
                         __idem_opened,
-                        crate::web::idem::__private::keeps(__idem_state),
+                        crate::web::idem::__private::keeps(__idem_settle),
                     )
                     .await;
                 crate::web::idem::__private::HandlerOutcome::Answered {
                     response: __idem_response,
-                    state: __idem_state,
+                    settle: __idem_settle,
                     closed: __idem_closed,
                 }
             },

@@ -1,0 +1,77 @@
+//! The statements. Only the tables' names are formatted into them, and only in this file.
+
+use std::sync::Arc;
+
+/// The savepoint can only be released, or rolled back to, in the claim's own transaction: this detects
+/// a handler that ended the transaction.
+pub(super) const BEGIN: &str = "BEGIN IMMEDIATE; SAVEPOINT idem_attempt";
+
+pub(super) const KEEP: &str = "RELEASE SAVEPOINT idem_attempt";
+
+pub(super) const UNDO: &str = "ROLLBACK TO SAVEPOINT idem_attempt";
+
+const NOW: &str = "CAST(round(unixepoch('now', 'subsec') * 1000) AS INTEGER) * 1000";
+
+/// The statements for tables with one prefix, which is one that needs no quotes.
+#[derive(Debug, Clone)]
+pub(super) struct Sql {
+    prefix: Arc<str>,
+    pub(super) find: Arc<str>,
+    pub(super) insert: Arc<str>,
+    pub(super) update: Arc<str>,
+    pub(super) purge: Arc<str>,
+    pub(super) erase: Arc<str>,
+    /// The last version in the bookkeeping.
+    pub(super) version: Arc<str>,
+}
+
+impl Sql {
+    pub(super) fn new(prefix: &str) -> Self {
+        let records = format!("main.{prefix}idem_records");
+        let find = format!(
+            "SELECT state, attempts, status, fingerprint, response, settled_at, expires_at, {NOW} \
+             FROM {records} WHERE identity = $1"
+        );
+        let insert = format!(
+            "INSERT INTO {records} \
+             (identity, operation, state, attempts, status, fingerprint, response, settled_at, expires_at) \
+             SELECT $1, $2, $3, $4, $5, $6, $7, clock.now, clock.now + $8 \
+             FROM (SELECT {NOW} AS now) AS clock RETURNING settled_at, expires_at"
+        );
+        let update = format!(
+            "UPDATE {records} \
+             SET operation = $2, state = $3, attempts = $4, status = $5, fingerprint = $6, response = $7, \
+             settled_at = clock.now, expires_at = clock.now + $8 \
+             FROM (SELECT {NOW} AS now) AS clock WHERE identity = $1 AND attempts = $9 AND settled_at = $10 \
+             RETURNING settled_at, expires_at"
+        );
+        let purge = format!(
+            "DELETE FROM {records} WHERE rowid IN ( \
+             SELECT rowid FROM {records} WHERE expires_at <= {NOW} ORDER BY expires_at LIMIT $1)"
+        );
+        let erase = format!("DELETE FROM {records} WHERE identity BETWEEN $1 AND $2");
+        let version = format!("SELECT max(version) FROM main.{prefix}idem_migrations");
+        Self {
+            prefix: prefix.into(),
+            find: find.into(),
+            insert: insert.into(),
+            update: update.into(),
+            purge: purge.into(),
+            erase: erase.into(),
+            version: version.into(),
+        }
+    }
+
+    pub(super) fn records(&self) -> String {
+        format!("{}idem_records", self.prefix)
+    }
+
+    pub(super) fn migrations(&self) -> String {
+        format!("{}idem_migrations", self.prefix)
+    }
+
+    /// A migration's script, whose names have no prefix.
+    pub(super) fn script(&self, script: &str) -> String {
+        script.replace("idem_records", &self.records())
+    }
+}
