@@ -143,7 +143,9 @@ pub(crate) async fn play<DB: Backend<Connection: Domain>>(
                 });
                 return Ok((201, "too early".to_owned()));
             }
-            Act::End => drop(tx.execute_unprepared("COMMIT").await?),
+            Act::End => {
+                tx.execute_unprepared("COMMIT").await?;
+            }
             Act::Fail if is_first => return Err(DbErr::Custom("the scene says so".to_owned())),
             Act::Panic if is_first => panic!("the scene says so"),
             Act::Hang if is_first => std::future::pending().await,
