@@ -11,7 +11,7 @@ use crate::attempt::Attempt;
 use crate::observe::Answer;
 use crate::policy::Settle;
 use crate::problem::Problem;
-use crate::record::{Record, State};
+use crate::record::Record;
 use crate::response::{self, NEVER, Recorded, Response};
 use crate::store::{Draft, SettleError, Settlement, Store};
 
@@ -85,7 +85,7 @@ impl<S: Store> Turn<S> {
             .identity
             .filter(|_| state.is_replayed())
             .map(|identity| recorded.encode(&identity, status));
-        let leaves_no_trace = request.rejected && state == State::FailedRetriable;
+        let leaves_no_trace = request.rejected && ending.settle == Settle::Retriable;
         let draft = request.identity.as_ref().filter(|_| !leaves_no_trace);
         let draft = draft.map(|identity| Draft {
             identity,

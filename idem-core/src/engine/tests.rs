@@ -199,7 +199,9 @@ async fn o9_lost_commit_that_happened_is_the_attempts_own() {
 #[tokio::test(start_paused = true)]
 async fn o16_commit_that_keeps_a_failures_writes_is_as_sure_as_any() {
     let keeps = async |engine: &Engine<Script>| {
-        run(engine, request(Some("k"), &POLICY), |attempt| {
+        // Also if an argument could not be extracted: what is kept is counted.
+        let request = request(Some("k"), &POLICY).with_rejected(true);
+        run(engine, request, |attempt| {
             let mut outcome = answered(401, &attempt);
             if let HandlerOutcome::Answered { settle, .. } = &mut outcome {
                 *settle = Ok(Settle::KeepAndRetry);
@@ -208,6 +210,14 @@ async fn o16_commit_that_keeps_a_failures_writes_is_as_sure_as_any() {
         })
         .await
     };
+    let engine = Engine::new(Script::default().wins());
+    is_own(&keeps(&engine).await, 401, "attempt 1");
+    let kept = Settling {
+        keeps: true,
+        ..UNDONE
+    };
+    assert_eq!(settled(&engine), [kept]);
+
     let engine = Engine::new(Script::default().wins().settles(refused()));
     is(&keeps(&engine).await, Problem::TryAgain);
 
