@@ -74,7 +74,7 @@ fn o11_standby_is_unavailable_until_it_is_promoted() {
     alone(async {
         let server = spawn_blocking(|| Server::start(&POSTGRES)).await;
         let mut server = server.expect("ends").expect("a server");
-        let world = World::<Axum, Postgres>::on(Served::on(server.url()).await).await;
+        let world = World::<Axum, Postgres>::on(<Postgres>::on(server.url()).await).await;
         let mut settings = Settings::default();
         settings.wires.acquire_timeout = Duration::from_secs(2);
         let instance = world.instance_with(settings).await;
