@@ -14,6 +14,7 @@ conformance![
     cost_of_a_fresh_request_is_one_round_trip_more_than_the_bare_transaction,
     cost_of_a_fresh_request_with_its_record_in_commit_is_no_more_round_trip,
     cost_of_a_fresh_request_with_unnamed_statements_is_two_round_trips_more,
+    cost_of_a_fresh_request_with_begin_alone_is_two_round_trips_more,
     cost_of_a_replay_elsewhere_is_two_round_trips_in_all,
     cost_of_a_replay_in_the_same_process_is_one_round_trip_in_all,
     cost_of_a_final_failure_is_two_round_trips_more,
@@ -139,6 +140,24 @@ async fn cost_of_a_fresh_request_with_unnamed_statements_is_two_round_trips_more
     let recorded = Recorded::warm(world, PostgresStore::with_unnamed_statements).await;
     let statements = ["Q BEGIN", "BECS ", "PDS ", "BECS ", "Q COMMIT"];
     recorded.assert_costs(&statements, 2048).await;
+}
+
+async fn cost_of_a_fresh_request_with_begin_alone_is_two_round_trips_more<
+    F: Framework<Postgres>,
+>(
+    world: &World<F, Postgres>,
+) {
+    let recorded = Recorded::warm(world, PostgresStore::with_begin_alone).await;
+    let statements = ["Q BEGIN", "Q SET", "BECS ", "BECS ", "Q COMMIT"];
+    recorded.assert_costs(&statements, 1536).await;
+    let request = world.instance().await.post("/effects").key("elsewhere");
+    let first = request.effect("a").send().await;
+    first.assert_executed(201);
+    let replay = recorded.request("elsewhere", 201).await;
+    assert_eq!(
+        words(&replay),
+        ["Q BEGIN", "Q SET", "Q ROLLBACK", "Q SELECT"]
+    );
 }
 
 async fn cost_of_a_replay_elsewhere_is_two_round_trips_in_all<F: Framework<Postgres>>(
