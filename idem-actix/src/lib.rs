@@ -173,6 +173,7 @@ mod before_handler;
 mod body;
 mod detached;
 mod installed;
+mod locate;
 #[cfg(feature = "multipart")]
 mod multipart;
 mod payload;

@@ -7,16 +7,15 @@ use std::pin::Pin;
 
 use actix_web::dev::Payload;
 use actix_web::error::InternalError;
-use actix_web::{Error, FromRequest, HttpRequest, HttpResponse, web};
+use actix_web::{Error, FromRequest, HttpRequest, HttpResponse};
 use bytes::Bytes;
 use futures_util::TryFutureExt as _;
 use futures_util::future::MapOk;
-use idem_core::Provider as _;
 use idem_core::adapter::{
-    self, Admissible, HeaderNames, InHeader, KeySource, RequestHead, Source, StoreOf,
+    Admissible, HeaderNames, InHeader, KeySource, RequestHead, Source, StoreOf,
 };
 
-use crate::installed::Installed;
+use crate::locate::Locate;
 use crate::payload::Shared;
 use crate::response::respond;
 use crate::route;
@@ -84,41 +83,24 @@ impl<T: FromRequest> FromRequest for Argument<T> {
     }
 }
 
-impl<P: Source, K: KeySource, B: HeaderNames> Preflight<P, K, B> {
-    fn new(request: &HttpRequest) -> Result<Self, Error> {
-        let Some(provider) = request.app_data::<web::Data<P::Provider>>() else {
-            tracing::error!(
-                "the application has no `web::Data<{}>`; add `.configure(idem_actix::engine(…))`",
-                type_name::<P::Provider>()
-            );
-            return Err(refused(respond(adapter::misconfigured())));
-        };
-        if let Some(installed) = request.app_data::<Installed<P::Provider>>()
-            && installed.is_doubtful(provider)
-        {
-            tracing::error!(
-                "the application has two engines of the type `{}`, and this one has replaced the \
-                 other; give one of them a type of its own, which implements `Provider`, and \
-                 name it on its handlers, as in `store = Billing`",
-                type_name::<P::Provider>()
-            );
-            return Err(refused(respond(adapter::misconfigured())));
-        }
+impl<P: Locate, K: KeySource, B: HeaderNames> Preflight<P, K, B> {
+    async fn new(request: &HttpRequest) -> Result<Self, Error> {
+        let engine = P::locate(request).await?;
         let head = Head(request.clone());
         let lines = |name: &str| request.headers().get_all(name).map(AsRef::as_ref);
-        let admissible = Admissible::new(provider.engine(), head, lines, B::NAMES);
+        let admissible = Admissible::new(engine, head, lines, B::NAMES);
         let admissible = admissible.map_err(|response| refused(respond(response)))?;
         Ok(Self(admissible, PhantomData))
     }
 }
 
-fn refused(response: HttpResponse) -> Error {
+pub(crate) fn refused(response: HttpResponse) -> Error {
     InternalError::from_response("refused by `#[idempotent]`", response).into()
 }
 
 impl<P, K, B, A> FromRequest for Extracted<Preflight<P, K, B>, A>
 where
-    P: Source + 'static,
+    P: Locate + 'static,
     K: KeySource + 'static,
     B: HeaderNames + 'static,
     A: FromRequest + 'static,
@@ -127,13 +109,12 @@ where
     type Future = Pin<Box<dyn Future<Output = Result<Self, Error>>>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let preflight = Preflight::new(request);
         let http = request.clone();
         let payload = Shared::new(payload.take());
         #[cfg(feature = "multipart")]
         actix_web::HttpMessage::extensions_mut(request).insert(payload.clone());
         Box::pin(async move {
-            let request = preflight?;
+            let request = Preflight::new(&http).await?;
             let arguments = A::from_request(&http, &mut payload.reader()).await;
             let arguments = arguments.map_err(Into::into)?;
             let rest = if payload.is_settled() {

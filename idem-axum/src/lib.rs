@@ -159,6 +159,7 @@
 
 mod before_handler;
 mod body;
+mod locate;
 #[cfg(feature = "multipart")]
 mod multipart;
 mod request;

@@ -3,15 +3,15 @@
 use std::borrow::Cow;
 use std::marker::PhantomData;
 
-use axum::extract::{FromRef, FromRequestParts, MatchedPath, OriginalUri};
+use axum::extract::{FromRequestParts, MatchedPath, OriginalUri};
 use axum::response::Response;
 use http::request::Parts;
 use http::{Extensions, Method, Uri};
-use idem_core::Provider as _;
 use idem_core::adapter::{
     Admissible, HeaderNames, InHeader, KeySource, RequestHead, Source, StoreOf,
 };
 
+use crate::locate::Locate;
 use crate::response::respond;
 
 /// The head of the request. `K` says where its key is, and `B` names the headers that are bound to the
@@ -53,16 +53,14 @@ impl RequestHead for Head {
 impl<S, P, K, B> FromRequestParts<S> for Preflight<P, K, B>
 where
     S: Send + Sync,
-    P: Source,
-    P::Provider: FromRef<S>,
+    P: Locate<S>,
     K: KeySource,
     B: HeaderNames,
 {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Response> {
-        let provider = P::Provider::from_ref(state);
-        let engine = provider.engine();
+        let engine = P::locate(parts, state).await?;
         // Inside a nested router, `parts.uri` lacks the prefix and the path parameters in it.
         let original = parts.extensions.get::<OriginalUri>();
         let uri = original.map_or(&parts.uri, |original| &original.0);

@@ -31,7 +31,9 @@ pub use crate::response::{EXPIRES, REPLAYED, Response};
 
 pub use self::before_handler::{BeforeHandler, HookFuture};
 pub use self::detach::DetachOnDrop;
-pub use self::engine_source::{Named, Of, Source, StoreOf, address};
+pub use self::engine_source::{
+    ByExtractor, InArc, Named, Of, PointsToEngine, Source, StoreOf, address,
+};
 pub use self::head::{Admissible, RequestHead, admit, misconfigured, misused};
 pub use self::key_probe::{KeyByDeref, KeyByDisplay, KeyProbe, PointsToKey};
 pub use self::key_source::{

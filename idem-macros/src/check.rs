@@ -7,7 +7,7 @@ use syn::{ItemFn, Stmt, Type, parse_quote};
 use crate::choice::{Choice, Replay};
 use crate::errors::Errors;
 use crate::framework::Framework;
-use crate::model::{Content, Extractor, Handler, Policy, Source};
+use crate::model::{Content, Extractor, Handler, Policy, Source, Store};
 use crate::options::Name;
 use crate::parse::Given;
 use crate::value::Value;
@@ -54,7 +54,7 @@ pub(crate) fn check<F: Framework>(
         target,
         headers: content::headers(given),
         policy: policy?,
-        store: ty(given, Name::Store),
+        store: store(given),
         state: state::<F>(given, errors),
         root: root::<F>(given),
     })
@@ -131,6 +131,14 @@ fn mentions(tokens: TokenStream, name: &Ident) -> bool {
         TokenTree::Group(group) => mentions(group.stream(), name),
         _ => false,
     })
+}
+
+fn store(given: &Given) -> Option<Store> {
+    match given.value(Name::Store) {
+        Some(Value::Type(ty)) => Some(Store::State(Type::clone(ty))),
+        Some(Value::Extractor(ty)) => Some(Store::Extractor(Type::clone(ty))),
+        _ => None,
+    }
 }
 
 fn ty(given: &Given, name: Name) -> Option<Type> {

@@ -6,12 +6,15 @@
 
 use proc_macro2::{Span, TokenStream};
 use quote::{format_ident, quote, quote_spanned};
-use syn::{Generics, Ident, ItemFn, LitInt, Path, Visibility, WherePredicate, parse_quote};
+use syn::{
+    GenericArgument, Generics, Ident, ItemFn, LitInt, Path, PathArguments, Type, Visibility,
+    WherePredicate, parse_quote,
+};
 
 use crate::attributes::Attributes;
 use crate::choice::Need;
 use crate::framework::{Frame, Framework};
-use crate::model::{Content, Handler, KeyPlace, Source};
+use crate::model::{Content, Handler, KeyPlace, Source, Store};
 use crate::pattern;
 use crate::place::{Place, Private, move_to};
 
@@ -142,19 +145,42 @@ pub(crate) fn provider(handler: &Handler, private: &Private) -> TokenStream {
     let transaction = owned_type(&handler.transaction, &handler.function.sig.generics);
     let place = store_place(handler);
     let start = private.at(place.first);
-    if let Some(store) = &handler.store {
-        quote_spanned!(place.last=> #start::Named<#store>)
-    } else {
-        quote_spanned!(place.last=> #start::Of<#transaction>)
+    let engine = match &handler.store {
+        Some(Store::State(ty)) => quote_spanned!(place.last=> #start::Named<#ty>),
+        Some(Store::Extractor(ty)) => {
+            return quote_spanned!(place.last=> #start::ByExtractor<#ty>);
+        }
+        None => quote_spanned!(place.last=> #start::Of<#transaction>),
+    };
+    match handler.state.as_ref().and_then(in_arc) {
+        Some(_) => quote_spanned!(place.last=> #start::InArc<#engine>),
+        None => engine,
+    }
+}
+
+/// The type inside of an `Arc`.
+pub(crate) fn in_arc(ty: &Type) -> Option<&Type> {
+    let Type::Path(path) = ty else { return None };
+    let last = path
+        .path
+        .segments
+        .last()
+        .filter(|last| last.ident == "Arc")?;
+    match &last.arguments {
+        PathArguments::AngleBracketed(arguments) => match arguments.args.first()? {
+            GenericArgument::Type(inside) => Some(inside),
+            _ => None,
+        },
+        _ => None,
     }
 }
 
 /// Where the compiler reports that the transaction has no store, or that the state doesn't have this store.
 fn store_place(handler: &Handler) -> Place {
-    handler
-        .store
-        .as_ref()
-        .map_or_else(|| Place::of(&handler.transaction), Place::of)
+    match &handler.store {
+        Some(Store::State(ty) | Store::Extractor(ty)) => Place::of(ty),
+        None => Place::of(&handler.transaction),
+    }
 }
 
 /// The generics of the generated function. When the client leaves, the attempt moves to a task of its own, so the

@@ -25,8 +25,7 @@ pub(crate) struct Handler {
     /// The headers that are bound by name, in the order of their names.
     pub(crate) headers: Vec<String>,
     pub(crate) policy: Policy,
-    /// The type in `store = …`.
-    pub(crate) store: Option<Type>,
+    pub(crate) store: Option<Store>,
     /// The type in `state = …`.
     pub(crate) state: Option<Type>,
     /// The path in `crate = …`.
@@ -77,6 +76,14 @@ impl Key {
             KeyPlace::Argument(source) => Some(source),
         }
     }
+}
+
+/// The engine that `store = …` names.
+pub(crate) enum Store {
+    /// In this part of the application's state.
+    State(Type),
+    /// This extractor points to it.
+    Extractor(Type),
 }
 
 /// Which extractor reads the body.

@@ -49,6 +49,8 @@ pub(crate) enum Shape {
     Operation,
     /// A type, without quotes.
     Type,
+    /// A type, or one in `extractor(…)`, without quotes.
+    TypeOrExtractor,
     /// A path, without quotes.
     Path,
 }
@@ -172,9 +174,9 @@ pub(crate) const OPTIONS: &[Spec] = &[
     Spec {
         name: Name::Store,
         word: "store",
-        shape: Shape::Type,
+        shape: Shape::TypeOrExtractor,
         example: "store = Billing",
-        meaning: "the state that holds the store, for an application with several databases of one kind",
+        meaning: "the state that holds the engine, for an application with several databases of one kind; or an extractor that points to it, for a database of each tenant",
     },
     Spec {
         name: Name::State,
@@ -277,6 +279,7 @@ mod tests {
                 let header = r#"header("webhook-id", "svix-id")"#;
                 format!("{word} = {} | {other} | {header}", quoted(words))
             }
+            Shape::TypeOrExtractor => format!("{} | extractor(TenantEngine)", spec.example),
             _ => spec.example.to_owned(),
         }
     }

@@ -26,6 +26,8 @@ pub(crate) enum Value {
     Headers(Vec<String>),
     Operation(String),
     Type(Box<Type>),
+    /// The type of an extractor.
+    Extractor(Box<Type>),
     Path(Path),
 }
 
@@ -98,6 +100,16 @@ pub(crate) fn read(spec: &'static Spec, tokens: &TokenStream) -> Result<Value> {
         Shape::Type => parse2(tokens.clone())
             .map(|ty| Value::Type(Box::new(ty)))
             .map_err(|_| unquoted(spec, "type", tokens)),
+        Shape::TypeOrExtractor => {
+            let extractor = call(tokens).filter(|(name, _)| name == EXTRACTOR);
+            let (tokens, value): (_, fn(_) -> _) = match extractor {
+                Some((_, inside)) => (inside, Value::Extractor),
+                None => (tokens.clone(), Value::Type),
+            };
+            parse2(tokens.clone())
+                .map(|ty| value(Box::new(ty)))
+                .map_err(|_| unquoted(spec, "type", &tokens))
+        }
         Shape::Path => {
             let path = Path::parse_mod_style.parse2(tokens.clone());
             path.map(Value::Path)
@@ -188,6 +200,7 @@ fn member(text: &str, literal: &LitStr) -> Option<Member> {
 const HEADER: &str = "header";
 const OPTIONAL: &str = "optional";
 const EXCEPT: &str = "except";
+const EXTRACTOR: &str = "extractor";
 
 /// As many as the adapters have types for.
 const MOST_HEADERS: usize = 8;

@@ -283,7 +283,7 @@ pub const fn assert_held<S, E: HeldBy<S>>() {}
     message = "the state `{S}` holds no `{Self}`",
     label = "the handler's transaction needs this engine",
     note = "the state is a struct of the application with a field of the type `{Self}`; derive `axum::extract::FromRef` for it, and hand it to `with_state`",
-    note = "`Arc<App>` can't be this struct, as the type is another crate's; put the `Arc` inside of it"
+    note = "of a state `Arc<App>` this is the `App`, and the attribute has `state = Arc<App>`"
 )]
 pub trait HeldBy<S> {}
 

@@ -4,7 +4,7 @@ pub use std::time::Duration;
 
 use serde::Serialize;
 
-pub use super::engine_source::{Named, Of, Source};
+pub use super::engine_source::{ByExtractor, InArc, Named, Of, Source};
 pub use super::key_probe::{KeyByDeref, KeyByDisplay, KeyProbe};
 pub use super::key_source::{InArgument, InHeader, KeyArgument, Name};
 pub use super::outcome::HandlerOutcome;

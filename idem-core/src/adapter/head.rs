@@ -76,7 +76,7 @@ impl<S: Store, H: RequestHead, K: KeySource> Admissible<S, H, K> {
     ///
     /// The answer to a request that is refused without its arguments.
     pub fn new<'h, L>(
-        engine: &Engine<S>,
+        engine: Engine<S>,
         head: H,
         lines: impl Fn(&str) -> L,
         bound: &[&str],
@@ -91,16 +91,16 @@ impl<S: Store, H: RequestHead, K: KeySource> Admissible<S, H, K> {
                  idempotency key; remove the attribute, take the key of a GET from an argument, or \
                  answer HEAD by a handler of its own"
             );
-            return Err(engine::refuse(engine, Problem::Misconfigured, None, None));
+            return Err(engine::refuse(&engine, Problem::Misconfigured, None, None));
         }
         let config = &engine.shared.config;
-        let key = K::in_head(&lines, config).map_err(|refused| refuse_key(engine, refused))?;
+        let key = K::in_head(&lines, config).map_err(|refused| refuse_key(&engine, refused))?;
         let headers = encode_headers(bound, &lines);
         let retry_header = config.retry_header.as_ref();
         let likely_retry =
             retry_header.is_some_and(|name| lines(name.as_str()).any(|count| count != b"0"));
         Ok(Self {
-            engine: engine.clone(),
+            engine,
             head,
             key,
             headers,

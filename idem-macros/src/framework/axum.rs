@@ -6,8 +6,9 @@ use syn::{Ident, LitStr};
 
 use super::{Frame, Framework};
 use crate::errors::Errors;
+use crate::expand::in_arc;
 use crate::expand::lifetimes::inferred_type;
-use crate::model::{Body, Extractor, Handler};
+use crate::model::{Body, Extractor, Handler, Store};
 use crate::place::{Place, Private};
 
 /// Expands for `idem-axum`.
@@ -95,8 +96,10 @@ impl Framework for Axum {
 
 /// Asks every argument whether it can stand where it stands, and the state whether it holds the engine.
 fn checks(handler: &Handler, private: &Private) -> Option<TokenStream> {
-    let state = handler.state.as_ref().map(|state| {
+    let is_in_state = !matches!(handler.store, Some(Store::Extractor(_)));
+    let state = handler.state.as_ref().filter(|_| is_in_state).map(|state| {
         let place = Place::of(state);
+        let state = in_arc(state).unwrap_or(state);
         let start = private.at(place.first);
         let provider = crate::expand::provider(handler, private);
         quote_spanned!(place.last=> #start::assert_held::<#state, <#provider as #start::Source>::Provider>();)

@@ -11,6 +11,7 @@ mod arguments;
 mod attributes;
 mod before_handler;
 mod bodies;
+mod engines;
 mod layers;
 mod mistakes;
 mod multipart;

@@ -1,0 +1,146 @@
+// An extractor points to the engine, for a database of each tenant.
+
+#[idempotent(ttl = "24h", unscoped, store = extractor(TenantEngine))]
+async fn create_order(tx: &mut PgConnection, Json(order): Json<NewOrder>) -> StatusCode {
+    insert(tx, &order).await
+}
+
+// Expands to:
+
+#[allow(clippy::too_many_arguments)]
+///
+/// # Idempotency
+///
+/// The writes and the response are stored once per idempotency key; a retry gets that response.
+///
+/// - Key: required
+/// - Scope: all clients share their keys
+/// - Operation: method and route
+/// - Remembered: 24h
+/// - Bound to the key: path, query and body
+/// - Replayed: statuses below 400, and 4xx that are about the content
+/// - Statuses: 400 without a valid key, 409 while the first request runs, 422 for another request with the same key, 503 to try again
+async fn create_order(
+    __idem_extracted: ::idem_actix::__private::Extracted<
+        ::idem_actix::__private::CalledByTheFramework<
+            ::idem_actix::__private::ByExtractor<TenantEngine>,
+        >,
+        (::idem_actix::__private::Argument<Json<NewOrder>>,),
+    >,
+) -> ::idem_actix::__private::Response {
+    static __IDEM_POLICY: ::idem_actix::__private::Policy = ::idem_actix::__private::Policy::new(
+        ::idem_actix::__private::Duration::from_secs(86400u64),
+    );
+    #[allow(clippy::unused_async)]
+    async fn create_order(
+        tx: &mut PgConnection,
+        Json(order): Json<NewOrder>,
+    ) -> StatusCode {
+        insert(tx, &order).await
+    }
+    let ::idem_actix::__private::Extracted {
+        request: __idem_request,
+        arguments: (::idem_actix::__private::Argument(__idem_arg0, __idem_reader0),),
+        raw: __idem_raw,
+        http: __idem_http,
+    } = __idem_extracted;
+    {
+        #[allow(unused_imports)]
+        use ::idem_actix::__private::{Other as _, OtherExtractor as _};
+        ::idem_actix::__private::Probe::<Json<NewOrder>>::NEW.extracts();
+    }
+    const __IDEM_ROLES: [::idem_actix::__private::Role; 1usize] = {
+        use ::idem_actix::__private::Other as _;
+        ::idem_actix::__private::roles([
+            ::idem_actix::__private::Answers {
+                is_body: ::idem_actix::__private::Probe::<Json<NewOrder>>::IS_BODY,
+                is_part: ::idem_actix::__private::Probe::<Json<NewOrder>>::IS_PART,
+                reads: ::idem_actix::__private::Probe::<Json<NewOrder>>::READS,
+            },
+        ])
+    };
+    ::idem_actix::__private::check::<
+        { __IDEM_ROLES[0usize] as ::core::primitive::u8 },
+        Json<NewOrder>,
+    >();
+    let __idem_value = ::idem_actix::__private::choose::<
+        { __IDEM_ROLES[0usize].is_body() },
+        _,
+        _,
+    >(&__idem_arg0, &::idem_actix::__private::Nothing);
+    let __idem_scope = ::core::option::Option::None;
+    let __idem_content = {
+        #[allow(unused_imports)]
+        use ::idem_actix::__private::AnyReturned as _;
+        ::idem_actix::__private::unless_rejected(
+            ::idem_actix::__private::bound(
+                ::idem_actix::__private::content::<_>(__idem_value),
+                [(__idem_reader0, __IDEM_ROLES[0usize].is_body())],
+            ),
+            [::idem_actix::__private::ReturnProbe(&__idem_arg0).returned()],
+        )
+    };
+    ::idem_actix::__private::serve(
+            __idem_request,
+            &__IDEM_POLICY,
+            (),
+            __idem_scope,
+            __idem_content,
+            __idem_raw,
+            move |mut __idem_claim, __idem_attempt: ::idem_actix::__private::Attempt| async move {
+                let mut __idem_opened = match <PgConnection as ::idem_actix::__private::Open<
+                    '_,
+                >>::open(
+                        ::idem_actix::__private::connection::<
+                            _,
+                            PgConnection,
+                        >(&mut __idem_claim),
+                    )
+                    .await
+                {
+                    ::core::result::Result::Ok(__idem_opened) => __idem_opened,
+                    ::core::result::Result::Err(__idem_error) => {
+                        return ::idem_actix::__private::HandlerOutcome::Broken(
+                            __idem_error,
+                        );
+                    }
+                };
+                let (__idem_response, __idem_settle) = {
+                    #[allow(unused_imports)]
+                    use ::idem_actix::__private::AnyReturned as _;
+                    let __idem_returned = create_order(
+                            <PgConnection as ::idem_actix::__private::Open<
+                                '_,
+                            >>::lend(&mut __idem_opened),
+                            __idem_arg0,
+                        )
+                        .await;
+                    let __idem_way = ::idem_actix::__private::ReturnProbe(
+                            &__idem_returned,
+                        )
+                        .returned();
+                    let __idem_response = ::idem_actix::__private::into_response(
+                        __idem_returned,
+                        &__idem_http,
+                    );
+                    let __idem_settle = ::idem_actix::__private::classify(
+                        &__IDEM_POLICY,
+                        &__idem_response,
+                        __idem_way,
+                        &__idem_http,
+                    );
+                    (__idem_response, __idem_settle)
+                };
+                let __idem_closed = <PgConnection as ::idem_actix::__private::Open<
+                    '_,
+                >>::close(__idem_opened, ::idem_actix::__private::keeps(__idem_settle))
+                    .await;
+                ::idem_actix::__private::HandlerOutcome::Answered {
+                    response: __idem_response,
+                    settle: __idem_settle,
+                    closed: __idem_closed,
+                }
+            },
+        )
+        .await
+}
