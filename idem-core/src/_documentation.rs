@@ -17,6 +17,10 @@ pub mod contract {}
 pub mod choosing {}
 
 #[doc = include_str!("_documentation/links.md")]
+#[doc = include_str!("../docs/adopting.md")]
+pub mod adopting {}
+
+#[doc = include_str!("_documentation/links.md")]
 #[doc = include_str!("../docs/compiling.md")]
 pub mod compiling {}
 
