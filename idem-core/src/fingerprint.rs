@@ -87,7 +87,7 @@ pub struct RequestParts<'a> {
 pub struct Binding<'a> {
     /// What of its target.
     pub target: BoundTarget,
-    /// The headers that are bound by name, as [`encode_headers`] writes them; empty without any.
+    /// The headers that are bound by name, as `encode_headers` writes them; empty without any.
     pub headers: &'a [u8],
 }
 
