@@ -1,4 +1,4 @@
-//! [SeaORM](sea_orm) 2 in the transaction of idem.
+//! [SeaORM](https://docs.rs/sea-orm) 2 in the transaction of idem.
 //!
 //! A handler of `#[idempotent]` takes [`SeaTransaction`] in place of a connection. It is a
 //! `ConnectionTrait` and a `TransactionTrait`, so entities, queries and functions that are written for
@@ -178,11 +178,14 @@ impl<DB: Backend> SeaTransaction<DB> {
     }
 }
 
+// Hidden: rustdoc would link to private modules of idem-core.
+#[doc(hidden)]
 impl<DB: Backend> Transaction for SeaTransaction<DB> {
     type Connection = DB::Connection;
     type Store = <DB::Connection as Transaction>::Store;
 }
 
+#[doc(hidden)]
 impl<'c, DB: Backend> Open<'c> for SeaTransaction<DB> {
     type Opened = (Self, SharedOwner<DB::Connection>);
 
