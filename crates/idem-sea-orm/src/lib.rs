@@ -137,6 +137,8 @@
 //! it. SeaORM's `sqlx-sqlite` builds SQLite with the loading of extensions, which idem doesn't need.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
+// Without a database there is nothing to connect.
+#![cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 
 use std::fmt;
 

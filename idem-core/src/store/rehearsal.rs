@@ -1,4 +1,8 @@
 //! What a check claims and records, and then undoes.
+#![cfg_attr(
+    not(any(feature = "postgres", feature = "mysql")),
+    allow(dead_code, reason = "each store uses a part of it")
+)]
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::time::Duration;
