@@ -73,7 +73,7 @@ pub trait Open<'c>: Transaction {
 /// The connection of a claim, on its way to the handler: as a reference, or as a [`Shared`] handle.
 pub struct Borrowed<'c, C>(&'c mut (dyn Lend<C> + 'c));
 
-/// A claim that the engine gets back, whoever drops it.
+/// A claim that returns to the engine when it is dropped.
 pub(crate) trait Lend<C>: Send {
     fn connection(&mut self) -> &mut C;
 

@@ -1,4 +1,4 @@
-//! The transaction does not live for ever, also under another name.
+//! A transaction ends with its handler, also under another name.
 #![allow(dead_code)] // on a router, axum would add that it is not a handler
 
 use axum::Json;
