@@ -25,7 +25,8 @@ pub struct Prepared {
     pub(crate) scope: Option<String>,
     pub(super) operation: Operation,
     pub(crate) key: Option<IdempotencyKey>,
-    /// What the record is stored under: set on admission, and `None` without a key.
+    /// What the record is stored under. Admission hashes it, as the engine knows the namespace; `None`
+    /// until then, and without a key.
     pub(crate) identity: Option<Identity>,
     pub(super) fingerprint: Fingerprint,
     pub(super) policy: &'static Policy,
