@@ -21,6 +21,10 @@ pub mod choosing {}
 pub mod adopting {}
 
 #[doc = include_str!("_documentation/links.md")]
+#[doc = include_str!("../docs/recipes.md")]
+pub mod recipes {}
+
+#[doc = include_str!("_documentation/links.md")]
 #[doc = include_str!("../docs/compiling.md")]
 pub mod compiling {}
 

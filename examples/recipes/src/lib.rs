@@ -1,0 +1,4 @@
+//! The handlers of `docs/recipes.md`, one module for each recipe.
+//!
+//! The page shows regions of these files: a region is between `// recipe: NAME` and `// recipe: end`. A test
+//! compares them with the page, and `BLESS=1 cargo test -p recipes page` writes them into it.
