@@ -42,4 +42,4 @@ pub use self::key_source::{
 pub use self::outcome::{HandlerOutcome, is_endless};
 pub use self::payload::{Payload, Readable};
 pub use self::return_probe::{AnyReturned, ReturnProbe};
-pub use self::scope_probe::{PointsToScope, ScopeByDeref, ScopeProbe};
+pub use self::scope_probe::{NoScope, ScopeByDeref, ScopeProbe};

@@ -35,12 +35,12 @@ struct Inner {
 }
 
 impl Attempt {
-    pub(crate) fn new(request: &Prepared, number: u32) -> Self {
+    pub(crate) fn new(request: &Prepared, identity: Option<Identity>, number: u32) -> Self {
         Self {
             inner: Arc::new(Inner {
                 key: request.key.clone(),
                 scope: request.scope.clone(),
-                identity: request.identity,
+                identity,
                 number,
                 after_commit: Mutex::default(),
             }),

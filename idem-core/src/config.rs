@@ -24,6 +24,8 @@ pub struct Config {
     pub(crate) namespace: Option<Arc<str>>,
     pub(crate) header: HeaderName,
     pub(crate) key_rules: Vec<KeyRule>,
+    pub(crate) echoes_key: bool,
+    pub(crate) is_unprotected: bool,
     pub(crate) problem_base: Arc<str>,
     pub(crate) recorded_headers: Vec<HeaderName>,
     pub(crate) response_limit: usize,
@@ -43,6 +45,8 @@ impl Config {
             namespace: None,
             header: HeaderName::from_static("idempotency-key"),
             key_rules: Vec::new(),
+            echoes_key: false,
+            is_unprotected: false,
             problem_base: DEFAULT_BASE.into(),
             recorded_headers: ALLOWED.to_vec(),
             response_limit: 1024 * 1024,
@@ -111,6 +115,33 @@ impl Config {
         self.key_rules.iter().try_for_each(|rule| rule.check(key))
     }
 
+    /// Sends the key back, in the header that carries keys ([rule R10]): for clients that match answers to
+    /// requests by it. A key is not sent back by default.
+    ///
+    /// [rule R10]: crate::_documentation::contract#r-first-request-and-replay
+    #[must_use]
+    pub fn with_key_echo(self) -> Self {
+        Self {
+            echoes_key: true,
+            ..self
+        }
+    }
+
+    /// Switches the protection off ([rule K8]): each handler runs in a plain transaction, without a claim, a
+    /// record or a replay, and **a retry runs it again**. It is for an emergency in which idem's own table is
+    /// the fault, and for load tests that repeat a key.
+    ///
+    /// The engine logs an error when it is made, and a warning for each request.
+    ///
+    /// [rule K8]: crate::_documentation::contract#k-the-key
+    #[must_use]
+    pub fn without_protection(self) -> Self {
+        Self {
+            is_unprotected: true,
+            ..self
+        }
+    }
+
     /// The beginning of a problem document's `type`; by default the page of [`crate::problem`].
     #[must_use]
     pub fn with_problem_base(self, base: &str) -> Self {
@@ -120,7 +151,8 @@ impl Config {
         }
     }
 
-    /// Records one more response header ([rule R4]).
+    /// Records one more response header ([rule R4]). For a cookie there is the attribute's
+    /// `record = cookie("name")`.
     ///
     /// [rule R4]: crate::_documentation::contract#r-first-request-and-replay
     ///
@@ -252,6 +284,8 @@ impl std::fmt::Debug for Config {
             .field("namespace", &self.namespace)
             .field("header", &self.header)
             .field("key_rules", &self.key_rules)
+            .field("echoes_key", &self.echoes_key)
+            .field("is_unprotected", &self.is_unprotected)
             .field("problem_base", &self.problem_base)
             .field("recorded_headers", &self.recorded_headers)
             .field("response_limit", &self.response_limit)

@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use http::header::{HeaderName, HeaderValue};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
@@ -23,7 +24,7 @@ use crate::operation::Operation;
 use crate::problem::Problem;
 use crate::recent::RecentIdentities;
 use crate::record::{Found, Record, Timestamp, Version};
-use crate::response;
+use crate::response::{self, Response};
 use crate::single_flight::SingleFlight;
 use crate::store::{Store, StoreError};
 
@@ -80,6 +81,9 @@ impl<S: Store> Engine<S> {
 
     /// An engine with settings of its own.
     pub fn with_config(store: S, config: Config) -> Self {
+        if config.is_unprotected {
+            tracing::error!("protection is off: a retry runs its handler again");
+        }
         let room = |permits: usize| Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS)));
         Self {
             shared: Arc::new(Shared {
@@ -153,6 +157,20 @@ impl<S: Store> Engine<S> {
         Identity::in_namespace(namespace, scope, operation, key)
     }
 
+    /// The identity of a request that has a key.
+    fn identity_of(&self, request: &Prepared) -> Option<Identity> {
+        let key = request.key.as_ref()?;
+        Some(self.identity(request.scope.as_deref(), &request.operation, key))
+    }
+
+    /// The header that sends the request's key back, if the application wants it (rule R10).
+    fn key_echo(&self, request: &Prepared) -> Option<(HeaderName, HeaderValue)> {
+        let config = &self.shared.config;
+        let key = request.key.as_ref().filter(|_| config.echoes_key)?;
+        let value = HeaderValue::try_from(key.as_str()).ok()?;
+        Some((config.header.clone(), value))
+    }
+
     fn problem(&self, problem: Problem) -> Answer {
         Answer::problem(problem, &self.shared.config)
     }
@@ -164,6 +182,13 @@ impl<S: Store> Clone for Engine<S> {
             shared: Arc::clone(&self.shared),
         }
     }
+}
+
+fn with_key_echo(mut response: Response, echo: Option<(HeaderName, HeaderValue)>) -> Response {
+    if let Some((name, value)) = echo {
+        response.headers_mut().insert(name, value);
+    }
+    response
 }
 
 /// Which attempt a claim is for.

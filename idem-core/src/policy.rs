@@ -31,6 +31,7 @@ pub struct Policy {
     pub(crate) target: BoundTarget,
     pub(crate) isolation: Option<Isolation>,
     pub(crate) operation: Option<&'static str>,
+    pub(crate) cookies: &'static [&'static str],
 }
 
 impl Policy {
@@ -44,6 +45,7 @@ impl Policy {
             target: BoundTarget::Exact,
             isolation: None,
             operation: None,
+            cookies: &[],
         }
     }
 
@@ -88,6 +90,12 @@ impl Policy {
             operation: Some(operation),
             ..self
         }
+    }
+
+    /// The cookies of a response that are recorded (rule R4).
+    #[must_use]
+    pub const fn with_recorded_cookies(self, cookies: &'static [&'static str]) -> Self {
+        Self { cookies, ..self }
     }
 
     /// The name that the attribute gives to the operation.

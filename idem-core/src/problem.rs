@@ -40,7 +40,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use http::StatusCode;
-use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use http::header::{CONTENT_LANGUAGE, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use serde::Serialize;
 
 use crate::config::Config;
@@ -143,6 +143,7 @@ impl Problem {
             CONTENT_TYPE,
             HeaderValue::from_static("application/problem+json"),
         );
+        headers.insert(CONTENT_LANGUAGE, HeaderValue::from_static("en"));
         if matches!(
             status,
             StatusCode::CONFLICT | StatusCode::SERVICE_UNAVAILABLE

@@ -60,6 +60,29 @@ pub(crate) const NEVER: [HeaderName; 21] = [
     EXPIRES,
 ];
 
+/// The headers that are recorded at one endpoint.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Allowed<'a> {
+    pub(crate) names: &'a [HeaderName],
+    /// The cookies whose `Set-Cookie` is recorded.
+    pub(crate) cookies: &'a [&'a str],
+}
+
+impl Allowed<'_> {
+    pub(crate) fn contains(self, name: &HeaderName, value: &HeaderValue) -> bool {
+        self.names.contains(name)
+            || name == header::SET_COOKIE
+                && cookie_name(value).is_some_and(|name| self.cookies.contains(&name))
+    }
+}
+
+/// The name of the cookie that a `Set-Cookie` sets.
+fn cookie_name(value: &HeaderValue) -> Option<&str> {
+    let equals = value.as_bytes().iter().position(|&byte| byte == b'=')?;
+    let name = std::str::from_utf8(&value.as_bytes()[..equals]).ok()?;
+    Some(name.trim_matches([' ', '\t']))
+}
+
 /// The version of the stored form.
 const FORMAT: u8 = 1;
 
@@ -77,9 +100,9 @@ pub struct Recorded {
 
 impl Recorded {
     /// Takes the recorded part of a response.
-    pub(crate) fn of(response: &Response, allowed: &[HeaderName]) -> Self {
+    pub(crate) fn of(response: &Response, allowed: Allowed<'_>) -> Self {
         let headers = response.headers().iter();
-        let recorded = headers.filter(|(name, _)| allowed.contains(name));
+        let recorded = headers.filter(|(name, value)| allowed.contains(name, value));
         Self {
             headers: recorded
                 .map(|(name, value)| (name.clone(), value.clone()))
@@ -253,7 +276,11 @@ mod tests {
             .header("x-request-id", "1")
             .body(Bytes::new())
             .unwrap();
-        let recorded = Recorded::of(&response, &ALLOWED);
+        let allowed = Allowed {
+            names: &ALLOWED,
+            cookies: &[],
+        };
+        let recorded = Recorded::of(&response, allowed);
         let values: Vec<_> = recorded.headers.iter().map(|(_, value)| value).collect();
         assert_eq!(values, ["a", "b"]);
     }

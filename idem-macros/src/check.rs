@@ -83,6 +83,10 @@ fn policy(given: &Given, errors: &mut Errors) -> Option<Policy> {
         Some(Value::Operation(operation)) => Some(operation.clone()),
         _ => None,
     };
+    let cookies = match given.value(Name::Record) {
+        Some(Value::Cookies(names)) => names.clone(),
+        _ => Vec::new(),
+    };
     Some(Policy {
         ttl: duration(Name::Ttl)?,
         wait: duration(Name::Wait),
@@ -90,6 +94,7 @@ fn policy(given: &Given, errors: &mut Errors) -> Option<Policy> {
         replay,
         isolation,
         operation,
+        cookies,
     })
 }
 

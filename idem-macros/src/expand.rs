@@ -216,11 +216,11 @@ fn scope<F: Framework>(handler: &Handler, private: &Private) -> TokenStream {
     let (read, place, value) = read_source::<F>(handler, source);
     let start = private.at(place);
     let scope = quote_spanned!(place=> #start::ScopeProbe(#value).scope());
-    // The trait's method is used for an extractor that isn't a scope but points to one. For a scope the probe has a
-    // method of its own, and the import is unused.
+    // The traits' methods are for an extractor that isn't a scope but points to one, and for a mistake. For a scope the
+    // probe has a method of its own, and the import is unused.
     quote!({
         #[allow(unused_imports)]
-        use #start::ScopeByDeref as _;
+        use #start::{NoScope as _, ScopeByDeref as _};
         #read
         ::core::option::Option::Some(#scope)
     })

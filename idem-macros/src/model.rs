@@ -136,4 +136,6 @@ pub(crate) struct Policy {
     pub(crate) replay: Option<Replay>,
     pub(crate) isolation: Option<Isolation>,
     pub(crate) operation: Option<String>,
+    /// The cookies of a response that are recorded.
+    pub(crate) cookies: Vec<String>,
 }

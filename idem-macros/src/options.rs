@@ -18,6 +18,7 @@ pub(crate) enum Name {
     Body,
     Query,
     Bind,
+    Record,
     Operation,
     Store,
     State,
@@ -45,6 +46,8 @@ pub(crate) enum Shape {
     WordOrExcept(&'static [Word]),
     /// `header("…")`.
     Headers,
+    /// `cookie("…")`.
+    Cookies,
     /// A string that becomes part of an identity.
     Operation,
     /// A type, without quotes.
@@ -163,6 +166,13 @@ pub(crate) const OPTIONS: &[Spec] = &[
         shape: Shape::Headers,
         example: r#"bind = header("if-match")"#,
         meaning: "headers that a key is bound to, too",
+    },
+    Spec {
+        name: Name::Record,
+        word: "record",
+        shape: Shape::Cookies,
+        example: r#"record = cookie("_flash")"#,
+        meaning: "cookies of the response that a replay has, too; others are never recorded",
     },
     Spec {
         name: Name::Operation,

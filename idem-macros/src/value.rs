@@ -24,6 +24,7 @@ pub(crate) enum Value {
     /// Parameters of the query that are left out.
     Except(Vec<String>),
     Headers(Vec<String>),
+    Cookies(Vec<String>),
     Operation(String),
     Type(Box<Type>),
     /// The type of an extractor.
@@ -88,6 +89,11 @@ pub(crate) fn read(spec: &'static Spec, tokens: &TokenStream) -> Result<Value> {
             let headers = call(tokens).filter(|(name, _)| name == HEADER);
             let (_, names) = headers.ok_or_else(|| no_headers(spec, tokens))?;
             header_names(spec, tokens, names).map(Value::Headers)
+        }
+        Shape::Cookies => {
+            let cookies = call(tokens).filter(|(name, _)| name == COOKIE);
+            let (_, names) = cookies.ok_or_else(|| no_cookies(spec, tokens))?;
+            cookie_names(spec, tokens, names).map(Value::Cookies)
         }
         Shape::Operation => operation(&string(spec, tokens)?).map(Value::Operation),
         Shape::Word(words) => one_of(spec, words, &string(spec, tokens)?),
@@ -198,6 +204,7 @@ fn member(text: &str, literal: &LitStr) -> Option<Member> {
 }
 
 const HEADER: &str = "header";
+const COOKIE: &str = "cookie";
 const OPTIONAL: &str = "optional";
 const EXCEPT: &str = "except";
 const EXTRACTOR: &str = "extractor";
@@ -308,42 +315,85 @@ fn word_or_except(spec: &Spec, words: &[Word], tokens: &TokenStream) -> Result<V
 
 /// The names of headers, in lower case.
 fn header_names(spec: &Spec, tokens: &TokenStream, inside: TokenStream) -> Result<Vec<String>> {
-    let mut names = Vec::new();
-    for literal in strings(spec, tokens, inside)? {
-        let name = header_name(&literal)?;
-        if names.contains(&name) {
+    let names = different(strings(spec, tokens, inside)?, HEADER, header_name)?;
+    match names.get(MOST_HEADERS) {
+        Some((literal, _)) => Err(invalid(
+            literal,
+            format!("more than {MOST_HEADERS} headers; remove this one"),
+        )),
+        None => Ok(names.into_iter().map(|(_, name)| name).collect()),
+    }
+}
+
+/// The names of cookies, as they are written: upper and lower case are different.
+fn cookie_names(spec: &Spec, tokens: &TokenStream, inside: TokenStream) -> Result<Vec<String>> {
+    let name = |literal: &LitStr| token(literal, COOKIE, literal.value());
+    let names = different(strings(spec, tokens, inside)?, COOKIE, name)?;
+    Ok(names.into_iter().map(|(_, name)| name).collect())
+}
+
+/// The names in the literals, no two of which are the same.
+fn different(
+    literals: Vec<LitStr>,
+    what: &str,
+    name: impl Fn(&LitStr) -> Result<String>,
+) -> Result<Vec<(LitStr, String)>> {
+    let mut names: Vec<(LitStr, String)> = Vec::new();
+    for literal in literals {
+        let name = name(&literal)?;
+        if names.iter().any(|(_, other)| *other == name) {
             return Err(invalid(
                 &literal,
-                format!("duplicate header {name:?}; remove one of the two"),
+                format!("duplicate {what} {name:?}; remove one of the two"),
             ));
         }
-        if names.len() == MOST_HEADERS {
-            return Err(invalid(
-                &literal,
-                format!("more than {MOST_HEADERS} headers; remove this one"),
-            ));
-        }
-        names.push(name);
+        names.push((literal, name));
     }
     Ok(names)
 }
 
 fn header_name(literal: &LitStr) -> Result<String> {
-    let name = literal.value().to_lowercase();
-    let length = name.chars().count();
+    let name = token(literal, HEADER, literal.value().to_lowercase())?;
+    if name.len() <= LONGEST_HEADER {
+        return Ok(name);
+    }
+    let text = literal.value();
+    let length = name.len();
+    let problem = format!(
+        "invalid {HEADER} {text:?}: it has {length} characters, and {LONGEST_HEADER} are allowed"
+    );
+    Err(invalid(literal, problem))
+}
+
+/// A token of HTTP, such as the name of a header or of a cookie.
+fn token(literal: &LitStr, what: &str, name: String) -> Result<String> {
     let stray = name
         .chars()
         .find(|letter| !letter.is_ascii_alphanumeric() && !"!#$%&'*+-.^_`|~".contains(*letter));
-    let problem = match (stray, length) {
-        (Some(letter), _) => format!("{letter:?} is not allowed"),
-        (None, 0) => "it is empty".to_owned(),
-        (None, 1..=LONGEST_HEADER) => return Ok(name),
-        (None, _) => format!("it has {length} characters, and {LONGEST_HEADER} are allowed"),
+    let problem = match stray {
+        Some(letter) => format!("{letter:?} is not allowed"),
+        None if name.is_empty() => "it is empty".to_owned(),
+        None => return Ok(name),
     };
     Err(invalid(
         literal,
-        format!("invalid header {:?}: {problem}", literal.value()),
+        format!("invalid {what} {:?}: {problem}", literal.value()),
     ))
+}
+
+/// The remedy for a cookie that is written as a string, or for anything else.
+fn no_cookies(spec: &Spec, tokens: &TokenStream) -> Error {
+    let name = string(spec, tokens).map(|literal| literal.value());
+    invalid(
+        tokens,
+        match name {
+            Ok(name) => format!(
+                "expected cookies; write `{} = {COOKIE}({name:?})`",
+                spec.word
+            ),
+            Err(_) => format!("expected cookies, such as `{}`", spec.example),
+        },
+    )
 }
 
 /// The remedy for a header that is written as a string, or for anything else.

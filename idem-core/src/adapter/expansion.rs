@@ -9,7 +9,7 @@ pub use super::key_probe::{KeyByDeref, KeyByDisplay, KeyProbe};
 pub use super::key_source::{InArgument, InHeader, KeyArgument, Name};
 pub use super::outcome::HandlerOutcome;
 pub use super::return_probe::{AnyReturned, ReturnProbe};
-pub use super::scope_probe::{ScopeByDeref, ScopeProbe};
+pub use super::scope_probe::{NoScope, ScopeByDeref, ScopeProbe};
 pub use crate::attempt::Attempt;
 use crate::canonical::EncodeError;
 use crate::engine::ClaimGuard;

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use tracing::Instrument as _;
 
-use super::{Engine, Shareable, Turn};
+use super::{Engine, Shareable, Turn, with_key_echo};
 use crate::fingerprint::Fingerprint;
 use crate::identity::Identity;
 use crate::key::IdempotencyKey;
@@ -81,10 +81,7 @@ pub(crate) async fn admit<S: Store>(
     engine: &Engine<S>,
     mut request: Prepared,
 ) -> Result<Turn<S>, Response> {
-    request.identity = request
-        .key
-        .as_ref()
-        .map(|key| engine.identity(request.scope.as_deref(), &request.operation, key));
+    request.identity = engine.claimed_identity(&request);
     let span = observe::span(
         request.scope.as_deref(),
         Some(&request.operation),
@@ -103,7 +100,10 @@ pub(crate) async fn admit<S: Store>(
             _room: room,
             _running: running,
         }),
-        Err(answer) => Err(answer.observed(&span)),
+        Err(answer) => {
+            let echo = engine.key_echo(&request);
+            Err(with_key_echo(answer.observed(&span), echo))
+        }
     }
 }
 
@@ -120,6 +120,12 @@ pub(crate) fn refuse<S: Store>(
 }
 
 impl<S: Store> Engine<S> {
+    /// What the request's record is stored under. There is none without a key, or without protection.
+    fn claimed_identity(&self, request: &Prepared) -> Option<Identity> {
+        let is_unprotected = self.shared.config.is_unprotected;
+        self.identity_of(request).filter(|_| !is_unprotected)
+    }
+
     /// Becomes the owner of the identity in this process, or gets an answer. There is no owner
     /// without an identity.
     async fn join(

@@ -80,6 +80,9 @@ impl<S: Store> Turn<S> {
     pub(super) async fn claim(&mut self) -> Result<(S::Claim, ClaimInfo), Answer> {
         let opening = self.opening();
         let Some(identity) = self.request.identity else {
+            if self.engine.shared.config.is_unprotected {
+                tracing::warn!("protection is off: the handler runs, also if it has run before");
+            }
             let begun = bounded(opening.deadline, self.store().begin(opening)).await;
             let claim = begun.map_err(|error| self.engine.problem(store_problem(&error)))?;
             return Ok((claim, ClaimInfo::FIRST));

@@ -12,7 +12,7 @@ use crate::observe::Answer;
 use crate::policy::Settle;
 use crate::problem::Problem;
 use crate::record::Record;
-use crate::response::{self, NEVER, Recorded, Response};
+use crate::response::{self, Allowed, NEVER, Recorded, Response};
 use crate::store::{Draft, SettleError, Settlement, Store};
 
 impl<S: Store> Turn<S> {
@@ -77,7 +77,7 @@ impl<S: Store> Turn<S> {
         let state = ending.settle.state();
         let recorded = if state.is_replayed() {
             self.report_unrecorded_headers(&ending.response);
-            Recorded::of(&ending.response, &shared.config.recorded_headers)
+            Recorded::of(&ending.response, self.allowed_headers())
         } else {
             Recorded::default()
         };
@@ -124,13 +124,23 @@ impl<S: Store> Turn<S> {
         (settled, known)
     }
 
+    fn allowed_headers(&self) -> Allowed<'_> {
+        Allowed {
+            names: &self.engine.shared.config.recorded_headers,
+            cookies: self.request.policy.cookies,
+        }
+    }
+
     /// Logs the names of the headers that a replay will lack; once for each endpoint at warn level, if
     /// they can be recorded.
     fn report_unrecorded_headers(&self, response: &Response) {
         let shared = &self.engine.shared;
-        let recorded = &shared.config.recorded_headers;
-        let unrecorded = response.headers().keys();
-        let unrecorded = unrecorded.filter(|name| !recorded.contains(name));
+        let allowed = self.allowed_headers();
+        let headers = response.headers();
+        let unrecorded = headers.keys().filter(|name| {
+            let mut values = headers.get_all(*name).iter();
+            values.any(|value| !allowed.contains(name, value))
+        });
         let (never, others): (Vec<_>, Vec<_>) = unrecorded.partition(|name| NEVER.contains(name));
         if !never.is_empty() {
             tracing::debug!(names = ?never, "headers that are never recorded");

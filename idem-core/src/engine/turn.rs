@@ -13,7 +13,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use tracing::{Instrument as _, Span};
 
 use super::guard::ClaimGuard;
-use super::{Engine, Prepared, Shareable};
+use super::{Engine, Prepared, Shareable, with_key_echo};
 use crate::adapter::HandlerOutcome;
 use crate::attempt::Attempt;
 use crate::fingerprint::Fingerprint;
@@ -64,13 +64,14 @@ impl<S: Store> Turn<S> {
         F: Future<Output = HandlerOutcome<Response>>,
     {
         let (engine, span) = (self.engine.clone(), self.span.clone());
+        let echo = engine.key_echo(&self.request);
         let attempt = AssertUnwindSafe(self.attempt(work)).catch_unwind();
         let answer = attempt.instrument(span.clone()).await;
         let answer = answer.unwrap_or_else(|_panic| {
             span.in_scope(|| tracing::error!("idem itself panicked; the outcome is not known"));
             engine.problem(Problem::OutcomeUnknown)
         });
-        answer.observed(&span)
+        with_key_echo(answer.observed(&span), echo)
     }
 
     async fn attempt<W, F>(mut self, work: W) -> Answer
@@ -84,7 +85,12 @@ impl<S: Store> Turn<S> {
         };
         self.span.record("attempt", info.attempt);
         self.handler_runs(Some(self.request.fingerprint));
-        let attempt = Attempt::new(&self.request, info.attempt.unsigned_abs());
+        // Without protection there is no identity to claim, and downstream keys stay the same all the same.
+        let identity = self
+            .request
+            .identity
+            .or_else(|| self.engine.identity_of(&self.request));
+        let attempt = Attempt::new(&self.request, identity, info.attempt.unsigned_abs());
 
         let (guard, slot) = ClaimGuard::new(claim);
         let handler = AssertUnwindSafe(work(guard, attempt.clone())).catch_unwind();

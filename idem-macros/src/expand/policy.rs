@@ -38,7 +38,9 @@ pub(crate) fn expand(policy: &Policy, target: &Target, private: &Private) -> Tok
         .operation
         .as_ref()
         .map(|operation| quote!(.with_operation(#operation)));
-    quote!(#private::Policy::new(#ttl) #wait #deadline #replay #target #isolation #operation)
+    let cookies = &policy.cookies;
+    let cookies = (!cookies.is_empty()).then(|| quote!(.with_recorded_cookies(&[#(#cookies),*])));
+    quote!(#private::Policy::new(#ttl) #wait #deadline #replay #target #isolation #operation #cookies)
 }
 
 fn replay(replay: Replay) -> TokenStream {

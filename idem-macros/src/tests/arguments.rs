@@ -250,6 +250,26 @@ fn what_is_bound_besides_the_body_is_chosen_by_names() {
             "if_match",
             r#"expected headers, such as `bind = header("if-match")`"#,
         ),
+        (
+            r#"record = "_flash""#,
+            r#""_flash""#,
+            r#"expected cookies; write `record = cookie("_flash")`"#,
+        ),
+        (
+            r#"record = header("etag")"#,
+            r#"header("etag")"#,
+            r#"expected cookies, such as `record = cookie("_flash")`"#,
+        ),
+        (
+            r#"record = cookie("a;b")"#,
+            r#""a;b""#,
+            r#"invalid cookie "a;b": ';' is not allowed"#,
+        ),
+        (
+            r#"record = cookie("a", "A", "a")"#,
+            r#""a""#,
+            r#"duplicate cookie "a"; remove one of the two"#,
+        ),
     ] {
         arguments_refused(
             &format!("ttl = \"24h\", unscoped, {arguments}"),
@@ -300,7 +320,7 @@ fn unknown_arguments_are_not_missing_as_well() {
         &[(
             "expires",
             "unknown argument `expires`; expected one of `ttl`, `scope`, `unscoped`, `wait`, `deadline`, `replay`, \
-             `key`, `isolation`, `fingerprint`, `body`, `query`, `bind`, `operation`, `store`, `state` or `crate`",
+             `key`, `isolation`, `fingerprint`, `body`, `query`, `bind`, `record`, `operation`, `store`, `state` or `crate`",
         )],
     );
 }

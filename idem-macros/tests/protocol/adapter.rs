@@ -160,6 +160,8 @@ impl<T: Deref<Target: Scope> + ?Sized> ScopeByDeref for ScopeProbe<'_, T> {
     }
 }
 
+pub(crate) trait NoScope {}
+
 pub(crate) type Content = String;
 
 pub(crate) fn content<T: ToString>(body: &T) -> Content {

@@ -27,6 +27,7 @@ conformance![
     k6_optional_key_that_is_sent_is_recorded,
     k6_optional_key_of_a_form_can_be_left_out,
     k7_key_that_breaks_a_rule_is_refused_wherever_it_comes_from,
+    k8_without_protection_a_retry_runs_again,
 ];
 
 async fn k1_header_name_has_no_case<F: Framework<D>, D: Database>(world: &World<F, D>) {
@@ -410,4 +411,38 @@ async fn k7_key_that_breaks_a_rule_is_refused_wherever_it_comes_from<
     for request in with("acme_long_one") {
         request.send().await.assert_executed(201);
     }
+}
+
+async fn k8_without_protection_a_retry_runs_again<F: Framework<D>, D: Database>(
+    world: &World<F, D>,
+) {
+    let protected = world.instance().await;
+    let first = protected.post("/effects").key("k").effect("a").send().await;
+    first.assert_executed(201);
+    let instance = world.configured(Config::new().without_protection()).await;
+    let request = instance.post("/effects").effect("a");
+    for _ in 0..2 {
+        let answer = request.clone().key("k").send().await;
+        answer.assert_executed(201);
+        assert_eq!(answer.header("idempotency-expires"), None);
+    }
+    assert_eq!(world.effects("acme").await, 3);
+    assert_eq!(world.records().await, 1);
+    let visits = world.control.visits();
+    assert!(visits[0].downstream.iter().all(Option::is_some));
+    assert_eq!(visits[2].downstream, visits[0].downstream);
+    request.clone().send().await.assert_problem("key-missing");
+    request
+        .key("a,b")
+        .send()
+        .await
+        .assert_problem("key-malformed");
+    // The rules of outcomes hold: a failure is undone.
+    world.control.play([Scene::new([Act::Insert, Act::Panic])]);
+    let failed = instance.post("/effects").key("k").effect("a").send().await;
+    failed.assert_problem("handler-panicked");
+    assert_eq!(world.effects("acme").await, 3);
+    // The record is as it was, for the time after the emergency.
+    let replay = protected.post("/effects").key("k").effect("a").send().await;
+    replay.assert_replays(&first);
 }

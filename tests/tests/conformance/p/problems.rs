@@ -18,6 +18,7 @@ async fn p1_base_of_the_types_can_be_configured<F: Framework<D>, D: Database>(wo
     let request = world.configured(config).await.post("/effects").effect("a");
     let missing = request.send().await;
     missing.assert_problem("key-missing");
+    assert_eq!(missing.header("content-language"), Some("en"));
     let expected = "https://example.com/problems/key-missing";
     assert_eq!(missing.json()["type"], expected);
 }

@@ -15,11 +15,13 @@ conformance![
     r3_replay_of_a_large_body_is_byte_identical,
     r4_headers_besides_the_allowed_ones_are_not_replayed,
     r4_application_can_allow_more_headers_but_not_all,
+    r4_an_endpoint_can_name_cookies,
     r5_replay_shows_the_original_after_the_resource_is_gone,
     r6_replay_works_from_another_instance,
     r6_replay_works_after_a_restart,
     r6_instances_may_start_at_once_on_a_new_database,
     r7_response_has_the_time_of_its_expiry,
+    r10_key_is_sent_back,
 ];
 
 async fn r1_first_request_runs_once_without_a_marker<F: Framework<D>, D: Database>(
@@ -207,6 +209,31 @@ async fn r4_application_can_allow_more_headers_but_not_all<F: Framework<D>, D: D
     assert_eq!(replay.lines("x-custom"), [b"2", b"1"]);
 }
 
+/// Only the named cookies, upper and lower case differing, each line in its order.
+async fn r4_an_endpoint_can_name_cookies<F: Framework<D>, D: Database>(world: &World<F, D>) {
+    let lines = [
+        "theme=dark; Path=/",
+        "session=secret",
+        "flash=paid; Max-Age=60; HttpOnly",
+        "FLASH=1",
+        "flashy=1",
+        "flash",
+        "flash = again",
+    ];
+    let answered = Reply::new(303).header("location", "/done");
+    let answered = lines.iter().fold(answered, |answered, line| {
+        answered.header("set-cookie", line)
+    });
+    world.control.play([Scene::answering(answered)]);
+    let request = world.instance().await.post("/flash").key("k").effect("a");
+    let first = request.send().await;
+    assert_eq!(first.lines("set-cookie").len(), lines.len());
+    let replay = request.send().await;
+    assert!(replay.is_replay());
+    let named = [lines[0], lines[2], lines[6]].map(str::as_bytes);
+    assert_eq!(replay.lines("set-cookie"), named);
+}
+
 async fn r5_replay_shows_the_original_after_the_resource_is_gone<F: Framework<D>, D: Database>(
     world: &World<F, D>,
 ) {
@@ -283,4 +310,34 @@ async fn r7_response_has_the_time_of_its_expiry<F: Framework<D>, D: Database>(wo
         ))
         .await;
     assert_eq!(in_a_day, 3, "the TTL is 24 hours");
+}
+
+async fn r10_key_is_sent_back<F: Framework<D>, D: Database>(world: &World<F, D>) {
+    let config = Config::new().with_key_echo();
+    let instance = world.configured(config).await;
+    let echoed = async |key: &str, label: &str| {
+        let request = instance.post("/effects").key(key).effect(label);
+        let answer = request.send().await;
+        let keys = answer.lines("idempotency-key").len();
+        assert_eq!(keys, usize::from(answer.status != 400));
+        answer
+    };
+    let own = Reply::new(201).header("idempotency-key", "of the handler");
+    world.control.play([Scene::answering(own)]);
+    for (key, label, status) in [
+        ("\"k\";a=1", "a", 201),
+        ("k", "a", 201),
+        ("k", "b", 422),
+        ("k,", "a", 400),
+    ] {
+        let answer = echoed(key, label).await;
+        assert_eq!(answer.status, status);
+        if status != 400 {
+            assert_eq!(answer.header("idempotency-key"), Some("k"));
+        }
+    }
+    let silent = world.instance().await;
+    let answer = silent.post("/effects").key("k").effect("a").send().await;
+    assert!(answer.is_replay());
+    assert_eq!(answer.header("idempotency-key"), None);
 }

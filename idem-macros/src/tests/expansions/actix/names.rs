@@ -81,7 +81,7 @@ where
     }
     let __idem_scope = {
         #[allow(unused_imports)]
-        use ::idem_actix::__private::ScopeByDeref as _;
+        use ::idem_actix::__private::{NoScope as _, ScopeByDeref as _};
         let Request(__idem_source) = &__idem_arg0;
         ::core::option::Option::Some(
             ::idem_actix::__private::ScopeProbe(__idem_source).scope(),

@@ -8,6 +8,7 @@
     replay = "all",
     key = "optional",
     isolation = "serializable",
+    record = cookie("_flash", "theme"),
     operation = "orders.create"
 )]
 async fn create_order(tx: &mut PgConnection, order: Json<NewOrder>) -> StatusCode {
@@ -46,7 +47,8 @@ async fn create_order(
         .with_deadline(::idem_actix::__private::Duration::from_secs(90u64))
         .with_replay(::idem_actix::__private::Replay::All)
         .with_isolation(::idem_actix::__private::Isolation::Serializable)
-        .with_operation("orders.create");
+        .with_operation("orders.create")
+        .with_recorded_cookies(&["_flash", "theme"]);
     #[allow(clippy::unused_async)]
     async fn create_order(tx: &mut PgConnection, order: Json<NewOrder>) -> StatusCode {
         insert(tx, &order).await

@@ -100,7 +100,7 @@ async fn create_order(
     );
     let __idem_scope = {
         #[allow(unused_imports)]
-        use crate::web::idem::__private::ScopeByDeref as _;
+        use crate::web::idem::__private::{NoScope as _, ScopeByDeref as _};
         let __idem_source = &__idem_arg0;
         ::core::option::Option::Some(
             crate::web::idem::__private::ScopeProbe(__idem_source).scope(),

@@ -121,7 +121,7 @@ async fn create_order(
     );
     let __idem_scope = {
         #[allow(unused_imports)]
-        use ::idem_actix::__private::ScopeByDeref as _;
+        use ::idem_actix::__private::{NoScope as _, ScopeByDeref as _};
         let Signed { claims: __idem_source, key: Key(_), at: _ } = &__idem_arg1;
         ::core::option::Option::Some(
             ::idem_actix::__private::ScopeProbe(&__idem_source.0.tenant_id).scope(),

@@ -51,7 +51,7 @@ async fn create_order(
     }
     let __idem_scope = {
         #[allow(unused_imports)]
-        use ::idem_actix::__private::ScopeByDeref as _;
+        use ::idem_actix::__private::{NoScope as _, ScopeByDeref as _};
         let Json(__idem_source) = &__idem_arg0;
         ::core::option::Option::Some(
             ::idem_actix::__private::ScopeProbe(&__idem_source.tenant).scope(),

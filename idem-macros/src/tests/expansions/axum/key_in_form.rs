@@ -56,7 +56,7 @@ async fn create_order(
     }
     let __idem_scope = {
         #[allow(unused_imports)]
-        use ::idem_axum::__private::ScopeByDeref as _;
+        use ::idem_axum::__private::{NoScope as _, ScopeByDeref as _};
         let Extension(__idem_source) = &__idem_arg0;
         ::core::option::Option::Some(
             ::idem_axum::__private::ScopeProbe(__idem_source).scope(),
