@@ -46,9 +46,11 @@ async fn credit_once(
     let stands =
         sqlx::query_as("SELECT account, cents FROM credits WHERE tenant = ? AND item_key = ?");
     let stands: (String, i64) = stands.bind(tenant).bind(&item.key).fetch_one(tx).await?;
-    Ok(match stands == (item.account.clone(), item.cents) {
-        true => Outcome::Credited,
-        false => Outcome::KeyReused,
+    let is_same = stands == (item.account.clone(), item.cents);
+    Ok(if is_same {
+        Outcome::Credited
+    } else {
+        Outcome::KeyReused
     })
 }
 

@@ -4,10 +4,10 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
-use axum::extract::{FromRef, FromRequestParts, Path, Query, State};
+use axum::extract::{Extension, FromRef, FromRequestParts, Path, Query, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
-use axum::response::{Extension, IntoResponse as _, Redirect, Response};
+use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use idem_axum::{Engine, Settle, SqliteStore, idempotent};
 use serde::Deserialize;
@@ -83,10 +83,9 @@ impl FromRequestParts<App> for ByToken {
             token: String,
         }
         let path = Path::<Returned>::from_request_parts(parts, app).await;
-        let Path(Returned { payment }) =
-            path.map_err(axum::response::IntoResponse::into_response)?;
+        let Path(Returned { payment }) = path.map_err(IntoResponse::into_response)?;
         let query = Query::<Token>::from_request_parts(parts, app).await;
-        let Query(Token { token }) = query.map_err(axum::response::IntoResponse::into_response)?;
+        let Query(Token { token }) = query.map_err(IntoResponse::into_response)?;
         let known = sqlx::query_scalar("SELECT 1 FROM orders WHERE payment = ? AND token = ?");
         let known = known
             .bind(payment)

@@ -6,7 +6,7 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{FromRef, FromRequest, Request};
 use axum::http::{HeaderMap, StatusCode};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -83,7 +83,7 @@ trait Provider {
     fn secret(app: &App) -> &[u8];
 
     /// Reads the signature. `None` if there is none, or if it is malformed.
-    fn signature<'a>(headers: &'a HeaderMap) -> Option<Signature<'a>>;
+    fn signature(headers: &HeaderMap) -> Option<Signature<'_>>;
 }
 
 struct Signature<'a> {
@@ -101,7 +101,7 @@ impl<P: Provider> FromRequest<App> for Signed<P> {
     async fn from_request(request: Request, app: &App) -> Result<Self, Response> {
         let headers = request.headers().clone();
         let body = Bytes::from_request(request, app).await;
-        let body = body.map_err(axum::response::IntoResponse::into_response)?;
+        let body = body.map_err(IntoResponse::into_response)?;
         let signature = P::signature(&headers).filter(|signature| {
             let is_fresh = signature
                 .time
@@ -117,6 +117,7 @@ impl<P: Provider> FromRequest<App> for Signed<P> {
             .map_err(|_| StatusCode::BAD_REQUEST.into_response())
     }
 }
+// recipe: end
 
 impl Signature<'_> {
     fn is_of(&self, secret: &[u8], body: &[u8]) -> bool {
@@ -133,7 +134,6 @@ impl Signature<'_> {
         self.macs.iter().any(is_right)
     }
 }
-// recipe: end
 
 fn now() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
@@ -150,7 +150,7 @@ impl Provider for Stripe {
         app.secrets.stripe.as_bytes()
     }
 
-    fn signature<'a>(headers: &'a HeaderMap) -> Option<Signature<'a>> {
+    fn signature(headers: &HeaderMap) -> Option<Signature<'_>> {
         let items = text(headers, "stripe-signature")?.split(',');
         let items: Vec<_> = items.filter_map(|item| item.split_once('=')).collect();
         let of = |name| items.iter().filter(move |item| item.0 == name);
@@ -191,7 +191,7 @@ impl Provider for GitHub {
         app.secrets.github.as_bytes()
     }
 
-    fn signature<'a>(headers: &'a HeaderMap) -> Option<Signature<'a>> {
+    fn signature(headers: &HeaderMap) -> Option<Signature<'_>> {
         let mac = text(headers, "x-hub-signature-256")?.strip_prefix("sha256=")?;
         Some(Signature {
             prefix: Vec::new(),
@@ -216,7 +216,7 @@ impl Provider for StandardWebhooks {
         &app.secrets.standard
     }
 
-    fn signature<'a>(headers: &'a HeaderMap) -> Option<Signature<'a>> {
+    fn signature(headers: &HeaderMap) -> Option<Signature<'_>> {
         // The id that is the key has to be the id that is signed: the same names in the same order.
         let named = |suffix| {
             let names = ["webhook", "svix"].map(|prefix| format!("{prefix}-{suffix}"));

@@ -51,7 +51,7 @@ async fn after_a_failure_nothing_of_the_batch_stands_and_a_retry_runs() {
     let (engine, pool) = engine(SCHEMA).await;
     let router = router(engine);
     let items = [item("a", 5), item("b", 6)];
-    break_inserts(&pool, "credits").await;
+    break_inserts(&pool, "credits WHEN NEW.item_key = 'b'").await;
     assert_eq!(credit(&router, "k", &items).await.status, 500);
     assert_eq!(count(&pool, "credits").await, 0);
     mend(&pool).await;

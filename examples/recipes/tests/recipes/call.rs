@@ -59,10 +59,10 @@ pub(crate) async fn count(pool: &SqlitePool, table: &str) -> i64 {
     count.fetch_one(pool).await.unwrap()
 }
 
-/// Lets each insert into a table fail until `mend`.
-pub(crate) async fn break_inserts(pool: &SqlitePool, table: &str) {
+/// Lets inserts fail until `mend`.
+pub(crate) async fn break_inserts(pool: &SqlitePool, on: &str) {
     let trigger = format!(
-        "CREATE TRIGGER broken BEFORE INSERT ON {table} BEGIN SELECT RAISE(ABORT, 'broken'); END"
+        "CREATE TRIGGER broken BEFORE INSERT ON {on} BEGIN SELECT RAISE(ABORT, 'broken'); END"
     );
     sqlx::raw_sql(AssertSqlSafe(trigger))
         .execute(pool)

@@ -26,7 +26,8 @@ fn mac(secret: &[u8], content: &str) -> Vec<u8> {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let digits = bytes.iter().map(|byte| format!("{byte:02x}"));
+    digits.collect::<Vec<_>>().concat()
 }
 
 fn stripe(secret: &str, time: u64, body: &str) -> Builder {
