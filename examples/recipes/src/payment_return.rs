@@ -147,7 +147,7 @@ pub const SCHEMA: &str = "
 pub fn router(engine: Engine<SqliteStore>, psp: Psp) -> Router {
     Router::new()
         // recipe: route
-        // Without the second line axum answers HEAD by the handler of GET, which idem refuses.
+        // Without `head`, axum answers HEAD by the handler of GET, which idem refuses.
         .route(
             "/return/{payment}",
             get(returned).head(async || StatusCode::OK),

@@ -77,6 +77,9 @@ async fn contacts(
 /// The event of a delivery whose signature is right.
 struct Signed<P: Provider>(P::Event);
 
+/// In seconds: the tolerance of Stripe's own libraries.
+const TOLERANCE: u64 = 300;
+
 trait Provider {
     type Event: DeserializeOwned;
 
@@ -105,7 +108,7 @@ impl<P: Provider> FromRequest<App> for Signed<P> {
         let signature = P::signature(&headers).filter(|signature| {
             let is_fresh = signature
                 .time
-                .is_none_or(|time| now().abs_diff(time) <= 300);
+                .is_none_or(|time| now().abs_diff(time) <= TOLERANCE);
             is_fresh && signature.is_of(P::secret(app), &body)
         });
         if signature.is_none() {
