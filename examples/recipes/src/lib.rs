@@ -2,3 +2,12 @@
 //!
 //! The page shows regions of these files: a region is between `// recipe: NAME` and `// recipe: end`. A test
 //! compares them with the page, and `BLESS=1 cargo test -p recipes page` writes them into it.
+
+pub mod batch;
+pub mod payment_return;
+pub mod precondition;
+pub mod upload;
+pub mod webhooks;
+
+mod failed;
+mod tenant;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-/// The lines of the region `name` of `source`, without the indentation of the whole region.
+/// The lines of the region `name` of `source`.
 fn region<'a>(source: &'a str, name: &str) -> Option<Vec<&'a str>> {
     let begin = format!("// recipe: {name}");
     let lines = source
@@ -16,7 +16,8 @@ fn region<'a>(source: &'a str, name: &str) -> Option<Vec<&'a str>> {
     (!lines.is_empty()).then_some(lines)
 }
 
-/// The page with each block of code after `<!-- FILE: REGION -->` replaced by that region of the file.
+/// The page with each block of code after `<!-- FILE: REGION -->` replaced by that region of the file, without the
+/// indentation of the whole region.
 fn with_regions(page: &str, folder: &Path) -> String {
     let mut written = String::new();
     let mut lines = page.lines();
@@ -37,8 +38,11 @@ fn with_regions(page: &str, folder: &Path) -> String {
         assert!(fence.starts_with("```"), "no block of code after `{line}`");
         written += fence;
         written += "\n";
+        let indentation = region.iter().filter(|line| !line.is_empty());
+        let indentation = indentation.map(|line| line.len() - line.trim_start().len());
+        let indentation = indentation.min().unwrap_or_default();
         for line in region {
-            written += line;
+            written += line.get(indentation..).unwrap_or_default();
             written += "\n";
         }
         written += "```\n";
