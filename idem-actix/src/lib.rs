@@ -132,7 +132,8 @@
 //!
 //! - **`migrate()` first.** Without the store's tables, every protected request is answered 500
 //!   `misconfigured`.
-//! - **GET and HEAD are refused**, with 500 `misconfigured`: they should not have effects.
+//! - **HEAD is refused**, with 500 `misconfigured`, and so is a GET whose key would be in a header: they should
+//!   not have effects.
 //! - **A database in memory** lives as long as one of its connections: see
 //!   [`SqliteStore::in_memory`].
 //!

@@ -124,7 +124,8 @@
 //!
 //! - **`migrate()` first.** Without the store's tables, every protected request is answered 500
 //!   `misconfigured`.
-//! - **GET and HEAD are refused**, with 500 `misconfigured`: they should not have effects.
+//! - **HEAD is refused**, with 500 `misconfigured`, and so is a GET whose key would be in a header: they should
+//!   not have effects.
 //! - **Two handlers on one route need names.** Where only a host or a router tells two handlers
 //!   apart, each needs an `operation`: without one, the handler whose request comes second is answered
 //!   500 `misconfigured`.
