@@ -1,4 +1,5 @@
 //! A form that publishes an issue of a newsletter, on actix-web, with a session and flash messages.
+#![expect(clippy::missing_errors_doc, reason = "the middlewares pass errors on")]
 
 use std::borrow::Cow;
 use std::fmt;
@@ -98,7 +99,7 @@ fn published() -> FlashMessage {
 }
 
 /// Sends the message of a first answer, and the one of a success on its replays.
-pub async fn flash(
+async fn flash(
     request: ServiceRequest,
     next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
@@ -130,7 +131,7 @@ impl Scope for UserId {
 }
 
 /// Lets signed-in users in.
-pub async fn signed_in(
+async fn signed_in(
     session: Session,
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
@@ -184,15 +185,17 @@ pub async fn problems_as_pages(
 
 /// The form, with a new key on each view.
 async fn form(messages: IncomingFlashMessages) -> HttpResponse {
-    let messages: String = messages
-        .iter()
-        .map(|message| format!("<p><i>{}</i></p>", message.content()))
-        .collect();
+    let mut shown = String::new();
+    for message in messages.iter() {
+        shown += "<p><i>";
+        shown += message.content();
+        shown += "</i></p>";
+    }
     let key = Uuid::new_v4();
     HttpResponse::Ok()
         .content_type("text/html; charset=utf-8")
         .body(format!(
-            r#"<!doctype html>{messages}
+            r#"<!doctype html>{shown}
 <form action="/admin/newsletter" method="post">
   <input type="hidden" name="idempotency_key" value="{key}">
   <input name="title"> <textarea name="content"></textarea> <button>Publish</button>

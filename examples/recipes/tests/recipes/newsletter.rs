@@ -1,4 +1,5 @@
 //! The form of a newsletter on actix-web.
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -21,7 +22,7 @@ use actix_web_flash_messages::FlashMessagesFramework;
 use actix_web_flash_messages::storage::CookieMessageStore;
 use idem_actix::{Engine, Settle, SqliteStore, idempotent};
 use recipes::newsletter::{NewIssue, NotPublished, problems_as_pages, routes, see_other};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sqlx::{SqliteConnection, SqlitePool};
 use uuid::Uuid;
 
@@ -313,6 +314,9 @@ async fn o10_a_browser_that_leaves_gets_the_answer_and_the_message_later() {
         }
     }
     assert!(polls > 2, "{polls}");
+    let attempts = "SELECT max(attempts) FROM idem_records";
+    let attempts: i64 = sqlx::query_scalar(attempts).fetch_one(&pool).await.unwrap();
+    assert_eq!(attempts, 1, "no attempt was undone");
 }
 
 /// Writes an issue without deliveries.
@@ -407,10 +411,15 @@ async fn o2_o15_m4_a_redirect_is_a_failure_if_it_is_an_err_or_says_so() {
     );
 }
 
+#[derive(Serialize, Deserialize)]
+struct Keyed {
+    idempotency_key: Option<String>,
+}
+
 #[idempotent(ttl = "24h", unscoped, key = "_form.idempotency_key", wait = "0s")]
 async fn slow(
     tx: &mut SqliteConnection,
-    _form: web::Form<NewIssue>,
+    _form: web::Form<Keyed>,
 ) -> Result<HttpResponse, NotPublished> {
     write(tx).await?;
     tokio::time::sleep(Duration::from_millis(300)).await;
@@ -427,16 +436,20 @@ async fn p4_a_problem_is_a_page_for_a_browser_and_json_for_others() {
     browser.log_in(Uuid::new_v4()).await;
     browser.submit(SPRING).await;
 
-    let missing = browser
-        .post(
-            FORM,
-            Fields {
-                idempotency_key: Some(""),
-                ..SPRING
-            },
-        )
-        .await;
+    let (no_key, empty_key) = (
+        Fields {
+            idempotency_key: None,
+            ..SPRING
+        },
+        Fields {
+            idempotency_key: Some(""),
+            ..SPRING
+        },
+    );
+    let missing = browser.post("/slow", no_key).await;
     is_page(missing, StatusCode::BAD_REQUEST, "Open the form again").await;
+    let malformed = browser.post(FORM, empty_key).await;
+    is_page(malformed, StatusCode::BAD_REQUEST, "Open the form again").await;
     let reused = browser
         .post(
             FORM,
@@ -466,10 +479,7 @@ async fn p4_a_problem_is_a_page_for_a_browser_and_json_for_others() {
     assert_eq!(counts(&pool).await, (2, 2));
 
     for accept in ["application/json, text/html;q=0.9", "*/*"] {
-        let request = test::TestRequest::post().uri("/slow").set_form(Fields {
-            title: "",
-            ..SPRING
-        });
+        let request = test::TestRequest::post().uri("/slow").set_form(no_key);
         let request = request.insert_header((ACCEPT, accept)).to_request();
         let response = test::call_service(&browser.app, request).await;
         assert_eq!(

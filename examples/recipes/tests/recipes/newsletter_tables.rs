@@ -1,4 +1,5 @@
 //! The tables of the newsletter.
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 use sqlx::SqlitePool;
 
