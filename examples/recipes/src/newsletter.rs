@@ -48,7 +48,7 @@ pub async fn publish(
 
 /// The reason, for the author. It is shown above the form.
 #[derive(Debug)]
-pub struct NotPublished(pub &'static str);
+pub struct NotPublished(&'static str);
 
 impl ResponseError for NotPublished {
     fn error_response(&self) -> HttpResponse {
@@ -106,11 +106,12 @@ async fn flash(
     let answered = next.call(request).await?;
     let message = {
         let extensions = answered.response().extensions();
-        let of_a_replay = || extensions.get::<Replayed>().map(|_| published());
-        extensions
-            .get::<FlashMessage>()
-            .cloned()
-            .or_else(of_a_replay)
+        match extensions.get::<FlashMessage>() {
+            None if extensions.contains::<Replayed>() && answered.status().is_redirection() => {
+                Some(published())
+            }
+            message => message.cloned(),
+        }
     };
     if let Some(message) = message {
         message.send();
@@ -222,18 +223,22 @@ async fn logout(session: Session) -> HttpResponse {
 
 /// All routes. Around them are the middlewares of the sessions and of the flash messages.
 pub fn routes(config: &mut web::ServiceConfig) {
-    // recipe: routes
-    let newsletter = web::resource("/newsletter")
-        .wrap(from_fn(flash))
-        .wrap(from_fn(problems_as_pages))
-        .get(form)
-        .post(publish);
-    let admin = web::scope("/admin")
-        .wrap(from_fn(signed_in))
-        .service(newsletter);
-    // recipe: end
     config
-        .service(admin)
+        .service(
+            web::scope("/admin")
+                .wrap(from_fn(signed_in))
+                .configure(admin),
+        )
         .route("/login", web::post().to(login))
         .route("/logout", web::post().to(logout));
 }
+
+// recipe: routes
+/// The routes of those who are signed in.
+fn admin(config: &mut web::ServiceConfig) {
+    let newsletter = web::resource("/newsletter")
+        .wrap(from_fn(flash))
+        .wrap(from_fn(problems_as_pages));
+    config.service(newsletter.get(form).post(publish));
+}
+// recipe: end

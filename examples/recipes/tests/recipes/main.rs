@@ -1,5 +1,7 @@
 //! Each recipe of `docs/recipes.md` does what the page says of it.
 
+#![allow(clippy::unwrap_used)] // clippy takes helper functions for code outside tests
+
 mod newsletter;
 mod newsletter_axum;
 mod newsletter_tables;

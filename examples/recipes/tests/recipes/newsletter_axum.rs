@@ -1,5 +1,4 @@
 //! The form of a newsletter on axum.
-#![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 use axum::body::{Body, to_bytes};
 use axum::http::header::{ACCEPT, CONTENT_TYPE, LOCATION, RETRY_AFTER, SET_COOKIE};

@@ -1,5 +1,4 @@
 //! The tables of the newsletter.
-#![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 use sqlx::SqlitePool;
 
