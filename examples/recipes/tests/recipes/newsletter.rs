@@ -443,6 +443,13 @@ async fn p4_a_problem_is_a_page_for_a_browser_and_json_for_others() {
     );
     let missing = browser.post("/slow", no_key).await;
     is_page(missing, StatusCode::BAD_REQUEST, "Open the form again").await;
+    let incomplete = browser.post(FORM, no_key).await;
+    assert_eq!(incomplete.status(), StatusCode::BAD_REQUEST);
+    assert!(
+        text(incomplete)
+            .await
+            .contains("missing field `idempotency_key`")
+    );
     let malformed = browser.post(FORM, empty_key).await;
     is_page(malformed, StatusCode::BAD_REQUEST, "Open the form again").await;
     let reused = browser
