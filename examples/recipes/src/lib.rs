@@ -4,6 +4,9 @@
 //! compares them with the page, and `BLESS=1 cargo test -p recipes page` writes them into it.
 
 pub mod batch;
+pub mod newsletter;
+pub mod newsletter_axum;
+pub mod page;
 pub mod payment_return;
 pub mod precondition;
 pub mod upload;

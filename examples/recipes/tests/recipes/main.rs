@@ -4,6 +4,9 @@
 
 mod batch;
 mod call;
+mod newsletter;
+mod newsletter_axum;
+mod newsletter_tables;
 mod page;
 mod payment_return;
 mod precondition;
