@@ -57,7 +57,7 @@ pub(crate) fn start() -> Service {
         async move {
             axum::serve(listener, router)
                 .await
-                .expect("the server runs")
+                .expect("the server runs");
         }
     })
 }
