@@ -104,7 +104,7 @@ fn packages(kind: &dyn Kind) -> String {
 fn advice(kind: &dyn Kind, tried: &[String]) -> String {
     format!(
         "there is no {name} for the tests. Do one of these: install {name} ({packages} of Debian \
-         and Ubuntu),{docker} or set {variable} to the URL of a server that the tests may \
+         and its kin),{docker} or set {variable} to the URL of a server that the tests may \
          change.\nWhat was tried:\n- {tried}",
         name = kind.name(),
         packages = packages(kind),
