@@ -178,13 +178,17 @@ mod tests {
 
     #[test]
     fn kinds_are_named_by_their_keys() {
-        for (key, name) in [("postgres", "PostgreSQL"), ("mariadb", "MariaDB")] {
+        for (key, name) in [
+            ("postgres", "PostgreSQL"),
+            ("mariadb", "MariaDB"),
+            ("browser", "Chromium"),
+        ] {
             assert!(matches!(choice(key), Ok(Choice::One(kind)) if kind.name() == name));
         }
         assert!(matches!(choice("galera"), Ok(Choice::Galera)));
         assert_eq!(
             choice("other").unwrap_err(),
-            "the kinds are: postgres, mariadb, galera"
+            "the kinds are: postgres, mariadb, browser, galera"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! Throw-away database servers for the tests of `idem`, and the means to run other programs.
+//! Throw-away servers for the tests of `idem`, and the means to run other programs.
 //!
 //! `cargo xtask` is the usual user; a test that has to kill and restart a server takes
 //! [`server::Server`] from here. All of it needs a Unix system, so elsewhere the library is empty.

@@ -1,4 +1,4 @@
-//! Throw-away database servers: found, started, killed, restarted and ended.
+//! Throw-away servers: found, started, killed, restarted and ended.
 
 mod docker;
 mod folder;
@@ -12,6 +12,7 @@ mod postgres;
 mod programs;
 mod provide;
 mod watchdog;
+mod webdriver;
 
 use std::env;
 use std::time::Duration;
@@ -19,10 +20,11 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 
 pub use galera::Cluster;
-pub use kind::{Image, KINDS, Kind, Package, Signals, by_key};
+pub use kind::{DATABASES, Image, KINDS, Kind, Package, Signals, by_key};
 pub use mariadb::MARIADB;
 pub use postgres::POSTGRES;
 pub use programs::Programs;
+pub use webdriver::WEBDRIVER;
 
 use docker::Container;
 use local::Local;
@@ -30,7 +32,7 @@ use local::Local;
 /// How long a server may take until it accepts connections.
 const READY_WITHIN: Duration = Duration::from_mins(1);
 
-/// A database server for tests. Dropping it ends what [`Server::start`] started, and nothing else.
+/// A server for tests. Dropping it ends what [`Server::start`] started, and nothing else.
 ///
 /// If the process dies without dropping it, a small helper process ends the server instead.
 #[derive(Debug)]
@@ -73,17 +75,17 @@ impl Server {
         }
     }
 
-    /// One of every kind.
+    /// One of each of these kinds.
     ///
     /// # Errors
     ///
     /// As [`Server::start`].
-    pub fn find_or_start_all() -> Result<Vec<Self>> {
-        KINDS.iter().copied().map(Self::find_or_start).collect()
+    pub fn find_or_start_all(kinds: &[&'static dyn Kind]) -> Result<Vec<Self>> {
+        kinds.iter().copied().map(Self::find_or_start).collect()
     }
 
     /// Starts a new server with empty data: from programs on this machine, else from the
-    /// distribution's package, else from a container image. The server is ready when this returns.
+    /// distribution's package, else from a container image if the kind has one. The server is ready when this returns.
     ///
     /// # Errors
     ///

@@ -97,6 +97,6 @@ fn provided_kinds() -> impl Iterator<Item = &'static dyn Kind> {
 }
 
 fn port(server: &Server) -> Option<u16> {
-    let (_, address) = server.url().rsplit_once('@')?;
-    address.split(['/', ':']).nth(1)?.parse().ok()
+    let (_, port) = server.url().rsplit_once(':')?;
+    port.split('/').next()?.parse().ok()
 }

@@ -7,9 +7,9 @@ use anyhow::Result;
 
 use super::cargo;
 use xtask::process;
-use xtask::server::Server;
+use xtask::server::{DATABASES, Server};
 
-/// Builds the benchmark, and runs it with a server of each kind. The benchmark writes its report itself.
+/// Builds the benchmark, and runs it with a server of each database. The benchmark writes its report itself.
 pub(crate) fn run(arguments: &[OsString]) -> Result<ExitCode> {
     let mut build = cargo::command();
     build.args(["build", "--release", "--package", "idem-benches"]);
@@ -17,7 +17,7 @@ pub(crate) fn run(arguments: &[OsString]) -> Result<ExitCode> {
     if !status.success() {
         return Ok(cargo::exit_code(status));
     }
-    let servers = Server::find_or_start_all()?;
+    let servers = Server::find_or_start_all(DATABASES)?;
     let mut command = cargo::command();
     command
         .args(["run", "--quiet", "--release", "--package", "idem-benches"])

@@ -10,11 +10,11 @@ use anyhow::{Context, Result, bail};
 use super::cargo;
 use xtask::interrupt;
 use xtask::process::{self, Wait};
-use xtask::server::Server;
+use xtask::server::{DATABASES, Server};
 
-/// Finds or starts every kind of server, and runs rounds of random faults on them.
+/// Finds or starts a server of each database, and runs rounds of random faults on them.
 pub(crate) fn storm(arguments: &[OsString]) -> Result<ExitCode> {
-    let servers = Server::find_or_start_all()?;
+    let servers = Server::find_or_start_all(DATABASES)?;
     let mut command = cargo::command();
     command
         .args([
@@ -43,7 +43,7 @@ pub(crate) fn seeded(names: &[String]) -> Result<ExitCode> {
     let root = cargo::root();
     let bugs = Bug::all(&root.join(SEEDED), names)?;
     let scratch = Scratch::copy_of(&root)?;
-    let servers = Server::find_or_start_all()?;
+    let servers = Server::find_or_start_all(DATABASES)?;
     for bug in &bugs {
         interrupt::check()?;
         if !scratch.passes(bug, &servers)? {

@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use super::cargo;
 use xtask::process;
-use xtask::server::{Cluster, Server};
+use xtask::server::{Cluster, KINDS, Server};
 
 pub(crate) fn run(galera: bool, arguments: &[OsString]) -> Result<ExitCode> {
     let run = if galera { galera_status } else { status };
@@ -16,7 +16,7 @@ pub(crate) fn run(galera: bool, arguments: &[OsString]) -> Result<ExitCode> {
 
 /// Finds or starts every kind of server, and runs the tests with all of them.
 pub(crate) fn status(arguments: &[OsString]) -> Result<ExitStatus> {
-    let mut servers = Server::find_or_start_all()?;
+    let mut servers = Server::find_or_start_all(KINDS)?;
     let mut command = cargo::command();
     command
         .arg("test")

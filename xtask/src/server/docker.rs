@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use super::watchdog::Watchdog;
-use super::{Kind, READY_WITHIN, port};
+use super::{Image, Kind, READY_WITHIN, port};
 use crate::interrupt;
 use crate::process::{self, Wait};
 
@@ -16,15 +16,22 @@ const PAUSE: Duration = Duration::from_millis(100);
 const ANSWERS_WITHIN: Duration = Duration::from_secs(15);
 const PULLED_WITHIN: Duration = Duration::from_mins(10);
 
-/// Fails if Docker is missing or does not work.
-pub(super) fn check() -> Result<()> {
+/// The kind's image. Fails if it has none, or if Docker is missing or does not work.
+pub(super) fn image(kind: &dyn Kind) -> Result<Image> {
+    let image = kind.image().with_context(|| {
+        format!(
+            "{} in a container cannot reach the services of the tests",
+            kind.name()
+        )
+    })?;
     docker(&["info"], ANSWERS_WITHIN).context("Docker does not work here")?;
-    Ok(())
+    Ok(image)
 }
 
 #[derive(Debug)]
 pub(super) struct Container {
     kind: &'static dyn Kind,
+    image: Image,
     name: String,
     port: u16,
     // Dropping the watchdog dismisses it. Fields are dropped after `drop`, which removes the container.
@@ -33,17 +40,17 @@ pub(super) struct Container {
 
 impl Container {
     /// The container is not started with `--rm`: it keeps its data and its port when it is killed.
-    pub(super) fn start(kind: &'static dyn Kind) -> Result<Self> {
+    pub(super) fn start(kind: &'static dyn Kind, image: Image) -> Result<Self> {
         let port = port::free()?;
         let name = format!("idem-{}-{}-{port}", kind.key(), std_process::id());
         let watchdog = Watchdog::start("docker rm --force --volumes \"$1\"", &[OsStr::new(&name)])?;
         let container = Self {
             kind,
+            image,
             name,
             port,
             _watchdog: watchdog,
         };
-        let image = kind.image();
         let published = format!("127.0.0.1:{port}:{}", image.port);
         let mut arguments = vec![
             "run",
@@ -74,9 +81,7 @@ impl Container {
     pub(super) fn description(&self) -> String {
         format!(
             "the image {} on port {} in the container {}",
-            self.kind.image().name,
-            self.port,
-            self.name
+            self.image.name, self.port, self.name
         )
     }
 

@@ -23,7 +23,7 @@ pub(super) struct Folder {
     user: Option<User>,
 }
 
-/// An unprivileged user, because database servers refuse to run as root.
+/// An unprivileged user, because servers refuse to run as root.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct User {
     name: String,

@@ -4,10 +4,13 @@ use std::fmt::Debug;
 use std::path::Path;
 use std::process::Command;
 
-use super::{MARIADB, POSTGRES, Programs};
+use super::{MARIADB, POSTGRES, Programs, WEBDRIVER};
 
 /// Every kind that the tests need.
-pub const KINDS: &[&dyn Kind] = &[&POSTGRES, &MARIADB];
+pub const KINDS: &[&dyn Kind] = &[&POSTGRES, &MARIADB, &WEBDRIVER];
+
+/// The kinds that keep records.
+pub const DATABASES: &[&dyn Kind] = &[&POSTGRES, &MARIADB];
 
 /// The kind with this [`Kind::key`].
 pub fn by_key(key: &str) -> Option<&'static dyn Kind> {
@@ -39,14 +42,14 @@ pub trait Kind: Debug + Send + Sync {
     /// The distribution's package.
     fn package(&self) -> Package;
 
-    /// The container image.
-    fn image(&self) -> Image;
+    /// The container image, if a server in a container can serve the tests.
+    fn image(&self) -> Option<Image>;
 
     /// The users to run the server as if the caller is root: the first that exists is taken.
     fn users(&self) -> &'static [&'static str];
 
-    /// The command that creates the data in the folder, which exists and is empty.
-    fn initialise(&self, programs: &Programs, folder: &Path) -> Command;
+    /// The command that creates the data in the folder, which exists and is empty, if the server has data.
+    fn initialise(&self, programs: &Programs, folder: &Path) -> Option<Command>;
 
     /// The command that runs the server in the foreground, with its log on standard error.
     fn start(&self, programs: &Programs, folder: &Path, port: u16) -> Command;

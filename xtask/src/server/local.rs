@@ -150,7 +150,9 @@ impl Local {
     }
 
     pub(super) fn initialise(&mut self) -> Result<()> {
-        let command = self.kind.initialise(&self.programs, self.folder.path());
+        let Some(command) = self.kind.initialise(&self.programs, self.folder.path()) else {
+            return Ok(());
+        };
         let what = format!("creating data for {}", self.kind.name());
         self.run(&what, command)
     }

@@ -70,20 +70,20 @@ impl Kind for Mariadb {
         }
     }
 
-    fn image(&self) -> Image {
-        Image {
+    fn image(&self) -> Option<Image> {
+        Some(Image {
             name: "mariadb:11",
             port: 3306,
             environment: &["MARIADB_ALLOW_EMPTY_ROOT_PASSWORD=1"],
             arguments: SETTINGS,
-        }
+        })
     }
 
     fn users(&self) -> &'static [&'static str] {
         &["mysql", "nobody"]
     }
 
-    fn initialise(&self, programs: &Programs, folder: &Path) -> Command {
+    fn initialise(&self, programs: &Programs, folder: &Path) -> Option<Command> {
         let mut command = Command::new(programs.path("mariadb-install-db"));
         command.args(common(folder));
         // Root can log in through TCP without a password, and the name of this machine does not matter.
@@ -93,7 +93,7 @@ impl Kind for Mariadb {
             "--skip-test-db",
         ]);
         command.args(["--sync-frm=0", "--loose-innodb-flush-method=nosync"]);
-        command
+        Some(command)
     }
 
     fn start(&self, programs: &Programs, folder: &Path, port: u16) -> Command {

@@ -66,20 +66,20 @@ impl Kind for Postgres {
         }
     }
 
-    fn image(&self) -> Image {
-        Image {
+    fn image(&self) -> Option<Image> {
+        Some(Image {
             name: "postgres:17",
             port: 5432,
             environment: &["POSTGRES_USER=postgres", "POSTGRES_HOST_AUTH_METHOD=trust"],
             arguments: SETTINGS,
-        }
+        })
     }
 
     fn users(&self) -> &'static [&'static str] {
         &["postgres", "nobody"]
     }
 
-    fn initialise(&self, programs: &Programs, folder: &Path) -> Command {
+    fn initialise(&self, programs: &Programs, folder: &Path) -> Option<Command> {
         let mut command = Command::new(programs.path("initdb"));
         command.arg("--pgdata").arg(folder.join("data"));
         command.args([
@@ -89,7 +89,7 @@ impl Kind for Postgres {
             "--no-sync",
         ]);
         command.arg(format!("--username={USER}"));
-        command
+        Some(command)
     }
 
     fn start(&self, programs: &Programs, folder: &Path, port: u16) -> Command {

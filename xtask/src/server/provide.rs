@@ -5,7 +5,7 @@ use anyhow::{Error, Result, bail};
 use super::docker::{self, Container};
 use super::install::{self, Right};
 use super::local::Local;
-use super::{Host, Kind, Programs, programs};
+use super::{Host, Image, Kind, Programs, programs};
 use crate::interrupt;
 
 /// A started server and its port; `why` says why it is started. A server that is installed and does not start is
@@ -30,8 +30,8 @@ pub(super) fn provide(kind: &'static dyn Kind, why: &str) -> Result<(Host, u16)>
         Err(error) => tried.push(format!("{error:#}")),
     }
     interrupt::check()?;
-    match docker::check() {
-        Ok(()) => return container(kind, &[&[why.to_owned()], &*tried].concat()),
+    match docker::image(kind) {
+        Ok(image) => return container(kind, image, &[&[why.to_owned()], &*tried].concat()),
         Err(error) => tried.push(format!("{error:#}")),
     }
     interrupt::check()?;
@@ -48,8 +48,8 @@ fn local(kind: &'static dyn Kind, programs: Programs, reasons: &[String]) -> Res
     Ok((Host::Local(local), port))
 }
 
-fn container(kind: &'static dyn Kind, reasons: &[String]) -> Result<(Host, u16)> {
-    let container = Container::start(kind)?;
+fn container(kind: &'static dyn Kind, image: Image, reasons: &[String]) -> Result<(Host, u16)> {
+    let container = Container::start(kind, image)?;
     report(
         kind,
         &format!("started {} ({})", container.description(), summary(reasons)),
@@ -104,10 +104,11 @@ fn packages(kind: &dyn Kind) -> String {
 fn advice(kind: &dyn Kind, tried: &[String]) -> String {
     format!(
         "there is no {name} for the tests. Do one of these: install {name} ({packages} of Debian \
-         and Ubuntu), start Docker, or set {variable} to the URL of a server whose data may \
-         be changed.\nWhat was tried:\n- {tried}",
+         and its kin),{docker} or set {variable} to the URL of a server that the tests may \
+         change.\nWhat was tried:\n- {tried}",
         name = kind.name(),
         packages = packages(kind),
+        docker = kind.image().map_or("", |_| " start Docker,"),
         variable = kind.variable(),
         tried = tried.join("\n- "),
     )
@@ -120,7 +121,7 @@ fn report(kind: &dyn Kind, message: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::server::POSTGRES;
+    use crate::server::{POSTGRES, WEBDRIVER};
 
     #[test]
     fn the_summary_is_one_line() {
@@ -140,5 +141,17 @@ mod tests {
         ] {
             assert!(message.contains(part), "{part} is not in {message}");
         }
+    }
+
+    #[test]
+    fn docker_is_not_advised_where_it_does_not_help() {
+        let message = advice(&WEBDRIVER, &[missing(&WEBDRIVER)]);
+        assert!(
+            message.contains("chromium and chromium-driver"),
+            "{message}"
+        );
+        assert!(!message.contains("Docker"), "{message}");
+        let reason = docker::image(&WEBDRIVER).unwrap_err().to_string();
+        assert!(reason.contains("cannot reach"), "{reason}");
     }
 }
