@@ -1,9 +1,14 @@
 //! Each recipe of `docs/recipes.md` does what the page says of it.
 
+mod arc_state;
 mod batch;
 mod call;
 mod page;
 mod payment_return;
 mod precondition;
+mod proof;
+mod row_level_security;
+mod sea_orm;
+mod tenant_database;
 mod upload;
 mod webhooks;
