@@ -74,6 +74,10 @@ pub struct Tenants {
 
 impl Tenants {
     /// Opens and migrates the files of these tenants.
+    ///
+    /// # Errors
+    ///
+    /// If a file can't be opened or migrated.
     pub async fn open(folder: &Path, names: &[&str]) -> Result<Self, BoxError> {
         let mut tenants = Self::default();
         for name in names {
