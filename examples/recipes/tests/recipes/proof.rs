@@ -23,7 +23,7 @@ async fn start() -> (Router, Captcha, SqlitePool) {
 }
 
 async fn run(pool: &SqlitePool, sql: &'static str) {
-    sqlx::raw_sql(sql).execute(pool).await.unwrap();
+    sqlx::raw_sql(sql).execute(pool).await.expect("runs");
 }
 
 async fn withdraw(router: &Router, key: &str, code: &str) -> Answer {
@@ -50,7 +50,7 @@ fn seen(answer: &Answer) -> (u16, bool) {
 
 async fn cents(pool: &SqlitePool) -> i64 {
     let cents = sqlx::query_scalar("SELECT cents FROM accounts");
-    cents.fetch_one(pool).await.unwrap()
+    cents.fetch_one(pool).await.expect("an account")
 }
 
 #[tokio::test]

@@ -17,12 +17,12 @@ async fn run(pool: &PgPool, sql: &str) {
     sqlx::raw_sql(AssertSqlSafe(sql))
         .execute(pool)
         .await
-        .unwrap();
+        .expect("runs");
 }
 
 async fn count(pool: &PgPool, rows: &'static str) -> i64 {
     let count = sqlx::query_scalar(AssertSqlSafe(format!("SELECT count(*) FROM {rows}")));
-    count.fetch_one(pool).await.unwrap()
+    count.fetch_one(pool).await.expect("a number")
 }
 
 async fn order(router: &Router, path: &str, tenant: &str, key: &str, body: &'static str) -> Answer {

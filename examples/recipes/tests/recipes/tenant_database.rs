@@ -9,16 +9,16 @@ use tempfile::TempDir;
 use crate::call::{Answer, break_inserts, count, mend, send};
 
 async fn start() -> (Router, Arc<Tenants>, TempDir) {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempfile::tempdir().expect("a folder");
     let tenants = Tenants::open(folder.path(), &["acme", "globex"]).await;
-    let tenants = Arc::new(tenants.unwrap());
+    let tenants = Arc::new(tenants.expect("the files open"));
     (router(Arc::clone(&tenants)), tenants, folder)
 }
 
 async fn file(folder: &TempDir, name: &str) -> SqlitePool {
     let file = folder.path().join(format!("{name}.sqlite"));
     let url = format!("sqlite:{}", file.display());
-    SqlitePool::connect(&url).await.unwrap()
+    SqlitePool::connect(&url).await.expect("the file opens")
 }
 
 async fn order(router: &Router, tenant: Option<&str>, item: &str) -> Answer {
