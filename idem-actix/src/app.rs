@@ -142,7 +142,7 @@ impl Signals {
 ///
 /// `drained` is [`Engine::drain`](crate::Engine::drain): new requests on open connections are
 /// answered with 503, and every attempt and every `after_commit` future ends. For two engines it is
-/// [`drain_all([&payments, &audit])`](crate::drain_all), which waits for both.
+/// [`drain_all(&[&payments, &audit])`](crate::drain_all), which waits for both.
 ///
 /// [`run`] waits for a signal and then does this. Call this function yourself if your application
 /// handles signals, or if something other than a signal ends the server. Build the server with

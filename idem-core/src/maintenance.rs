@@ -130,13 +130,16 @@ impl<S: Store> Engine<S> {
 /// ```
 /// # async fn end<A: idem_core::Store, B: idem_core::Store>(
 /// #     payments: idem_core::Engine<A>, audit: idem_core::Engine<B>) {
-/// idem_core::drain_all([&payments, &audit]).await;
+/// idem_core::drain_all(&[&payments, &audit]).await;
 /// # }
 /// ```
 ///
 /// See [`Engine::drain`].
-pub async fn drain_all<const COUNT: usize>(engines: [&dyn Drain; COUNT]) {
-    join_all(engines.map(Drain::drained)).await;
+pub fn drain_all<'e>(engines: &[&'e dyn Drain]) -> impl Future<Output = ()> + use<'e> {
+    let drained: Vec<_> = engines.iter().map(|engine| engine.drained()).collect();
+    async move {
+        join_all(drained).await;
+    }
 }
 
 /// An [`Engine`] of any store, for [`drain_all`].

@@ -189,7 +189,7 @@ async fn s6_each_tenant_has_a_database_on_axum() {
         post_on_axum(&router, request, key).await
     })
     .await;
-    drain_all([&tenants.0["acme"], &tenants.0["globex"]]).await;
+    drain_all(&[&tenants.0["acme"], &tenants.0["globex"]]).await;
 }
 
 #[actix_web::test]

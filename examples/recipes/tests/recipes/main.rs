@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // clippy takes helper functions for code outside tests
 
+mod arc_state;
 mod batch;
 mod call;
 mod newsletter;
@@ -10,5 +11,9 @@ mod newsletter_tables;
 mod page;
 mod payment_return;
 mod precondition;
+mod proof;
+mod row_level_security;
+mod sea_orm;
+mod tenant_database;
 mod upload;
 mod webhooks;

@@ -220,7 +220,7 @@ async fn o11_engines_of_any_stores_drain_together() {
         busy.push(admit(engine, request(Some("k"), &POLICY)).await);
     }
     let [one, other] = &engines;
-    let mut drained = pin!(drain_all([one, other]));
+    let mut drained = pin!(drain_all(&[one, other]));
     assert!(drained.as_mut().now_or_never().is_none());
     busy.pop();
     assert!(drained.as_mut().now_or_never().is_none());
