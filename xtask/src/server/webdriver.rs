@@ -101,11 +101,11 @@ fn status(port: u16) -> io::Result<String> {
     stream
         .write_all(format!("GET /status HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\n\r\n").as_bytes())?;
     let mut answer = Vec::new();
-    let mut part = [0; 1024];
+    let mut chunk = [0; 1024];
     while !answer.ends_with(b"}}") {
-        match stream.read(&mut part)? {
+        match stream.read(&mut chunk)? {
             0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-            length => answer.extend(&part[..length]),
+            length => answer.extend(&chunk[..length]),
         }
     }
     Ok(String::from_utf8_lossy(&answer).into_owned())
