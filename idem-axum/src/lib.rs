@@ -169,6 +169,9 @@ mod serve;
 #[doc(inline)]
 pub use idem_core::*;
 // Named once more, so that their pages name the feature.
+#[cfg(feature = "metrics")]
+#[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
+pub use idem_core::metrics;
 #[cfg(feature = "mysql")]
 #[doc(inline)]
 pub use idem_core::MySqlStore;

@@ -1,17 +1,20 @@
-//! The log and the span of a request (rule V1).
+//! The span and the line of a request in the log (rule V1), and its metrics (rule V2).
 
 use std::time::Duration;
 
 use tracing::{Span, field};
 
 use crate::config::Config;
+use crate::digest::hex;
+use crate::identity::Identity;
 use crate::key::{IdempotencyKey, KeyPlace};
+use crate::meter;
 use crate::operation::Operation;
 use crate::problem::Problem;
 use crate::record::{Record, State, Timestamp};
 use crate::response::{self, Response};
 
-/// The kind of a request's answer: the value of `outcome` on its span.
+/// The kind of a request's answer: the value of `idem.outcome` on its span.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
     Executed,
@@ -76,16 +79,19 @@ impl From<Problem> for Outcome {
 pub(crate) struct Answer {
     pub(crate) response: Response,
     outcome: Outcome,
+    /// The library's own reason, if the answer is a problem document.
+    problem: Option<Problem>,
     /// The age of the recorded response, for a replay.
     age: Option<Duration>,
 }
 
 impl Answer {
-    /// The attempt's own response.
-    pub(crate) fn own(response: Response, state: State) -> Self {
+    /// The attempt's own response, or the problem document in its place.
+    pub(crate) fn own(response: Response, state: State, problem: Option<Problem>) -> Self {
         Self {
             response,
             outcome: state.into(),
+            problem,
             age: None,
         }
     }
@@ -95,6 +101,7 @@ impl Answer {
         Self {
             response: problem.to_response(config),
             outcome: problem.into(),
+            problem: Some(problem),
             age: None,
         }
     }
@@ -104,6 +111,7 @@ impl Answer {
         Self {
             response: problem.to_response_about(place, config),
             outcome: problem.into(),
+            problem: Some(problem),
             age: None,
         }
     }
@@ -117,35 +125,97 @@ impl Answer {
             } else {
                 Outcome::Replayed
             },
+            problem: None,
             age: Some(record.settled_at.until(now)),
         }
     }
 
-    /// Completes the span, and logs one line in it.
-    pub(crate) fn observed(self, span: &Span) -> Response {
-        span.record("outcome", self.outcome.name());
-        if let Some(age) = self.age {
-            let age = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
-            span.record("age_ms", age);
-        }
-        span.in_scope(|| tracing::info!(status = self.response.status().as_u16(), "answered"));
-        self.response
+    pub(crate) fn is(&self, problem: Problem) -> bool {
+        self.problem == Some(problem)
     }
 }
 
-/// The span of a request, with all fields that are already known.
-pub(crate) fn span(
-    scope: Option<&str>,
-    operation: Option<&Operation>,
-    key: Option<&IdempotencyKey>,
-) -> Span {
-    tracing::info_span!(
-        "idempotent",
-        scope,
-        operation = operation.map(Operation::as_str),
-        key = key.map(IdempotencyKey::as_str),
-        outcome = field::Empty,
-        attempt = field::Empty,
-        age_ms = field::Empty,
-    )
+/// How a request is observed: by its span, and by its metrics.
+#[derive(Debug, Clone)]
+pub(crate) struct Observation {
+    pub(crate) span: Span,
+    pub(crate) meter: meter::Request,
+}
+
+impl Observation {
+    /// Of a request that was refused before its arguments were known.
+    pub(crate) fn nameless() -> Self {
+        Self::of(None, &[])
+    }
+
+    /// Of a request whose scope is not known.
+    pub(crate) fn scopeless(
+        operation: Option<&Operation>,
+        key: Option<&IdempotencyKey>,
+        config: &Config,
+    ) -> Self {
+        let key = key.filter(|_| config.logs_keys);
+        Self::of(operation, &[("idem.key", key.map(IdempotencyKey::as_str))])
+    }
+
+    /// Of a complete request. Scope and key are personal data, so the parts of the identity stand for them, unless the
+    /// application says otherwise.
+    pub(crate) fn complete(
+        scope: Option<&str>,
+        operation: &Operation,
+        key: Option<&IdempotencyKey>,
+        identity: Option<&Identity>,
+        config: &Config,
+    ) -> Self {
+        let operation = Some(operation);
+        if config.logs_keys {
+            let key = key.map(IdempotencyKey::as_str);
+            return Self::of(operation, &[("idem.scope", scope), ("idem.key", key)]);
+        }
+        let halves = identity.map(|identity| {
+            let (scope, key) = identity.as_bytes().split_at(16);
+            (hex(&scope[..8]), hex(&key[..8]))
+        });
+        let (of_scope, of_key) = halves
+            .as_ref()
+            .map(|(scope, key)| (&**scope, &**key))
+            .unzip();
+        let of_scope = of_scope.filter(|_| scope.is_some());
+        Self::of(operation, &[("idem.scope", of_scope), ("idem.key", of_key)])
+    }
+
+    fn of(operation: Option<&Operation>, names: &[(&'static str, Option<&str>)]) -> Self {
+        let span = tracing::info_span!(
+            "idempotent",
+            idem.operation = operation.map(Operation::as_str),
+            idem.scope = field::Empty,
+            idem.key = field::Empty,
+            idem.attempt = field::Empty,
+            idem.outcome = field::Empty,
+            idem.replay.age = field::Empty,
+            "error.type" = field::Empty,
+        );
+        for (name, value) in names {
+            span.record(*name, value);
+        }
+        let meter = meter::Request::begin(operation);
+        Self { span, meter }
+    }
+
+    /// Completes the span, logs one line in it, and counts.
+    pub(crate) fn end(&self, answer: Answer) -> Response {
+        let Answer {
+            response,
+            outcome,
+            problem,
+            age,
+        } = answer;
+        let span = &self.span;
+        span.record("idem.outcome", outcome.name());
+        span.record("idem.replay.age", age.as_ref().map(Duration::as_secs_f64));
+        span.record("error.type", problem.map(Problem::name));
+        span.in_scope(|| tracing::info!(status = response.status().as_u16(), "answered"));
+        self.meter.answered(outcome.name(), problem, age);
+        response
+    }
 }
