@@ -106,7 +106,7 @@ impl Cache {
             entries: settings.and_then(|settings| entries(settings.bytes, response_limit)),
             max_age: settings.map_or(Duration::ZERO, |settings| settings.max_age),
             erasures: RwLock::default(),
-            bytes: meter::CacheBytes::default(),
+            bytes: meter::CacheBytes::new(),
         }
     }
 

@@ -150,6 +150,10 @@ impl Drop for Level {
 pub(crate) struct CacheBytes(AtomicU64);
 
 impl CacheBytes {
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
     #[expect(clippy::cast_precision_loss, reason = "no cache has 2^53 bytes")]
     pub(crate) fn report(&self, bytes: impl FnOnce() -> u64) {
         let bytes = bytes();

@@ -110,9 +110,9 @@ impl<S: Store> Turn<S> {
             written: &times,
         };
         let (read_at, since) = (Instant::now(), shared.cache.start_read());
-        let timer = Timer::start();
+        let begun = Timer::start();
         let settled = timeout(ending.timeout, shared.store.settle(claim, settlement)).await;
-        meter::settled::<S>(timer);
+        meter::settled::<S>(begun);
         let settled = settled.unwrap_or_else(|elapsed| Err(SettleError::Unknown(elapsed.into())));
         let known = times.into_inner().map(|times| Known {
             record: Record {
