@@ -160,6 +160,7 @@
 //! | `mysql` | [`MySqlStore`], for MariaDB and MySQL |
 //! | `uuid` | [`Scope`] for `uuid::Uuid` |
 //! | `multipart` | [`Multipart`], for uploads |
+//! | `metrics` | counters, gauges and histograms, through the crate `metrics` |
 //!
 //! # More
 //!

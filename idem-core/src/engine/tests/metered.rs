@@ -13,6 +13,7 @@ use crate::engine::Prepared;
 use crate::key::IdempotencyKey;
 use crate::metrics::{AGE_BUCKETS, DURATION_BUCKETS, REPLAY_AGE};
 use crate::operation::Operation;
+use crate::store::StoreError;
 
 /// The metrics of one test's thread.
 struct Meter {
@@ -118,6 +119,8 @@ async fn v2_outcomes_are_counted_exactly() {
         "idem_replay_age_seconds_sum",
         &[r#"{operation="test"} 120"#],
     );
+    let ages = meter.lines("idem_replay_age_seconds_bucket");
+    assert_eq!(ages.len(), AGE_BUCKETS.len() + 1, "{ages:?}");
     meter.is("idem_in_flight", &["0"]);
 }
 
@@ -215,4 +218,99 @@ async fn v2_no_label_has_a_key_or_a_scope() {
     let text = meter.handle.render();
     assert!(text.contains(r#"operation="POST /a/{}""#), "{text}");
     assert!(!text.contains("secret"), "{text}");
+}
+
+/// The name that a text begins with.
+fn name(text: &str) -> &str {
+    let is_part = |character: char| character.is_ascii_alphanumeric() || "_.".contains(character);
+    text.split(|character| !is_part(character)).next().unwrap()
+}
+
+/// Names the metrics, labels and values in the expressions of `text` that the rendering doesn't have.
+fn unknown_names(text: &str, rendered: &str) -> Vec<String> {
+    let mut unknown = Vec::new();
+    let samples = rendered.lines().filter(|line| !line.starts_with('#'));
+    let samples: Vec<_> = samples.collect();
+    let of = |metric: &str| -> String {
+        let is_of = |sample: &&&str| sample.split(['{', ' ']).next() == Some(metric);
+        samples.iter().filter(is_of).copied().collect()
+    };
+    for (at, _) in text.match_indices("idem_") {
+        let metric = name(&text[at..]);
+        let (sample, rest) = (of(metric), &text[at + metric.len()..]);
+        if sample.is_empty() {
+            unknown.push(metric.to_owned());
+        }
+        let Some((matchers, _)) = rest.strip_prefix('{').and_then(|rest| rest.split_once('}'))
+        else {
+            continue;
+        };
+        for matcher in matchers.split(',') {
+            let matcher = matcher.trim();
+            let label = name(matcher);
+            let values = matcher.split('"').nth(1).unwrap().split('|');
+            let mut values = values.filter(|value| *value != "$operation");
+            let has = |value: &str| sample.contains(&format!("{label}=\"{value}\""));
+            if !sample.contains(&format!("{label}=\"")) || !values.all(has) {
+                unknown.push(format!("{metric}{{{matcher}}}"));
+            }
+        }
+    }
+    let (by, legends) = (text.split("by (").skip(1), text.split("{{").skip(1));
+    let labels = by.flat_map(|by| by.split(')').next().unwrap().split(", "));
+    for label in labels.chain(legends.map(name)) {
+        if !rendered.contains(&format!("{label}=\"")) {
+            unknown.push(label.to_owned());
+        }
+    }
+    unknown
+}
+
+#[tokio::test(start_paused = true)]
+async fn v2_dashboard_and_alerts_name_only_what_is_recorded() {
+    let meter = Meter::install();
+    let config = || Config::new().with_replay_cache(ReplayCache::new(1 << 20, HOUR));
+    let wins = || Script::default().wins();
+    for script in [
+        wins(),
+        wins().settles_unwritten(aborted()),
+        wins().settles_unwritten(SettleError::Ended),
+        wins().settles(unknown()).changed(ours()),
+        wins().settles(unknown()),
+        Script::default(),
+        Script::default().changed(record(State::Succeeded)).slowly(),
+        Script::default().claims(Err(unavailable())),
+        Script::default().claims(Err(misconfigured())),
+        Script::default().claims(Err(StoreError::Unreadable("test".into()))),
+    ] {
+        let engine = Engine::with_config(script, config());
+        let duplicates = [(); 2].map(|()| ask(&engine, &POLICY, 201));
+        futures_util::future::join_all(duplicates).await;
+        let other = request_with(b"other", Some("k"), &POLICY);
+        ask_for(&engine, other, 201).await;
+        engine.purge_expired().await.unwrap();
+    }
+    let slow = async |attempt: Attempt| {
+        sleep(MILLISECOND).await;
+        answered(201, &attempt)
+    };
+    let engine = Engine::new(wins());
+    let waiting = [(); 2].map(|()| run(&engine, request(Some("k"), &POLICY), slow));
+    futures_util::future::join_all(waiting).await;
+    let rendered = meter.handle.render();
+    for file in ["grafana.json", "alerts.yaml"] {
+        let path = format!("{}/../docs/{file}", env!("CARGO_MANIFEST_DIR"));
+        let text = std::fs::read_to_string(path).unwrap().replace("\\\"", "\"");
+        let text = text.replace("{{ $labels.", "{{");
+        assert!(text.matches("idem_").count() > 10, "{file} is read");
+        assert_eq!(
+            unknown_names(&text, &rendered),
+            [""; 0],
+            "{file}\n{rendered}"
+        );
+    }
+    // The check itself finds what is wrong.
+    let wrong = r#"sum by (le, store) (idem_requests_total{outcome=~"executed|waitd", kind="a"}) idem_no {{kind}}"#;
+    let found = unknown_names(wrong, &rendered);
+    assert_eq!(found.len(), 4, "{found:?}");
 }
