@@ -1,6 +1,7 @@
 //! Records the metrics of rule V2. Without the feature `metrics` the same names do nothing (`meter/off.rs`).
 
 use std::any::type_name;
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -73,13 +74,13 @@ impl Request {
 }
 
 /// Clients can make up methods, and a route for any method lets them in.
-fn bounded(operation: &str) -> String {
+fn bounded(operation: &str) -> Cow<'_, str> {
     const METHODS: &[&str] = &[
         "GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE",
     ];
     match operation.split_once(" /") {
-        Some((method, path)) if !METHODS.contains(&method) => format!("other /{path}"),
-        _ => operation.to_owned(),
+        Some((method, path)) if !METHODS.contains(&method) => format!("other /{path}").into(),
+        _ => operation.into(),
     }
 }
 

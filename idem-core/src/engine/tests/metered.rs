@@ -222,7 +222,7 @@ async fn v2_no_label_has_a_key_or_a_scope() {
 
 /// The name that a text begins with.
 fn name(text: &str) -> &str {
-    let is_part = |character: char| character.is_ascii_alphanumeric() || "_.".contains(character);
+    let is_part = |character: char| character.is_ascii_alphanumeric() || character == '_';
     text.split(|character| !is_part(character)).next().unwrap()
 }
 
@@ -258,7 +258,11 @@ fn unknown_names(text: &str, rendered: &str) -> Vec<String> {
     }
     let (by, legends) = (text.split("by (").skip(1), text.split("{{").skip(1));
     let labels = by.flat_map(|by| by.split(')').next().unwrap().split(", "));
-    for label in labels.chain(legends.map(name)) {
+    // Prometheus itself adds `instance`.
+    let labels = labels
+        .chain(legends.map(name))
+        .filter(|label| *label != "instance");
+    for label in labels {
         if !rendered.contains(&format!("{label}=\"")) {
             unknown.push(label.to_owned());
         }
