@@ -5,7 +5,6 @@ use std::time::Duration;
 use tracing::{Span, field};
 
 use crate::config::Config;
-use crate::digest::hex;
 use crate::identity::Identity;
 use crate::key::{IdempotencyKey, KeyPlace};
 use crate::meter;
@@ -145,7 +144,7 @@ pub(crate) struct Observation {
 impl Observation {
     /// Of a request that was refused before its arguments were known.
     pub(crate) fn nameless() -> Self {
-        Self::of(None, &[])
+        Self::begin(None)
     }
 
     /// Of a request whose scope is not known.
@@ -154,11 +153,14 @@ impl Observation {
         key: Option<&IdempotencyKey>,
         config: &Config,
     ) -> Self {
-        let key = key.filter(|_| config.logs_keys);
-        Self::of(operation, &[("idem.key", key.map(IdempotencyKey::as_str))])
+        let observation = Self::begin(operation);
+        if config.logs_keys {
+            observation.names(None, key);
+        }
+        observation
     }
 
-    /// Of a complete request. Scope and key are personal data, so the parts of the identity stand for them, unless the
+    /// Of a complete request. Scope and key are personal data, so parts of the identity stand for them, unless the
     /// application says otherwise.
     pub(crate) fn complete(
         scope: Option<&str>,
@@ -167,24 +169,23 @@ impl Observation {
         identity: Option<&Identity>,
         config: &Config,
     ) -> Self {
-        let operation = Some(operation);
+        let observation = Self::begin(Some(operation));
         if config.logs_keys {
-            let key = key.map(IdempotencyKey::as_str);
-            return Self::of(operation, &[("idem.scope", scope), ("idem.key", key)]);
+            observation.names(scope, key);
+        } else if let Some([of_scope, of_key]) = identity.map(Identity::beginnings) {
+            let span = &observation.span;
+            if scope.is_some() {
+                span.record(
+                    "idem.scope",
+                    field::display(format_args!("{of_scope:016x}")),
+                );
+            }
+            span.record("idem.key", field::display(format_args!("{of_key:016x}")));
         }
-        let halves = identity.map(|identity| {
-            let (scope, key) = identity.as_bytes().split_at(16);
-            (hex(&scope[..8]), hex(&key[..8]))
-        });
-        let (of_scope, of_key) = halves
-            .as_ref()
-            .map(|(scope, key)| (&**scope, &**key))
-            .unzip();
-        let of_scope = of_scope.filter(|_| scope.is_some());
-        Self::of(operation, &[("idem.scope", of_scope), ("idem.key", of_key)])
+        observation
     }
 
-    fn of(operation: Option<&Operation>, names: &[(&'static str, Option<&str>)]) -> Self {
+    fn begin(operation: Option<&Operation>) -> Self {
         let span = tracing::info_span!(
             "idempotent",
             idem.operation = operation.map(Operation::as_str),
@@ -195,11 +196,14 @@ impl Observation {
             idem.replay.age = field::Empty,
             "error.type" = field::Empty,
         );
-        for (name, value) in names {
-            span.record(*name, value);
-        }
         let meter = meter::Request::begin(operation);
         Self { span, meter }
+    }
+
+    fn names(&self, scope: Option<&str>, key: Option<&IdempotencyKey>) {
+        self.span.record("idem.scope", scope);
+        self.span
+            .record("idem.key", key.map(IdempotencyKey::as_str));
     }
 
     /// Completes the span, logs one line in it, and counts.
