@@ -13,6 +13,7 @@ use crate::engine::Prepared;
 use crate::key::IdempotencyKey;
 use crate::metrics::{AGE_BUCKETS, DURATION_BUCKETS, REPLAY_AGE};
 use crate::operation::Operation;
+use crate::record::Unreadable;
 use crate::store::StoreError;
 
 /// The metrics of one test's thread.
@@ -285,7 +286,7 @@ async fn v2_dashboard_and_alerts_name_only_what_is_recorded() {
         Script::default().changed(record(State::Succeeded)).slowly(),
         Script::default().claims(Err(unavailable())),
         Script::default().claims(Err(misconfigured())),
-        Script::default().claims(Err(StoreError::Unreadable("test".into()))),
+        Script::default().claims(Err(StoreError::Unreadable(Unreadable("test")))),
     ] {
         let engine = Engine::with_config(script, config());
         let duplicates = [(); 2].map(|()| ask(&engine, &POLICY, 201));
