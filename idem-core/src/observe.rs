@@ -216,8 +216,13 @@ impl Observation {
         } = answer;
         let span = &self.span;
         span.record("idem.outcome", outcome.name());
-        span.record("idem.replay.age", age.as_ref().map(Duration::as_secs_f64));
-        span.record("error.type", problem.map(Problem::name));
+        // A field that is recorded as `None` would leave a space in the line.
+        if let Some(age) = age {
+            span.record("idem.replay.age", age.as_secs_f64());
+        }
+        if let Some(problem) = problem {
+            span.record("error.type", problem.name());
+        }
         span.in_scope(|| tracing::info!(status = response.status().as_u16(), "answered"));
         self.meter.answered(outcome.name(), problem, age);
         response
