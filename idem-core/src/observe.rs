@@ -201,9 +201,12 @@ impl Observation {
     }
 
     fn names(&self, scope: Option<&str>, key: Option<&IdempotencyKey>) {
-        self.span.record("idem.scope", scope);
-        self.span
-            .record("idem.key", key.map(IdempotencyKey::as_str));
+        if let Some(scope) = scope {
+            self.span.record("idem.scope", scope);
+        }
+        if let Some(key) = key {
+            self.span.record("idem.key", key.as_str());
+        }
     }
 
     /// Completes the span, logs one line in it, and counts.
