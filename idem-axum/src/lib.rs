@@ -150,6 +150,7 @@
 //! | `mysql` | [`MySqlStore`], for MariaDB and MySQL |
 //! | `uuid` | [`Scope`] for `uuid::Uuid` |
 //! | `multipart` | [`Multipart`], for uploads |
+//! | `metrics` | counters, gauges and histograms, through the crate `metrics` |
 //!
 //! # More
 //!
@@ -170,6 +171,9 @@ mod serve;
 #[doc(inline)]
 pub use idem_core::*;
 // Named once more, so that their pages name the feature.
+#[cfg(feature = "metrics")]
+#[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
+pub use idem_core::metrics;
 #[cfg(feature = "mysql")]
 #[doc(inline)]
 pub use idem_core::MySqlStore;

@@ -10,6 +10,7 @@ use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 use tokio::time::Instant;
 
 use crate::identity::{Identity, ScopeDigest};
+use crate::meter;
 use crate::record::{Record, Timestamp};
 use crate::response::Recorded;
 
@@ -68,13 +69,16 @@ const TYPICAL: usize = 2048;
 /// More shards would not make anything faster.
 const MOST_SHARDS: usize = 64;
 
+type Records = Entries<Identity, Entry, Bytewise>;
+
 /// The cached records; none without settings.
 #[derive(Debug)]
 pub(crate) struct Cache {
-    entries: Option<Entries<Identity, Entry, Bytewise>>,
+    entries: Option<Records>,
     max_age: Duration,
     /// The number of erasures so far. A record is inserted only if none came since its read began.
     erasures: RwLock<u64>,
+    bytes: meter::CacheBytes,
 }
 
 /// The time right before a read or a COMMIT is sent to the database.
@@ -102,6 +106,7 @@ impl Cache {
             entries: settings.and_then(|settings| entries(settings.bytes, response_limit)),
             max_age: settings.map_or(Duration::ZERO, |settings| settings.max_age),
             erasures: RwLock::default(),
+            bytes: meter::CacheBytes::new(),
         }
     }
 
@@ -148,11 +153,18 @@ impl Cache {
         if *erasures == since.erasures {
             entries.insert(identity, entry);
         }
+        self.bytes.report(|| entries.weight());
     }
 
     /// The record of `identity`, with the present time of the database as far as this process knows.
     pub(crate) fn get(&self, identity: &Identity) -> Option<(Arc<Record>, Timestamp)> {
         let entries = self.entries.as_ref()?;
+        let found = Self::get_of(entries, identity);
+        meter::cache_asked(found.is_some());
+        found
+    }
+
+    fn get_of(entries: &Records, identity: &Identity) -> Option<(Arc<Record>, Timestamp)> {
         let entry = entries.get(identity)?;
         let elapsed = entry.since.elapsed();
         if elapsed >= entry.life {
@@ -173,6 +185,7 @@ impl Cache {
         drop(erasures);
         if let Some(entries) = &self.entries {
             entries.retain(|identity, _| !scope.contains(identity));
+            self.bytes.report(|| entries.weight());
         }
     }
 }
@@ -195,7 +208,7 @@ impl Weighter<Identity, Entry> for Bytewise {
     }
 }
 
-fn entries(bytes: usize, response_limit: usize) -> Option<Entries<Identity, Entry, Bytewise>> {
+fn entries(bytes: usize, response_limit: usize) -> Option<Records> {
     // A shard takes no entry larger than itself, so there are only as many as leave room for the
     // largest entry.
     let largest = response_limit.saturating_add(ENTRY).saturating_mul(4);

@@ -36,6 +36,7 @@ pub struct Config {
     pub(crate) secret: Option<Arc<[u8]>>,
     pub(crate) replay_cache: Option<ReplayCache>,
     pub(crate) retry_header: Option<HeaderName>,
+    pub(crate) logs_keys: bool,
 }
 
 impl Config {
@@ -57,6 +58,7 @@ impl Config {
             secret: None,
             replay_cache: None,
             retry_header: None,
+            logs_keys: false,
         }
     }
 
@@ -270,6 +272,18 @@ impl Config {
             ..self
         })
     }
+
+    /// Logs scopes and keys in clear text ([rule V1]). By default the log has the beginnings of their digests, which the
+    /// records have, too: scopes and keys can be personal data, and a scope can be a secret, such as a token.
+    ///
+    /// [rule V1]: crate::_documentation::contract#v-visibility
+    #[must_use]
+    pub fn with_logged_keys(self) -> Self {
+        Self {
+            logs_keys: true,
+            ..self
+        }
+    }
 }
 
 impl Default for Config {
@@ -296,6 +310,7 @@ impl std::fmt::Debug for Config {
             .field("secret", &self.secret.as_ref().map(|_| "set"))
             .field("replay_cache", &self.replay_cache)
             .field("retry_header", &self.retry_header)
+            .field("logs_keys", &self.logs_keys)
             .finish()
     }
 }

@@ -19,6 +19,7 @@ use crate::decision::{Decision, decide};
 use crate::fingerprint::Fingerprint;
 use crate::identity::Identity;
 use crate::key::IdempotencyKey;
+use crate::meter;
 use crate::observe::Answer;
 use crate::operation::Operation;
 use crate::problem::Problem;
@@ -84,6 +85,7 @@ impl<S: Store> Engine<S> {
         if config.is_unprotected {
             tracing::error!("protection is off: a retry runs its handler again");
         }
+        meter::describe();
         let room = |permits: usize| Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS)));
         Self {
             shared: Arc::new(Shared {

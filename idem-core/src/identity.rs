@@ -53,6 +53,14 @@ impl Identity {
         &self.0
     }
 
+    /// The beginnings of its two halves, which the log has.
+    pub(crate) fn beginnings(&self) -> [u64; 2] {
+        [0, 16].map(|start| {
+            let bytes = self.0[start..].iter().take(8);
+            bytes.fold(0, |number, byte| number << 8 | u64::from(*byte))
+        })
+    }
+
     /// A number for databases whose advisory locks are named by one.
     ///
     /// It comes from the half that depends on all three parts. Two identities that share it only

@@ -24,7 +24,7 @@
 //! | `single_flight` | the owner of an identity in this process, and its duplicates |
 //! | `cache`, `recent` | records and identities that this process remembers, so as to ask the database less |
 //! | `response`, `problem` | the recorded answer; the library's own errors |
-//! | `maintenance`, `observe` | the operator's side |
+//! | `maintenance`, `observe`, `meter`, `metrics` | the operator's side |
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 // The documents' examples use the adapters, so they are not doctests of this crate.
@@ -43,6 +43,13 @@ mod fingerprint;
 mod identity;
 mod key;
 mod maintenance;
+#[cfg(feature = "metrics")]
+mod meter;
+#[cfg(not(feature = "metrics"))]
+#[path = "meter/off.rs"]
+mod meter;
+#[cfg(feature = "metrics")]
+pub mod metrics;
 #[cfg(feature = "multipart")]
 mod multipart;
 mod observe;

@@ -10,6 +10,7 @@ use tokio::time::{MissedTickBehavior, timeout};
 use crate::engine::Engine;
 use crate::identity::ScopeDigest;
 use crate::key::IdempotencyKey;
+use crate::meter;
 use crate::operation::Operation;
 use crate::record::Found;
 use crate::store::{Store, StoreError};
@@ -46,7 +47,9 @@ impl<S: Store> Engine<S> {
         loop {
             let batch = self.shared.store.purge_expired(BATCH).await?;
             purged += batch;
+            meter::purged(batch);
             if batch < u64::from(BATCH) {
+                meter::purge_completed();
                 return Ok(purged);
             }
         }

@@ -8,6 +8,7 @@ use tracing::Instrument as _;
 use super::turn::Ending;
 use super::{ClaimInfo, Known, Shareable, Turn};
 use crate::attempt::Attempt;
+use crate::meter::{self, Timer};
 use crate::observe::Answer;
 use crate::policy::Settle;
 use crate::problem::Problem;
@@ -29,11 +30,13 @@ impl<S: Store> Turn<S> {
             Ok(()) => self.answer(ending, known, attempt),
             Err(SettleError::Aborted(error)) => {
                 tracing::error!(error, "the handler swallowed an SQL error");
+                self.observation.meter.transaction_lost(false);
                 let problem = Problem::TransactionAborted;
                 self.fail(info, Settle::Retriable, problem).await
             }
             Err(SettleError::Ended) => {
                 tracing::error!("the handler ended its transaction itself; its effect may stand");
+                self.observation.meter.transaction_lost(true);
                 let problem = Problem::TransactionEnded;
                 self.fail(info, Settle::Final, problem).await
             }
@@ -58,7 +61,9 @@ impl<S: Store> Turn<S> {
             }
             Err(SettleError::Unknown(error)) => {
                 tracing::warn!(error, "the answer to the commit was lost");
-                self.resolve(info, ending, known, attempt).await
+                let answer = self.resolve(info, ending, known, attempt).await;
+                meter::commit_unknown(!answer.is(Problem::OutcomeUnknown));
+                answer
             }
         }
     }
@@ -105,7 +110,9 @@ impl<S: Store> Turn<S> {
             written: &times,
         };
         let (read_at, since) = (Instant::now(), shared.cache.start_read());
+        let begun = Timer::start();
         let settled = timeout(ending.timeout, shared.store.settle(claim, settlement)).await;
+        meter::settled::<S>(begun);
         let settled = settled.unwrap_or_else(|elapsed| Err(SettleError::Unknown(elapsed.into())));
         let known = times.into_inner().map(|times| Known {
             record: Record {
@@ -193,7 +200,7 @@ impl<S: Store> Turn<S> {
             (None, Some(problem)) => self.share(Shareable::Problem(problem)),
             _ => {}
         }
-        Answer::own(response, state)
+        Answer::own(response, state, problem)
     }
 
     /// Gives the futures of `after_commit` tasks of their own. A drain waits for them, so each has
@@ -209,7 +216,7 @@ impl<S: Store> Turn<S> {
                     tracing::error!("a future of `after_commit` passed the deadline");
                 }
             };
-            let future = bounded.instrument(self.span.clone());
+            let future = bounded.instrument(self.observation.span.clone());
             shared.after_commit.spawn(future);
         }
     }

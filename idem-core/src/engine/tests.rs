@@ -20,6 +20,8 @@ use crate::response::{EXPIRES, REPLAYED, Response};
 use crate::store::{Claimed, SettleError};
 
 mod duplicates;
+#[cfg(feature = "metrics")]
+mod metered;
 mod script;
 
 #[tokio::test(start_paused = true)]

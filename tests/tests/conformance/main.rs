@@ -86,6 +86,7 @@ mod p {
 /// V: visibility.
 mod v {
     mod log;
+    mod metrics;
 }
 
 /// H: the handler's view of its attempt.

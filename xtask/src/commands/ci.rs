@@ -61,6 +61,7 @@ const ALONE: &[&[&str]] = &[
     &["-p", "idem-core", "--features", "sqlite"],
     &["-p", "idem-core", "--features", "postgres"],
     &["-p", "idem-core", "--features", "mysql"],
+    &["-p", "idem-core", "--features", "metrics"],
     &["-p", "idem-macros"],
     &["-p", "idem-axum"],
     &["-p", "idem-axum", "--features", "sqlite"],
