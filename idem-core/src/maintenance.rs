@@ -128,7 +128,7 @@ impl<S: Store> Engine<S> {
     /// Counts all records of the table, by operation and state ([rule E7]).
     ///
     /// It reads the whole table, and takes no locks that others wait for.
-    /// [Operating](crate::_documentation::operating#the-command-line) says how long that takes. For an
+    /// [Operating](crate::_documentation::operating#erase-and-find) says how long that takes. For an
     /// engine with a namespace the records of other namespaces are counted, too.
     ///
     /// [rule E7]: crate::_documentation::contract#e-expiry

@@ -74,6 +74,8 @@ const ALONE: &[&[&str]] = &[
     &["-p", "idem-sea-orm", "--features", "sqlite"],
     &["-p", "idem-sea-orm", "--features", "postgres,stream"],
     &["-p", "idem-sea-orm", "--features", "mysql"],
+    &["-p", "idem-cli"],
+    &["-p", "idem-cli", "--no-default-features", "--features", "sqlite"],
     &["-p", "payments"],
     &["-p", "payments-auth"],
     &["-p", "payments-actix"],
