@@ -61,12 +61,17 @@ impl Sql {
         let seen = format!("SELECT attempts, settled_at FROM {records} WHERE identity = $1");
         let forget = format!("DELETE FROM {records} WHERE identity = $1");
         let tally = |condition: &str| {
-            let is_expired = format!("expires_at <= {NOW}");
+            let is_expired = format!("expires_at <= (SELECT {NOW})");
+            // With a limit it stays a query of its own. Otherwise SQLite sorts whole responses.
+            let rows = format!(
+                "SELECT operation, state, attempts, length(response) AS bytes, settled_at, expires_at \
+                 FROM {records} {condition} LIMIT -1"
+            );
             format!(
                 "SELECT tally.*, {NOW} FROM (SELECT 1) LEFT JOIN (SELECT operation, state, count(*), \
-                 count(*) FILTER (WHERE {is_expired}), sum(attempts), sum(length(response)), \
+                 count(*) FILTER (WHERE {is_expired}), sum(attempts), sum(bytes), \
                  min(settled_at), max(settled_at), min(expires_at) FILTER (WHERE {is_expired}) \
-                 FROM {records} {condition} GROUP BY operation, state) AS tally ON true"
+                 FROM ({rows}) GROUP BY operation, state) AS tally ON true"
             )
         };
         let version = format!("SELECT max(version) FROM main.{prefix}idem_migrations");
