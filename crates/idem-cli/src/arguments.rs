@@ -87,8 +87,12 @@ pub(crate) enum Command {
     Migrate,
     /// Counts records by operation and state. Reads the whole table, or one scope.
     Stats {
-        #[command(flatten)]
-        scope: Option<Scope>,
+        /// Only the records of this owner of keys.
+        #[arg(long)]
+        scope: Option<String>,
+        /// Only the records of endpoints that are `unscoped`.
+        #[arg(long, conflicts_with = "scope")]
+        unscoped: bool,
     },
     /// Shows the record of a key: did the request run, when, how often, with which answer?
     Show {
@@ -161,12 +165,17 @@ pub(crate) struct Scope {
 
 impl Scope {
     pub(crate) fn get(&self) -> Result<Option<&str>, Failure> {
-        match self.scope.as_deref() {
-            Some("") => Err(Failure::usage(
-                "the scope is empty; `--unscoped` is without a scope",
-            )),
-            scope => Ok(scope),
-        }
+        checked(self.scope.as_deref())
+    }
+}
+
+/// A scope that is not empty; `None` for the unscoped endpoints.
+pub(crate) fn checked(scope: Option<&str>) -> Result<Option<&str>, Failure> {
+    match scope {
+        Some("") => Err(Failure::usage(
+            "the scope is empty; `--unscoped` is without a scope",
+        )),
+        scope => Ok(scope),
     }
 }
 

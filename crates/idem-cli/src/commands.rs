@@ -7,7 +7,7 @@ use std::io::Write as _;
 use idem_core::{Engine, Forgotten, IdempotencyKey, Operation, Stats, StoreError};
 use serde_json::json;
 
-use crate::arguments::{Arguments, Command, Consent, IdentityOf, Scope};
+use crate::arguments::{Arguments, Command, Consent, IdentityOf, Scope, checked};
 use crate::database::Setup;
 use crate::failure::{Failure, Kind};
 use crate::output::{self, Entry, Report};
@@ -29,11 +29,16 @@ pub(crate) async fn run<S: Setup>(
             let text = "the tables are up to date, and the check found no fault\n";
             Ok(Report::new(text, json!({ "database": database })))
         }
-        Command::Stats { scope } => {
-            let counted = match scope {
-                None => shown("counting", engine.stats()).await?,
-                Some(scope) => shown("counting", engine.stats_of(scope.get()?)).await?,
-            };
+        Command::Stats {
+            scope: None,
+            unscoped: false,
+        } => {
+            let counted = shown("counting", engine.stats()).await?;
+            Ok(output::stats(&counted))
+        }
+        Command::Stats { scope, .. } => {
+            let scope = checked(scope.as_deref())?;
+            let counted = shown("counting", engine.stats_of(scope)).await?;
             Ok(output::stats(&counted))
         }
         Command::Show { identity, body } => show(engine, identity, body.as_deref()).await,
@@ -77,7 +82,7 @@ async fn show<S: Setup>(
     } else {
         std::fs::write(path, &response.body)
     };
-    let failed = |error| Failure::usage(&format!("{}: {error}", path.display()));
+    let failed = |error: std::io::Error| Failure::usage(&format!("{}: {error}", path.display()));
     written.map_err(failed)?;
     Ok(if path == "-" {
         Report::default()

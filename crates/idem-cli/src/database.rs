@@ -32,7 +32,9 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<Report, Failure> {
             let pool = postgres::connect(&url, place).await?;
             let mut store = idem_core::PostgresStore::new(pool.clone());
             if let Some(schema) = &place.schema {
-                store = store.try_with_schema(schema).map_err(refused)?;
+                store = store
+                    .try_with_schema(schema)
+                    .map_err(|error| refused(&error))?;
             }
             let done = commands::run(arguments, "postgres", &engine(store, place)).await;
             pool.close().await;
@@ -44,7 +46,9 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<Report, Failure> {
             let pool = mysql::connect(&url, place).await?;
             let mut store = idem_core::MySqlStore::new(pool.clone());
             if let Some(prefix) = &place.table_prefix {
-                store = store.try_with_table_prefix(prefix).map_err(refused)?;
+                store = store
+                    .try_with_table_prefix(prefix)
+                    .map_err(|error| refused(&error))?;
             }
             let done = commands::run(arguments, "mysql", &engine(store, place)).await;
             pool.close().await;
@@ -56,7 +60,9 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<Report, Failure> {
             let pool = sqlite::connect(&url, place).await?;
             let mut store = idem_core::SqliteStore::new(pool.clone());
             if let Some(prefix) = &place.table_prefix {
-                store = store.try_with_table_prefix(prefix).map_err(refused)?;
+                store = store
+                    .try_with_table_prefix(prefix)
+                    .map_err(|error| refused(&error))?;
             }
             let done = commands::run(arguments, "sqlite", &engine(store, place)).await;
             pool.close().await;
@@ -84,7 +90,7 @@ fn refuse(option: Option<&String>, says: &str) -> Result<(), Failure> {
     })
 }
 
-fn refused(error: ConfigError) -> Failure {
+fn refused(error: &ConfigError) -> Failure {
     Failure::usage(&error.to_string())
 }
 

@@ -201,10 +201,9 @@ pub(crate) fn record(
 fn body(body: &[u8]) -> String {
     let Ok(text) = std::str::from_utf8(body) else {
         let head = hex(&body[..body.len().min(HEAD)]);
-        return format!(
-            "({} that are not text: {head}…)\n",
-            bytes(body.len() as u64)
-        );
+        let more = if body.len() > HEAD { "…" } else { "" };
+        let size = bytes(body.len() as u64);
+        return format!("({size} that are not text: {head}{more})\n");
     };
     let end = text.floor_char_boundary(SHOWN);
     let mut shown = harmless(&text[..end]);

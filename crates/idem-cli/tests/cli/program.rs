@@ -15,10 +15,16 @@ pub(crate) struct Run {
 
 /// Runs the program on a database.
 pub(crate) async fn idem(url: &str, arguments: &[&str]) -> Run {
+    idem_with("IDEM_DATABASE_URL", url, arguments).await
+}
+
+/// Runs the program with the URL in this variable alone.
+pub(crate) async fn idem_with(variable: &str, url: &str, arguments: &[&str]) -> Run {
     let output = Command::new(env!("CARGO_BIN_EXE_idem"))
         .args(arguments)
         .env_remove("IDEM_DATABASE_URL")
-        .env("DATABASE_URL", url)
+        .env_remove("DATABASE_URL")
+        .env(variable, url)
         .stdin(Stdio::null())
         .kill_on_drop(true)
         .output()

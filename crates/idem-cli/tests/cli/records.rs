@@ -228,11 +228,18 @@ async fn e6_forget_asks_for_consent_and_leaves_an_attempt_alone<F: Framework<D>,
         "k1",
         "--yes",
     ];
-    let opened = async {
-        tokio::time::sleep(Duration::from_secs(1)).await;
+    let forgets = run(database, "forget", &arguments);
+    let forgotten = if D::ONE_WRITER {
+        let opened = async {
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            world.control.open(1);
+        };
+        tokio::join!(forgets, opened).0
+    } else {
+        let forgotten = forgets.await;
         world.control.open(1);
+        forgotten
     };
-    let (forgotten, ()) = tokio::join!(run(database, "forget", &arguments), opened);
     assert!(forgotten.exits(4).err.contains("in flight"));
     let first = attempt.answer().await;
     first.assert_executed(201);

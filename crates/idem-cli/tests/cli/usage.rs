@@ -1,6 +1,6 @@
 //! What is said to a wrong command line, and to a database that is not there.
 
-use crate::program::idem;
+use crate::program::{idem, idem_with};
 
 const K1: [&str; 7] = ["show", "--scope", "a", "--operation", "o", "--key", "k1"];
 
@@ -98,7 +98,8 @@ async fn a_file_without_tables_is_migrated() {
         fine.raw(),
         "no fault found: the tables fit this release, and this role can use them\n"
     );
-    let json = idem(&url, &["check", "--json"]).await.exits(0).json();
+    let json = idem_with("DATABASE_URL", &url, &["check", "--json"]).await;
+    let json = json.exits(0).json();
     assert_eq!(json["result"]["database"], "sqlite");
     for (arguments, says) in [
         (&[&K1[..6], &["a b"]].concat()[..], "not an idempotency key"),
