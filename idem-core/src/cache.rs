@@ -177,16 +177,24 @@ impl Cache {
     /// Forgets the records of a scope after the store has deleted them. Reads that began before are
     /// not inserted any more.
     pub(crate) fn erase(&self, scope: &ScopeDigest) {
-        let mut erasures = self
-            .erasures
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        *erasures += 1;
-        drop(erasures);
+        self.count_erasure();
         if let Some(entries) = &self.entries {
             entries.retain(|identity, _| !scope.contains(identity));
             self.bytes.report(|| entries.weight());
         }
+    }
+
+    /// The same for one record.
+    pub(crate) fn forget(&self, identity: &Identity) {
+        self.count_erasure();
+        if let Some(entries) = &self.entries {
+            entries.remove(identity);
+        }
+    }
+
+    fn count_erasure(&self) {
+        let erasures = self.erasures.write();
+        *erasures.unwrap_or_else(PoisonError::into_inner) += 1;
     }
 }
 

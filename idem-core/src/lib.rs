@@ -86,9 +86,9 @@ pub use self::scope::Scope;
 pub use self::store::MySqlStore;
 #[cfg(feature = "sqlite")]
 pub use self::store::SqliteStore;
+pub use self::store::{Forgotten, Stats, Store, StoreError, Tally};
 #[cfg(feature = "postgres")]
 pub use self::store::{PostgresStore, TimeLimit};
-pub use self::store::{Store, StoreError};
 pub use self::transaction::{
     Borrowed, HandlerEnded, Locked, Open, Shared, SharedOwner, Transaction,
 };

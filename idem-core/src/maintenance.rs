@@ -1,4 +1,4 @@
-//! An operator's work on an engine: find, purge, erase, drain.
+//! An operator's work on an engine: find, count, purge, erase, forget, drain.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::key::IdempotencyKey;
 use crate::meter;
 use crate::operation::Operation;
 use crate::record::Found;
-use crate::store::{Store, StoreError};
+use crate::store::{Forgotten, Stats, Store, StoreError};
 
 /// The most records that one statement of a purge deletes.
 const BATCH: u32 = 1000;
@@ -99,6 +99,60 @@ impl<S: Store> Engine<S> {
         // Also after an error: the deletion may have happened, and only its answer be lost.
         self.shared.cache.erase(&scope);
         erased
+    }
+
+    /// Deletes the record of one key, expired or not, also one that can't be read: for support, after a
+    /// look at it with [`find`](Self::find) ([rule E6]). The next request with the key **runs again**.
+    ///
+    /// An attempt in flight is not disturbed. If one holds the key, nothing is deleted, its record stays,
+    /// and the answer is [`Forgotten::InFlight`].
+    ///
+    /// This engine's replay cache forgets the record, too. The cache of another instance still answers
+    /// within its [max age](crate::ReplayCache#max-age).
+    ///
+    /// [rule E6]: crate::_documentation::contract#e-expiry
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if the database does not answer.
+    pub async fn forget(
+        &self,
+        scope: Option<&str>,
+        operation: &Operation,
+        key: &IdempotencyKey,
+    ) -> Result<Forgotten, StoreError> {
+        let identity = self.identity(scope, operation, key);
+        let forgotten = self.shared.store.forget(&identity).await;
+        // Also after an error, as for an erasure.
+        self.shared.cache.forget(&identity);
+        forgotten
+    }
+
+    /// Counts all records of the table, by operation and state ([rule E7]).
+    ///
+    /// It reads the whole table, and takes no locks that others wait for.
+    /// [Operating](crate::_documentation::operating#erase-and-find) says how long that takes. For an
+    /// engine with a namespace the records of other namespaces are counted, too.
+    ///
+    /// [rule E7]: crate::_documentation::contract#e-expiry
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if the database does not answer.
+    pub async fn stats(&self) -> Result<Stats, StoreError> {
+        self.shared.store.tally(None).await
+    }
+
+    /// Counts the records of one scope, by operation and state: what [`erase`](Self::erase) would delete.
+    /// It reads that scope's range of the index and its rows.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if the database does not answer.
+    pub async fn stats_of(&self, scope: Option<&str>) -> Result<Stats, StoreError> {
+        let namespace = self.shared.config.namespace.as_deref();
+        let scope = ScopeDigest::in_namespace(namespace, scope);
+        self.shared.store.tally(Some(&scope)).await
     }
 
     /// Refuses new requests with 503 and waits until every attempt and every `after_commit` future

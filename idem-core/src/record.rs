@@ -66,7 +66,8 @@ impl State {
         }
     }
 
-    pub(crate) const fn from_code(code: i16) -> Option<Self> {
+    /// The state with this number; `None` if this release doesn't know it.
+    pub const fn from_code(code: i16) -> Option<Self> {
         match code {
             1 => Some(Self::Succeeded),
             2 => Some(Self::FailedFinal),
@@ -113,6 +114,11 @@ pub struct Record {
 }
 
 impl Record {
+    /// The response that is replayed; `None` if the state has none.
+    pub fn response(&self) -> Option<&Recorded> {
+        self.state.is_replayed().then_some(&self.response)
+    }
+
     /// The version of the record.
     pub fn version(&self) -> Version {
         Version {

@@ -24,7 +24,9 @@ use std::time::Duration;
 use http::StatusCode;
 use tokio::time::timeout;
 
-use super::{Claim, ClaimRequest, Claimed, Draft, Opening, SettleError, Settlement, Store, Times};
+use super::{
+    Claim, ClaimRequest, Claimed, Draft, Forgotten, Opening, SettleError, Settlement, Store, Times,
+};
 use crate::fingerprint::{Content, Fingerprint, RequestParts};
 use crate::identity::{Identity, ScopeDigest};
 use crate::key::IdempotencyKey;
@@ -81,6 +83,8 @@ macro_rules! store_contract {
             times_are_read_when_the_record_is_written
             a_purge_takes_expired_records_only
             an_erasure_takes_one_scope_only
+            a_forgotten_record_is_gone_and_a_held_one_stays
+            a_tally_counts_records_by_operation_and_state
             an_aborted_claim_leaves_nothing_behind
         }
     };
@@ -332,8 +336,7 @@ pub async fn a_purge_takes_expired_records_only<S: Subject>(subject: &S) {
 pub async fn an_erasure_takes_one_scope_only<S: Subject>(subject: &S) {
     let mut other = Case::new(subject, "k");
     other.scoped(&format!("{} of another", subject.scope()));
-    let mut unscoped = Case::new(subject, &subject.scope());
-    unscoped.identity = Identity::new(None, &unscoped.operation, &unscoped.key);
+    let unscoped = Case::new(subject, &subject.scope()).unscoped();
     let mine: Vec<_> = (0..3)
         .map(|n| Case::new(subject, &format!("mine-{n}")))
         .collect();
@@ -348,6 +351,91 @@ pub async fn an_erasure_takes_one_scope_only<S: Subject>(subject: &S) {
     }
     assert!(other.find().await.is_some());
     assert!(unscoped.find().await.is_some());
+}
+
+/// A record is forgotten, also an expired one. While an attempt holds the identity, with or without a
+/// record, nothing is deleted, and the attempt's record stays.
+pub async fn a_forgotten_record_is_gone_and_a_held_one_stays<S: Subject>(subject: &S) {
+    let forget = async |case: &Case<'_, S>| {
+        let forgotten = subject.store().forget(&case.identity).await;
+        forgotten.expect("forgets")
+    };
+    let other = Case::new(subject, "other");
+    other.execute(None, State::Succeeded, DAY).await;
+    for ttl in [DAY, BRIEF] {
+        let case = Case::new(subject, "forgotten");
+        assert_eq!(forget(&case).await, Forgotten::Missing);
+        case.execute(None, State::Succeeded, ttl).await;
+        assert_eq!(forget(&case).await, Forgotten::Deleted);
+        assert!(case.find().await.is_none());
+    }
+    assert!(other.find().await.is_some());
+
+    let case = Case::new(subject, "held");
+    for attempts in 1..=2 {
+        let seen = case.find().await.map(|found| found.record.version());
+        let mut claim = case.win(seen).await;
+        case.write(&mut claim).await;
+        let settles = async {
+            // A store with one writer answers when the attempt has ended.
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            case.settle(claim, seen, State::FailedRetriable, DAY).await
+        };
+        let (forgotten, settled) = tokio::join!(forget(&case), settles);
+        assert_eq!(forgotten, Forgotten::InFlight);
+        settled.expect("an attempt is not disturbed");
+        assert_eq!(case.version().await.attempts, attempts);
+    }
+    assert_eq!(forget(&case).await, Forgotten::Deleted);
+    case.execute(None, State::Succeeded, DAY).await;
+}
+
+/// A tally counts each record once, by its operation and state, for one scope or for the whole table.
+pub async fn a_tally_counts_records_by_operation_and_state<S: Subject>(subject: &S) {
+    let scope = ScopeDigest::new(Some(&subject.scope()));
+    let tally = async |scope| {
+        let stats = subject.store().tally(scope).await.expect("counts");
+        assert!(stats.now.0 > 0);
+        let mut tallies = stats.tallies;
+        tallies.sort_by_key(|tally| tally.state.map(State::code));
+        tallies
+    };
+    assert!(tally(Some(&scope)).await.is_empty());
+    let unscoped = Case::new(subject, "elsewhere").unscoped();
+    unscoped.execute(None, State::Succeeded, DAY).await;
+    let first = Case::new(subject, "first");
+    let first = first.execute(None, State::Succeeded, DAY).await;
+    let expired = Case::new(subject, "expired");
+    let expired = expired.execute(None, State::Succeeded, BRIEF).await;
+    let retried = Case::new(subject, "retried");
+    retried.execute(None, State::FailedRetriable, DAY).await;
+    let seen = Some(retried.version().await);
+    let last = retried.execute(seen, State::FailedRetriable, DAY).await;
+    tokio::time::sleep(Duration::from_millis(10)).await;
+
+    let tallies = tally(Some(&scope)).await;
+    let [succeeded, retriable] = &tallies[..] else {
+        panic!("{tallies:?}");
+    };
+    for tally in [succeeded, retriable] {
+        assert_eq!(tally.operation, retried.operation);
+    }
+    assert_eq!(succeeded.state, Some(State::Succeeded));
+    assert_eq!((succeeded.records, succeeded.expired), (2, 1));
+    assert_eq!(succeeded.attempts, 2);
+    assert!(succeeded.response_bytes >= 2 * BODY.len() as u64);
+    assert_eq!(succeeded.oldest_settled, first.settled_at);
+    assert_eq!(succeeded.newest_settled, expired.settled_at);
+    assert_eq!(succeeded.oldest_expired, Some(expired.expires_at));
+    assert_eq!(retriable.state, Some(State::FailedRetriable));
+    assert_eq!((retriable.records, retriable.expired), (1, 0));
+    assert_eq!((retriable.attempts, retriable.response_bytes), (2, 0));
+    assert_eq!(retriable.newest_settled, last.settled_at);
+    assert_eq!(retriable.oldest_expired, None);
+
+    let all = tally(None).await;
+    let all: u64 = all.iter().map(|tally| tally.records).sum();
+    assert!(all >= 4, "{all}");
 }
 
 /// Claims and settlements that are dropped after any number of polls leave no transaction, no
@@ -423,6 +511,11 @@ impl<'a, S: Subject> Case<'a, S> {
             key,
             operation,
         }
+    }
+
+    fn unscoped(mut self) -> Self {
+        self.identity = Identity::new(None, &self.operation, &self.key);
+        self
     }
 
     fn scoped(&mut self, scope: &str) {

@@ -5,7 +5,7 @@ use std::panic::resume_unwind;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use idem_core::store::{ClaimRequest, Claimed, Opening, SettleError, Settlement};
-use idem_core::store::{Identity, ScopeDigest};
+use idem_core::store::{Forgotten, Identity, ScopeDigest, Stats};
 use idem_core::{Found, Store, StoreError};
 
 /// The point of the harm.
@@ -136,5 +136,13 @@ impl<S: Store + Debug> Store for Harmed<S> {
 
     async fn erase(&self, scope: &ScopeDigest) -> Result<u64, StoreError> {
         self.store.erase(scope).await
+    }
+
+    async fn forget(&self, identity: &Identity) -> Result<Forgotten, StoreError> {
+        self.store.forget(identity).await
+    }
+
+    async fn tally(&self, scope: Option<&ScopeDigest>) -> Result<Stats, StoreError> {
+        self.store.tally(scope).await
     }
 }

@@ -68,6 +68,7 @@ mod o {
 mod e {
     mod erasure;
     mod expiry;
+    mod forget;
     mod purge;
 }
 

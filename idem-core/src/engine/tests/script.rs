@@ -22,7 +22,8 @@ use crate::problem::Problem;
 use crate::record::{Found, Record, State, Timestamp, Version};
 use crate::response::{EXPIRES, REPLAYED, Recorded, Response};
 use crate::store::{
-    Claim, ClaimRequest, Claimed, Opening, SettleError, Settlement, Store, StoreError, Times,
+    Claim, ClaimRequest, Claimed, Forgotten, Opening, SettleError, Settlement, Stats, Store,
+    StoreError, Times,
 };
 
 pub(super) const NOW: Timestamp = Timestamp(1_000_000_000);
@@ -235,6 +236,15 @@ impl Store for Script {
 
     async fn erase(&self, _: &ScopeDigest) -> Result<u64, StoreError> {
         Ok(0)
+    }
+
+    async fn forget(&self, _: &Identity) -> Result<Forgotten, StoreError> {
+        Ok(Forgotten::Missing)
+    }
+
+    async fn tally(&self, _: Option<&ScopeDigest>) -> Result<Stats, StoreError> {
+        let tallies = Vec::new();
+        Ok(Stats { tallies, now: NOW })
     }
 }
 
