@@ -149,6 +149,7 @@
 //! | `postgres` | [`PostgresStore`] |
 //! | `mysql` | [`MySqlStore`], for MariaDB and MySQL |
 //! | `uuid` | [`Scope`] for `uuid::Uuid` |
+//! | `rate-limit` | [`RateLimit`], for each key and each scope |
 //! | `multipart` | [`Multipart`], for uploads |
 //!
 //! # More
@@ -173,6 +174,9 @@ pub use idem_core::*;
 #[cfg(feature = "mysql")]
 #[doc(inline)]
 pub use idem_core::MySqlStore;
+#[cfg(feature = "rate-limit")]
+#[doc(inline)]
+pub use idem_core::RateLimit;
 #[cfg(feature = "sqlite")]
 #[doc(inline)]
 pub use idem_core::SqliteStore;

@@ -8,6 +8,7 @@ use crate::cache::ReplayCache;
 use crate::key::{IdempotencyKey, KeyError, KeyRule};
 use crate::problem::DEFAULT_BASE;
 use crate::response::{ALLOWED, NEVER};
+use crate::throttle::Rates;
 
 /// The settings that all endpoints of an engine share.
 ///
@@ -36,6 +37,7 @@ pub struct Config {
     pub(crate) secret: Option<Arc<[u8]>>,
     pub(crate) replay_cache: Option<ReplayCache>,
     pub(crate) retry_header: Option<HeaderName>,
+    pub(crate) rates: Rates,
 }
 
 impl Config {
@@ -57,6 +59,7 @@ impl Config {
             secret: None,
             replay_cache: None,
             retry_header: None,
+            rates: Rates::default(),
         }
     }
 
@@ -296,6 +299,7 @@ impl std::fmt::Debug for Config {
             .field("secret", &self.secret.as_ref().map(|_| "set"))
             .field("replay_cache", &self.replay_cache)
             .field("retry_header", &self.retry_header)
+            .field("rates", &self.rates)
             .finish()
     }
 }
