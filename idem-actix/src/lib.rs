@@ -160,6 +160,7 @@
 //! | `postgres` | [`PostgresStore`] |
 //! | `mysql` | [`MySqlStore`], for MariaDB and MySQL |
 //! | `uuid` | [`Scope`] for `uuid::Uuid` |
+//! | `rate-limit` | [`RateLimit`], for each key and each scope |
 //! | `multipart` | [`Multipart`], for uploads |
 //! | `metrics` | counters, gauges and histograms, through the crate `metrics` |
 //!
@@ -193,6 +194,9 @@ pub use idem_core::metrics;
 #[cfg(feature = "mysql")]
 #[doc(inline)]
 pub use idem_core::MySqlStore;
+#[cfg(feature = "rate-limit")]
+#[doc(inline)]
+pub use idem_core::RateLimit;
 #[cfg(feature = "sqlite")]
 #[doc(inline)]
 pub use idem_core::SqliteStore;

@@ -8,6 +8,7 @@ use crate::cache::ReplayCache;
 use crate::key::{IdempotencyKey, KeyError, KeyRule};
 use crate::problem::DEFAULT_BASE;
 use crate::response::{ALLOWED, NEVER};
+use crate::throttle::Rates;
 
 /// The settings that all endpoints of an engine share.
 ///
@@ -37,6 +38,7 @@ pub struct Config {
     pub(crate) replay_cache: Option<ReplayCache>,
     pub(crate) retry_header: Option<HeaderName>,
     pub(crate) logs_keys: bool,
+    pub(crate) rates: Rates,
 }
 
 impl Config {
@@ -59,6 +61,7 @@ impl Config {
             replay_cache: None,
             retry_header: None,
             logs_keys: false,
+            rates: Rates::default(),
         }
     }
 
@@ -311,6 +314,7 @@ impl std::fmt::Debug for Config {
             .field("replay_cache", &self.replay_cache)
             .field("retry_header", &self.retry_header)
             .field("logs_keys", &self.logs_keys)
+            .field("rates", &self.rates)
             .finish()
     }
 }

@@ -28,6 +28,7 @@ use crate::record::{Found, Record, Timestamp, Version};
 use crate::response::{self, Response};
 use crate::single_flight::SingleFlight;
 use crate::store::{Store, StoreError};
+use crate::throttle::Throttle;
 
 mod admission;
 mod claim;
@@ -61,6 +62,7 @@ pub(crate) struct Shared<S: Store> {
     pub(crate) before_handler: Option<BeforeHandler<S>>,
     pub(crate) config: Config,
     pub(crate) cache: Cache,
+    throttle: Throttle,
     /// The attempts, which a drain waits for.
     pub(crate) attempts: TaskTracker,
     /// The futures of `after_commit`, which a drain waits for after the attempts.
@@ -90,6 +92,7 @@ impl<S: Store> Engine<S> {
         Self {
             shared: Arc::new(Shared {
                 cache: Cache::new(config.replay_cache, config.response_limit),
+                throttle: Throttle::new(config.rates),
                 attempts: TaskTracker::new(),
                 after_commit: TaskTracker::new(),
                 room: room(config.max_in_flight),

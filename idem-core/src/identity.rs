@@ -89,7 +89,7 @@ impl fmt::Debug for Identity {
 }
 
 /// The first half of the identities of one scope.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ScopeDigest([u8; 16]);
 
 impl ScopeDigest {

@@ -23,6 +23,7 @@
 //! | `record`, `decision` | the stored row, and what it means for a request |
 //! | `single_flight` | the owner of an identity in this process, and its duplicates |
 //! | `cache`, `recent` | records and identities that this process remembers, so as to ask the database less |
+//! | `throttle` | rate limits of keys and of scopes |
 //! | `response`, `problem` | the recorded answer; the library's own errors |
 //! | `maintenance`, `observe`, `meter`, `metrics` | the operator's side |
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -63,6 +64,11 @@ mod response;
 mod scope;
 mod single_flight;
 pub mod store;
+#[cfg(feature = "rate-limit")]
+mod throttle;
+#[cfg(not(feature = "rate-limit"))]
+#[path = "throttle/off.rs"]
+mod throttle;
 mod transaction;
 
 pub use self::attempt::Attempt;
@@ -89,6 +95,8 @@ pub use self::store::SqliteStore;
 pub use self::store::{Forgotten, Stats, Store, StoreError, Tally};
 #[cfg(feature = "postgres")]
 pub use self::store::{PostgresStore, TimeLimit};
+#[cfg(feature = "rate-limit")]
+pub use self::throttle::RateLimit;
 pub use self::transaction::{
     Borrowed, HandlerEnded, Locked, Open, Shared, SharedOwner, Transaction,
 };

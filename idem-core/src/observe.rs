@@ -20,6 +20,7 @@ pub(crate) enum Outcome {
     Replayed,
     Waited,
     InFlight,
+    Throttled,
     Mismatch,
     Rejected,
     FailedFinal,
@@ -34,6 +35,7 @@ impl Outcome {
             Self::Replayed => "replayed",
             Self::Waited => "waited",
             Self::InFlight => "in_flight",
+            Self::Throttled => "throttled",
             Self::Mismatch => "mismatch",
             Self::Rejected => "rejected",
             Self::FailedFinal => "failed_final",
@@ -57,6 +59,7 @@ impl From<Problem> for Outcome {
     fn from(problem: Problem) -> Self {
         match problem {
             Problem::InFlight => Self::InFlight,
+            Problem::TooManyRetries { .. } => Self::Throttled,
             Problem::KeyReused => Self::Mismatch,
             Problem::Unavailable => Self::Unavailable,
             Problem::TransactionEnded => Self::FailedFinal,

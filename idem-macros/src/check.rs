@@ -87,6 +87,10 @@ fn policy(given: &Given, errors: &mut Errors) -> Option<Policy> {
         Some(Value::Cookies(names)) => names.clone(),
         _ => Vec::new(),
     };
+    let response_limit = match given.value(Name::ResponseLimit) {
+        Some(Value::Size(bytes)) => Some(*bytes),
+        _ => None,
+    };
     Some(Policy {
         ttl: duration(Name::Ttl)?,
         wait: duration(Name::Wait),
@@ -95,6 +99,7 @@ fn policy(given: &Given, errors: &mut Errors) -> Option<Policy> {
         isolation,
         operation,
         cookies,
+        response_limit,
     })
 }
 

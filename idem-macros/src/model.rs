@@ -138,4 +138,6 @@ pub(crate) struct Policy {
     pub(crate) operation: Option<String>,
     /// The cookies of a response that are recorded.
     pub(crate) cookies: Vec<String>,
+    /// The most bytes of a response's body.
+    pub(crate) response_limit: Option<u64>,
 }

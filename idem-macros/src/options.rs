@@ -19,6 +19,7 @@ pub(crate) enum Name {
     Query,
     Bind,
     Record,
+    ResponseLimit,
     Operation,
     Store,
     State,
@@ -30,6 +31,8 @@ pub(crate) enum Name {
 pub(crate) enum Shape {
     /// A string such as `"1d 12h"`, also `"0s"` where `zero` says so.
     Duration { zero: bool },
+    /// A string such as `"4MiB"`.
+    Size,
     /// A string that names an argument, or a field of one.
     Field,
     /// Nothing: the option is its name.
@@ -175,6 +178,13 @@ pub(crate) const OPTIONS: &[Spec] = &[
         meaning: "cookies of the response that a replay has, too; others are never recorded",
     },
     Spec {
+        name: Name::ResponseLimit,
+        word: "response_limit",
+        shape: Shape::Size,
+        example: r#"response_limit = "4MiB""#,
+        meaning: "the longest body of a response, in place of the application's limit; a longer one undoes everything",
+    },
+    Spec {
         name: Name::Operation,
         word: "operation",
         shape: Shape::Operation,
@@ -309,7 +319,10 @@ mod tests {
                 Spec::find(spec.word).map(|found| found.name),
                 Some(spec.name)
             );
-            assert_eq!(format!("{:?}", spec.name).to_lowercase(), spec.word);
+            assert_eq!(
+                format!("{:?}", spec.name).to_lowercase(),
+                spec.word.replace('_', "")
+            );
             assert!(spec.example.starts_with(spec.word));
         }
     }

@@ -9,13 +9,15 @@ use syn::{Error, ExprPath, Ident, LitStr, Member, Path, Result, Token, Type, par
 
 use crate::choice::{Choice, Need};
 use crate::options::{Shape, Spec, Word};
-use crate::{duration, suggest};
+use crate::{duration, size, suggest};
 
 /// The value of an option. The option's [`Shape`] decides which kind it has.
 #[derive(Clone)]
 pub(crate) enum Value {
     Flag,
     Duration(Duration),
+    /// A number of bytes.
+    Size(u64),
     Choice(Choice),
     Function(ExprPath),
     Argument(LitStr),
@@ -82,6 +84,7 @@ pub(crate) fn read(spec: &'static Spec, tokens: &TokenStream) -> Result<Value> {
             format!("`{0}` takes no value; write `{0}`", spec.word),
         )),
         Shape::Duration { zero } => duration(&string(spec, tokens)?, zero).map(Value::Duration),
+        Shape::Size => size(&string(spec, tokens)?).map(Value::Size),
         Shape::Field => field(spec, string(spec, tokens)?).map(Value::Field),
         Shape::Key(words) => key(spec, words, tokens).map(Value::Key),
         Shape::WordOrExcept(words) => word_or_except(spec, words, tokens),
@@ -159,6 +162,12 @@ fn duration(literal: &LitStr, zero: bool) -> Result<Duration> {
         literal,
         format!("invalid duration {text:?}: {problem}"),
     ))
+}
+
+fn size(literal: &LitStr) -> Result<u64> {
+    let text = literal.value();
+    size::parse(&text)
+        .map_err(|problem| invalid(literal, format!("invalid size {text:?}: {problem}")))
 }
 
 fn field(spec: &Spec, literal: LitStr) -> Result<FieldPath> {

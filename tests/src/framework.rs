@@ -20,6 +20,7 @@ macro_rules! routes {
             .route("/serializable", post(handlers::serializable::<C>))
             .route("/brief", post(handlers::brief::<C>))
             .route("/bounded", post(handlers::bounded::<C>))
+            .route("/capped", post(handlers::capped::<C>))
             .route("/optional", post(handlers::optional::<C>))
             .route("/shared", post(handlers::shared::<C>))
             .route("/replays-success", post(handlers::replays_success::<C>))

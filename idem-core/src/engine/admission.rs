@@ -140,6 +140,13 @@ impl<S: Store> Engine<S> {
         if self.shared.attempts.is_closed() {
             return Err(self.problem(Problem::Unavailable));
         }
+        let namespace = self.shared.config.namespace.as_deref();
+        let scope = request.scope.as_deref();
+        let checked = self
+            .shared
+            .throttle
+            .check(namespace, scope, request.identity.as_ref());
+        checked.map_err(|problem| self.problem(problem))?;
         let Some(identity) = request.identity else {
             return Ok(None);
         };

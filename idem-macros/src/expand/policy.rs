@@ -1,6 +1,6 @@
 //! The constant with the handler's policy. It holds only the options that were given: the library has the defaults.
 
-use proc_macro2::TokenStream;
+use proc_macro2::{Literal, TokenStream};
 use quote::quote;
 
 use crate::choice::{Isolation, Replay};
@@ -40,7 +40,13 @@ pub(crate) fn expand(policy: &Policy, target: &Target, private: &Private) -> Tok
         .map(|operation| quote!(.with_operation(#operation)));
     let cookies = &policy.cookies;
     let cookies = (!cookies.is_empty()).then(|| quote!(.with_recorded_cookies(&[#(#cookies),*])));
-    quote!(#private::Policy::new(#ttl) #wait #deadline #replay #target #isolation #operation #cookies)
+    let response_limit = policy
+        .response_limit
+        .map(Literal::u64_unsuffixed)
+        .map(|bytes| quote!(.with_response_limit(#bytes)));
+    quote!(
+        #private::Policy::new(#ttl) #wait #deadline #replay #target #isolation #operation #cookies #response_limit
+    )
 }
 
 fn replay(replay: Replay) -> TokenStream {

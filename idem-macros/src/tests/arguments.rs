@@ -307,6 +307,24 @@ fn durations_have_units_and_bounds() {
 }
 
 #[test]
+fn sizes_have_a_unit_and_a_bound() {
+    arguments_refused(
+        r#"ttl = "24h", unscoped, response_limit = "4MB""#,
+        &[(
+            r#""4MB""#,
+            r#"invalid size "4MB": unknown unit `MB`; use `B`, `KiB` or `MiB`"#,
+        )],
+    );
+    arguments_refused(
+        r#"ttl = "24h", unscoped, response_limit = 4"#,
+        &[(
+            "4",
+            r#"expected a string, such as `response_limit = "4MiB"`"#,
+        )],
+    );
+}
+
+#[test]
 fn unknown_arguments_are_not_missing_as_well() {
     arguments_refused(
         r#"tll = "24h", scop = "tenant""#,

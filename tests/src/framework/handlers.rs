@@ -36,6 +36,7 @@ promises! {
     hasty(ttl = "24h", scope = "tenant", wait = "0s");
     brief(ttl = "1s", scope = "tenant", wait = "60s");
     bounded(ttl = "24h", scope = "tenant", deadline = "1s");
+    capped(ttl = "24h", scope = "tenant", response_limit = "8KiB");
     optional(ttl = "24h", scope = "tenant", key = "optional");
     replays_success(ttl = "24h", scope = "tenant", replay = "success");
     replays_all(ttl = "24h", scope = "tenant", replay = "all");

@@ -75,6 +75,7 @@ mod e {
 /// L: limits.
 mod l {
     mod limits;
+    mod rates;
 }
 
 /// P: problem documents.

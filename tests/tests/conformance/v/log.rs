@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::future::select_all;
 use idem_core::store::Identity;
-use idem_core::{Config, IdempotencyKey, Operation, ReplayCache};
+use idem_core::{Config, IdempotencyKey, Operation, RateLimit, ReplayCache};
 use idem_tests::{
     Act, Database, Fields, Framework, Reply, Scene, Traced, Traces, World, answers, conformance,
 };
@@ -22,6 +22,7 @@ conformance![
     v1_mismatch_is_logged,
     v1_rejected_request_is_logged,
     v1_unavailable_database_is_logged,
+    v1_throttled_request_is_logged,
     v1_own_commit_is_an_error_in_the_log,
     r4_names_of_headers_left_out_are_logged,
 ];
@@ -300,6 +301,16 @@ async fn v1_unavailable_database_is_logged<F: Framework<D>, D: Database>(world: 
         .into_iter()
         .filter(|event| event.level <= Level::WARN);
     assert!(errors.count() > 0, "the log says why");
+}
+
+async fn v1_throttled_request_is_logged<F: Framework<D>, D: Database>(world: &World<F, D>) {
+    let config = Config::new().with_key_rate(RateLimit::per_minute(1));
+    let instance = world.configured(config).await;
+    let request = instance.post("/effects").key("k").effect("a");
+    request.send().await.assert_executed(201);
+    let traces = Traces::capture();
+    request.send().await.assert_problem("too-many-retries");
+    assert_fields(&only(&traces), &[("outcome", "throttled"), ("key", "k")]);
 }
 
 async fn v1_own_commit_is_an_error_in_the_log<F: Framework<D>, D: Database>(world: &World<F, D>) {

@@ -9,6 +9,7 @@
     key = "optional",
     isolation = "serializable",
     record = cookie("_flash", "theme"),
+    response_limit = "4MiB",
     operation = "orders.create"
 )]
 async fn create_order(tx: &mut PgConnection, order: Json<NewOrder>) -> StatusCode {
