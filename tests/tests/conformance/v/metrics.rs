@@ -15,7 +15,7 @@ async fn v2_requests_are_counted_by_outcome_and_timed_by_store<F: Framework<D>, 
     world: &World<F, D>,
 ) {
     let instance = world.instance().await;
-    let request = instance.post("/accounts/7/patient").effect("a");
+    let request = instance.post("/patient").effect("a");
     let request = |key| request.clone().key(key);
     world.control.play([Scene::gated()]);
     let first = request("k").start();
@@ -47,7 +47,7 @@ async fn v2_requests_are_counted_by_outcome_and_timed_by_store<F: Framework<D>, 
     }
     let line = |outcome: &str, error: &str, count: u32| {
         format!(
-            "idem_requests_total{{operation=\"POST /accounts/{{}}/patient\",outcome=\"{outcome}\",\
+            "idem_requests_total{{operation=\"POST /patient\",outcome=\"{outcome}\",\
              error_type=\"{error}\"}} {count}"
         )
     };
