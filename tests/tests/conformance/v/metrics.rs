@@ -1,8 +1,10 @@
 //! Metrics, as Prometheus gets them. The exact counts of all of them are tested in the engine.
 
 use std::any::type_name;
+use std::time::Duration;
 
 use idem_tests::{Act, Database, Framework, Metrics, Reply, Scene, World, answers, conformance};
+use tokio::time::{sleep, timeout};
 
 conformance![
     traced:
@@ -13,15 +15,20 @@ async fn v2_requests_are_counted_by_outcome_and_timed_by_store<F: Framework<D>, 
     world: &World<F, D>,
 ) {
     let instance = world.instance().await;
-    let request = instance.post("/accounts/7/patient").effect("a");
+    let request = instance.post("/patient").effect("a");
     let request = |key| request.clone().key(key);
     world.control.play([Scene::gated()]);
     let first = request("k").start();
     world.control.entered(1).await;
     let waiters = vec![request("k").start(), request("k").start()];
-    world.control.extracted(3).await;
-    let in_flight = || Metrics::lines("idem_in_flight");
-    assert_eq!(in_flight(), ["idem_in_flight 1"]);
+    let both_wait = async {
+        while Metrics::lines("idem_waiters") != ["idem_waiters 2"] {
+            sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let both_wait = timeout(Duration::from_secs(10), both_wait).await;
+    both_wait.expect("both are counted");
+    assert_eq!(Metrics::lines("idem_in_flight"), ["idem_in_flight 1"]);
     world.control.open(1);
     first.answer().await.assert_executed(201);
     for waiter in answers(waiters).await {
@@ -40,7 +47,7 @@ async fn v2_requests_are_counted_by_outcome_and_timed_by_store<F: Framework<D>, 
     }
     let line = |outcome: &str, error: &str, count: u32| {
         format!(
-            "idem_requests_total{{operation=\"POST /accounts/{{}}/patient\",outcome=\"{outcome}\",\
+            "idem_requests_total{{operation=\"POST /patient\",outcome=\"{outcome}\",\
              error_type=\"{error}\"}} {count}"
         )
     };
