@@ -188,9 +188,6 @@ mod serve;
 #[doc(inline)]
 pub use idem_core::*;
 // Named once more, so that their pages name the feature.
-#[cfg(feature = "metrics")]
-#[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
-pub use idem_core::metrics;
 #[cfg(feature = "mysql")]
 #[doc(inline)]
 pub use idem_core::MySqlStore;
@@ -200,6 +197,9 @@ pub use idem_core::RateLimit;
 #[cfg(feature = "sqlite")]
 #[doc(inline)]
 pub use idem_core::SqliteStore;
+#[cfg(feature = "metrics")]
+#[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
+pub use idem_core::metrics;
 #[cfg(feature = "postgres")]
 #[doc(inline)]
 pub use idem_core::{PostgresStore, TimeLimit};

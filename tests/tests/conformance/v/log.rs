@@ -310,7 +310,15 @@ async fn v1_throttled_request_is_logged<F: Framework<D>, D: Database>(world: &Wo
     request.send().await.assert_executed(201);
     let traces = Traces::capture();
     request.send().await.assert_problem("too-many-retries");
-    assert_fields(&only(&traces), &[("outcome", "throttled"), ("key", "k")]);
+    let span = only(&traces);
+    assert_about(&span, "POST /effects", "k");
+    assert_fields(
+        &span,
+        &[
+            ("idem.outcome", "throttled"),
+            ("error.type", "too-many-retries"),
+        ],
+    );
 }
 
 async fn v1_own_commit_is_an_error_in_the_log<F: Framework<D>, D: Database>(world: &World<F, D>) {
