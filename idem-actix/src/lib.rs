@@ -161,6 +161,7 @@
 //! | `mysql` | [`MySqlStore`], for MariaDB and MySQL |
 //! | `uuid` | [`Scope`] for `uuid::Uuid` |
 //! | `multipart` | [`Multipart`], for uploads |
+//! | `seal` | [`Seal`], for encrypted records |
 //!
 //! # More
 //!
@@ -189,6 +190,9 @@ pub use idem_core::*;
 #[cfg(feature = "mysql")]
 #[doc(inline)]
 pub use idem_core::MySqlStore;
+#[cfg(feature = "seal")]
+#[doc(inline)]
+pub use idem_core::Seal;
 #[cfg(feature = "sqlite")]
 #[doc(inline)]
 pub use idem_core::SqliteStore;

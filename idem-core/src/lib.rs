@@ -54,6 +54,7 @@ mod recent;
 mod record;
 mod response;
 mod scope;
+mod seal;
 mod single_flight;
 pub mod store;
 mod transaction;
@@ -75,6 +76,8 @@ pub use self::provider::Provider;
 pub use self::record::{Found, Record, State, Timestamp};
 pub use self::response::Replayed;
 pub use self::scope::Scope;
+#[cfg(feature = "seal")]
+pub use self::seal::Seal;
 #[cfg(feature = "mysql")]
 pub use self::store::MySqlStore;
 #[cfg(feature = "sqlite")]

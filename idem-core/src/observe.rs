@@ -108,17 +108,17 @@ impl Answer {
         }
     }
 
-    /// The replay of a record that was read at `now`.
-    pub(crate) fn replay(record: &Record, now: Timestamp, waited: bool) -> Self {
-        Self {
-            response: response::replay(record, now),
+    /// The replay of a record that was read at `now`, unless its response is sealed.
+    pub(crate) fn replay(record: &Record, now: Timestamp, waited: bool) -> Option<Self> {
+        Some(Self {
+            response: response::replay(record, now)?,
             outcome: if waited {
                 Outcome::Waited
             } else {
                 Outcome::Replayed
             },
             age: Some(record.settled_at.until(now)),
-        }
+        })
     }
 
     /// Completes the span, and logs one line in it.

@@ -32,6 +32,7 @@ pub struct Policy {
     pub(crate) isolation: Option<Isolation>,
     pub(crate) operation: Option<&'static str>,
     pub(crate) cookies: &'static [&'static str],
+    pub(crate) is_head_only: bool,
 }
 
 impl Policy {
@@ -46,6 +47,7 @@ impl Policy {
             isolation: None,
             operation: None,
             cookies: &[],
+            is_head_only: false,
         }
     }
 
@@ -96,6 +98,15 @@ impl Policy {
     #[must_use]
     pub const fn with_recorded_cookies(self, cookies: &'static [&'static str]) -> Self {
         Self { cookies, ..self }
+    }
+
+    /// Records a response without its body (rule R11).
+    #[must_use]
+    pub const fn with_head_only(self) -> Self {
+        Self {
+            is_head_only: true,
+            ..self
+        }
     }
 
     /// The name that the attribute gives to the operation.

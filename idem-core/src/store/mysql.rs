@@ -15,7 +15,8 @@ use self::sql::{Names, Sql};
 use super::connection::CheckedConnection;
 use super::rehearsal::{Rehearsal, settle_failure, store_failure};
 use super::{
-    Claim, ClaimRequest, Claimed, Draft, Opening, SettleError, Settlement, Store, StoreError, Times,
+    Claim, ClaimRequest, Claimed, Draft, Opening, Purged, SettleError, Settlement, Store,
+    StoreError, Times,
 };
 use crate::config::ConfigError;
 use crate::identity::{Identity, ScopeDigest};
@@ -250,8 +251,12 @@ impl Store for MySqlStore {
         row.map(|row| found(&row, identity)).transpose()
     }
 
-    async fn purge_expired(&self, limit: u32) -> Result<u64, StoreError> {
-        self.run(self.sql().await?.purge(limit)).await
+    async fn purge_expired(&self, limit: u32) -> Result<Purged, StoreError> {
+        let records = self.run(self.sql().await?.purge(limit)).await?;
+        Ok(Purged {
+            records,
+            ..Purged::default()
+        })
     }
 
     async fn erase(&self, scope: &ScopeDigest) -> Result<u64, StoreError> {

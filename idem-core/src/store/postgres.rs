@@ -14,7 +14,8 @@ use self::sql::{Schema, Sql};
 use super::connection::CheckedConnection;
 use super::rehearsal::{HIDDEN, Rehearsal, misconfigured, settle_failure, store_failure};
 use super::{
-    Claim, ClaimRequest, Claimed, Draft, Opening, SettleError, Settlement, Store, StoreError, Times,
+    Claim, ClaimRequest, Claimed, Draft, Opening, Purged, SettleError, Settlement, Store,
+    StoreError, Times,
 };
 use crate::config::ConfigError;
 use crate::identity::{Identity, ScopeDigest};
@@ -381,8 +382,12 @@ impl Store for PostgresStore {
         Ok(found)
     }
 
-    async fn purge_expired(&self, limit: u32) -> Result<u64, StoreError> {
-        self.delete(self.settings.sql.purge(limit)).await
+    async fn purge_expired(&self, limit: u32) -> Result<Purged, StoreError> {
+        let records = self.delete(self.settings.sql.purge(limit)).await?;
+        Ok(Purged {
+            records,
+            ..Purged::default()
+        })
     }
 
     async fn erase(&self, scope: &ScopeDigest) -> Result<u64, StoreError> {

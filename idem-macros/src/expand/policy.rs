@@ -4,7 +4,7 @@ use proc_macro2::TokenStream;
 use quote::quote;
 
 use crate::choice::{Isolation, Replay};
-use crate::model::{Policy, Target};
+use crate::model::{Policy, Record, Target};
 use crate::place::Private;
 use crate::value::Duration;
 
@@ -38,9 +38,12 @@ pub(crate) fn expand(policy: &Policy, target: &Target, private: &Private) -> Tok
         .operation
         .as_ref()
         .map(|operation| quote!(.with_operation(#operation)));
-    let cookies = &policy.cookies;
-    let cookies = (!cookies.is_empty()).then(|| quote!(.with_recorded_cookies(&[#(#cookies),*])));
-    quote!(#private::Policy::new(#ttl) #wait #deadline #replay #target #isolation #operation #cookies)
+    let record = match &policy.record {
+        Record::Default => None,
+        Record::WithCookies(names) => Some(quote!(.with_recorded_cookies(&[#(#names),*]))),
+        Record::Head => Some(quote!(.with_head_only())),
+    };
+    quote!(#private::Policy::new(#ttl) #wait #deadline #replay #target #isolation #operation #record)
 }
 
 fn replay(replay: Replay) -> TokenStream {

@@ -5,7 +5,8 @@
     unscoped,
     replay = "success",
     isolation = "repeatable read",
-    query = "sorted"
+    query = "sorted",
+    record = "head"
 )]
 async fn create_order(tx: &mut PgConnection, order: Json<NewOrder>) -> StatusCode {
     insert(tx, &order).await
