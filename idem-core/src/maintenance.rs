@@ -17,10 +17,9 @@ use crate::store::{Store, StoreError};
 /// The most records that one statement of a purge deletes.
 const LARGEST_BATCH: u32 = 1000;
 
-const FIRST_BATCH: u32 = 64;
-
-/// More than an attempt writes with one commit: so a purge wins over live traffic, however slow the disk.
-const SMALLEST_BATCH: u32 = 16;
+/// With fewer records a commit takes hardly less time, as it waits for the disk. And a purge that takes its turn
+/// among many writers would delete hardly more than they write.
+const SMALLEST_BATCH: u32 = 100;
 
 /// How long one batch may keep all writers waiting.
 const LONGEST_HOLD: Duration = Duration::from_millis(10);
@@ -58,7 +57,7 @@ impl<S: Store> Engine<S> {
     /// [`StoreError`] if the database does not answer; the batches until then are deleted.
     pub async fn purge_expired(&self) -> Result<u64, StoreError> {
         let mut purged = 0;
-        let mut limit = FIRST_BATCH;
+        let mut limit = SMALLEST_BATCH;
         loop {
             let batch = self.shared.store.purge_expired(limit).await?;
             purged += batch.records;
@@ -226,7 +225,7 @@ mod tests {
         #[test]
         fn e3_batches_settle_where_they_hold_the_writer_for_about_10_ms(fixed in 0..5_000_u64, record in 10..150_u64) {
             let held = |limit: u32| Duration::from_micros(fixed + record * u64::from(limit));
-            let mut limit = FIRST_BATCH;
+            let mut limit = SMALLEST_BATCH;
             for _ in 0..8 {
                 limit = next_batch(limit, held(limit));
             }
