@@ -3,7 +3,7 @@
 use idem_core::{Config, Seal};
 use idem_tests::{Database, Framework, Reply, Scene, World, conformance};
 
-conformance![r12_sealed_response_is_replayed_and_not_in_the_database];
+conformance![r12_sealed_response_is_replayed_and_not_in_the_database,];
 
 const SECRET: &str = "IBAN DE02120300000000202051";
 const LOCATION: &str = "/accounts/202051";
