@@ -15,6 +15,10 @@ pub(crate) const FORMAT: u8 = 2;
 
 /// What a sealed response is bound to besides its key. The times are not a part of it, as the database
 /// sets them when it writes.
+#[cfg_attr(
+    not(feature = "seal"),
+    allow(dead_code, reason = "only the cipher reads it")
+)]
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bound<'a> {
     pub(crate) identity: &'a Identity,
