@@ -163,6 +163,7 @@
 //! | `rate-limit` | [`RateLimit`], for each key and each scope |
 //! | `multipart` | [`Multipart`], for uploads |
 //! | `metrics` | counters, gauges and histograms, through the crate `metrics` |
+//! | `seal` | [`Seal`], for encrypted records |
 //!
 //! # More
 //!
@@ -194,6 +195,9 @@ pub use idem_core::MySqlStore;
 #[cfg(feature = "rate-limit")]
 #[doc(inline)]
 pub use idem_core::RateLimit;
+#[cfg(feature = "seal")]
+#[doc(inline)]
+pub use idem_core::Seal;
 #[cfg(feature = "sqlite")]
 #[doc(inline)]
 pub use idem_core::SqliteStore;

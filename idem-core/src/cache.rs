@@ -136,13 +136,15 @@ impl Cache {
         if !record.state.is_replayed() || since.elapsed() >= life {
             return;
         }
-        let record = Record {
-            response: compact(&record.response),
-            ..record.clone()
+        let Some(response) = record.response.readable() else {
+            return;
         };
         let entry = Entry {
-            weight: weight(&record.response),
-            record: Arc::new(record),
+            weight: weight(response),
+            record: Arc::new(Record {
+                response: compact(response).into(),
+                ..record.clone()
+            }),
             now,
             since,
             life,

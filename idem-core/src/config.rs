@@ -8,6 +8,7 @@ use crate::cache::ReplayCache;
 use crate::key::{IdempotencyKey, KeyError, KeyRule};
 use crate::problem::DEFAULT_BASE;
 use crate::response::{ALLOWED, NEVER};
+use crate::seal::Seal;
 use crate::throttle::Rates;
 
 /// The settings that all endpoints of an engine share.
@@ -39,6 +40,8 @@ pub struct Config {
     pub(crate) retry_header: Option<HeaderName>,
     pub(crate) logs_keys: bool,
     pub(crate) rates: Rates,
+    /// Always `None` without the feature `seal`.
+    pub(crate) seal: Option<Seal>,
 }
 
 impl Config {
@@ -62,6 +65,7 @@ impl Config {
             retry_header: None,
             logs_keys: false,
             rates: Rates::default(),
+            seal: None,
         }
     }
 
@@ -259,6 +263,21 @@ impl Config {
         }
     }
 
+    /// Encrypts recorded responses ([rule R12]). None is encrypted by default.
+    ///
+    /// All instances need the `Seal`, also to answer from records that others have sealed; see
+    /// [Operating](crate::_documentation::operating#sealed-records).
+    ///
+    /// [rule R12]: crate::_documentation::contract#r-first-request-and-replay
+    #[cfg(feature = "seal")]
+    #[must_use]
+    pub fn with_seal(self, seal: Seal) -> Self {
+        Self {
+            seal: Some(seal),
+            ..self
+        }
+    }
+
     /// The header by which clients mark a retry: any value but `0`, as in
     /// `X-Stainless-Retry-Count: 1`. There is none by default.
     ///
@@ -315,6 +334,7 @@ impl std::fmt::Debug for Config {
             .field("retry_header", &self.retry_header)
             .field("logs_keys", &self.logs_keys)
             .field("rates", &self.rates)
+            .field("seal", &self.seal)
             .finish()
     }
 }
@@ -340,6 +360,12 @@ pub enum ConfigError {
         "{0:?} can't be a prefix of tables: use 1 to 40 of `a-z`, `0-9` and `_`, with no digit first"
     )]
     TablePrefix(String),
+    /// A pepper of a seal is short enough to be guessed.
+    #[error("the pepper with the number {0} has less than 16 bytes")]
+    ShortPepper(u32),
+    /// Two peppers of a seal have one number.
+    #[error("two peppers have the number {0}")]
+    SamePepper(u32),
     /// A header that belongs to one connection, one point in time or one caller.
     #[error("the header `{0}` is never recorded")]
     NeverRecorded(HeaderName),

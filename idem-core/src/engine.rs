@@ -24,7 +24,7 @@ use crate::observe::Answer;
 use crate::operation::Operation;
 use crate::problem::Problem;
 use crate::recent::RecentIdentities;
-use crate::record::{Found, Record, Timestamp, Version};
+use crate::record::{Found, Record, Timestamp, Unreadable, Version};
 use crate::response::{self, Response};
 use crate::single_flight::SingleFlight;
 use crate::store::{Store, StoreError};
@@ -142,7 +142,8 @@ impl<S: Store> Engine<S> {
                 attempt,
                 replaces: Some(record.version()),
             }),
-            Decision::Replay => Err(Answer::replay(record, now, waited)),
+            Decision::Replay => Err(Answer::replay(record, now, waited)
+                .unwrap_or_else(|| self.problem(Problem::RecordUnreadable))),
             Decision::Mismatch => Err(self.problem(Problem::KeyReused)),
             Decision::Ended => {
                 let mut answer = self.problem(Problem::TransactionEnded);
@@ -150,6 +151,21 @@ impl<S: Store> Engine<S> {
                 Err(answer)
             }
         }
+    }
+
+    /// Opens the response of a record that has been found. That of an expired record answers nothing, and
+    /// stays as it is: its pepper may be gone.
+    pub(crate) fn open(
+        &self,
+        record: &mut Record,
+        now: Timestamp,
+        identity: &Identity,
+        key: &IdempotencyKey,
+    ) -> Result<(), Unreadable> {
+        if record.expires_at <= now {
+            return Ok(());
+        }
+        record.open(identity, key, self.shared.config.seal.as_ref())
     }
 
     pub(crate) fn identity(

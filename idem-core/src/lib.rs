@@ -62,6 +62,7 @@ mod recent;
 mod record;
 mod response;
 mod scope;
+mod seal;
 mod single_flight;
 pub mod store;
 #[cfg(feature = "rate-limit")]
@@ -88,6 +89,8 @@ pub use self::provider::Provider;
 pub use self::record::{Found, Record, State, Timestamp};
 pub use self::response::Replayed;
 pub use self::scope::Scope;
+#[cfg(feature = "seal")]
+pub use self::seal::Seal;
 #[cfg(feature = "mysql")]
 pub use self::store::MySqlStore;
 #[cfg(feature = "sqlite")]

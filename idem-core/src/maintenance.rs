@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, join_all};
 use tokio::task::JoinHandle;
-use tokio::time::{MissedTickBehavior, timeout};
+use tokio::time::{MissedTickBehavior, sleep, timeout};
 
 use crate::engine::Engine;
 use crate::identity::ScopeDigest;
@@ -16,7 +16,14 @@ use crate::record::Found;
 use crate::store::{Forgotten, Stats, Store, StoreError};
 
 /// The most records that one statement of a purge deletes.
-const BATCH: u32 = 1000;
+const LARGEST_BATCH: u32 = 1000;
+
+/// With fewer records a commit takes hardly less time, as it waits for the disk. And a purge that takes its turn
+/// among many writers would delete hardly more than they write.
+const SMALLEST_BATCH: u32 = 100;
+
+/// How long one batch may keep all writers waiting.
+const LONGEST_HOLD: Duration = Duration::from_millis(10);
 
 impl<S: Store> Engine<S> {
     /// The record of a key; also an expired one, until it is purged.
@@ -31,11 +38,18 @@ impl<S: Store> Engine<S> {
         key: &IdempotencyKey,
     ) -> Result<Option<Found>, StoreError> {
         let identity = self.identity(scope, operation, key);
-        self.shared.store.find(&identity).await
+        let mut found = self.shared.store.find(&identity).await?;
+        if let Some(Found { record, now }) = &mut found {
+            self.open(record, *now, &identity, key)?;
+        }
+        Ok(found)
     }
 
     /// Deletes all expired records in batches, alongside live traffic and purges of other instances
     /// ([rule E3]). Returns their number.
+    ///
+    /// On SQLite a batch keeps all writers waiting. So its size adapts to about 10 ms, and after it the purge
+    /// pauses for as long.
     ///
     /// [rule E3]: crate::_documentation::contract#e-expiry
     ///
@@ -44,14 +58,17 @@ impl<S: Store> Engine<S> {
     /// [`StoreError`] if the database does not answer; the batches until then are deleted.
     pub async fn purge_expired(&self) -> Result<u64, StoreError> {
         let mut purged = 0;
+        let mut limit = SMALLEST_BATCH;
         loop {
-            let batch = self.shared.store.purge_expired(BATCH).await?;
-            purged += batch;
-            meter::purged(batch);
-            if batch < u64::from(BATCH) {
+            let batch = self.shared.store.purge_expired(limit).await?;
+            purged += batch.records;
+            meter::purged(batch.records);
+            if batch.records < u64::from(limit) {
                 meter::purge_completed();
                 return Ok(purged);
             }
+            limit = next_batch(limit, batch.held);
+            sleep(batch.held).await;
         }
     }
 
@@ -222,6 +239,17 @@ pub struct NotDrained {
     pub after_commit: usize,
 }
 
+/// The size of the batch after one of `limit` records that has kept all writers waiting for `held`.
+fn next_batch(limit: u32, held: Duration) -> u32 {
+    if held > LONGEST_HOLD {
+        (limit / 2).max(SMALLEST_BATCH)
+    } else if held <= LONGEST_HOLD / 2 {
+        (limit * 2).min(LARGEST_BATCH)
+    } else {
+        limit
+    }
+}
+
 /// A purge in the background; dropping it ends it.
 #[derive(Debug)]
 pub struct PurgeTask(JoinHandle<()>);
@@ -229,5 +257,43 @@ pub struct PurgeTask(JoinHandle<()>);
 impl Drop for PurgeTask {
     fn drop(&mut self) {
         self.0.abort();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn e3_batches_grow_while_they_are_quick_and_shrink_when_they_are_slow(
+            limit in SMALLEST_BATCH..=LARGEST_BATCH,
+            held in 0..30_u64,
+        ) {
+            let next = next_batch(limit, Duration::from_millis(held));
+            let expected = match held {
+                0..=5 => LARGEST_BATCH.min(limit * 2),
+                6..=10 => limit,
+                _ => SMALLEST_BATCH.max(limit / 2),
+            };
+            prop_assert_eq!(next, expected);
+        }
+
+        /// A disk on which each batch costs `fixed` and each record `record`, in microseconds.
+        #[test]
+        fn e3_batches_settle_where_they_hold_the_writer_for_about_10_ms(fixed in 0..5_000_u64, record in 10..150_u64) {
+            let held = |limit: u32| Duration::from_micros(fixed + record * u64::from(limit));
+            let mut limit = SMALLEST_BATCH;
+            for _ in 0..8 {
+                limit = next_batch(limit, held(limit));
+            }
+            for _ in 0..8 {
+                prop_assert!(held(limit) <= 2 * LONGEST_HOLD);
+                prop_assert!(held(limit) >= LONGEST_HOLD / 4 || limit == LARGEST_BATCH);
+                limit = next_batch(limit, held(limit));
+            }
+        }
     }
 }

@@ -118,10 +118,10 @@ impl Answer {
         }
     }
 
-    /// The replay of a record that was read at `now`.
-    pub(crate) fn replay(record: &Record, now: Timestamp, waited: bool) -> Self {
-        Self {
-            response: response::replay(record, now),
+    /// The replay of a record that was read at `now`, unless its response is sealed.
+    pub(crate) fn replay(record: &Record, now: Timestamp, waited: bool) -> Option<Self> {
+        Some(Self {
+            response: response::replay(record, now)?,
             outcome: if waited {
                 Outcome::Waited
             } else {
@@ -129,7 +129,7 @@ impl Answer {
             },
             problem: None,
             age: Some(record.settled_at.until(now)),
-        }
+        })
     }
 
     pub(crate) fn is(&self, problem: Problem) -> bool {

@@ -33,6 +33,7 @@ pub struct Policy {
     pub(crate) operation: Option<&'static str>,
     pub(crate) cookies: &'static [&'static str],
     pub(crate) response_limit: Option<usize>,
+    pub(crate) is_head_only: bool,
 }
 
 impl Policy {
@@ -48,6 +49,7 @@ impl Policy {
             operation: None,
             cookies: &[],
             response_limit: None,
+            is_head_only: false,
         }
     }
 
@@ -105,6 +107,15 @@ impl Policy {
     pub const fn with_response_limit(self, bytes: usize) -> Self {
         Self {
             response_limit: Some(bytes),
+            ..self
+        }
+    }
+
+    /// Records a response without its body (rule R11).
+    #[must_use]
+    pub const fn with_head_only(self) -> Self {
+        Self {
+            is_head_only: true,
             ..self
         }
     }

@@ -37,7 +37,7 @@
 //! use std::time::{SystemTime, UNIX_EPOCH};
 //!
 //! use idem_core::store::{
-//!     Claim, ClaimRequest, Claimed, Draft, Forgotten, Found, Identity, Opening, Operation, Row,
+//!     Claim, ClaimRequest, Claimed, Draft, Forgotten, Found, Identity, Opening, Operation, Purged, Row,
 //!     ScopeDigest, SettleError, Settlement, State, Stats, Store, StoreError, Tally, Times, Timestamp,
 //!     Version,
 //! };
@@ -173,7 +173,7 @@
 //!         self.tables().find(identity)
 //!     }
 //!
-//!     async fn purge_expired(&self, limit: u32) -> Result<u64, StoreError> {
+//!     async fn purge_expired(&self, limit: u32) -> Result<Purged, StoreError> {
 //!         let mut tables = self.tables();
 //!         let Tables { records, held, .. } = &mut *tables;
 //!         let now = now().0;
@@ -183,7 +183,7 @@
 //!         let purged = records.iter_mut().filter(is_purged).map(|(identity, _)| *identity);
 //!         let purged: Vec<_> = purged.take(limit as usize).collect();
 //!         records.retain(|identity, _| !purged.contains(identity));
-//!         Ok(purged.len() as u64)
+//!         Ok(Purged { records: purged.len() as u64, ..Purged::default() })
 //!     }
 //!
 //!     async fn erase(&self, scope: &ScopeDigest) -> Result<u64, StoreError> {
@@ -442,7 +442,8 @@ pub trait Store: Send + Sync + 'static {
         identity: &Identity,
     ) -> impl Future<Output = Result<Option<Found>, StoreError>> + Send;
 
-    /// Deletes at most `limit` expired records and returns their number. Skips locked records.
+    /// Deletes at most `limit` expired records, the oldest first. Skips locked records. If there is none, this
+    /// is one read of an index.
     ///
     /// # Errors
     ///
@@ -456,7 +457,7 @@ pub trait Store: Send + Sync + 'static {
     /// # Cancellation
     ///
     /// Safe: the statement happens or doesn't.
-    fn purge_expired(&self, limit: u32) -> impl Future<Output = Result<u64, StoreError>> + Send;
+    fn purge_expired(&self, limit: u32) -> impl Future<Output = Result<Purged, StoreError>> + Send;
 
     /// Deletes all settled records of a scope, also those that can't be read, and returns their
     /// number.
@@ -526,6 +527,16 @@ pub enum Forgotten {
     Missing,
     /// An attempt held the key, so nothing was deleted. What the attempt records stays.
     InFlight,
+}
+
+/// A batch of a purge.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Purged {
+    /// The number of records that were deleted.
+    pub records: u64,
+    /// How long no other transaction could write, because this one did. Zero for a database whose
+    /// transactions write side by side. The engine chooses the size of the next batch by it.
+    pub held: Duration,
 }
 
 /// An open transaction. The handler borrows its connection. Dropping the claim undoes everything.
@@ -609,7 +620,7 @@ pub struct Draft<'a> {
     pub status: StatusCode,
     /// The request that the key is bound to.
     pub fingerprint: &'a Fingerprint,
-    /// [`Recorded::encode`], if the response is to be replayed.
+    /// [`Recorded::encode`], or the same in a sealed form, if the response is to be replayed.
     pub response: Option<&'a [u8]>,
     /// How long the record answers, from now.
     pub ttl: Duration,

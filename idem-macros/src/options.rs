@@ -49,8 +49,8 @@ pub(crate) enum Shape {
     WordOrExcept(&'static [Word]),
     /// `header("…")`.
     Headers,
-    /// `cookie("…")`.
-    Cookies,
+    /// One of a few strings, or `cookie("…")`.
+    WordOrCookies(&'static [Word]),
     /// A string that becomes part of an identity.
     Operation,
     /// A type, without quotes.
@@ -173,9 +173,9 @@ pub(crate) const OPTIONS: &[Spec] = &[
     Spec {
         name: Name::Record,
         word: "record",
-        shape: Shape::Cookies,
+        shape: Shape::WordOrCookies(RECORD),
         example: r#"record = cookie("_flash")"#,
-        meaning: "cookies of the response that a replay has, too; others are never recorded",
+        meaning: r#"`"head"` records a response without its body, such as one with a secret: a replay has status and headers; or cookies of the response that a replay has, too; others are never recorded"#,
     },
     Spec {
         name: Name::ResponseLimit,
@@ -244,6 +244,7 @@ const QUERY: &[Word] = &[
     Word::new("sorted", Choice::Query(Query::Sorted)),
     Word::new("none", Choice::Query(Query::None)),
 ];
+const RECORD: &[Word] = &[Word::new("head", Choice::Head)];
 const BODY: &[Word] = &[Word::new("none", Choice::NoBody)];
 
 impl Word {
@@ -268,6 +269,7 @@ impl Spec {
             | Shape::WordOrFunction(words)
             | Shape::WordOrArgument(words)
             | Shape::WordOrExcept(words)
+            | Shape::WordOrCookies(words)
             | Shape::Key(words) => words,
             _ => &[],
         }
@@ -290,7 +292,8 @@ mod tests {
             Shape::Word(words) => format!("{word} = {}", quoted(words)),
             Shape::WordOrFunction(words)
             | Shape::WordOrArgument(words)
-            | Shape::WordOrExcept(words) => {
+            | Shape::WordOrExcept(words)
+            | Shape::WordOrCookies(words) => {
                 let (_, other) = spec.example.split_once(" = ").unwrap();
                 format!("{word} = {} | {other}", quoted(words))
             }

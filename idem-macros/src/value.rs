@@ -93,11 +93,7 @@ pub(crate) fn read(spec: &'static Spec, tokens: &TokenStream) -> Result<Value> {
             let (_, names) = headers.ok_or_else(|| no_headers(spec, tokens))?;
             header_names(spec, tokens, names).map(Value::Headers)
         }
-        Shape::Cookies => {
-            let cookies = call(tokens).filter(|(name, _)| name == COOKIE);
-            let (_, names) = cookies.ok_or_else(|| no_cookies(spec, tokens))?;
-            cookie_names(spec, tokens, names).map(Value::Cookies)
-        }
+        Shape::WordOrCookies(words) => word_or_cookies(spec, words, tokens),
         Shape::Operation => operation(&string(spec, tokens)?).map(Value::Operation),
         Shape::Word(words) => one_of(spec, words, &string(spec, tokens)?),
         Shape::WordOrFunction(words) => word_or_function(spec, words, tokens),
@@ -322,6 +318,29 @@ fn word_or_except(spec: &Spec, words: &[Word], tokens: &TokenStream) -> Result<V
     Ok(Value::Except(names))
 }
 
+fn word_or_cookies(spec: &Spec, words: &[Word], tokens: &TokenStream) -> Result<Value> {
+    if let Some((_, names)) = call(tokens).filter(|(name, _)| name == COOKIE) {
+        return cookie_names(spec, tokens, names).map(Value::Cookies);
+    }
+    let texts = || words.iter().map(|word| word.text);
+    let Ok(literal) = string(spec, tokens) else {
+        let words = suggest::list(texts(), '"');
+        return Err(invalid(
+            tokens,
+            format!("expected {words} or cookies, such as `{}`", spec.example),
+        ));
+    };
+    let text = literal.value();
+    let is_near = suggest::nearest(&text, texts()).is_some();
+    one_of(spec, words, &literal).map_err(|error| {
+        if is_near {
+            return error;
+        }
+        let remedy = format!("a cookie is written `{} = {COOKIE}({text:?})`", spec.word);
+        unknown(spec, &literal, &remedy)
+    })
+}
+
 /// The names of headers, in lower case.
 fn header_names(spec: &Spec, tokens: &TokenStream, inside: TokenStream) -> Result<Vec<String>> {
     let names = different(strings(spec, tokens, inside)?, HEADER, header_name)?;
@@ -388,21 +407,6 @@ fn token(literal: &LitStr, what: &str, name: String) -> Result<String> {
         literal,
         format!("invalid {what} {:?}: {problem}", literal.value()),
     ))
-}
-
-/// The remedy for a cookie that is written as a string, or for anything else.
-fn no_cookies(spec: &Spec, tokens: &TokenStream) -> Error {
-    let name = string(spec, tokens).map(|literal| literal.value());
-    invalid(
-        tokens,
-        match name {
-            Ok(name) => format!(
-                "expected cookies; write `{} = {COOKIE}({name:?})`",
-                spec.word
-            ),
-            Err(_) => format!("expected cookies, such as `{}`", spec.example),
-        },
-    )
 }
 
 /// The remedy for a header that is written as a string, or for anything else.

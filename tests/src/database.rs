@@ -72,6 +72,9 @@ pub trait Database: Sized + Send + Sync + 'static {
     /// An SQL literal for some bytes.
     fn bytes(hex: &str) -> String;
 
+    /// A condition: the stored response contains some bytes.
+    fn has(hex: &str) -> String;
+
     /// SQL that copies the only record this many times, under other identities.
     fn copies(count: usize) -> String;
 

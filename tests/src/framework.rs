@@ -37,6 +37,7 @@ macro_rules! routes {
             .route("/bodiless", post(handlers::bodiless::<C>))
             .route("/webhook", post(handlers::webhook::<C>))
             .route("/conditional", post(handlers::conditional::<C>))
+            .route("/secret", post(handlers::secret::<C>))
             .route("/flash", post(handlers::flash::<C>))
             .route("/sorted-query", post(handlers::sorted_query::<C>))
             .route("/trimmed-query", post(handlers::trimmed_query::<C>))

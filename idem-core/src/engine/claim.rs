@@ -166,9 +166,17 @@ impl<S: Store> Turn<S> {
     /// attempt.
     pub(super) fn answer_or_attempt(
         &mut self,
-        known: Known,
+        mut known: Known,
         waited: bool,
     ) -> Result<ClaimInfo, Answer> {
+        let Known { record, now, .. } = &mut known;
+        if let (Some(identity), Some(key)) = (&self.request.identity, &self.request.key)
+            && let Err(unreadable) = self.engine.open(record, *now, identity, key)
+        {
+            let problem = store_problem(&unreadable.into());
+            self.share(Shareable::Problem(problem));
+            return Err(self.engine.problem(problem));
+        }
         let fingerprint = &self.request.fingerprint;
         let decided = self
             .engine

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use http::StatusCode;
 use tokio::time::{Instant, timeout};
 use tracing::Instrument as _;
 
@@ -12,9 +13,10 @@ use crate::meter::{self, Timer};
 use crate::observe::Answer;
 use crate::policy::Settle;
 use crate::problem::Problem;
-use crate::record::Record;
+use crate::record::{Record, State};
 use crate::response::{self, Allowed, NEVER, Recorded, Response};
-use crate::store::{Draft, SettleError, Settlement, Store};
+use crate::seal::Bound;
+use crate::store::{BoxError, Draft, SettleError, Settlement, Store};
 
 impl<S: Store> Turn<S> {
     /// Records the response and commits, or undoes the handler's writes.
@@ -82,7 +84,13 @@ impl<S: Store> Turn<S> {
         let state = ending.settle.state();
         let recorded = if state.is_replayed() {
             self.report_unrecorded_headers(&ending.response);
-            Recorded::of(&ending.response, self.allowed_headers())
+            let recorded = Recorded::of(&ending.response, self.allowed_headers());
+            // The library's own problem has nothing to hide.
+            if request.policy.is_head_only && ending.problem.is_none() {
+                recorded.without_body()
+            } else {
+                recorded
+            }
         } else {
             Recorded::default()
         };
@@ -90,6 +98,11 @@ impl<S: Store> Turn<S> {
             .identity
             .filter(|_| state.is_replayed())
             .map(|identity| recorded.encode(&identity, status));
+        let encoding = match self.sealed(encoding, state, status) {
+            Ok(encoding) => encoding,
+            // The claim is dropped, and so undone.
+            Err(error) => return (Err(SettleError::Refused(error)), None),
+        };
         let leaves_no_trace = request.rejected && ending.settle == Settle::Retriable;
         let draft = request.identity.as_ref().filter(|_| !leaves_no_trace);
         let draft = draft.map(|identity| Draft {
@@ -120,7 +133,7 @@ impl<S: Store> Turn<S> {
                 attempts: info.attempt,
                 status,
                 fingerprint: request.fingerprint,
-                response: recorded,
+                response: recorded.into(),
                 settled_at: times.settled_at,
                 expires_at: times.expires_at,
             },
@@ -129,6 +142,29 @@ impl<S: Store> Turn<S> {
             since,
         });
         (settled, known)
+    }
+
+    /// The stored form of a response, sealed if the application wants that.
+    fn sealed(
+        &self,
+        encoding: Option<Vec<u8>>,
+        state: State,
+        status: StatusCode,
+    ) -> Result<Option<Vec<u8>>, BoxError> {
+        let request = &self.request;
+        let seal = self.engine.shared.config.seal.as_ref();
+        match (encoding, seal, &request.identity, &request.key) {
+            (Some(encoding), Some(seal), Some(identity), Some(key)) => {
+                let bound = Bound {
+                    identity,
+                    state,
+                    status,
+                    fingerprint: &request.fingerprint,
+                };
+                seal.seal(key, bound, encoding).map(Some)
+            }
+            (encoding, ..) => Ok(encoding),
+        }
     }
 
     fn allowed_headers(&self) -> Allowed<'_> {
@@ -188,6 +224,7 @@ impl<S: Store> Turn<S> {
         let headers = response.headers_mut();
         headers.remove(response::REPLAYED);
         headers.remove(response::EXPIRES);
+        headers.remove(response::BODY);
         if let Some(known) = known.as_ref().filter(|_| state.is_replayed()) {
             response::mark_expiry(headers, known.record.expires_at);
         }

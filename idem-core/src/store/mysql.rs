@@ -16,8 +16,8 @@ use super::connection::CheckedConnection;
 use super::erasure::{Erasure, erase_all};
 use super::rehearsal::{Rehearsal, settle_failure, store_failure};
 use super::{
-    Claim, ClaimRequest, Claimed, Draft, Forgotten, Opening, SettleError, Settlement, Stats, Store,
-    StoreError, Times,
+    Claim, ClaimRequest, Claimed, Draft, Forgotten, Opening, Purged, SettleError, Settlement,
+    Stats, Store, StoreError, Times,
 };
 use crate::config::ConfigError;
 use crate::identity::{Identity, ScopeDigest};
@@ -254,8 +254,12 @@ impl Store for MySqlStore {
         row.map(|row| found(&row, identity)).transpose()
     }
 
-    async fn purge_expired(&self, limit: u32) -> Result<u64, StoreError> {
-        self.run(self.sql().await?.purge(limit)).await
+    async fn purge_expired(&self, limit: u32) -> Result<Purged, StoreError> {
+        let records = self.run(self.sql().await?.purge(limit)).await?;
+        Ok(Purged {
+            records,
+            ..Purged::default()
+        })
     }
 
     async fn erase(&self, scope: &ScopeDigest) -> Result<u64, StoreError> {

@@ -2,6 +2,7 @@
 
 use std::str::FromStr as _;
 use std::sync::Arc;
+use std::time::Instant;
 
 use sqlx::error::DatabaseError;
 use sqlx::migrate::MigrateError;
@@ -18,8 +19,8 @@ use super::connection::CheckedConnection;
 use super::migrate::{Migrations, check_version, migration};
 use super::rehearsal::{Rehearsal, misconfigured, settle_failure, store_failure};
 use super::{
-    Claim, ClaimRequest, Claimed, Draft, Forgotten, Opening, SettleError, Settlement, Stats, Store,
-    StoreError, Times,
+    Claim, ClaimRequest, Claimed, Draft, Forgotten, Opening, Purged, SettleError, Settlement,
+    Stats, Store, StoreError, Times,
 };
 use crate::config::ConfigError;
 use crate::identity::{Identity, ScopeDigest};
@@ -243,16 +244,15 @@ impl SqliteStore {
         Ok(claim)
     }
 
-    async fn write_once(&self, statement: Statement<'_>) -> Result<u64, StoreError> {
-        let _permit = self.writer_permit().await?;
+    async fn has_expired(&self) -> Result<bool, StoreError> {
         let mut connection = self.connection().await?;
-        let done = connection.execute(statement).await.map_err(store_error)?;
+        let query = sqlx::query_scalar(AssertSqlSafe(Arc::clone(&self.sql.expired)));
+        let has_expired = query.fetch_one(&mut *connection).await;
+        let has_expired = has_expired.map_err(store_error)?;
         connection.release();
-        Ok(done.rows_affected())
+        Ok(has_expired)
     }
 }
-
-type Statement<'q> = sqlx::query::Query<'q, Sqlite, sqlx::sqlite::SqliteArguments>;
 
 /// An open SQLite transaction that holds an identity, and the right to write.
 #[derive(Debug)]
@@ -363,10 +363,25 @@ impl Store for SqliteStore {
         Ok(found)
     }
 
-    async fn purge_expired(&self, limit: u32) -> Result<u64, StoreError> {
-        let statement =
-            sqlx::query(AssertSqlSafe(Arc::clone(&self.sql.purge))).bind(i64::from(limit));
-        self.write_once(statement).await
+    async fn purge_expired(&self, limit: u32) -> Result<Purged, StoreError> {
+        if !self.has_expired().await? {
+            return Ok(Purged::default());
+        }
+        let _permit = self.writer_permit().await?;
+        let mut connection = self.connection().await?;
+        let opening = "BEGIN IMMEDIATE".into_sql_str();
+        connection.begin(opening).await.map_err(store_error)?;
+        // From here on others wait. COMMIT can include a checkpoint, which takes most of the time.
+        let start = Instant::now();
+        let purge = sqlx::query(AssertSqlSafe(Arc::clone(&self.sql.purge))).bind(i64::from(limit));
+        let done = connection.execute(purge).await.map_err(store_error)?;
+        connection.commit().await.map_err(store_error)?;
+        let held = start.elapsed();
+        connection.release();
+        Ok(Purged {
+            records: done.rows_affected(),
+            held,
+        })
     }
 
     async fn erase(&self, scope: &ScopeDigest) -> Result<u64, StoreError> {

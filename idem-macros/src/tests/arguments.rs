@@ -253,12 +253,17 @@ fn what_is_bound_besides_the_body_is_chosen_by_names() {
         (
             r#"record = "_flash""#,
             r#""_flash""#,
-            r#"expected cookies; write `record = cookie("_flash")`"#,
+            r#"unknown value "_flash" for `record`; a cookie is written `record = cookie("_flash")`"#,
         ),
         (
             r#"record = header("etag")"#,
             r#"header("etag")"#,
-            r#"expected cookies, such as `record = cookie("_flash")`"#,
+            r#"expected "head" or cookies, such as `record = cookie("_flash")`"#,
+        ),
+        (
+            r#"record = "heads""#,
+            r#""heads""#,
+            r#"unknown value "heads" for `record`; did you mean "head"?"#,
         ),
         (
             r#"record = cookie("a;b")"#,

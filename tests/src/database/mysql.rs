@@ -100,6 +100,10 @@ impl<const CLUSTER: bool> Database for Mysql<CLUSTER> {
         format!("x'{hex}'")
     }
 
+    fn has(hex: &str) -> String {
+        format!("LOCATE(x'{hex}', response) > 0")
+    }
+
     fn copies(count: usize) -> String {
         let digits = "(SELECT 0 AS n UNION ALL SELECT 1 UNION ALL SELECT 2 UNION ALL SELECT 3 \
              UNION ALL SELECT 4 UNION ALL SELECT 5 UNION ALL SELECT 6 UNION ALL SELECT 7 \

@@ -93,6 +93,10 @@ impl<const RECORD_IN_COMMIT: bool> Database for Postgres<RECORD_IN_COMMIT> {
         format!("'\\x{hex}'::bytea")
     }
 
+    fn has(hex: &str) -> String {
+        format!("position('\\x{hex}'::bytea IN response) > 0")
+    }
+
     fn copies(count: usize) -> String {
         format!(
             "INSERT INTO idem.records SELECT sha256(number::text::bytea), operation, state, \

@@ -38,6 +38,10 @@ impl Database for Sqlite {
         format!("x'{hex}'")
     }
 
+    fn has(hex: &str) -> String {
+        format!("instr(response, x'{hex}') > 0")
+    }
+
     fn copies(count: usize) -> String {
         format!(
             "WITH RECURSIVE numbers (number) AS \

@@ -45,6 +45,7 @@ promises! {
     raw(ttl = "24h", scope = "tenant", fingerprint = "raw");
     webhook(ttl = "24h", scope = "tenant", key = header("X-GitHub-Delivery", "webhook-id"), fingerprint = "none");
     conditional(ttl = "24h", scope = "tenant", bind = header("if-match", "x-variant"));
+    secret(ttl = "24h", scope = "tenant", record = "head");
     flash(ttl = "24h", scope = "tenant", record = cookie("flash", "theme"));
     sorted_query(ttl = "24h", scope = "tenant", query = "sorted");
     trimmed_query(ttl = "24h", scope = "tenant", query = except("utm_source", "page"));

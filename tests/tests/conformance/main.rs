@@ -17,6 +17,7 @@ mod s {
 mod r {
     mod cache;
     mod replay;
+    mod seal;
 }
 
 /// M: mismatch.

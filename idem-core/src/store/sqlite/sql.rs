@@ -19,6 +19,8 @@ pub(super) struct Sql {
     pub(super) find: Arc<str>,
     pub(super) insert: Arc<str>,
     pub(super) update: Arc<str>,
+    /// Whether there is an expired record.
+    pub(super) expired: Arc<str>,
     pub(super) purge: Arc<str>,
     pub(super) erase: Arc<str>,
     /// The number of a scope's records.
@@ -52,6 +54,7 @@ impl Sql {
              FROM (SELECT {NOW} AS now) AS clock WHERE identity = $1 AND attempts = $9 AND settled_at = $10 \
              RETURNING settled_at, expires_at"
         );
+        let expired = format!("SELECT EXISTS (SELECT * FROM {records} WHERE expires_at <= {NOW})");
         let purge = format!(
             "DELETE FROM {records} WHERE rowid IN ( \
              SELECT rowid FROM {records} WHERE expires_at <= {NOW} ORDER BY expires_at LIMIT $1)"
@@ -80,6 +83,7 @@ impl Sql {
             find: find.into(),
             insert: insert.into(),
             update: update.into(),
+            expired: expired.into(),
             purge: purge.into(),
             erase: erase.into(),
             count: count.into(),
