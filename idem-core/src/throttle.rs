@@ -54,7 +54,7 @@ impl RateLimit {
     /// If it is zero: no request would ever be let in.
     #[must_use]
     pub const fn per_minute(requests: u32) -> Self {
-        Self::new(requests, Duration::from_secs(60))
+        Self::new(requests, Duration::from_mins(1))
     }
 
     /// The most requests that are let in at once, after a pause that is long enough.
