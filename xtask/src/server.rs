@@ -116,7 +116,10 @@ impl Server {
         match &self.host {
             Host::Local(local) => Ok(Self::local(self.kind, local.start_standby(port)?)),
             Host::Foreign | Host::Container(_) => {
-                bail!("{}: only a server that was started from programs on this machine can have a standby", self.kind.name())
+                bail!(
+                    "{}: only a server that was started from programs on this machine can have a standby",
+                    self.kind.name()
+                )
             }
         }
     }

@@ -21,7 +21,10 @@ impl Programs {
 
     /// The path of another program that is installed together with the server.
     pub(super) fn next_to_the_server(&self, name: &str) -> PathBuf {
-        self.server().with_file_name(name)
+        // The server's path may be a link into the folder of its version.
+        let server = fs::canonicalize(self.server());
+        let server = server.unwrap_or_else(|_| self.server().to_owned());
+        server.with_file_name(name)
     }
 
     /// The path of the server itself.
