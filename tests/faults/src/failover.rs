@@ -159,7 +159,11 @@ async fn session(server: &Server) -> sqlx::Result<PgConnection> {
 }
 
 /// Waits until the query has this result.
-pub(crate) async fn until(session: &mut PgConnection, query: &str, result: i64) {
+///
+/// # Panics
+///
+/// If it doesn't have it in time.
+pub async fn until(session: &mut PgConnection, query: &str, result: i64) {
     let end = Instant::now() + FOLLOWS_WITHIN;
     while session.number(query).await.expect("a number") != result {
         assert!(Instant::now() < end, "{query} is not {result}");

@@ -177,7 +177,7 @@ async fn weaken<F: Framework<D>, D: Served>(world: &World<F, D>, durability: Dur
 }
 
 /// Connects again: the observer's connections are lost with the server.
-pub(crate) async fn observe<F: Framework<D>, D: Served>(
+pub(crate) async fn observe<F: Framework<D>, D: Database>(
     world: &World<F, D>,
 ) -> PoolConnection<Driver<D>> {
     for _ in 0..50 {

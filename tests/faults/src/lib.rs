@@ -11,6 +11,7 @@
 mod caller;
 mod checker;
 mod decorator;
+mod disk;
 mod drops;
 mod failover;
 mod goodbye;
@@ -27,8 +28,9 @@ mod retried;
 pub use self::caller::{Asking, Caller};
 pub use self::checker::{Answered, Evidence, Facts, Ledger, Violation, check};
 pub use self::decorator::{Blow, Harmed, Point, Trigger};
+pub use self::disk::{full_postgres, full_sqlite, may_mount};
 pub use self::drops::Drops;
-pub use self::failover::{Crash, Pair, Replication, fail_over};
+pub use self::failover::{Crash, Pair, Replication, fail_over, until};
 pub use self::goodbye::{Client, Goodbye};
 pub use self::kills::{Durability, Kills, alone, kill_application, kill_server};
 pub use self::kind::Kind;
