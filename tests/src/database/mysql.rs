@@ -144,11 +144,14 @@ impl<const CLUSTER: bool> Database for Mysql<CLUSTER> {
         if let Some(address) = wires.through {
             options = options.host(&address.ip().to_string()).port(address.port());
         }
-        let pool = MySqlPoolOptions::new()
+        let mut pool = MySqlPoolOptions::new()
             .max_connections(wires.connections)
-            .acquire_timeout(wires.acquire_timeout)
-            .after_connect(move |connection, _| connection.run(wires.opening).map_ok(drop).boxed())
-            .connect_lazy_with(options);
+            .acquire_timeout(wires.acquire_timeout);
+        if !wires.opening.is_empty() {
+            pool = pool
+                .after_connect(move |session, _| session.run(wires.opening).map_ok(drop).boxed());
+        }
+        let pool = pool.connect_lazy_with(options);
         // A node of a cluster sees tables that were created on another node a little later.
         let mut connection = pool.acquire().await;
         for _ in 0..100 {

@@ -1,5 +1,6 @@
 use std::str::FromStr as _;
 
+use futures_util::{FutureExt as _, TryFutureExt as _};
 use idem_core::{PostgresStore, StoreError};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection, PgPool};
@@ -128,10 +129,14 @@ impl<const RECORD_IN_COMMIT: bool> Database for Postgres<RECORD_IN_COMMIT> {
             options = options.host(&address.ip().to_string()).port(address.port());
         }
         let options = (wires.session)(options);
-        PgPoolOptions::new()
+        let mut pool = PgPoolOptions::new()
             .max_connections(wires.connections)
-            .acquire_timeout(wires.acquire_timeout)
-            .connect_with(options)
+            .acquire_timeout(wires.acquire_timeout);
+        if !wires.opening.is_empty() {
+            pool = pool
+                .after_connect(move |session, _| session.run(wires.opening).map_ok(drop).boxed());
+        }
+        pool.connect_with(options)
             .await
             .expect("the database can be reached")
     }

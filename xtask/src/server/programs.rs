@@ -19,6 +19,14 @@ impl Programs {
         found.map_or_else(|| PathBuf::from(name), Clone::clone)
     }
 
+    /// The path of another program that is installed together with the server.
+    pub(super) fn next_to_the_server(&self, name: &str) -> PathBuf {
+        // The server's path may be a link into the folder of its version.
+        let server = fs::canonicalize(self.server());
+        let server = server.unwrap_or_else(|_| self.server().to_owned());
+        server.with_file_name(name)
+    }
+
     /// The path of the server itself.
     pub(super) fn server(&self) -> &Path {
         self.0.last().map_or(Path::new(""), PathBuf::as_path)
