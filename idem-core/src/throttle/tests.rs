@@ -7,7 +7,7 @@ fn identity(key: &str) -> Identity {
     Identity::new(Some("acme"), &Operation::named("pay"), &key)
 }
 
-fn throttle(config: Config) -> Throttle {
+fn throttle(config: &Config) -> Throttle {
     Throttle::new(config.rates)
 }
 
@@ -29,7 +29,7 @@ async fn l4_retry_after_is_the_time_until_the_next_request_in_whole_seconds() {
         (RateLimit::per_minute(40).with_burst(2), 2, 2),
         (RateLimit::per_minute(7).with_burst(1), 1, 9),
     ] {
-        let throttle = throttle(Config::new().with_key_rate(limit));
+        let throttle = throttle(&Config::new().with_key_rate(limit));
         for _ in 0..burst {
             assert_eq!(refused(&throttle, None, "k"), None);
         }
@@ -41,7 +41,7 @@ async fn l4_retry_after_is_the_time_until_the_next_request_in_whole_seconds() {
 
 #[tokio::test(start_paused = true)]
 async fn l4_refused_requests_do_not_prolong_the_wait() {
-    let throttle = throttle(Config::new().with_key_rate(RateLimit::per_minute(6).with_burst(1)));
+    let throttle = throttle(&Config::new().with_key_rate(RateLimit::per_minute(6).with_burst(1)));
     assert_eq!(refused(&throttle, None, "k"), None);
     for left in (1..=10).rev() {
         assert_eq!(refused(&throttle, None, "k"), Some(left));
@@ -55,7 +55,7 @@ async fn l4_a_request_over_its_keys_limit_is_not_counted_for_the_scope() {
     let config = Config::new()
         .with_key_rate(RateLimit::per_minute(1))
         .with_scope_rate(RateLimit::per_minute(3));
-    let throttle = throttle(config);
+    let throttle = throttle(&config);
     assert_eq!(refused(&throttle, Some("acme"), "k"), None);
     for _ in 0..10 {
         assert_eq!(refused(&throttle, Some("acme"), "k"), Some(60));
@@ -69,7 +69,7 @@ async fn l4_a_request_over_its_keys_limit_is_not_counted_for_the_scope() {
 
 #[test]
 fn l4_requests_without_a_key_are_counted_for_their_scope() {
-    let throttle = throttle(Config::new().with_scope_rate(RateLimit::per_minute(1)));
+    let throttle = throttle(&Config::new().with_scope_rate(RateLimit::per_minute(1)));
     assert!(throttle.check(None, Some("acme"), None).is_ok());
     assert!(throttle.check(None, Some("acme"), None).is_err());
     assert!(throttle.check(Some("billing"), Some("acme"), None).is_ok());
@@ -81,7 +81,7 @@ fn l4_requests_without_a_key_are_counted_for_their_scope() {
 /// The hot key is sent once for each 100 of the others.
 #[test]
 fn l4_a_flood_of_keys_takes_bounded_memory_and_frees_no_hot_key() {
-    let throttle = throttle(Config::new().with_key_rate(RateLimit::per_minute(5)));
+    let throttle = throttle(&Config::new().with_key_rate(RateLimit::per_minute(5)));
     let mut hot = 0;
     for number in 0..200_000 {
         assert_eq!(refused(&throttle, None, &format!("key-{number}")), None);
@@ -102,7 +102,7 @@ fn l4_the_greatest_limits_can_be_given() {
         RateLimit::per_minute(1).with_burst(u32::MAX),
         RateLimit::per_minute(u32::MAX).with_burst(1),
     ] {
-        let throttle = throttle(Config::new().with_key_rate(limit));
+        let throttle = throttle(&Config::new().with_key_rate(limit));
         assert_eq!(refused(&throttle, None, "k"), None);
     }
 }
