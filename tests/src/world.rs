@@ -200,7 +200,8 @@ impl<F: Framework<D>, D: Database> World<F, D> {
 
     /// The number of records whose stored response contains this text.
     pub async fn responses_with(&self, text: &str) -> i64 {
-        let hex: String = text.bytes().map(|byte| format!("{byte:02x}")).collect();
+        let digits = |hex: String, byte| format!("{hex}{byte:02x}");
+        let hex = text.bytes().fold(String::new(), digits);
         let (records, has) = (D::RECORDS, D::has(&hex));
         self.number(format!("SELECT count(*) FROM {records} WHERE {has}"))
             .await

@@ -343,7 +343,7 @@ fn unknown_arguments_are_not_missing_as_well() {
         &[(
             "expires",
             "unknown argument `expires`; expected one of `ttl`, `scope`, `unscoped`, `wait`, `deadline`, `replay`, \
-             `key`, `isolation`, `fingerprint`, `body`, `query`, `bind`, `record`, `operation`, `store`, `state` or `crate`",
+             `key`, `isolation`, `fingerprint`, `body`, `query`, `bind`, `record`, `response_limit`, `operation`, `store`, `state` or `crate`",
         )],
     );
 }
