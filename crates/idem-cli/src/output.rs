@@ -1,5 +1,10 @@
 //! What a command found, for people and for programs.
 
+#![allow(
+    clippy::format_push_string,
+    reason = "an allocation more does not matter in a report for people"
+)]
+
 use std::process::ExitCode;
 use std::time::Duration;
 

@@ -93,9 +93,9 @@ async fn a_file_without_tables_is_migrated() {
     let missing = idem(&new, &["check"]).await.exits(5);
     assert!(missing.err.contains("migrate"), "{}", missing.err);
     idem(&url, &["migrate"]).await.exits(0);
-    let fine = idem(&url, &["check"]).await.exits(0);
+    let checked = idem(&url, &["check"]).await.exits(0);
     assert_eq!(
-        fine.raw(),
+        checked.raw(),
         "no fault found: the tables fit this release, and this role can use them\n"
     );
     let json = idem_with("DATABASE_URL", &url, &["check", "--json"]).await;

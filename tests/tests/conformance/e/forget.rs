@@ -18,7 +18,7 @@ fn key() -> IdempotencyKey {
 async fn e6_forgotten_key_runs_again_although_it_was_cached<F: Framework<D>, D: Database>(
     world: &World<F, D>,
 ) {
-    let cache = ReplayCache::new(1_000_000, Duration::from_secs(3600));
+    let cache = ReplayCache::new(1_000_000, Duration::from_hours(1));
     let config = Config::new().with_replay_cache(cache);
     let instance = world.configured(config).await;
     let request = instance.post("/effects").effect("a");
@@ -26,7 +26,8 @@ async fn e6_forgotten_key_runs_again_although_it_was_cached<F: Framework<D>, D: 
     let kept = other.send().await;
     let operation = Operation::of_route("POST", "/effects");
     let forget = async || {
-        let forgotten = instance.engine.forget(Some("acme"), &operation, &key());
+        let key = key();
+        let forgotten = instance.engine.forget(Some("acme"), &operation, &key);
         forgotten.await.expect("forgets")
     };
     assert_eq!(forget().await, Forgotten::Missing);

@@ -81,9 +81,9 @@ fn age(span: &Fields) -> Duration {
 }
 
 async fn v1_execution_and_replay_leave_one_line<F: Framework<D>, D: Database>(world: &World<F, D>) {
+    const OPERATION: &str = "POST /accounts/{}/effects";
     let instance = world.instance().await;
     let request = instance.post("/accounts/7/effects").key("k").effect("a");
-    const OPERATION: &str = "POST /accounts/{}/effects";
     world.control.play([Scene::answering(Reply::new(500))]);
     for (outcome, attempt) in [("failed_retriable", "1"), ("executed", "2")] {
         let traces = Traces::capture();
