@@ -122,6 +122,12 @@ impl<S: Store> Engine<S> {
         self.shared.before_handler.is_some()
     }
 
+    /// How many duplicates wait for a handler that runs: for tests.
+    #[doc(hidden)]
+    pub fn waiting(&self) -> usize {
+        self.shared.single_flight.waiting()
+    }
+
     /// The store.
     pub fn store(&self) -> &S {
         &self.shared.store

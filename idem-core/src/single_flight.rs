@@ -73,6 +73,11 @@ impl<A: Clone> SingleFlight<A> {
         })
     }
 
+    /// How many requests wait for a handler that runs.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Acquire)
+    }
+
     /// Becomes the owner of `identity`, or waits for the present one: until its read ends, and for
     /// a running handler at most until `until`.
     ///
