@@ -23,6 +23,21 @@ async fn change(
     IfMatch(etag): IfMatch,
     Json(change): Json<Change>,
 ) -> Result<Response, Failed> {
+    let version = rename(tx, &tenant, id, &etag, &change).await?;
+    Ok(match version {
+        Some(version) => ([(ETAG, format!("\"{version}\""))], Json(change)).into_response(),
+        None => StatusCode::PRECONDITION_FAILED.into_response(),
+    })
+}
+
+/// Compares the version and writes in one statement. `None` if the document has another version.
+async fn rename(
+    tx: &mut SqliteConnection,
+    tenant: &Tenant,
+    id: i64,
+    etag: &str,
+    change: &Change,
+) -> sqlx::Result<Option<i64>> {
     let update = sqlx::query_scalar(
         "UPDATE documents SET title = ?, version = version + 1 \
          WHERE tenant = ? AND id = ? AND '\"' || version || '\"' = ? RETURNING version",
@@ -31,12 +46,8 @@ async fn change(
         .bind(&change.title)
         .bind(&tenant.0)
         .bind(id)
-        .bind(&etag);
-    let version: Option<i64> = update.fetch_optional(tx).await?;
-    Ok(match version {
-        Some(version) => ([(ETAG, format!("\"{version}\""))], Json(change)).into_response(),
-        None => StatusCode::PRECONDITION_FAILED.into_response(),
-    })
+        .bind(etag);
+    update.fetch_optional(tx).await
 }
 
 /// The version that the client has read. Without it, 428 before anything is claimed.
@@ -70,18 +81,9 @@ async fn change_bound(
     IfMatch(etag): IfMatch,
     Json(change): Json<Change>,
 ) -> Result<Response, Failed> {
-    let update = sqlx::query(
-        "UPDATE documents SET title = ?, version = version + 1 \
-         WHERE tenant = ? AND id = ? AND '\"' || version || '\"' = ?",
-    );
-    let update = update
-        .bind(&change.title)
-        .bind(&tenant.0)
-        .bind(id)
-        .bind(&etag);
-    Ok(match update.execute(tx).await?.rows_affected() {
-        1 => StatusCode::NO_CONTENT.into_response(),
-        _ => StatusCode::PRECONDITION_FAILED.into_response(),
+    Ok(match rename(tx, &tenant, id, &etag, &change).await? {
+        Some(_) => StatusCode::NO_CONTENT.into_response(),
+        None => StatusCode::PRECONDITION_FAILED.into_response(),
     })
 }
 

@@ -8,7 +8,7 @@ use idem_core::{Config, ReplayCache};
 use idem_tests::{
     Act, Body, Database, Framework, Reply, Scene, Settings, World, answers, conformance,
 };
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 conformance![
     l1_response_of_known_size_over_the_limit_is_undone,
@@ -71,9 +71,14 @@ async fn l1_waiters_of_a_response_that_is_too_large_get_the_same_problem<
     let first = request.start();
     world.control.at_gate(1).await;
     let waiters: Vec<_> = (0..WAITERS).map(|_| request.start()).collect();
-    while instance.engine.waiting() < WAITERS {
-        sleep(Duration::from_millis(5)).await;
-    }
+    let all_wait = async {
+        while instance.engine.waiting() < WAITERS {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(Duration::from_mins(1), all_wait)
+        .await
+        .expect("all of them wait");
     world.control.open(1);
     let first = first.answer().await;
     first.assert_problem("response-too-large");
