@@ -11,6 +11,7 @@ mod port;
 mod postgres;
 mod programs;
 mod provide;
+mod tool;
 mod watchdog;
 mod webdriver;
 
@@ -25,6 +26,7 @@ pub use kind::{DATABASES, Image, KINDS, Kind, Package, Signals, by_key};
 pub use mariadb::MARIADB;
 pub use postgres::POSTGRES;
 pub use programs::Programs;
+pub use tool::{PGBOUNCER, Tool};
 pub use webdriver::WEBDRIVER;
 
 use docker::Container;

@@ -30,7 +30,8 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<Report, Failure> {
                 "`--table-prefix`; use `--schema`",
             )?;
             let pool = postgres::connect(&url, place).await?;
-            let mut store = idem_core::PostgresStore::new(pool.clone());
+            // So any pooler will do.
+            let mut store = idem_core::PostgresStore::new(pool.clone()).with_unnamed_statements();
             if let Some(schema) = &place.schema {
                 store = store
                     .try_with_schema(schema)

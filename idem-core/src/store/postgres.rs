@@ -23,6 +23,7 @@ use crate::config::ConfigError;
 use crate::identity::{Identity, ScopeDigest};
 use crate::record::{Found, Timestamp, Unreadable, Version};
 
+mod pooler;
 mod setup;
 mod sql;
 
@@ -182,8 +183,9 @@ impl PostgresStore {
 
     /// Checks that this release can work with the schema and that its locks work. Then it claims an
     /// identity that nobody else has, writes a record, replaces it, reads it, and rolls back: so missing
-    /// rights, row level security, triggers and rules are found. The first request does the same; a call
-    /// at the start of a service shows the error earlier.
+    /// rights, row level security, triggers and rules are found. With a second connection it finds out
+    /// whether a pooler keeps prepared statements. The first request does the same; a call at the start of a
+    /// service shows the error earlier.
     ///
     /// # Errors
     ///
@@ -197,6 +199,9 @@ impl PostgresStore {
         let learn = || async {
             let mut connection = self.connection().await?;
             let known = Setup::learn(&mut connection, &self.settings.sql).await?;
+            if self.settings.named_statements {
+                pooler::check_names(&self.pool, &mut connection).await?;
+            }
             let rehearsed = self.rehearse(connection, &known).await;
             rehearsed.map_err(|error| store_failure(error, is_lasting))?;
             Ok(known)

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::{FutureExt as _, TryFutureExt as _};
 use idem_core::{MySqlStore, StoreError};
-use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions};
+use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions, MySqlSslMode};
 use sqlx::{ConnectOptions as _, Connection as _, MySqlConnection, MySqlPool, Row as _};
 
 use super::{Choices, Database, Served, Wires, fresh_name};
@@ -45,7 +45,11 @@ impl<const CLUSTER: bool> Mysql<CLUSTER> {
 
 impl<const CLUSTER: bool> Served for Mysql<CLUSTER> {
     async fn on(urls: &str) -> Self {
-        let server = |url| MySqlConnectOptions::from_str(url).expect("a URL of MariaDB or MySQL");
+        let server = |url| {
+            let server = MySqlConnectOptions::from_str(url).expect("a URL of MariaDB or MySQL");
+            // The wire has only what idem sends.
+            server.ssl_mode(MySqlSslMode::Disabled)
+        };
         let this = Self {
             servers: urls.split_whitespace().map(server).collect(),
             pools: AtomicUsize::new(0),

@@ -2,7 +2,7 @@ use std::str::FromStr as _;
 
 use futures_util::{FutureExt as _, TryFutureExt as _};
 use idem_core::{PostgresStore, StoreError};
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgSslMode};
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection, PgPool};
 
 use super::{Choices, Database, Served, Wires, fresh_name};
@@ -38,8 +38,10 @@ impl<const RECORD_IN_COMMIT: bool> Postgres<RECORD_IN_COMMIT> {
 
 impl<const RECORD_IN_COMMIT: bool> Served for Postgres<RECORD_IN_COMMIT> {
     async fn on(url: &str) -> Self {
+        let server = PgConnectOptions::from_str(url).expect("a URL of PostgreSQL");
         let this = Self {
-            server: PgConnectOptions::from_str(url).expect("a URL of PostgreSQL"),
+            // The wire has only what idem sends.
+            server: server.ssl_mode(PgSslMode::Disable),
             name: fresh_name(),
         };
         this.administrate(&format!("CREATE DATABASE {}", this.name))

@@ -33,15 +33,20 @@ impl Programs {
     }
 }
 
-/// Searches the PATH first, then the kind's folders.
+/// Finds a kind's programs.
 pub(super) fn find(kind: &dyn Kind) -> Option<Programs> {
+    find_named(kind.programs(), kind.folders())
+}
+
+/// Searches the PATH first, then the folders, whose names are as in [`Kind::folders`].
+pub(super) fn find_named(names: &[&str], folders: &[&str]) -> Option<Programs> {
     let path = env::var_os("PATH").unwrap_or_default();
-    let known = kind.folders().iter().flat_map(|pattern| expand(pattern));
+    let known = folders.iter().flat_map(|pattern| expand(pattern));
     let folders: Vec<PathBuf> = env::split_paths(&path)
         .filter(|folder| folder.is_absolute())
         .chain(known)
         .collect();
-    find_in(&folders, kind.programs())
+    find_in(&folders, names)
 }
 
 /// Prefers one folder with all programs, so that their versions agree.

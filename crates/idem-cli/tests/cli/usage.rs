@@ -1,5 +1,7 @@
 //! What is said to a wrong command line, and to a database that is not there.
 
+use idem_tests::{Database as _, Postgres};
+
 use crate::program::{idem, idem_with};
 
 const K1: [&str; 7] = ["show", "--scope", "a", "--operation", "o", "--key", "k1"];
@@ -35,6 +37,17 @@ async fn a_password_is_never_shown() {
         assert!(!option.err.contains("hunter2"), "{url}: {}", option.err);
         assert!(matches!(option.code, 2 | 3), "{url}: {}", option.err);
     }
+}
+
+#[tokio::test]
+async fn a_server_without_tls_is_refused_if_the_url_asks_for_it() {
+    let database = Postgres::create().await;
+    let url = database.url();
+    let asking = url.replace("sslmode=disable", "sslmode=require");
+    assert_ne!(asking, url);
+    let run = idem(&asking, &["check"]).await.exits(3);
+    assert!(run.err.contains("does not support TLS"), "{}", run.err);
+    database.remove().await;
 }
 
 #[tokio::test]
