@@ -183,8 +183,8 @@ impl PostgresStore {
 
     /// Checks that this release can work with the schema and that its locks work. Then it claims an
     /// identity that nobody else has, writes a record, replaces it, reads it, and rolls back: so missing
-    /// rights, row level security, triggers and rules are found. With a second connection it finds out
-    /// whether a pooler keeps prepared statements. The first request does the same; a call at the start of a
+    /// rights, row level security, triggers and rules are found. It also finds out whether
+    /// a pooler keeps transactions together and, with a second connection, prepared statements. The first request does the same; a call at the start of a
     /// service shows the error earlier.
     ///
     /// # Errors
@@ -199,6 +199,7 @@ impl PostgresStore {
         let learn = || async {
             let mut connection = self.connection().await?;
             let known = Setup::learn(&mut connection, &self.settings.sql).await?;
+            pooler::check_transactions(&mut connection).await?;
             if self.settings.named_statements {
                 pooler::check_names(&self.pool, &mut connection).await?;
             }

@@ -58,13 +58,13 @@ impl Body for Longer {
     }
 }
 
-#[idem_axum::idempotent(ttl = "24h", unscoped)]
+#[idem_axum::idempotent(ttl = "24h", unscoped, body = "order")]
 async fn earlier<B: Body>(tx: &mut SqliteConnection, Json(order): Json<B>) -> String {
     write(tx, &order.answer()).await.expect("writes");
     order.answer()
 }
 
-#[idem_actix::idempotent(ttl = "24h", unscoped)]
+#[idem_actix::idempotent(ttl = "24h", unscoped, body = "order")]
 async fn later<B: Body>(tx: &mut SqliteConnection, order: web::Json<B>) -> String {
     write(tx, &order.answer()).await.expect("writes");
     order.answer()

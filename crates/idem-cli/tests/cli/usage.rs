@@ -41,7 +41,7 @@ async fn a_password_is_never_shown() {
 
 #[tokio::test]
 async fn a_server_without_tls_is_refused_if_the_url_asks_for_it() {
-    let database = Postgres::create().await;
+    let database = <Postgres>::create().await;
     let url = database.url();
     let asking = url.replace("sslmode=disable", "sslmode=require");
     assert_ne!(asking, url);

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use sqlx::{ConnectOptions as _, Connection as _, PgConnection, PgPool};
+use sqlx::{ConnectOptions as _, Connection as _, PgConnection, PgPool, Postgres, SqlSafeStr as _};
 
 use super::{code, store_error};
 use crate::store::StoreError;
+use crate::store::connection::CheckedConnection;
 use crate::store::rehearsal::misconfigured;
 
 /// A pooler in session mode may have no server connection left for a second client.
@@ -17,6 +18,18 @@ const LOST: &str = "a pooler gives the prepared statements of one client to othe
 /// PgBouncer's error for it has the SQLSTATE 08P01.
 const STATEMENT_MODE: &str = "a pooler refuses transactions, as PgBouncer does with `pool_mode = statement`; \
      idem needs its mode `transaction` or `session`";
+
+/// Finds out whether transactions can have several messages.
+pub(super) async fn check_transactions(
+    connection: &mut CheckedConnection<Postgres>,
+) -> Result<(), StoreError> {
+    let begun = connection.begin("BEGIN".into_sql_str()).await;
+    begun.map_err(|error| match code(&error).as_deref() {
+        Some("08P01") => misconfigured(STATEMENT_MODE),
+        _ => store_error(error),
+    })?;
+    connection.rollback().await.map_err(store_error)
+}
 
 /// Finds out whether named statements survive other clients: a pooler that does not keep track of them
 /// gives two clients in turn the same session, in which both use the same names.
@@ -42,13 +55,5 @@ async fn prepare(connection: &mut PgConnection, sql: &'static str) -> Result<(),
             Err(misconfigured(LOST))
         }
         prepared => prepared.map(drop).map_err(store_error),
-    }
-}
-
-/// An error of the first transaction.
-pub(super) fn first_error(error: sqlx::Error) -> StoreError {
-    match code(&error).as_deref() {
-        Some("08P01") => misconfigured(STATEMENT_MODE),
-        _ => store_error(error),
     }
 }

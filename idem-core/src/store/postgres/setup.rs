@@ -6,7 +6,7 @@ use sqlx::migrate::MigrateError;
 use sqlx::{AssertSqlSafe, PgPool, Postgres, Row as _, SqlSafeStr as _};
 
 use super::sql::Sql;
-use super::{code, is_refusal, pooler, store_error};
+use super::{code, is_refusal, store_error};
 use crate::store::StoreError;
 use crate::store::connection::CheckedConnection;
 use crate::store::migrate::{Migrations, check_version, migration};
@@ -139,8 +139,10 @@ impl Setup {
     ) -> Result<(), StoreError> {
         let try_lock = sql.try_lock(self);
         let rows = sqlx::raw_sql(AssertSqlSafe(sql.test_lock(self)));
-        let rows = rows.fetch_all(&mut **connection).await;
-        let rows = rows.map_err(pooler::first_error)?;
+        let rows = rows
+            .fetch_all(&mut **connection)
+            .await
+            .map_err(store_error)?;
         let [locked, locks] = rows.as_slice() else {
             return Err(misconfigured(format!(
                 "`{try_lock}` is not a function of one lock"
