@@ -25,7 +25,7 @@ use crate::report::Report;
 #[derive(Debug)]
 struct Disk(TempDir);
 
-/// Whether a [`Disk`] can be made.
+/// Whether a disk of its own can be made.
 pub fn may_mount() -> bool {
     let disk = TempDir::new().map(|folder| mount(folder.path(), 1).map(|()| Disk(folder)));
     matches!(disk, Ok(Ok(_)))

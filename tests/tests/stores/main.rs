@@ -35,7 +35,7 @@ mod unnamed_statements {
     idem_core::store_contract!(super::Fresh::<idem_tests::Postgres>::unnamed().await);
 }
 
-/// Through PgBouncer in transaction mode.
+/// Through `PgBouncer` in transaction mode.
 mod pooled {
     idem_core::store_contract!(super::Fresh::<idem_tests::Postgres>::pooled().await);
 }

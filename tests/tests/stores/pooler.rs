@@ -1,4 +1,4 @@
-//! PgBouncer between the pool and the server.
+//! `PgBouncer` between the pool and the server.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};

@@ -15,7 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const LOST: &str = "a pooler gives the prepared statements of one client to others, as PgBouncer does in \
      transaction mode before 1.21 or without `max_prepared_statements`; use `with_unnamed_statements()`";
 
-/// PgBouncer's error for it has the SQLSTATE 08P01.
+/// The error of `PgBouncer` for it has the SQLSTATE 08P01.
 const STATEMENT_MODE: &str = "a pooler refuses transactions, as PgBouncer does with `pool_mode = statement`; \
      idem needs its mode `transaction` or `session`";
 
