@@ -11,6 +11,7 @@ mod delay;
 mod fingerprint;
 mod goals;
 mod growth;
+mod hot;
 mod load;
 mod machine;
 mod plan;
@@ -151,6 +152,7 @@ impl Run {
         }
         let pool = direct.clone();
         let ground = Ground::<C> { pool, direct };
+        self.hot(&ground).await?;
         self.purge(&ground, purge).await
     }
 
@@ -185,6 +187,17 @@ impl Run {
             self.goals.of_race(scenario, &tallies);
         }
         self.section(&title, &report::race(&tallies).to_string());
+        Ok(())
+    }
+
+    /// On one database: the others would tell the same.
+    async fn hot<C: Bank>(&mut self, ground: &Ground<C>) -> Result<()> {
+        let title = format!("{}, hot key", C::NAME);
+        if C::NAME == PgConnection::NAME && self.begins(&title) {
+            let (slice, rounds) = plan::hot(self.options.quick);
+            let text = hot::run(ground, slice, rounds).await;
+            self.section(&title, &text.with_context(|| title.clone())?);
+        }
         Ok(())
     }
 

@@ -164,6 +164,15 @@ pub(crate) const fn sizes(quick: bool) -> &'static [i64] {
     }
 }
 
+/// How long each situation of the hot key lasts, and how often.
+pub(crate) const fn hot(quick: bool) -> (Duration, usize) {
+    if quick {
+        (Duration::from_millis(250), 4)
+    } else {
+        (Duration::from_millis(500), 12)
+    }
+}
+
 /// How many expired records a purge finds, and how many purges are run.
 pub(crate) const fn purge(quick: bool) -> (i64, usize) {
     if quick { (20_000, 2) } else { (200_000, 3) }

@@ -160,7 +160,10 @@
 //! | `postgres` | [`PostgresStore`] |
 //! | `mysql` | [`MySqlStore`], for MariaDB and MySQL |
 //! | `uuid` | [`Scope`] for `uuid::Uuid` |
+//! | `rate-limit` | [`RateLimit`], for each key and each scope |
 //! | `multipart` | [`Multipart`], for uploads |
+//! | `metrics` | counters, gauges and histograms, through the crate `metrics` |
+//! | `seal` | [`Seal`], for encrypted records |
 //!
 //! # More
 //!
@@ -189,9 +192,18 @@ pub use idem_core::*;
 #[cfg(feature = "mysql")]
 #[doc(inline)]
 pub use idem_core::MySqlStore;
+#[cfg(feature = "rate-limit")]
+#[doc(inline)]
+pub use idem_core::RateLimit;
+#[cfg(feature = "seal")]
+#[doc(inline)]
+pub use idem_core::Seal;
 #[cfg(feature = "sqlite")]
 #[doc(inline)]
 pub use idem_core::SqliteStore;
+#[cfg(feature = "metrics")]
+#[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
+pub use idem_core::metrics;
 #[cfg(feature = "postgres")]
 #[doc(inline)]
 pub use idem_core::{PostgresStore, TimeLimit};

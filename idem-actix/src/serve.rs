@@ -38,7 +38,7 @@ where
         (Err(_), Ok(Content::Rejected(_))) => None,
         (Err(error), _) => return HttpResponse::from_error(error),
     };
-    let limit = request.0.response_limit();
+    let limit = request.0.response_limit(policy);
     let raw = raw.as_deref();
     let before = request.0.before_handler();
     let before = before.map(|(hook, head)| (hook, head.0.clone()));

@@ -41,7 +41,7 @@ where
         (Err(_), Ok(Content::Rejected(_))) => None,
         (Err(response), _) => return *response,
     };
-    let limit = request.0.response_limit();
+    let limit = request.0.response_limit(policy);
     let raw = raw.as_deref();
     let before = request.0.before_handler();
     let before = before.map(|(hook, head)| (hook, std::mem::take(&mut head.extensions)));

@@ -41,6 +41,10 @@ pub mod postgresql {}
 pub mod operating {}
 
 #[doc = include_str!("_documentation/links.md")]
+#[doc = include_str!("../docs/runbook.md")]
+pub mod runbook {}
+
+#[doc = include_str!("_documentation/links.md")]
 #[doc = include_str!("../docs/testing.md")]
 #[allow(
     rustdoc::invalid_rust_codeblocks,

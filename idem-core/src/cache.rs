@@ -10,6 +10,7 @@ use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 use tokio::time::Instant;
 
 use crate::identity::{Identity, ScopeDigest};
+use crate::meter;
 use crate::record::{Record, Timestamp};
 use crate::response::Recorded;
 
@@ -68,13 +69,16 @@ const TYPICAL: usize = 2048;
 /// More shards would not make anything faster.
 const MOST_SHARDS: usize = 64;
 
+type Records = Entries<Identity, Entry, Bytewise>;
+
 /// The cached records; none without settings.
 #[derive(Debug)]
 pub(crate) struct Cache {
-    entries: Option<Entries<Identity, Entry, Bytewise>>,
+    entries: Option<Records>,
     max_age: Duration,
     /// The number of erasures so far. A record is inserted only if none came since its read began.
     erasures: RwLock<u64>,
+    bytes: meter::CacheBytes,
 }
 
 /// The time right before a read or a COMMIT is sent to the database.
@@ -102,6 +106,7 @@ impl Cache {
             entries: settings.and_then(|settings| entries(settings.bytes, response_limit)),
             max_age: settings.map_or(Duration::ZERO, |settings| settings.max_age),
             erasures: RwLock::default(),
+            bytes: meter::CacheBytes::new(),
         }
     }
 
@@ -131,13 +136,15 @@ impl Cache {
         if !record.state.is_replayed() || since.elapsed() >= life {
             return;
         }
-        let record = Record {
-            response: compact(&record.response),
-            ..record.clone()
+        let Some(response) = record.response.readable() else {
+            return;
         };
         let entry = Entry {
-            weight: weight(&record.response),
-            record: Arc::new(record),
+            weight: weight(response),
+            record: Arc::new(Record {
+                response: compact(response).into(),
+                ..record.clone()
+            }),
             now,
             since,
             life,
@@ -148,11 +155,18 @@ impl Cache {
         if *erasures == since.erasures {
             entries.insert(identity, entry);
         }
+        self.bytes.report(|| entries.weight());
     }
 
     /// The record of `identity`, with the present time of the database as far as this process knows.
     pub(crate) fn get(&self, identity: &Identity) -> Option<(Arc<Record>, Timestamp)> {
         let entries = self.entries.as_ref()?;
+        let found = Self::get_of(entries, identity);
+        meter::cache_asked(found.is_some());
+        found
+    }
+
+    fn get_of(entries: &Records, identity: &Identity) -> Option<(Arc<Record>, Timestamp)> {
         let entry = entries.get(identity)?;
         let elapsed = entry.since.elapsed();
         if elapsed >= entry.life {
@@ -165,15 +179,24 @@ impl Cache {
     /// Forgets the records of a scope after the store has deleted them. Reads that began before are
     /// not inserted any more.
     pub(crate) fn erase(&self, scope: &ScopeDigest) {
-        let mut erasures = self
-            .erasures
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        *erasures += 1;
-        drop(erasures);
+        self.count_erasure();
         if let Some(entries) = &self.entries {
             entries.retain(|identity, _| !scope.contains(identity));
+            self.bytes.report(|| entries.weight());
         }
+    }
+
+    /// The same for one record.
+    pub(crate) fn forget(&self, identity: &Identity) {
+        self.count_erasure();
+        if let Some(entries) = &self.entries {
+            entries.remove(identity);
+        }
+    }
+
+    fn count_erasure(&self) {
+        let erasures = self.erasures.write();
+        *erasures.unwrap_or_else(PoisonError::into_inner) += 1;
     }
 }
 
@@ -195,7 +218,7 @@ impl Weighter<Identity, Entry> for Bytewise {
     }
 }
 
-fn entries(bytes: usize, response_limit: usize) -> Option<Entries<Identity, Entry, Bytewise>> {
+fn entries(bytes: usize, response_limit: usize) -> Option<Records> {
     // A shard takes no entry larger than itself, so there are only as many as leave room for the
     // largest entry.
     let largest = response_limit.saturating_add(ENTRY).saturating_mul(4);

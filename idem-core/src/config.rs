@@ -8,6 +8,8 @@ use crate::cache::ReplayCache;
 use crate::key::{IdempotencyKey, KeyError, KeyRule};
 use crate::problem::DEFAULT_BASE;
 use crate::response::{ALLOWED, NEVER};
+use crate::seal::Seal;
+use crate::throttle::Rates;
 
 /// The settings that all endpoints of an engine share.
 ///
@@ -36,6 +38,10 @@ pub struct Config {
     pub(crate) secret: Option<Arc<[u8]>>,
     pub(crate) replay_cache: Option<ReplayCache>,
     pub(crate) retry_header: Option<HeaderName>,
+    pub(crate) logs_keys: bool,
+    pub(crate) rates: Rates,
+    /// Always `None` without the feature `seal`.
+    pub(crate) seal: Option<Seal>,
 }
 
 impl Config {
@@ -57,6 +63,9 @@ impl Config {
             secret: None,
             replay_cache: None,
             retry_header: None,
+            logs_keys: false,
+            rates: Rates::default(),
+            seal: None,
         }
     }
 
@@ -254,6 +263,21 @@ impl Config {
         }
     }
 
+    /// Encrypts recorded responses ([rule R12]). None is encrypted by default.
+    ///
+    /// All instances need the `Seal`, also to answer from records that others have sealed; see
+    /// [Operating](crate::_documentation::operating#sealed-records).
+    ///
+    /// [rule R12]: crate::_documentation::contract#r-first-request-and-replay
+    #[cfg(feature = "seal")]
+    #[must_use]
+    pub fn with_seal(self, seal: Seal) -> Self {
+        Self {
+            seal: Some(seal),
+            ..self
+        }
+    }
+
     /// The header by which clients mark a retry: any value but `0`, as in
     /// `X-Stainless-Retry-Count: 1`. There is none by default.
     ///
@@ -269,6 +293,18 @@ impl Config {
             retry_header: Some(header_name(name)?),
             ..self
         })
+    }
+
+    /// Logs scopes and keys in clear text ([rule V1]). By default the log has the beginnings of their digests, which the
+    /// records have, too: scopes and keys can be personal data, and a scope can be a secret, such as a token.
+    ///
+    /// [rule V1]: crate::_documentation::contract#v-visibility
+    #[must_use]
+    pub fn with_logged_keys(self) -> Self {
+        Self {
+            logs_keys: true,
+            ..self
+        }
     }
 }
 
@@ -296,6 +332,9 @@ impl std::fmt::Debug for Config {
             .field("secret", &self.secret.as_ref().map(|_| "set"))
             .field("replay_cache", &self.replay_cache)
             .field("retry_header", &self.retry_header)
+            .field("logs_keys", &self.logs_keys)
+            .field("rates", &self.rates)
+            .field("seal", &self.seal)
             .finish()
     }
 }
@@ -321,6 +360,12 @@ pub enum ConfigError {
         "{0:?} can't be a prefix of tables: use 1 to 40 of `a-z`, `0-9` and `_`, with no digit first"
     )]
     TablePrefix(String),
+    /// A pepper of a seal is short enough to be guessed.
+    #[error("the pepper with the number {0} has less than 16 bytes")]
+    ShortPepper(u32),
+    /// Two peppers of a seal have one number.
+    #[error("two peppers have the number {0}")]
+    SamePepper(u32),
     /// A header that belongs to one connection, one point in time or one caller.
     #[error("the header `{0}` is never recorded")]
     NeverRecorded(HeaderName),

@@ -52,8 +52,7 @@ mod tests {
 
     use super::*;
     use crate::fingerprint::{Content, RequestParts};
-    use crate::record::State;
-    use crate::response::Recorded;
+    use crate::record::{State, Stored};
 
     fn fingerprint(body: u8) -> Fingerprint {
         let asked = RequestParts {
@@ -74,7 +73,7 @@ mod tests {
                 attempts,
                 status: StatusCode::from_u16(status).unwrap(),
                 fingerprint: fingerprint(body),
-                response: Recorded::default(),
+                response: Stored::default(),
                 settled_at: Timestamp(settled_at),
                 expires_at: Timestamp(settled_at + ttl),
             }

@@ -19,14 +19,16 @@ use crate::decision::{Decision, decide};
 use crate::fingerprint::Fingerprint;
 use crate::identity::Identity;
 use crate::key::IdempotencyKey;
+use crate::meter;
 use crate::observe::Answer;
 use crate::operation::Operation;
 use crate::problem::Problem;
 use crate::recent::RecentIdentities;
-use crate::record::{Found, Record, Timestamp, Version};
+use crate::record::{Found, Record, Timestamp, Unreadable, Version};
 use crate::response::{self, Response};
 use crate::single_flight::SingleFlight;
 use crate::store::{Store, StoreError};
+use crate::throttle::Throttle;
 
 mod admission;
 mod claim;
@@ -60,6 +62,7 @@ pub(crate) struct Shared<S: Store> {
     pub(crate) before_handler: Option<BeforeHandler<S>>,
     pub(crate) config: Config,
     pub(crate) cache: Cache,
+    throttle: Throttle,
     /// The attempts, which a drain waits for.
     pub(crate) attempts: TaskTracker,
     /// The futures of `after_commit`, which a drain waits for after the attempts.
@@ -84,10 +87,12 @@ impl<S: Store> Engine<S> {
         if config.is_unprotected {
             tracing::error!("protection is off: a retry runs its handler again");
         }
+        meter::describe();
         let room = |permits: usize| Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS)));
         Self {
             shared: Arc::new(Shared {
                 cache: Cache::new(config.replay_cache, config.response_limit),
+                throttle: Throttle::new(config.rates),
                 attempts: TaskTracker::new(),
                 after_commit: TaskTracker::new(),
                 room: room(config.max_in_flight),
@@ -143,7 +148,8 @@ impl<S: Store> Engine<S> {
                 attempt,
                 replaces: Some(record.version()),
             }),
-            Decision::Replay => Err(Answer::replay(record, now, waited)),
+            Decision::Replay => Err(Answer::replay(record, now, waited)
+                .unwrap_or_else(|| self.problem(Problem::RecordUnreadable))),
             Decision::Mismatch => Err(self.problem(Problem::KeyReused)),
             Decision::Ended => {
                 let mut answer = self.problem(Problem::TransactionEnded);
@@ -151,6 +157,21 @@ impl<S: Store> Engine<S> {
                 Err(answer)
             }
         }
+    }
+
+    /// Opens the response of a record that has been found. That of an expired record answers nothing, and
+    /// stays as it is: its pepper may be gone.
+    pub(crate) fn open(
+        &self,
+        record: &mut Record,
+        now: Timestamp,
+        identity: &Identity,
+        key: &IdempotencyKey,
+    ) -> Result<(), Unreadable> {
+        if record.expires_at <= now {
+            return Ok(());
+        }
+        record.open(identity, key, self.shared.config.seal.as_ref())
     }
 
     pub(crate) fn identity(

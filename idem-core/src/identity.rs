@@ -43,7 +43,7 @@ impl Identity {
     }
 
     /// An identity of no request, for a store's check.
-    #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+    #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql", test))]
     pub(crate) fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
@@ -51,6 +51,14 @@ impl Identity {
     /// The identity's bytes, the records' primary key.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
+    }
+
+    /// The beginnings of its two halves, which the log has.
+    pub(crate) fn beginnings(&self) -> [u64; 2] {
+        [0, 16].map(|start| {
+            let bytes = self.0[start..].iter().take(8);
+            bytes.fold(0, |number, byte| number << 8 | u64::from(*byte))
+        })
     }
 
     /// A number for databases whose advisory locks are named by one.
@@ -81,7 +89,7 @@ impl fmt::Debug for Identity {
 }
 
 /// The first half of the identities of one scope.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ScopeDigest([u8; 16]);
 
 impl ScopeDigest {

@@ -23,8 +23,9 @@
 //! | `record`, `decision` | the stored row, and what it means for a request |
 //! | `single_flight` | the owner of an identity in this process, and its duplicates |
 //! | `cache`, `recent` | records and identities that this process remembers, so as to ask the database less |
+//! | `throttle` | rate limits of keys and of scopes |
 //! | `response`, `problem` | the recorded answer; the library's own errors |
-//! | `maintenance`, `observe` | the operator's side |
+//! | `maintenance`, `observe`, `meter`, `metrics` | the operator's side |
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 // The documents' examples use the adapters, so they are not doctests of this crate.
@@ -43,6 +44,13 @@ mod fingerprint;
 mod identity;
 mod key;
 mod maintenance;
+#[cfg(feature = "metrics")]
+mod meter;
+#[cfg(not(feature = "metrics"))]
+#[path = "meter/off.rs"]
+mod meter;
+#[cfg(feature = "metrics")]
+pub mod metrics;
 #[cfg(feature = "multipart")]
 mod multipart;
 mod observe;
@@ -54,8 +62,14 @@ mod recent;
 mod record;
 mod response;
 mod scope;
+mod seal;
 mod single_flight;
 pub mod store;
+#[cfg(feature = "rate-limit")]
+mod throttle;
+#[cfg(not(feature = "rate-limit"))]
+#[path = "throttle/off.rs"]
+mod throttle;
 mod transaction;
 
 pub use self::attempt::Attempt;
@@ -75,13 +89,17 @@ pub use self::provider::Provider;
 pub use self::record::{Found, Record, State, Timestamp};
 pub use self::response::Replayed;
 pub use self::scope::Scope;
+#[cfg(feature = "seal")]
+pub use self::seal::Seal;
 #[cfg(feature = "mysql")]
 pub use self::store::MySqlStore;
 #[cfg(feature = "sqlite")]
 pub use self::store::SqliteStore;
+pub use self::store::{Forgotten, Stats, Store, StoreError, Tally};
 #[cfg(feature = "postgres")]
 pub use self::store::{PostgresStore, TimeLimit};
-pub use self::store::{Store, StoreError};
+#[cfg(feature = "rate-limit")]
+pub use self::throttle::RateLimit;
 pub use self::transaction::{
     Borrowed, HandlerEnded, Locked, Open, Shared, SharedOwner, Transaction,
 };

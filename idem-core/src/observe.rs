@@ -1,23 +1,26 @@
-//! The log and the span of a request (rule V1).
+//! The span and the line of a request in the log (rule V1), and its metrics (rule V2).
 
 use std::time::Duration;
 
 use tracing::{Span, field};
 
 use crate::config::Config;
+use crate::identity::Identity;
 use crate::key::{IdempotencyKey, KeyPlace};
+use crate::meter;
 use crate::operation::Operation;
 use crate::problem::Problem;
 use crate::record::{Record, State, Timestamp};
 use crate::response::{self, Response};
 
-/// The kind of a request's answer: the value of `outcome` on its span.
+/// The kind of a request's answer: the value of `idem.outcome` on its span.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
     Executed,
     Replayed,
     Waited,
     InFlight,
+    Throttled,
     Mismatch,
     Rejected,
     FailedFinal,
@@ -32,6 +35,7 @@ impl Outcome {
             Self::Replayed => "replayed",
             Self::Waited => "waited",
             Self::InFlight => "in_flight",
+            Self::Throttled => "throttled",
             Self::Mismatch => "mismatch",
             Self::Rejected => "rejected",
             Self::FailedFinal => "failed_final",
@@ -55,6 +59,7 @@ impl From<Problem> for Outcome {
     fn from(problem: Problem) -> Self {
         match problem {
             Problem::InFlight => Self::InFlight,
+            Problem::TooManyRetries { .. } => Self::Throttled,
             Problem::KeyReused => Self::Mismatch,
             Problem::Unavailable => Self::Unavailable,
             Problem::TransactionEnded => Self::FailedFinal,
@@ -76,16 +81,19 @@ impl From<Problem> for Outcome {
 pub(crate) struct Answer {
     pub(crate) response: Response,
     outcome: Outcome,
+    /// The library's own reason, if the answer is a problem document.
+    problem: Option<Problem>,
     /// The age of the recorded response, for a replay.
     age: Option<Duration>,
 }
 
 impl Answer {
-    /// The attempt's own response.
-    pub(crate) fn own(response: Response, state: State) -> Self {
+    /// The attempt's own response, or the problem document in its place.
+    pub(crate) fn own(response: Response, state: State, problem: Option<Problem>) -> Self {
         Self {
             response,
             outcome: state.into(),
+            problem,
             age: None,
         }
     }
@@ -95,6 +103,7 @@ impl Answer {
         Self {
             response: problem.to_response(config),
             outcome: problem.into(),
+            problem: Some(problem),
             age: None,
         }
     }
@@ -104,48 +113,124 @@ impl Answer {
         Self {
             response: problem.to_response_about(place, config),
             outcome: problem.into(),
+            problem: Some(problem),
             age: None,
         }
     }
 
-    /// The replay of a record that was read at `now`.
-    pub(crate) fn replay(record: &Record, now: Timestamp, waited: bool) -> Self {
-        Self {
-            response: response::replay(record, now),
+    /// The replay of a record that was read at `now`, unless its response is sealed.
+    pub(crate) fn replay(record: &Record, now: Timestamp, waited: bool) -> Option<Self> {
+        Some(Self {
+            response: response::replay(record, now)?,
             outcome: if waited {
                 Outcome::Waited
             } else {
                 Outcome::Replayed
             },
+            problem: None,
             age: Some(record.settled_at.until(now)),
-        }
+        })
     }
 
-    /// Completes the span, and logs one line in it.
-    pub(crate) fn observed(self, span: &Span) -> Response {
-        span.record("outcome", self.outcome.name());
-        if let Some(age) = self.age {
-            let age = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
-            span.record("age_ms", age);
-        }
-        span.in_scope(|| tracing::info!(status = self.response.status().as_u16(), "answered"));
-        self.response
+    pub(crate) fn is(&self, problem: Problem) -> bool {
+        self.problem == Some(problem)
     }
 }
 
-/// The span of a request, with all fields that are already known.
-pub(crate) fn span(
-    scope: Option<&str>,
-    operation: Option<&Operation>,
-    key: Option<&IdempotencyKey>,
-) -> Span {
-    tracing::info_span!(
-        "idempotent",
-        scope,
-        operation = operation.map(Operation::as_str),
-        key = key.map(IdempotencyKey::as_str),
-        outcome = field::Empty,
-        attempt = field::Empty,
-        age_ms = field::Empty,
-    )
+/// How a request is observed: by its span, and by its metrics.
+#[derive(Debug, Clone)]
+pub(crate) struct Observation {
+    pub(crate) span: Span,
+    pub(crate) meter: meter::Request,
+}
+
+impl Observation {
+    /// Of a request that was refused before its arguments were known.
+    pub(crate) fn nameless() -> Self {
+        Self::begin(None)
+    }
+
+    /// Of a request whose scope is not known.
+    pub(crate) fn scopeless(
+        operation: Option<&Operation>,
+        key: Option<&IdempotencyKey>,
+        config: &Config,
+    ) -> Self {
+        let observation = Self::begin(operation);
+        if config.logs_keys {
+            observation.names(None, key);
+        }
+        observation
+    }
+
+    /// Of a complete request. Scope and key are personal data, so parts of the identity stand for them, unless the
+    /// application says otherwise.
+    pub(crate) fn complete(
+        scope: Option<&str>,
+        operation: &Operation,
+        key: Option<&IdempotencyKey>,
+        identity: Option<&Identity>,
+        config: &Config,
+    ) -> Self {
+        let observation = Self::begin(Some(operation));
+        if config.logs_keys {
+            observation.names(scope, key);
+        } else if let Some([of_scope, of_key]) = identity.map(Identity::beginnings) {
+            let span = &observation.span;
+            if scope.is_some() {
+                span.record(
+                    "idem.scope",
+                    field::display(format_args!("{of_scope:016x}")),
+                );
+            }
+            span.record("idem.key", field::display(format_args!("{of_key:016x}")));
+        }
+        observation
+    }
+
+    fn begin(operation: Option<&Operation>) -> Self {
+        let span = tracing::info_span!(
+            "idempotent",
+            idem.operation = operation.map(Operation::as_str),
+            idem.scope = field::Empty,
+            idem.key = field::Empty,
+            idem.attempt = field::Empty,
+            idem.outcome = field::Empty,
+            idem.replay.age = field::Empty,
+            "error.type" = field::Empty,
+        );
+        let meter = meter::Request::begin(operation);
+        Self { span, meter }
+    }
+
+    fn names(&self, scope: Option<&str>, key: Option<&IdempotencyKey>) {
+        if let Some(scope) = scope {
+            self.span.record("idem.scope", scope);
+        }
+        if let Some(key) = key {
+            self.span.record("idem.key", key.as_str());
+        }
+    }
+
+    /// Completes the span, logs one line in it, and counts.
+    pub(crate) fn end(&self, answer: Answer) -> Response {
+        let Answer {
+            response,
+            outcome,
+            problem,
+            age,
+        } = answer;
+        let span = &self.span;
+        span.record("idem.outcome", outcome.name());
+        // A field that is recorded as `None` would leave a space in the line.
+        if let Some(age) = age {
+            span.record("idem.replay.age", age.as_secs_f64());
+        }
+        if let Some(problem) = problem {
+            span.record("error.type", problem.name());
+        }
+        span.in_scope(|| tracing::info!(status = response.status().as_u16(), "answered"));
+        self.meter.answered(outcome.name(), problem, age);
+        response
+    }
 }

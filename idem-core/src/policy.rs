@@ -32,6 +32,8 @@ pub struct Policy {
     pub(crate) isolation: Option<Isolation>,
     pub(crate) operation: Option<&'static str>,
     pub(crate) cookies: &'static [&'static str],
+    pub(crate) response_limit: Option<usize>,
+    pub(crate) is_head_only: bool,
 }
 
 impl Policy {
@@ -46,6 +48,8 @@ impl Policy {
             isolation: None,
             operation: None,
             cookies: &[],
+            response_limit: None,
+            is_head_only: false,
         }
     }
 
@@ -96,6 +100,24 @@ impl Policy {
     #[must_use]
     pub const fn with_recorded_cookies(self, cookies: &'static [&'static str]) -> Self {
         Self { cookies, ..self }
+    }
+
+    /// The most bytes that a response's body may have, in place of the application's limit (rule L1).
+    #[must_use]
+    pub const fn with_response_limit(self, bytes: usize) -> Self {
+        Self {
+            response_limit: Some(bytes),
+            ..self
+        }
+    }
+
+    /// Records a response without its body (rule R11).
+    #[must_use]
+    pub const fn with_head_only(self) -> Self {
+        Self {
+            is_head_only: true,
+            ..self
+        }
     }
 
     /// The name that the attribute gives to the operation.

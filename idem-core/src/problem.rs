@@ -12,6 +12,8 @@
 //! Status 422. The key was used for another request.
 //! ## in-flight
 //! Status 409, may be retried. The first request with this key has not ended yet.
+//! ## too-many-retries
+//! Status 429, may be retried after the time in `Retry-After`. Too many requests have this key or this owner.
 //! ## try-again
 //! Status 503, may be retried. The attempt was undone: the database refused to commit it, or it took
 //! too long.
@@ -63,6 +65,11 @@ pub enum Problem {
     KeyReused,
     /// [`in-flight`](self#in-flight)
     InFlight,
+    /// [`too-many-retries`](self#too-many-retries)
+    TooManyRetries {
+        /// The seconds until the next request is let in.
+        retry_after: u64,
+    },
     /// [`try-again`](self#try-again)
     TryAgain,
     /// [`outcome-unknown`](self#outcome-unknown)
@@ -144,13 +151,18 @@ impl Problem {
             HeaderValue::from_static("application/problem+json"),
         );
         headers.insert(CONTENT_LANGUAGE, HeaderValue::from_static("en"));
-        if matches!(
-            status,
-            StatusCode::CONFLICT | StatusCode::SERVICE_UNAVAILABLE
-        ) {
-            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        if let Some(seconds) = self.retry_after() {
+            headers.insert(RETRY_AFTER, seconds.into());
         }
         response
+    }
+
+    fn retry_after(self) -> Option<u64> {
+        match (self, self.status()) {
+            (Self::TooManyRetries { retry_after }, _) => Some(retry_after),
+            (_, StatusCode::CONFLICT | StatusCode::SERVICE_UNAVAILABLE) => Some(1),
+            _ => None,
+        }
     }
 
     const fn row(self) -> (&'static str, StatusCode, bool, &'static str) {
@@ -179,6 +191,12 @@ impl Problem {
                 S::CONFLICT,
                 true,
                 "First request is still in flight",
+            ),
+            Self::TooManyRetries { .. } => (
+                "too-many-retries",
+                S::TOO_MANY_REQUESTS,
+                true,
+                "Too many requests with this key or of its owner",
             ),
             Self::TryAgain => (
                 "try-again",
@@ -258,6 +276,10 @@ impl Problem {
                 "the first request with this key has not ended; send the same request again later"
                     .into()
             }
+            Self::TooManyRetries { .. } => {
+                "the request was not executed; send it with the same key again after the time in `Retry-After`"
+                    .into()
+            }
             Self::TryAgain | Self::HandlerPanicked | Self::TransactionAborted => {
                 "nothing was kept; send the same request with the same key again".into()
             }
@@ -330,6 +352,7 @@ mod tests {
             Problem::KeyMalformed(KeyError::Empty),
             Problem::KeyReused,
             Problem::InFlight,
+            Problem::TooManyRetries { retry_after: 1 },
             Problem::TryAgain,
             Problem::OutcomeUnknown,
             Problem::Unavailable,

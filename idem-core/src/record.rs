@@ -2,10 +2,14 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use bytes::Bytes;
 use http::StatusCode;
 
 use crate::fingerprint::Fingerprint;
+use crate::identity::Identity;
+use crate::key::IdempotencyKey;
 use crate::response::Recorded;
+use crate::seal::{Bound, Seal};
 
 /// Microseconds since 1970 by the database's clock. No other clock decides expiry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -66,7 +70,8 @@ impl State {
         }
     }
 
-    pub(crate) const fn from_code(code: i16) -> Option<Self> {
+    /// The state with this number; `None` if this release doesn't know it.
+    pub const fn from_code(code: i16) -> Option<Self> {
         match code {
             1 => Some(Self::Succeeded),
             2 => Some(Self::FailedFinal),
@@ -105,14 +110,75 @@ pub struct Record {
     pub status: StatusCode,
     pub(crate) fingerprint: Fingerprint,
     /// Empty unless the state is replayed.
-    pub(crate) response: Recorded,
+    pub(crate) response: Stored,
     /// The time at which the last attempt was settled.
     pub settled_at: Timestamp,
     /// The time until which the record is replayed.
     pub expires_at: Timestamp,
 }
 
+/// The response of a record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Stored {
+    Readable(Recorded),
+    /// The request's key opens it.
+    Sealed(Bytes),
+}
+
+impl Stored {
+    /// The response, unless it is sealed.
+    pub(crate) fn readable(&self) -> Option<&Recorded> {
+        match self {
+            Self::Readable(recorded) => Some(recorded),
+            Self::Sealed(_) => None,
+        }
+    }
+}
+
+impl Default for Stored {
+    fn default() -> Self {
+        Recorded::default().into()
+    }
+}
+
+impl From<Recorded> for Stored {
+    fn from(recorded: Recorded) -> Self {
+        Self::Readable(recorded)
+    }
+}
+
 impl Record {
+    /// The response that is replayed; `None` if the state has none, or if it is sealed.
+    pub fn response(&self) -> Option<&Recorded> {
+        self.response
+            .readable()
+            .filter(|_| self.state.is_replayed())
+    }
+
+    /// Opens a sealed response.
+    pub(crate) fn open(
+        &mut self,
+        identity: &Identity,
+        key: &IdempotencyKey,
+        seal: Option<&Seal>,
+    ) -> Result<(), Unreadable> {
+        let Stored::Sealed(sealed) = &self.response else {
+            return Ok(());
+        };
+        let seal = seal.ok_or(Unreadable(
+            "response is sealed, and the engine has no `Seal`",
+        ))?;
+        let bound = Bound {
+            identity,
+            state: self.state,
+            status: self.status,
+            fingerprint: &self.fingerprint,
+        };
+        let encoding = seal.open(key, bound, sealed)?;
+        self.response = Recorded::decode(encoding, identity, self.status)?.into();
+        Ok(())
+    }
+
     /// The version of the record.
     pub fn version(&self) -> Version {
         Version {

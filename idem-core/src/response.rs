@@ -19,6 +19,9 @@ pub const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed")
 /// The time until which a response is remembered, as an RFC 9651 Date.
 pub const EXPIRES: HeaderName = HeaderName::from_static("idempotency-expires");
 
+/// Marks a replay whose body was not recorded, as the endpoint wants it.
+pub(crate) const BODY: HeaderName = HeaderName::from_static("idempotency-body");
+
 /// The headers that are recorded by default.
 pub(crate) const ALLOWED: [HeaderName; 11] = [
     header::CONTENT_TYPE,
@@ -36,7 +39,7 @@ pub(crate) const ALLOWED: [HeaderName; 11] = [
 
 /// The headers that are never recorded, even if the application allows them: they belong to one
 /// connection, one time or one caller.
-pub(crate) const NEVER: [HeaderName; 21] = [
+pub(crate) const NEVER: [HeaderName; 22] = [
     header::SET_COOKIE,
     header::WWW_AUTHENTICATE,
     header::PROXY_AUTHENTICATE,
@@ -58,6 +61,7 @@ pub(crate) const NEVER: [HeaderName; 21] = [
     HeaderName::from_static("x-trace-id"),
     REPLAYED,
     EXPIRES,
+    BODY,
 ];
 
 /// The headers that are recorded at one endpoint.
@@ -109,6 +113,19 @@ impl Recorded {
                 .collect(),
             body: response.body().clone(),
         }
+    }
+
+    /// Leaves out the body and the headers that describe it, and says so (rule R11). The header is part of
+    /// the record, since the endpoint may be another one by the time of the replay.
+    pub(crate) fn without_body(mut self) -> Self {
+        if !self.body.is_empty() {
+            self.body = Bytes::new();
+            self.headers
+                .retain(|(name, _)| !name.as_str().starts_with("content-"));
+            let omitted = HeaderValue::from_static("omitted");
+            self.headers.push((BODY, omitted));
+        }
+        self
     }
 
     /// The stored form: version, length of the header lines, header lines as in HTTP/1, body, and
@@ -192,19 +209,20 @@ pub struct Replayed {
     pub age: Duration,
 }
 
-/// The replay of a record that was read at `now`.
-pub(crate) fn replay(record: &Record, now: Timestamp) -> Response {
-    let mut response = Response::new(record.response.body.clone());
+/// The replay of a record that was read at `now`. There is none as long as its response is sealed.
+pub(crate) fn replay(record: &Record, now: Timestamp) -> Option<Response> {
+    let recorded = record.response.readable()?;
+    let mut response = Response::new(recorded.body.clone());
     let age = record.settled_at.until(now);
     response.extensions_mut().insert(Replayed { age });
     *response.status_mut() = record.status;
-    for (name, value) in &record.response.headers {
+    for (name, value) in &recorded.headers {
         response.headers_mut().append(name, value.clone());
     }
     let headers = response.headers_mut();
     headers.insert(REPLAYED, HeaderValue::from_static("true"));
     mark_expiry(headers, record.expires_at);
-    response
+    Some(response)
 }
 
 /// Adds the header with the time until which the response is remembered.
@@ -283,6 +301,30 @@ mod tests {
         let recorded = Recorded::of(&response, allowed);
         let values: Vec<_> = recorded.headers.iter().map(|(_, value)| value).collect();
         assert_eq!(values, ["a", "b"]);
+    }
+
+    #[test]
+    fn r11_a_head_has_no_body_and_no_header_of_one() {
+        let response = |body: &'static [u8]| {
+            let builder = http::Response::builder()
+                .header("content-type", "application/json")
+                .header("location", "/keys/1");
+            let response = builder.body(Bytes::from_static(body)).unwrap();
+            let allowed = Allowed {
+                names: &ALLOWED,
+                cookies: &[],
+            };
+            Recorded::of(&response, allowed)
+        };
+        let head = response(b"secret").without_body();
+        let expected = [
+            (header::LOCATION, HeaderValue::from_static("/keys/1")),
+            (BODY, HeaderValue::from_static("omitted")),
+        ];
+        assert_eq!(head.headers, expected);
+        assert_eq!(head.body, "");
+        // Nothing is left out of it.
+        assert_eq!(response(b"").without_body(), response(b""));
     }
 
     prop_compose! {

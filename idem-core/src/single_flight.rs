@@ -18,6 +18,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::fingerprint::Fingerprint;
 use crate::identity::Identity;
+use crate::meter;
 
 /// The identities that have an owner in this process. Owners publish answers of the type `A`.
 #[derive(Debug)]
@@ -106,10 +107,10 @@ impl<A: Clone> SingleFlight<A> {
         }
     }
 
-    fn wait<'a>(&'a self, slot: &'a Slot<A>) -> Option<(Waiting<'a>, Waiting<'a>)> {
+    fn wait<'a>(&'a self, slot: &'a Slot<A>) -> Option<(Waiting<'a>, Waiting<'a>, meter::Level)> {
         let all = Waiting::enter(&self.waiting, self.limit)?;
         let own = Waiting::enter(&slot.waiting, self.limit_per_identity)?;
-        Some((all, own))
+        Some((all, own, meter::Level::waiter()))
     }
 }
 

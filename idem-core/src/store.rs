@@ -15,8 +15,9 @@
 //!    commits. The record is an INSERT, or an UPDATE of exactly the [`Version`] that was seen. A handler
 //!    may have ended the transaction itself, so the statement that writes the record has to fail outside
 //!    of the claim's own transaction.
-//! 4. **Reads and deletions.** [`Store::find`], [`Store::purge_expired`] and [`Store::erase`] are one
-//!    statement each.
+//! 4. **Reads and deletions.** [`Store::find`], [`Store::tally`], [`Store::purge_expired`] and
+//!    [`Store::erase`] are one statement each. [`Store::forget`] also finds out whether an attempt holds
+//!    the identity.
 //! 5. **The checks.** With the feature `store-contract`, `store_contract!` runs the module `contract`
 //!    against the store, with real concurrency.
 //!
@@ -36,8 +37,9 @@
 //! use std::time::{SystemTime, UNIX_EPOCH};
 //!
 //! use idem_core::store::{
-//!     Claim, ClaimRequest, Claimed, Draft, Found, Identity, Opening, Row, ScopeDigest, SettleError,
-//!     Settlement, Store, StoreError, Times, Timestamp, Version,
+//!     Claim, ClaimRequest, Claimed, Draft, Forgotten, Found, Identity, Opening, Operation, Purged, Row,
+//!     ScopeDigest, SettleError, Settlement, State, Stats, Store, StoreError, Tally, Times, Timestamp,
+//!     Version,
 //! };
 //!
 //! /// The application's table, the table of the records, and the locks.
@@ -45,6 +47,8 @@
 //! struct Tables {
 //!     effects: Vec<String>,
 //!     records: HashMap<[u8; 32], Row>,
+//!     /// The endpoint of each record.
+//!     operations: HashMap<[u8; 32], String>,
 //!     held: HashSet<[u8; 32]>,
 //! }
 //!
@@ -112,7 +116,9 @@
 //!             settled_at: settled_at.0,
 //!             expires_at: expires_at.0,
 //!         };
-//!         self.records.insert(*draft.identity.as_bytes(), row);
+//!         let identity = *draft.identity.as_bytes();
+//!         self.operations.insert(identity, draft.operation.to_string());
+//!         self.records.insert(identity, row);
 //!         Ok(Times { settled_at, expires_at })
 //!     }
 //! }
@@ -167,7 +173,7 @@
 //!         self.tables().find(identity)
 //!     }
 //!
-//!     async fn purge_expired(&self, limit: u32) -> Result<u64, StoreError> {
+//!     async fn purge_expired(&self, limit: u32) -> Result<Purged, StoreError> {
 //!         let mut tables = self.tables();
 //!         let Tables { records, held, .. } = &mut *tables;
 //!         let now = now().0;
@@ -177,7 +183,7 @@
 //!         let purged = records.iter_mut().filter(is_purged).map(|(identity, _)| *identity);
 //!         let purged: Vec<_> = purged.take(limit as usize).collect();
 //!         records.retain(|identity, _| !purged.contains(identity));
-//!         Ok(purged.len() as u64)
+//!         Ok(Purged { records: purged.len() as u64, ..Purged::default() })
 //!     }
 //!
 //!     async fn erase(&self, scope: &ScopeDigest) -> Result<u64, StoreError> {
@@ -186,6 +192,52 @@
 //!         let before = tables.records.len();
 //!         tables.records.retain(|identity, _| !scope.contains(identity));
 //!         Ok((before - tables.records.len()) as u64)
+//!     }
+//!
+//!     async fn forget(&self, identity: &Identity) -> Result<Forgotten, StoreError> {
+//!         let mut tables = self.tables();
+//!         if tables.held.contains(identity.as_bytes()) {
+//!             return Ok(Forgotten::InFlight);
+//!         }
+//!         Ok(match tables.records.remove(identity.as_bytes()) {
+//!             Some(_) => Forgotten::Deleted,
+//!             None => Forgotten::Missing,
+//!         })
+//!     }
+//!
+//!     async fn tally(&self, scope: Option<&ScopeDigest>) -> Result<Stats, StoreError> {
+//!         let range = scope.map(|scope| scope.first()..=scope.last());
+//!         let (tables, now) = (self.tables(), now());
+//!         let mut tallies: HashMap<(&str, i16), Tally> = HashMap::new();
+//!         for (identity, row) in &tables.records {
+//!             if range.as_ref().is_some_and(|range| !range.contains(identity)) {
+//!                 continue;
+//!             }
+//!             let operation = tables.operations[identity].as_str();
+//!             let (settled, expires) = (Timestamp(row.settled_at), Timestamp(row.expires_at));
+//!             let tally = tallies.entry((operation, row.state)).or_insert_with(|| Tally {
+//!                 operation: Operation::named(operation),
+//!                 state: State::from_code(row.state),
+//!                 records: 0,
+//!                 expired: 0,
+//!                 attempts: 0,
+//!                 response_bytes: 0,
+//!                 oldest_settled: settled,
+//!                 newest_settled: settled,
+//!                 oldest_expired: None,
+//!             });
+//!             tally.records += 1;
+//!             tally.attempts += row.attempts as u64;
+//!             tally.response_bytes += row.response.as_ref().map_or(0, Vec::len) as u64;
+//!             tally.oldest_settled = tally.oldest_settled.min(settled);
+//!             tally.newest_settled = tally.newest_settled.max(settled);
+//!             if expires <= now {
+//!                 tally.expired += 1;
+//!                 let oldest = tally.oldest_expired.map_or(expires, |oldest| oldest.min(expires));
+//!                 tally.oldest_expired = Some(oldest);
+//!             }
+//!         }
+//!         Ok(Stats { tallies: tallies.into_values().collect(), now })
 //!     }
 //! }
 //!
@@ -230,6 +282,8 @@
 //! # contract::times_are_read_when_the_record_is_written(&MemoryStore::default()).await;
 //! # contract::a_purge_takes_expired_records_only(&MemoryStore::default()).await;
 //! # contract::an_erasure_takes_one_scope_only(&MemoryStore::default()).await;
+//! # contract::a_forgotten_record_is_gone_and_a_held_one_stays(&MemoryStore::default()).await;
+//! # contract::a_tally_counts_records_by_operation_and_state(&MemoryStore::default()).await;
 //! # contract::an_aborted_claim_leaves_nothing_behind(&MemoryStore::default()).await;
 //! # }
 //! # #[cfg(not(feature = "store-contract"))]
@@ -251,11 +305,15 @@ pub use crate::response::Recorded;
 
 #[macro_use]
 mod row;
+#[macro_use]
+mod tally;
 
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 mod connection;
 #[cfg(feature = "store-contract")]
 pub mod contract;
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+mod erasure;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 mod migrate;
 #[cfg(feature = "mysql")]
@@ -277,6 +335,7 @@ pub use self::postgres::{PostgresClaim, PostgresStore, TimeLimit};
 pub use self::sqlite::{SqliteClaim, SqliteStore};
 
 pub use self::row::Row;
+pub use self::tally::{Stats, Tally};
 
 /// Any error of a driver.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -383,7 +442,8 @@ pub trait Store: Send + Sync + 'static {
         identity: &Identity,
     ) -> impl Future<Output = Result<Option<Found>, StoreError>> + Send;
 
-    /// Deletes at most `limit` expired records and returns their number. Skips locked records.
+    /// Deletes at most `limit` expired records, the oldest first. Skips locked records. If there is none, this
+    /// is one read of an index.
     ///
     /// # Errors
     ///
@@ -397,7 +457,7 @@ pub trait Store: Send + Sync + 'static {
     /// # Cancellation
     ///
     /// Safe: the statement happens or doesn't.
-    fn purge_expired(&self, limit: u32) -> impl Future<Output = Result<u64, StoreError>> + Send;
+    fn purge_expired(&self, limit: u32) -> impl Future<Output = Result<Purged, StoreError>> + Send;
 
     /// Deletes all settled records of a scope, also those that can't be read, and returns their
     /// number.
@@ -416,6 +476,67 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// Safe: a record is deleted or it isn't.
     fn erase(&self, scope: &ScopeDigest) -> impl Future<Output = Result<u64, StoreError>> + Send;
+
+    /// Deletes the record of one identity, expired or not, also one that can't be read.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if the database does not answer.
+    ///
+    /// # Atomicity
+    ///
+    /// Deletes only the record that was there when the call began, and none that an attempt is about to
+    /// replace. An attempt that is in flight at that time is not disturbed, and its record stays: the
+    /// answer is [`Forgotten::InFlight`]. [`Forgotten::Missing`] means that neither a record nor an
+    /// attempt was there.
+    ///
+    /// # Cancellation
+    ///
+    /// Safe: the record is deleted or it isn't.
+    fn forget(
+        &self,
+        identity: &Identity,
+    ) -> impl Future<Output = Result<Forgotten, StoreError>> + Send;
+
+    /// Counts the records of a scope, or all of the table: one [`Tally`] for each operation and state, in
+    /// any order. Records that can't be read are counted like others.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if the database does not answer.
+    ///
+    /// # Atomicity
+    ///
+    /// One statement that takes no locks and reads only what is committed.
+    ///
+    /// # Cancellation
+    ///
+    /// Safe.
+    fn tally(
+        &self,
+        scope: Option<&ScopeDigest>,
+    ) -> impl Future<Output = Result<Stats, StoreError>> + Send;
+}
+
+/// What [`forget`](Store::forget) found and did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Forgotten {
+    /// The record is deleted. The next request with this key runs.
+    Deleted,
+    /// There was no record, and no attempt in flight.
+    Missing,
+    /// An attempt held the key, so nothing was deleted. What the attempt records stays.
+    InFlight,
+}
+
+/// A batch of a purge.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Purged {
+    /// The number of records that were deleted.
+    pub records: u64,
+    /// How long no other transaction could write, because this one did. Zero for a database whose
+    /// transactions write side by side. The engine chooses the size of the next batch by it.
+    pub held: Duration,
 }
 
 /// An open transaction. The handler borrows its connection. Dropping the claim undoes everything.
@@ -499,7 +620,7 @@ pub struct Draft<'a> {
     pub status: StatusCode,
     /// The request that the key is bound to.
     pub fingerprint: &'a Fingerprint,
-    /// [`Recorded::encode`], if the response is to be replayed.
+    /// [`Recorded::encode`], or the same in a sealed form, if the response is to be replayed.
     pub response: Option<&'a [u8]>,
     /// How long the record answers, from now.
     pub ttl: Duration,
@@ -532,8 +653,9 @@ pub enum StoreError {
     /// The tables or functions are missing or of another version.
     #[error("the database is not set up for this release, or not for this role; run `migrate()`")]
     Misconfigured(#[source] BoxError),
-    /// An erasure is incomplete: other transactions kept records locked. Erase again later.
-    #[error("the erasure is incomplete: {erased} records are erased, {left} are locked and left")]
+    /// An erasure is incomplete: other transactions kept records locked, or a trigger keeps records.
+    /// Erase again later.
+    #[error("the erasure is incomplete: {erased} records are erased, {left} are left")]
     Incomplete {
         /// The number of records that were erased.
         erased: u64,

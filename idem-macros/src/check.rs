@@ -7,7 +7,7 @@ use syn::{ItemFn, Stmt, Type, parse_quote};
 use crate::choice::{Choice, Replay};
 use crate::errors::Errors;
 use crate::framework::Framework;
-use crate::model::{Content, Extractor, Handler, Policy, Source, Store};
+use crate::model::{Content, Extractor, Handler, Policy, Record, Source, Store};
 use crate::options::Name;
 use crate::parse::Given;
 use crate::value::Value;
@@ -83,9 +83,14 @@ fn policy(given: &Given, errors: &mut Errors) -> Option<Policy> {
         Some(Value::Operation(operation)) => Some(operation.clone()),
         _ => None,
     };
-    let cookies = match given.value(Name::Record) {
-        Some(Value::Cookies(names)) => names.clone(),
-        _ => Vec::new(),
+    let record = match given.value(Name::Record) {
+        Some(Value::Cookies(names)) => Record::WithCookies(names.clone()),
+        Some(Value::Choice(Choice::Head)) => Record::Head,
+        _ => Record::Default,
+    };
+    let response_limit = match given.value(Name::ResponseLimit) {
+        Some(Value::Size(bytes)) => Some(*bytes),
+        _ => None,
     };
     Some(Policy {
         ttl: duration(Name::Ttl)?,
@@ -94,7 +99,8 @@ fn policy(given: &Given, errors: &mut Errors) -> Option<Policy> {
         replay,
         isolation,
         operation,
-        cookies,
+        response_limit,
+        record,
     })
 }
 

@@ -10,6 +10,8 @@ pub(crate) enum Choice {
     Query(Query),
     /// The handler has no body that a key is bound to.
     NoBody,
+    /// A response is recorded without its body.
+    Head,
 }
 
 /// Which responses are remembered.

@@ -29,6 +29,7 @@ mod parse;
 mod pattern;
 mod place;
 mod rename;
+mod size;
 mod suggest;
 #[cfg(test)]
 mod tests;

@@ -136,6 +136,17 @@ pub(crate) struct Policy {
     pub(crate) replay: Option<Replay>,
     pub(crate) isolation: Option<Isolation>,
     pub(crate) operation: Option<String>,
-    /// The cookies of a response that are recorded.
-    pub(crate) cookies: Vec<String>,
+    /// The most bytes of a response's body.
+    pub(crate) response_limit: Option<u64>,
+    pub(crate) record: Record,
+}
+
+/// What is recorded of a response.
+pub(crate) enum Record {
+    /// The body, and the headers that the library and the application name.
+    Default,
+    /// These cookies, too.
+    WithCookies(Vec<String>),
+    /// All but the body.
+    Head,
 }

@@ -19,6 +19,7 @@ pub(crate) enum Name {
     Query,
     Bind,
     Record,
+    ResponseLimit,
     Operation,
     Store,
     State,
@@ -30,6 +31,8 @@ pub(crate) enum Name {
 pub(crate) enum Shape {
     /// A string such as `"1d 12h"`, also `"0s"` where `zero` says so.
     Duration { zero: bool },
+    /// A string such as `"4MiB"`.
+    Size,
     /// A string that names an argument, or a field of one.
     Field,
     /// Nothing: the option is its name.
@@ -46,8 +49,8 @@ pub(crate) enum Shape {
     WordOrExcept(&'static [Word]),
     /// `header("…")`.
     Headers,
-    /// `cookie("…")`.
-    Cookies,
+    /// One of a few strings, or `cookie("…")`.
+    WordOrCookies(&'static [Word]),
     /// A string that becomes part of an identity.
     Operation,
     /// A type, without quotes.
@@ -170,9 +173,16 @@ pub(crate) const OPTIONS: &[Spec] = &[
     Spec {
         name: Name::Record,
         word: "record",
-        shape: Shape::Cookies,
+        shape: Shape::WordOrCookies(RECORD),
         example: r#"record = cookie("_flash")"#,
-        meaning: "cookies of the response that a replay has, too; others are never recorded",
+        meaning: r#"`"head"` records a response without its body, such as one with a secret: a replay has status and headers; or cookies of the response that a replay has, too; others are never recorded"#,
+    },
+    Spec {
+        name: Name::ResponseLimit,
+        word: "response_limit",
+        shape: Shape::Size,
+        example: r#"response_limit = "4MiB""#,
+        meaning: "the longest body of a response, in place of the application's limit; a longer one undoes everything",
     },
     Spec {
         name: Name::Operation,
@@ -234,6 +244,7 @@ const QUERY: &[Word] = &[
     Word::new("sorted", Choice::Query(Query::Sorted)),
     Word::new("none", Choice::Query(Query::None)),
 ];
+const RECORD: &[Word] = &[Word::new("head", Choice::Head)];
 const BODY: &[Word] = &[Word::new("none", Choice::NoBody)];
 
 impl Word {
@@ -258,6 +269,7 @@ impl Spec {
             | Shape::WordOrFunction(words)
             | Shape::WordOrArgument(words)
             | Shape::WordOrExcept(words)
+            | Shape::WordOrCookies(words)
             | Shape::Key(words) => words,
             _ => &[],
         }
@@ -280,7 +292,8 @@ mod tests {
             Shape::Word(words) => format!("{word} = {}", quoted(words)),
             Shape::WordOrFunction(words)
             | Shape::WordOrArgument(words)
-            | Shape::WordOrExcept(words) => {
+            | Shape::WordOrExcept(words)
+            | Shape::WordOrCookies(words) => {
                 let (_, other) = spec.example.split_once(" = ").unwrap();
                 format!("{word} = {} | {other}", quoted(words))
             }
@@ -309,7 +322,10 @@ mod tests {
                 Spec::find(spec.word).map(|found| found.name),
                 Some(spec.name)
             );
-            assert_eq!(format!("{:?}", spec.name).to_lowercase(), spec.word);
+            assert_eq!(
+                format!("{:?}", spec.name).to_lowercase(),
+                spec.word.replace('_', "")
+            );
             assert!(spec.example.starts_with(spec.word));
         }
     }

@@ -9,13 +9,15 @@ use syn::{Error, ExprPath, Ident, LitStr, Member, Path, Result, Token, Type, par
 
 use crate::choice::{Choice, Need};
 use crate::options::{Shape, Spec, Word};
-use crate::{duration, suggest};
+use crate::{duration, size, suggest};
 
 /// The value of an option. The option's [`Shape`] decides which kind it has.
 #[derive(Clone)]
 pub(crate) enum Value {
     Flag,
     Duration(Duration),
+    /// A number of bytes.
+    Size(u64),
     Choice(Choice),
     Function(ExprPath),
     Argument(LitStr),
@@ -82,6 +84,7 @@ pub(crate) fn read(spec: &'static Spec, tokens: &TokenStream) -> Result<Value> {
             format!("`{0}` takes no value; write `{0}`", spec.word),
         )),
         Shape::Duration { zero } => duration(&string(spec, tokens)?, zero).map(Value::Duration),
+        Shape::Size => size(&string(spec, tokens)?).map(Value::Size),
         Shape::Field => field(spec, string(spec, tokens)?).map(Value::Field),
         Shape::Key(words) => key(spec, words, tokens).map(Value::Key),
         Shape::WordOrExcept(words) => word_or_except(spec, words, tokens),
@@ -90,11 +93,7 @@ pub(crate) fn read(spec: &'static Spec, tokens: &TokenStream) -> Result<Value> {
             let (_, names) = headers.ok_or_else(|| no_headers(spec, tokens))?;
             header_names(spec, tokens, names).map(Value::Headers)
         }
-        Shape::Cookies => {
-            let cookies = call(tokens).filter(|(name, _)| name == COOKIE);
-            let (_, names) = cookies.ok_or_else(|| no_cookies(spec, tokens))?;
-            cookie_names(spec, tokens, names).map(Value::Cookies)
-        }
+        Shape::WordOrCookies(words) => word_or_cookies(spec, words, tokens),
         Shape::Operation => operation(&string(spec, tokens)?).map(Value::Operation),
         Shape::Word(words) => one_of(spec, words, &string(spec, tokens)?),
         Shape::WordOrFunction(words) => word_or_function(spec, words, tokens),
@@ -159,6 +158,12 @@ fn duration(literal: &LitStr, zero: bool) -> Result<Duration> {
         literal,
         format!("invalid duration {text:?}: {problem}"),
     ))
+}
+
+fn size(literal: &LitStr) -> Result<u64> {
+    let text = literal.value();
+    size::parse(&text)
+        .map_err(|problem| invalid(literal, format!("invalid size {text:?}: {problem}")))
 }
 
 fn field(spec: &Spec, literal: LitStr) -> Result<FieldPath> {
@@ -313,6 +318,29 @@ fn word_or_except(spec: &Spec, words: &[Word], tokens: &TokenStream) -> Result<V
     Ok(Value::Except(names))
 }
 
+fn word_or_cookies(spec: &Spec, words: &[Word], tokens: &TokenStream) -> Result<Value> {
+    if let Some((_, names)) = call(tokens).filter(|(name, _)| name == COOKIE) {
+        return cookie_names(spec, tokens, names).map(Value::Cookies);
+    }
+    let texts = || words.iter().map(|word| word.text);
+    let Ok(literal) = string(spec, tokens) else {
+        let words = suggest::list(texts(), '"');
+        return Err(invalid(
+            tokens,
+            format!("expected {words} or cookies, such as `{}`", spec.example),
+        ));
+    };
+    let text = literal.value();
+    let is_near = suggest::nearest(&text, texts()).is_some();
+    one_of(spec, words, &literal).map_err(|error| {
+        if is_near {
+            return error;
+        }
+        let remedy = format!("a cookie is written `{} = {COOKIE}({text:?})`", spec.word);
+        unknown(spec, &literal, &remedy)
+    })
+}
+
 /// The names of headers, in lower case.
 fn header_names(spec: &Spec, tokens: &TokenStream, inside: TokenStream) -> Result<Vec<String>> {
     let names = different(strings(spec, tokens, inside)?, HEADER, header_name)?;
@@ -379,21 +407,6 @@ fn token(literal: &LitStr, what: &str, name: String) -> Result<String> {
         literal,
         format!("invalid {what} {:?}: {problem}", literal.value()),
     ))
-}
-
-/// The remedy for a cookie that is written as a string, or for anything else.
-fn no_cookies(spec: &Spec, tokens: &TokenStream) -> Error {
-    let name = string(spec, tokens).map(|literal| literal.value());
-    invalid(
-        tokens,
-        match name {
-            Ok(name) => format!(
-                "expected cookies; write `{} = {COOKIE}({name:?})`",
-                spec.word
-            ),
-            Err(_) => format!("expected cookies, such as `{}`", spec.example),
-        },
-    )
 }
 
 /// The remedy for a header that is written as a string, or for anything else.

@@ -72,6 +72,9 @@ pub trait Database: Sized + Send + Sync + 'static {
     /// An SQL literal for some bytes.
     fn bytes(hex: &str) -> String;
 
+    /// A condition: the stored response contains some bytes.
+    fn has(hex: &str) -> String;
+
     /// SQL that copies the only record this many times, under other identities.
     fn copies(count: usize) -> String;
 
@@ -157,7 +160,7 @@ pub struct Wires {
     pub through: Option<SocketAddr>,
     /// More options for the start of a PostgreSQL session.
     pub session: fn(PgConnectOptions) -> PgConnectOptions,
-    /// The first statements of a MySQL session.
+    /// The first statements of a session on a server.
     pub opening: &'static str,
 }
 
@@ -168,7 +171,7 @@ impl Default for Wires {
             acquire_timeout: Duration::from_secs(10),
             through: None,
             session: identity,
-            opening: "DO 0",
+            opening: "",
         }
     }
 }

@@ -14,6 +14,7 @@ mod control;
 mod database;
 mod domain;
 mod framework;
+mod metrics;
 mod process;
 mod recorder;
 mod scene;
@@ -30,6 +31,7 @@ pub use self::database::{
 };
 pub use self::domain::{App, Domain};
 pub use self::framework::{Actix, Axum, Deploy, Framework};
+pub use self::metrics::Metrics;
 pub use self::process::{Service, Site, until_working};
 pub use self::recorder::{Exchange, Message, Recorder};
 pub use self::scene::{Act, Body, Reply, Scene};

@@ -124,6 +124,16 @@ impl Service {
         self.signal("INT");
     }
 
+    /// Stops the service where it is, by SIGSTOP.
+    pub fn freeze(&self) {
+        self.signal("STOP");
+    }
+
+    /// Lets a frozen service continue.
+    pub fn thaw(&self) {
+        self.signal("CONT");
+    }
+
     fn signal(&self, name: &str) {
         let id = self.child.id().expect("the service runs").to_string();
         // The shell's own `kill` exists even if no package installs a program of that name.

@@ -8,6 +8,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::database::Database;
 use crate::framework::Framework;
+use crate::metrics::Metrics;
 use crate::traces::Traces;
 use crate::world::World;
 
@@ -16,7 +17,8 @@ use crate::world::World;
 ///
 /// - `on Postgres:` for one database, `on [Sqlite Postgres]:` for some
 /// - `by Actix:` for one framework
-/// - `traced:` for everything on one thread, where [`Traces`](crate::Traces) sees it
+/// - `traced:` for everything on one thread, where [`Traces`](crate::Traces) and
+///   [`Metrics`](crate::Metrics) see it
 /// - `traced on Postgres:` for both
 ///
 /// A test is an `async fn` with the parameters `F: Framework<D>` and `D: Database`, which takes a
@@ -105,6 +107,7 @@ macro_rules! __pair {
 pub fn run<F: Framework<D>, D: Database>(threads: Threads, test: impl AsyncFnOnce(&World<F, D>)) {
     let runtime = threads.runtime();
     let _traces = threads.are_traced().then(Traces::install);
+    let _metrics = threads.are_traced().then(Metrics::install);
     runtime.block_on(async {
         let world = World::create().await;
         let tested = AssertUnwindSafe(test(&world)).catch_unwind().await;

@@ -7,11 +7,12 @@ const TRANSMISSION: [&str; 4] = ["date", "content-length", "connection", "transf
 
 /// The contract's table: type, status, whether a retry may help, and whether a new key is safe; `None`
 /// where that depends.
-const PROBLEMS: [(&str, u16, Option<bool>, Option<bool>); 12] = [
+const PROBLEMS: [(&str, u16, Option<bool>, Option<bool>); 13] = [
     ("key-missing", 400, Some(false), Some(true)),
     ("key-malformed", 400, Some(false), Some(true)),
     ("key-reused", 422, Some(false), Some(false)),
     ("in-flight", 409, Some(true), Some(false)),
+    ("too-many-retries", 429, Some(true), Some(false)),
     ("try-again", 503, Some(true), Some(false)),
     ("outcome-unknown", 503, Some(true), Some(false)),
     ("unavailable", 503, Some(true), Some(false)),
@@ -51,7 +52,7 @@ impl Answer {
             let is_as_expected = expected.is_none_or(|expected| document[member] == expected);
             assert!(is_as_expected, "{member}: {document}");
         }
-        if matches!(status, 409 | 503) {
+        if matches!(status, 409 | 429 | 503) {
             assert!(self.header("retry-after").is_some(), "P2: no Retry-After");
         }
         assert!(!self.is_replay(), "P3: {name} is marked as a replay");

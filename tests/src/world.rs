@@ -198,6 +198,15 @@ impl<F: Framework<D>, D: Database> World<F, D> {
         number.unwrap_or_else(|error| panic!("{sql}: {error}"))
     }
 
+    /// The number of records whose stored response contains this text.
+    pub async fn responses_with(&self, text: &str) -> i64 {
+        let digits = |hex: String, byte| format!("{hex}{byte:02x}");
+        let hex = text.bytes().fold(String::new(), digits);
+        let (records, has) = (D::RECORDS, D::has(&hex));
+        self.number(format!("SELECT count(*) FROM {records} WHERE {has}"))
+            .await
+    }
+
     /// The only text in a query's result.
     pub async fn text(&self, sql: impl Display) -> String {
         let mut connection = self.observe().await;

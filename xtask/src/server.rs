@@ -11,19 +11,22 @@ mod port;
 mod postgres;
 mod programs;
 mod provide;
+mod tool;
 mod watchdog;
 mod webdriver;
 
 use std::env;
+use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 
 pub use galera::Cluster;
 pub use kind::{DATABASES, Image, KINDS, Kind, Package, Signals, by_key};
 pub use mariadb::MARIADB;
 pub use postgres::POSTGRES;
 pub use programs::Programs;
+pub use tool::{PGBOUNCER, Tool};
 pub use webdriver::WEBDRIVER;
 
 use docker::Container;
@@ -94,6 +97,45 @@ impl Server {
         Self::start_because(kind, "a new one was asked for")
     }
 
+    /// As [`start`](Self::start), from programs on this machine, with the data in this folder.
+    ///
+    /// # Errors
+    ///
+    /// If the programs are missing, or the server does not start.
+    pub fn start_in(kind: &'static dyn Kind, folder: &Path) -> Result<Self> {
+        let name = kind.name();
+        let programs = programs::find(kind);
+        let programs = programs.with_context(|| format!("there is no {name} on this machine"))?;
+        let local = Local::start(kind, programs, Some(folder))?;
+        Ok(Self::local(kind, local))
+    }
+
+    /// Starts a standby: a server with a copy of this one's data, which follows this one through a port
+    /// on loopback.
+    ///
+    /// # Errors
+    ///
+    /// If this server was not started from programs on this machine, or its kind has no standbys here.
+    pub fn start_standby(&self, port: u16) -> Result<Self> {
+        match &self.host {
+            Host::Local(local) => Ok(Self::local(self.kind, local.start_standby(port)?)),
+            Host::Foreign | Host::Container(_) => {
+                bail!(
+                    "{}: only a server that was started from programs on this machine can have a standby",
+                    self.kind.name()
+                )
+            }
+        }
+    }
+
+    fn local(kind: &'static dyn Kind, local: Local) -> Self {
+        Self {
+            kind,
+            url: local.url(),
+            host: Host::Local(local),
+        }
+    }
+
     fn start_because(kind: &'static dyn Kind, why: &str) -> Result<Self> {
         let (host, port) = provide::provide(kind, why)?;
         Ok(Self {
@@ -154,6 +196,21 @@ impl Server {
             Host::Foreign => self.refuse("kill"),
             Host::Local(local) => local.kill(),
             Host::Container(container) => container.kill(),
+        }
+    }
+
+    /// Ends the server at once without finishing its work, as `pg_ctl stop -m immediate` does.
+    ///
+    /// # Errors
+    ///
+    /// If the server was not started from programs on this machine.
+    pub fn stop_immediately(&mut self) -> Result<()> {
+        match &mut self.host {
+            Host::Foreign | Host::Container(_) => self.refuse("stop"),
+            Host::Local(local) => {
+                local.stop_immediately();
+                Ok(())
+            }
         }
     }
 

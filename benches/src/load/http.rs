@@ -4,9 +4,10 @@ use std::sync::{Arc, LazyLock};
 use anyhow::{Result, ensure};
 use axum::Router;
 use axum::http::header::{CONTENT_TYPE, COOKIE, HOST};
-use axum::http::{HeaderValue, Request, StatusCode};
+use axum::http::{HeaderValue, Request, Response, StatusCode};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
@@ -69,10 +70,22 @@ impl HttpClient {
     }
 }
 
-impl Client for HttpClient {
-    async fn call(&mut self, ask: &Ask) -> Result<Answer> {
+impl HttpClient {
+    /// Sends a request to any path, and returns the status of the answer.
+    ///
+    /// # Errors
+    ///
+    /// If the connection breaks off.
+    pub(crate) async fn status(&mut self, path: &str, ask: &Ask) -> Result<StatusCode> {
+        let response = self.send(path, ask).await?;
+        let status = response.status();
+        response.into_body().collect().await?;
+        Ok(status)
+    }
+
+    async fn send(&mut self, path: &str, ask: &Ask) -> Result<Response<Incoming>> {
         let customer = &self.customers[ask.customer];
-        let request = Request::post(PATH)
+        let request = Request::post(path)
             .header(HOST, "bench")
             .header(CONTENT_TYPE, "application/json")
             .header(TENANT, customer.tenant.clone())
@@ -80,7 +93,13 @@ impl Client for HttpClient {
             .header(KEY, ask.key.as_str())
             .body(Full::new(customer.body.clone()))?;
         self.sender.ready().await?;
-        let response = self.sender.send_request(request).await?;
+        Ok(self.sender.send_request(request).await?)
+    }
+}
+
+impl Client for HttpClient {
+    async fn call(&mut self, ask: &Ask) -> Result<Answer> {
+        let response = self.send(PATH, ask).await?;
         let status = response.status();
         let replayed = response.headers().contains_key(REPLAYED);
         let body = response.into_body().collect().await?.to_bytes();

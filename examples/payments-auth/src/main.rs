@@ -360,7 +360,7 @@ curl -iw '\n' -X DELETE http://{address}/token -H "Authorization: Bearer $ANN"
 #> HTTP/1.1 401 Unauthorized
 
 # README.md explains the code, docs/contract.md has the rules, docs/choosing.md helps with scope and TTL.
-# Ctrl-C ends the service. The log has a line for each payment, with its key and its outcome:
+# Ctrl-C ends the service. The log has a line for each payment, with its outcome:
 "#
     ))
 }

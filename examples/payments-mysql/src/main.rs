@@ -444,7 +444,7 @@ curl -iw '\\n' http://{address}/accounts -H 'Authorization: Bearer acme'
 #> HTTP/1.1 200 OK
 
 # README.md explains the code, docs/contract.md has the rules, docs/choosing.md helps with scope and TTL.
-# Ctrl-C ends the service. The log has a line for each payment, with its key and its outcome:
+# Ctrl-C ends the service. The log has a line for each payment, with its outcome:
 "
     ))
 }

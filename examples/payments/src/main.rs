@@ -282,6 +282,9 @@ async fn main() -> anyhow::Result<()> {
         .with_max_level(tracing::Level::INFO) // the level of idem's one line for each request
         .with_writer(std::io::stderr)
         .init();
+    if let Some(address) = flags.metrics {
+        serve_metrics(address)?; // before the engine, which describes its metrics
+    }
 
     let options = SqliteConnectOptions::from_str(&flags.database_url)?
         .create_if_missing(true)
@@ -335,8 +338,29 @@ fn shutdown() -> std::io::Result<impl Future<Output = ()>> {
     })
 }
 
+/// Prometheus reads the metrics at an address of their own.
+#[cfg(feature = "metrics")]
+fn serve_metrics(address: SocketAddr) -> anyhow::Result<()> {
+    use idem_axum::metrics::{AGE_BUCKETS, DURATION_BUCKETS, REPLAY_AGE};
+    use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
+
+    PrometheusBuilder::new()
+        .with_recommended_naming(true)
+        .set_buckets(DURATION_BUCKETS)?
+        .set_buckets_for_metric(Matcher::Full(REPLAY_AGE.to_owned()), AGE_BUCKETS)?
+        .with_http_listener(address)
+        .install()
+        .with_context(|| format!("can't serve metrics on {address}"))
+}
+
+#[cfg(not(feature = "metrics"))]
+fn serve_metrics(_: SocketAddr) -> anyhow::Result<()> {
+    anyhow::bail!("build with `--features metrics` for `--metrics`")
+}
+
 struct Flags {
     listen: SocketAddr,
+    metrics: Option<SocketAddr>,
     database_url: String,
     work: Duration,
 }
@@ -344,12 +368,14 @@ struct Flags {
 impl Flags {
     const HELP: &str = "\
 --listen ADDRESS      where to listen; port 0 takes a free one [127.0.0.1:3000]
+--metrics ADDRESS     where Prometheus reads the metrics, with `--features metrics` [nowhere]
 --database-url URL    the database, which is created if it is missing [sqlite:payments.sqlite]
 --work-ms NUMBER      milliseconds of pretended work in a payment, to see duplicates meet [0]";
 
     fn read() -> Result<Self, lexopt::Error> {
         let mut flags = Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 3000)),
+            metrics: None,
             database_url: "sqlite:payments.sqlite".to_owned(),
             work: Duration::ZERO,
         };
@@ -357,6 +383,7 @@ impl Flags {
         while let Some(argument) = arguments.next()? {
             match argument {
                 Long("listen") => flags.listen = arguments.value()?.parse()?,
+                Long("metrics") => flags.metrics = Some(arguments.value()?.parse()?),
                 Long("database-url") => flags.database_url = arguments.value()?.string()?,
                 Long("work-ms") => {
                     flags.work = Duration::from_millis(arguments.value()?.parse()?);
@@ -410,7 +437,7 @@ curl -iw '\\n' http://{address}/accounts -H 'Authorization: Bearer acme'
 #> HTTP/1.1 200 OK
 
 # README.md explains the code, docs/contract.md has the rules, docs/choosing.md helps with scope and TTL.
-# Ctrl-C ends the service. The log has a line for each payment, with its key and its outcome:
+# Ctrl-C ends the service. The log has a line for each payment, with its outcome:
 "
     ))
 }

@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::engine::{self, Engine, Prepared, Turn};
 use crate::fingerprint::{Binding, Content, Fingerprint, RequestParts, encode_headers};
 use crate::key::{IdempotencyKey, KeyPlace};
-use crate::observe::{self, Answer};
+use crate::observe::{Answer, Observation};
 use crate::operation::Operation;
 use crate::policy::{Misuse, Policy};
 use crate::problem::Problem;
@@ -33,7 +33,7 @@ pub trait RequestHead {
 /// The answer where the application's state has no engine.
 pub fn misconfigured() -> Response {
     let answer = Answer::problem(Problem::Misconfigured, &Config::new());
-    answer.observed(&observe::span(None, None, None))
+    Observation::nameless().end(answer)
 }
 
 /// The answer to a mistake in the application, which is logged.
@@ -116,8 +116,9 @@ impl<S: Store, H: RequestHead, K: KeySource> Admissible<S, H, K> {
     }
 
     /// The most bytes that a response's body may have.
-    pub fn response_limit(&self) -> usize {
-        self.engine.shared.config.response_limit
+    pub fn response_limit(&self, policy: &Policy) -> usize {
+        let config = &self.engine.shared.config;
+        policy.response_limit.unwrap_or(config.response_limit)
     }
 
     /// Lets the request in, once its arguments are extracted. `raw` are the body's bytes, if they
@@ -204,5 +205,5 @@ impl<S: Store, H: RequestHead, K: KeySource> Admissible<S, H, K> {
 /// Refuses a request for its key.
 fn refuse_key<S: Store>(engine: &Engine<S>, (problem, place): (Problem, KeyPlace)) -> Response {
     let answer = Answer::refusal(problem, place, &engine.shared.config);
-    answer.observed(&observe::span(None, None, None))
+    Observation::nameless().end(answer)
 }

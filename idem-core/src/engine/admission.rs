@@ -11,7 +11,8 @@ use super::{Engine, Shareable, Turn, with_key_echo};
 use crate::fingerprint::Fingerprint;
 use crate::identity::Identity;
 use crate::key::IdempotencyKey;
-use crate::observe::{self, Answer};
+use crate::meter;
+use crate::observe::{Answer, Observation};
 use crate::operation::Operation;
 use crate::policy::Policy;
 use crate::problem::Problem;
@@ -81,28 +82,33 @@ pub(crate) async fn admit<S: Store>(
     engine: &Engine<S>,
     mut request: Prepared,
 ) -> Result<Turn<S>, Response> {
-    request.identity = engine.claimed_identity(&request);
-    let span = observe::span(
+    let config = &engine.shared.config;
+    let identity = engine.identity_of(&request);
+    let observation = Observation::complete(
         request.scope.as_deref(),
-        Some(&request.operation),
+        &request.operation,
         request.key.as_ref(),
+        identity.as_ref(),
+        config,
     );
+    // Without protection nothing is stored.
+    request.identity = identity.filter(|_| !config.is_unprotected);
     let until = Instant::now() + request.policy.wait;
-    let joined = engine.join(&request, until).instrument(span.clone()).await;
+    let joined = engine.join(&request, until);
+    let joined = joined.instrument(observation.span.clone()).await;
     let admitted = joined.and_then(|owner| Ok((owner, engine.enter()?)));
     match admitted {
-        Ok((owner, (room, running))) => Ok(Turn {
+        Ok((owner, room)) => Ok(Turn {
             engine: engine.clone(),
             request,
             owner,
             until,
-            span,
+            observation,
             _room: room,
-            _running: running,
         }),
         Err(answer) => {
             let echo = engine.key_echo(&request);
-            Err(with_key_echo(answer.observed(&span), echo))
+            Err(with_key_echo(observation.end(answer), echo))
         }
     }
 }
@@ -115,17 +121,11 @@ pub(crate) fn refuse<S: Store>(
     operation: Option<&Operation>,
     key: Option<&IdempotencyKey>,
 ) -> Response {
-    let span = observe::span(None, operation, key);
-    engine.problem(problem).observed(&span)
+    let observation = Observation::scopeless(operation, key, &engine.shared.config);
+    observation.end(engine.problem(problem))
 }
 
 impl<S: Store> Engine<S> {
-    /// What the request's record is stored under. There is none without a key, or without protection.
-    fn claimed_identity(&self, request: &Prepared) -> Option<Identity> {
-        let is_unprotected = self.shared.config.is_unprotected;
-        self.identity_of(request).filter(|_| !is_unprotected)
-    }
-
     /// Becomes the owner of the identity in this process, or gets an answer. There is no owner
     /// without an identity.
     async fn join(
@@ -140,6 +140,13 @@ impl<S: Store> Engine<S> {
         if self.shared.attempts.is_closed() {
             return Err(self.problem(Problem::Unavailable));
         }
+        let namespace = self.shared.config.namespace.as_deref();
+        let scope = request.scope.as_deref();
+        let checked = self
+            .shared
+            .throttle
+            .check(namespace, scope, request.identity.as_ref());
+        checked.map_err(|problem| self.problem(problem))?;
         let Some(identity) = request.identity else {
             return Ok(None);
         };
@@ -178,9 +185,9 @@ impl<S: Store> Engine<S> {
         }
     }
 
-    /// Room for one more attempt, and a token that a drain waits for.
-    fn enter(&self) -> Result<(OwnedSemaphorePermit, TaskTrackerToken), Answer> {
-        let Ok(room) = Arc::clone(&self.shared.room).try_acquire_owned() else {
+    /// Room for one more attempt.
+    fn enter(&self) -> Result<Room, Answer> {
+        let Ok(permit) = Arc::clone(&self.shared.room).try_acquire_owned() else {
             tracing::warn!("as many attempts are in flight as may be");
             return Err(self.problem(Problem::Unavailable));
         };
@@ -190,6 +197,20 @@ impl<S: Store> Engine<S> {
         if self.shared.attempts.is_closed() {
             return Err(self.problem(Problem::Unavailable));
         }
-        Ok((room, running))
+        Ok(Room {
+            _level: meter::Level::in_flight(),
+            _permit: permit,
+            _running: running,
+        })
     }
+}
+
+/// An attempt's room, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Room {
+    // Dropped before the token, so that nothing is in flight after a drain.
+    _level: meter::Level,
+    _permit: OwnedSemaphorePermit,
+    /// What a drain waits for.
+    _running: TaskTrackerToken,
 }

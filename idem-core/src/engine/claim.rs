@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::{ClaimInfo, Known, Shareable, Turn, store_problem};
 use crate::cache::ReadStart;
 use crate::identity::Identity;
+use crate::meter::{self, Timer};
 use crate::observe::Answer;
 use crate::problem::Problem;
 use crate::record::Found;
@@ -83,7 +84,9 @@ impl<S: Store> Turn<S> {
             if self.engine.shared.config.is_unprotected {
                 tracing::warn!("protection is off: the handler runs, also if it has run before");
             }
+            let timer = Timer::start();
             let begun = bounded(opening.deadline, self.store().begin(opening)).await;
+            meter::claimed::<S>(timer);
             let claim = begun.map_err(|error| self.engine.problem(store_problem(&error)))?;
             return Ok((claim, ClaimInfo::FIRST));
         };
@@ -139,7 +142,9 @@ impl<S: Store> Turn<S> {
                 seen: info.replaces,
                 likely_taken: terms.likely_taken,
             };
+            let timer = Timer::start();
             let claimed = bounded(terms.opening.deadline, self.store().claim(request)).await;
+            meter::claimed::<S>(timer);
             let may_change = match &claimed {
                 Ok(Claimed::InFlight) => {
                     // Another process runs a handler; duplicates here wait for that one.
@@ -161,9 +166,17 @@ impl<S: Store> Turn<S> {
     /// attempt.
     pub(super) fn answer_or_attempt(
         &mut self,
-        known: Known,
+        mut known: Known,
         waited: bool,
     ) -> Result<ClaimInfo, Answer> {
+        let Known { record, now, .. } = &mut known;
+        if let (Some(identity), Some(key)) = (&self.request.identity, &self.request.key)
+            && let Err(unreadable) = self.engine.open(record, *now, identity, key)
+        {
+            let problem = store_problem(&unreadable.into());
+            self.share(Shareable::Problem(problem));
+            return Err(self.engine.problem(problem));
+        }
         let fingerprint = &self.request.fingerprint;
         let decided = self
             .engine

@@ -2,18 +2,21 @@
 
 use std::sync::{Arc, OnceLock};
 
+use http::StatusCode;
 use tokio::time::{Instant, timeout};
 use tracing::Instrument as _;
 
 use super::turn::Ending;
 use super::{ClaimInfo, Known, Shareable, Turn};
 use crate::attempt::Attempt;
+use crate::meter::{self, Timer};
 use crate::observe::Answer;
 use crate::policy::Settle;
 use crate::problem::Problem;
-use crate::record::Record;
+use crate::record::{Record, State};
 use crate::response::{self, Allowed, NEVER, Recorded, Response};
-use crate::store::{Draft, SettleError, Settlement, Store};
+use crate::seal::Bound;
+use crate::store::{BoxError, Draft, SettleError, Settlement, Store};
 
 impl<S: Store> Turn<S> {
     /// Records the response and commits, or undoes the handler's writes.
@@ -29,11 +32,13 @@ impl<S: Store> Turn<S> {
             Ok(()) => self.answer(ending, known, attempt),
             Err(SettleError::Aborted(error)) => {
                 tracing::error!(error, "the handler swallowed an SQL error");
+                self.observation.meter.transaction_lost(false);
                 let problem = Problem::TransactionAborted;
                 self.fail(info, Settle::Retriable, problem).await
             }
             Err(SettleError::Ended) => {
                 tracing::error!("the handler ended its transaction itself; its effect may stand");
+                self.observation.meter.transaction_lost(true);
                 let problem = Problem::TransactionEnded;
                 self.fail(info, Settle::Final, problem).await
             }
@@ -58,7 +63,9 @@ impl<S: Store> Turn<S> {
             }
             Err(SettleError::Unknown(error)) => {
                 tracing::warn!(error, "the answer to the commit was lost");
-                self.resolve(info, ending, known, attempt).await
+                let answer = self.resolve(info, ending, known, attempt).await;
+                meter::commit_unknown(!answer.is(Problem::OutcomeUnknown));
+                answer
             }
         }
     }
@@ -77,7 +84,13 @@ impl<S: Store> Turn<S> {
         let state = ending.settle.state();
         let recorded = if state.is_replayed() {
             self.report_unrecorded_headers(&ending.response);
-            Recorded::of(&ending.response, self.allowed_headers())
+            let recorded = Recorded::of(&ending.response, self.allowed_headers());
+            // The library's own problem has nothing to hide.
+            if request.policy.is_head_only && ending.problem.is_none() {
+                recorded.without_body()
+            } else {
+                recorded
+            }
         } else {
             Recorded::default()
         };
@@ -85,6 +98,11 @@ impl<S: Store> Turn<S> {
             .identity
             .filter(|_| state.is_replayed())
             .map(|identity| recorded.encode(&identity, status));
+        let encoding = match self.sealed(encoding, state, status) {
+            Ok(encoding) => encoding,
+            // The claim is dropped, and so undone.
+            Err(error) => return (Err(SettleError::Refused(error)), None),
+        };
         let leaves_no_trace = request.rejected && ending.settle == Settle::Retriable;
         let draft = request.identity.as_ref().filter(|_| !leaves_no_trace);
         let draft = draft.map(|identity| Draft {
@@ -105,7 +123,9 @@ impl<S: Store> Turn<S> {
             written: &times,
         };
         let (read_at, since) = (Instant::now(), shared.cache.start_read());
+        let begun = Timer::start();
         let settled = timeout(ending.timeout, shared.store.settle(claim, settlement)).await;
+        meter::settled::<S>(begun);
         let settled = settled.unwrap_or_else(|elapsed| Err(SettleError::Unknown(elapsed.into())));
         let known = times.into_inner().map(|times| Known {
             record: Record {
@@ -113,7 +133,7 @@ impl<S: Store> Turn<S> {
                 attempts: info.attempt,
                 status,
                 fingerprint: request.fingerprint,
-                response: recorded,
+                response: recorded.into(),
                 settled_at: times.settled_at,
                 expires_at: times.expires_at,
             },
@@ -122,6 +142,29 @@ impl<S: Store> Turn<S> {
             since,
         });
         (settled, known)
+    }
+
+    /// The stored form of a response, sealed if the application wants that.
+    fn sealed(
+        &self,
+        encoding: Option<Vec<u8>>,
+        state: State,
+        status: StatusCode,
+    ) -> Result<Option<Vec<u8>>, BoxError> {
+        let request = &self.request;
+        let seal = self.engine.shared.config.seal.as_ref();
+        match (encoding, seal, &request.identity, &request.key) {
+            (Some(encoding), Some(seal), Some(identity), Some(key)) => {
+                let bound = Bound {
+                    identity,
+                    state,
+                    status,
+                    fingerprint: &request.fingerprint,
+                };
+                seal.seal(key, bound, encoding).map(Some)
+            }
+            (encoding, ..) => Ok(encoding),
+        }
     }
 
     fn allowed_headers(&self) -> Allowed<'_> {
@@ -181,6 +224,7 @@ impl<S: Store> Turn<S> {
         let headers = response.headers_mut();
         headers.remove(response::REPLAYED);
         headers.remove(response::EXPIRES);
+        headers.remove(response::BODY);
         if let Some(known) = known.as_ref().filter(|_| state.is_replayed()) {
             response::mark_expiry(headers, known.record.expires_at);
         }
@@ -193,7 +237,7 @@ impl<S: Store> Turn<S> {
             (None, Some(problem)) => self.share(Shareable::Problem(problem)),
             _ => {}
         }
-        Answer::own(response, state)
+        Answer::own(response, state, problem)
     }
 
     /// Gives the futures of `after_commit` tasks of their own. A drain waits for them, so each has
@@ -209,7 +253,7 @@ impl<S: Store> Turn<S> {
                     tracing::error!("a future of `after_commit` passed the deadline");
                 }
             };
-            let future = bounded.instrument(self.span.clone());
+            let future = bounded.instrument(self.observation.span.clone());
             shared.after_commit.spawn(future);
         }
     }

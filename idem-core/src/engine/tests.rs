@@ -20,6 +20,8 @@ use crate::response::{EXPIRES, REPLAYED, Response};
 use crate::store::{Claimed, SettleError};
 
 mod duplicates;
+#[cfg(feature = "metrics")]
+mod metered;
 mod script;
 
 #[tokio::test(start_paused = true)]
@@ -446,4 +448,32 @@ async fn r1_handler_can_not_say_that_it_is_a_replay() {
 #[should_panic(expected = "the period of a purge is zero")]
 async fn e3_a_purge_without_a_period_is_refused_at_once() {
     drop(Engine::new(Script::default()).spawn_purge(Duration::ZERO));
+}
+
+#[tokio::test(start_paused = true)]
+async fn e3_a_purge_drains_a_backlog_and_then_idles() {
+    let engine = Engine::new(Script::default().expires(5000, MILLISECOND / 20));
+    let task = engine.spawn_purge(HOUR);
+    tokio::time::sleep(HOUR / 2).await;
+    let drain = purged(&engine);
+    let records: u64 = drain.iter().map(|(_, batch)| batch.records).sum();
+    assert_eq!(records, 5000);
+    assert!(
+        drain
+            .iter()
+            .all(|(_, batch)| batch.held <= 15 * MILLISECOND)
+    );
+    // The writer is free for as long as it was held.
+    let pauses = drain
+        .windows(2)
+        .map(|pair| (pair[0].1.held, pair[1].0 - pair[0].0));
+    assert!(pauses.clone().all(|(held, pause)| pause >= held));
+
+    tokio::time::sleep(HOUR).await;
+    let idle = purged(&engine).split_off(drain.len());
+    assert_eq!(idle.len(), 1);
+    assert_eq!(idle[0].1.records, 0);
+    drop(task);
+    tokio::time::sleep(2 * HOUR).await;
+    assert_eq!(purged(&engine).len(), drain.len() + 1);
 }

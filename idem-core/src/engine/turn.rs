@@ -7,17 +7,17 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use http::StatusCode;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout_at};
-use tokio_util::task::task_tracker::TaskTrackerToken;
-use tracing::{Instrument as _, Span};
+use tracing::Instrument as _;
 
+use super::admission::Room;
 use super::guard::ClaimGuard;
 use super::{Engine, Prepared, Shareable, with_key_echo};
 use crate::adapter::HandlerOutcome;
 use crate::attempt::Attempt;
 use crate::fingerprint::Fingerprint;
-use crate::observe::Answer;
+use crate::meter::Timer;
+use crate::observe::{Answer, Observation};
 use crate::policy::Settle;
 use crate::problem::Problem;
 use crate::response::Response;
@@ -33,10 +33,9 @@ pub struct Turn<S: Store> {
     pub(super) owner: Option<Owner<Shareable>>,
     /// Until when it waits for an attempt of another process.
     pub(super) until: Instant,
-    pub(super) span: Span,
+    pub(super) observation: Observation,
     // Freed when the attempt has ended.
-    pub(super) _room: OwnedSemaphorePermit,
-    pub(super) _running: TaskTrackerToken,
+    pub(super) _room: Room,
 }
 
 /// How an attempt is going to be settled.
@@ -63,15 +62,16 @@ impl<S: Store> Turn<S> {
         W: FnOnce(ClaimGuard<S::Claim>, Attempt) -> F,
         F: Future<Output = HandlerOutcome<Response>>,
     {
-        let (engine, span) = (self.engine.clone(), self.span.clone());
+        let (engine, observation) = (self.engine.clone(), self.observation.clone());
         let echo = engine.key_echo(&self.request);
         let attempt = AssertUnwindSafe(self.attempt(work)).catch_unwind();
-        let answer = attempt.instrument(span.clone()).await;
+        let answer = attempt.instrument(observation.span.clone()).await;
         let answer = answer.unwrap_or_else(|_panic| {
+            let span = &observation.span;
             span.in_scope(|| tracing::error!("idem itself panicked; the outcome is not known"));
             engine.problem(Problem::OutcomeUnknown)
         });
-        with_key_echo(answer.observed(&span), echo)
+        with_key_echo(observation.end(answer), echo)
     }
 
     async fn attempt<W, F>(mut self, work: W) -> Answer
@@ -83,7 +83,7 @@ impl<S: Store> Turn<S> {
             Ok(won) => won,
             Err(answer) => return answer,
         };
-        self.span.record("attempt", info.attempt);
+        self.observation.span.record("idem.attempt", info.attempt);
         self.handler_runs(Some(self.request.fingerprint));
         // Without protection there is no identity to claim, and downstream keys stay the same all the same.
         let identity = self
@@ -94,7 +94,9 @@ impl<S: Store> Turn<S> {
 
         let (guard, slot) = ClaimGuard::new(claim);
         let handler = AssertUnwindSafe(work(guard, attempt.clone())).catch_unwind();
+        let timer = Timer::start();
         let outcome = within(self.request.policy.deadline, handler).await;
+        self.observation.meter.handled(timer);
         let Some(claim) = slot.take() else {
             tracing::error!("the handler's transaction did not come back");
             return self.engine.problem(Problem::TryAgain);
@@ -120,6 +122,7 @@ impl<S: Store> Turn<S> {
                 })?;
                 if let (true, Err(error)) = (settle.keeps_writes(), closed) {
                     tracing::error!(error, "the handler's transaction could not be closed");
+                    self.observation.meter.transaction_lost(false);
                     return Err(Problem::TransactionAborted);
                 }
                 // A request of which an argument could not be extracted claims nothing.

@@ -24,12 +24,14 @@ use std::time::Duration;
 use http::StatusCode;
 use tokio::time::timeout;
 
-use super::{Claim, ClaimRequest, Claimed, Draft, Opening, SettleError, Settlement, Store, Times};
+use super::{
+    Claim, ClaimRequest, Claimed, Draft, Forgotten, Opening, SettleError, Settlement, Store, Times,
+};
 use crate::fingerprint::{Content, Fingerprint, RequestParts};
 use crate::identity::{Identity, ScopeDigest};
 use crate::key::IdempotencyKey;
 use crate::operation::Operation;
-use crate::record::{State, Version};
+use crate::record::{Record, State, Version};
 use crate::response::Recorded;
 
 /// A store with a table that represents the application's own.
@@ -81,6 +83,8 @@ macro_rules! store_contract {
             times_are_read_when_the_record_is_written
             a_purge_takes_expired_records_only
             an_erasure_takes_one_scope_only
+            a_forgotten_record_is_gone_and_a_held_one_stays
+            a_tally_counts_records_by_operation_and_state
             an_aborted_claim_leaves_nothing_behind
         }
     };
@@ -103,6 +107,11 @@ const DAY: Duration = Duration::from_hours(24);
 const BRIEF: Duration = Duration::from_millis(1);
 const BODY: &[u8] = b"\x00recorded\xff";
 
+/// The recorded body.
+fn body(record: &Record) -> &[u8] {
+    &record.response.readable().expect("it is not sealed").body
+}
+
 /// Settling as succeeded commits the writes and the record together.
 pub async fn a_success_keeps_everything<S: Subject>(subject: &S) {
     let case = Case::new(subject, "success");
@@ -112,7 +121,7 @@ pub async fn a_success_keeps_everything<S: Subject>(subject: &S) {
     assert_eq!(found.record.state, State::Succeeded);
     assert_eq!(found.record.attempts, 1);
     assert_eq!(found.record.status, StatusCode::CREATED);
-    assert_eq!(found.record.response.body, BODY);
+    assert_eq!(body(&found.record), BODY);
     assert_eq!(found.record.fingerprint, case.fingerprint);
     assert_eq!(found.record.settled_at, times.settled_at);
     assert_eq!(found.record.expires_at, times.expires_at);
@@ -168,7 +177,7 @@ pub async fn a_record_is_shown_in_place_of_a_claim<S: Subject>(subject: &S) {
     case.execute(None, State::Succeeded, DAY).await;
     for likely_taken in [false, true] {
         match case.claim(None, likely_taken).await {
-            Ok(Claimed::Changed(Some(found))) => assert_eq!(found.record.response.body, BODY),
+            Ok(Claimed::Changed(Some(found))) => assert_eq!(body(&found.record), BODY),
             _ => panic!("the record is not shown"),
         }
     }
@@ -219,7 +228,7 @@ pub async fn simultaneous_claims_have_one_effect<S: Subject>(subject: &S) {
                     return;
                 }
                 Ok(Claimed::Changed(Some(found))) => {
-                    assert_eq!(found.record.response.body, BODY);
+                    assert_eq!(body(&found.record), BODY);
                     return;
                 }
                 Ok(Claimed::Changed(None)) => panic!("nothing was seen, and nothing is there"),
@@ -320,8 +329,16 @@ pub async fn a_purge_takes_expired_records_only<S: Subject>(subject: &S) {
         case.execute(None, State::Succeeded, BRIEF).await;
     }
     tokio::time::sleep(Duration::from_millis(10)).await;
-    assert!(subject.store().purge_expired(1).await.expect("purges") <= 1);
-    while subject.store().purge_expired(100).await.expect("purges") > 0 {}
+    let one = subject.store().purge_expired(1).await.expect("purges");
+    assert!(one.records <= 1);
+    while subject
+        .store()
+        .purge_expired(100)
+        .await
+        .expect("purges")
+        .records
+        > 0
+    {}
     for case in &expired {
         assert!(case.find().await.is_none());
     }
@@ -332,8 +349,7 @@ pub async fn a_purge_takes_expired_records_only<S: Subject>(subject: &S) {
 pub async fn an_erasure_takes_one_scope_only<S: Subject>(subject: &S) {
     let mut other = Case::new(subject, "k");
     other.scoped(&format!("{} of another", subject.scope()));
-    let mut unscoped = Case::new(subject, &subject.scope());
-    unscoped.identity = Identity::new(None, &unscoped.operation, &unscoped.key);
+    let unscoped = Case::new(subject, &subject.scope()).unscoped();
     let mine: Vec<_> = (0..3)
         .map(|n| Case::new(subject, &format!("mine-{n}")))
         .collect();
@@ -348,6 +364,91 @@ pub async fn an_erasure_takes_one_scope_only<S: Subject>(subject: &S) {
     }
     assert!(other.find().await.is_some());
     assert!(unscoped.find().await.is_some());
+}
+
+/// A record is forgotten, also an expired one. While an attempt holds the identity, with or without a
+/// record, nothing is deleted, and the attempt's record stays.
+pub async fn a_forgotten_record_is_gone_and_a_held_one_stays<S: Subject>(subject: &S) {
+    let forget = async |case: &Case<'_, S>| {
+        let forgotten = subject.store().forget(&case.identity).await;
+        forgotten.expect("forgets")
+    };
+    let other = Case::new(subject, "other");
+    other.execute(None, State::Succeeded, DAY).await;
+    for ttl in [DAY, BRIEF] {
+        let case = Case::new(subject, "forgotten");
+        assert_eq!(forget(&case).await, Forgotten::Missing);
+        case.execute(None, State::Succeeded, ttl).await;
+        assert_eq!(forget(&case).await, Forgotten::Deleted);
+        assert!(case.find().await.is_none());
+    }
+    assert!(other.find().await.is_some());
+
+    let case = Case::new(subject, "held");
+    for attempts in 1..=2 {
+        let seen = case.find().await.map(|found| found.record.version());
+        let mut claim = case.win(seen).await;
+        case.write(&mut claim).await;
+        let settles = async {
+            // A store with one writer answers when the attempt has ended.
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            case.settle(claim, seen, State::FailedRetriable, DAY).await
+        };
+        let (forgotten, settled) = tokio::join!(forget(&case), settles);
+        assert_eq!(forgotten, Forgotten::InFlight);
+        settled.expect("an attempt is not disturbed");
+        assert_eq!(case.version().await.attempts, attempts);
+    }
+    assert_eq!(forget(&case).await, Forgotten::Deleted);
+    case.execute(None, State::Succeeded, DAY).await;
+}
+
+/// A tally counts each record once, by its operation and state, for one scope or for the whole table.
+pub async fn a_tally_counts_records_by_operation_and_state<S: Subject>(subject: &S) {
+    let scope = ScopeDigest::new(Some(&subject.scope()));
+    let tally = async |scope| {
+        let stats = subject.store().tally(scope).await.expect("counts");
+        assert!(stats.now.0 > 0);
+        let mut tallies = stats.tallies;
+        tallies.sort_by_key(|tally| tally.state.map(State::code));
+        tallies
+    };
+    assert!(tally(Some(&scope)).await.is_empty());
+    let unscoped = Case::new(subject, "elsewhere").unscoped();
+    unscoped.execute(None, State::Succeeded, DAY).await;
+    let first = Case::new(subject, "first");
+    let first = first.execute(None, State::Succeeded, DAY).await;
+    let expired = Case::new(subject, "expired");
+    let expired = expired.execute(None, State::Succeeded, BRIEF).await;
+    let retried = Case::new(subject, "retried");
+    retried.execute(None, State::FailedRetriable, DAY).await;
+    let seen = Some(retried.version().await);
+    let last = retried.execute(seen, State::FailedRetriable, DAY).await;
+    tokio::time::sleep(Duration::from_millis(10)).await;
+
+    let tallies = tally(Some(&scope)).await;
+    let [succeeded, retriable] = &tallies[..] else {
+        panic!("{tallies:?}");
+    };
+    for tally in [succeeded, retriable] {
+        assert_eq!(tally.operation, retried.operation);
+    }
+    assert_eq!(succeeded.state, Some(State::Succeeded));
+    assert_eq!((succeeded.records, succeeded.expired), (2, 1));
+    assert_eq!(succeeded.attempts, 2);
+    assert!(succeeded.response_bytes >= 2 * BODY.len() as u64);
+    assert_eq!(succeeded.oldest_settled, first.settled_at);
+    assert_eq!(succeeded.newest_settled, expired.settled_at);
+    assert_eq!(succeeded.oldest_expired, Some(expired.expires_at));
+    assert_eq!(retriable.state, Some(State::FailedRetriable));
+    assert_eq!((retriable.records, retriable.expired), (1, 0));
+    assert_eq!((retriable.attempts, retriable.response_bytes), (2, 0));
+    assert_eq!(retriable.newest_settled, last.settled_at);
+    assert_eq!(retriable.oldest_expired, None);
+
+    let all = tally(None).await;
+    let all: u64 = all.iter().map(|tally| tally.records).sum();
+    assert!(all >= 4, "{all}");
 }
 
 /// Claims and settlements that are dropped after any number of polls leave no transaction, no
@@ -423,6 +524,11 @@ impl<'a, S: Subject> Case<'a, S> {
             key,
             operation,
         }
+    }
+
+    fn unscoped(mut self) -> Self {
+        self.identity = Identity::new(None, &self.operation, &self.key);
+        self
     }
 
     fn scoped(&mut self, scope: &str) {

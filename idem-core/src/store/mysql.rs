@@ -13,9 +13,11 @@ use tokio::sync::OnceCell;
 
 use self::sql::{Names, Sql};
 use super::connection::CheckedConnection;
+use super::erasure::{Erasure, erase_all};
 use super::rehearsal::{Rehearsal, settle_failure, store_failure};
 use super::{
-    Claim, ClaimRequest, Claimed, Draft, Opening, SettleError, Settlement, Store, StoreError, Times,
+    Claim, ClaimRequest, Claimed, Draft, Forgotten, Opening, Purged, SettleError, Settlement,
+    Stats, Store, StoreError, Times,
 };
 use crate::config::ConfigError;
 use crate::identity::{Identity, ScopeDigest};
@@ -176,12 +178,14 @@ const TRIES: usize = 10;
 /// migration that fails because of another node's finds it done a moment later.
 const MIGRATION_PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(400)];
 
-/// The pauses of an erasure while other transactions hold records: a duplicate that reads one does so
-/// for a moment. They add up to five seconds.
-fn erasure_pauses() -> impl Iterator<Item = Duration> {
-    let milliseconds = [2, 10, 50].into_iter().chain([250; 20]);
-    milliseconds.map(Duration::from_millis)
-}
+/// The pauses before a record that is held counts as an attempt's: a duplicate that reads one holds it
+/// for a moment.
+const FORGET_PAUSES: [Duration; 4] = [
+    Duration::from_millis(5),
+    Duration::from_millis(25),
+    Duration::from_millis(100),
+    Duration::from_millis(300),
+];
 
 impl Store for MySqlStore {
     type Connection = MySqlConnection;
@@ -250,28 +254,65 @@ impl Store for MySqlStore {
         row.map(|row| found(&row, identity)).transpose()
     }
 
-    async fn purge_expired(&self, limit: u32) -> Result<u64, StoreError> {
-        self.run(self.sql().await?.purge(limit)).await
+    async fn purge_expired(&self, limit: u32) -> Result<Purged, StoreError> {
+        let records = self.run(self.sql().await?.purge(limit)).await?;
+        Ok(Purged {
+            records,
+            ..Purged::default()
+        })
     }
 
     async fn erase(&self, scope: &ScopeDigest) -> Result<u64, StoreError> {
         let sql = self.sql().await?;
-        let mut erased = self.run(sql.erase(scope)).await?;
-        let (mut left, now) = self.count(sql.count(scope, None)).await?;
-        for pause in erasure_pauses() {
-            if left == 0 {
-                break;
-            }
-            tokio::time::sleep(pause).await;
-            erased += self.run(sql.erase(scope)).await?;
-            // Later records are not a matter of this erasure.
-            (left, _) = self.count(sql.count(scope, Some(now))).await?;
-        }
-        match left {
-            0 => Ok(erased),
-            left => Err(StoreError::Incomplete { erased, left }),
-        }
+        erase_all(async |until| {
+            let erased = self.run(sql.erase(scope)).await?;
+            let (left, now) = self.count(sql.count(scope, until)).await?;
+            let until = until.unwrap_or(now);
+            Ok(Erasure {
+                erased,
+                left,
+                until,
+            })
+        })
+        .await
     }
+
+    async fn forget(&self, identity: &Identity) -> Result<Forgotten, StoreError> {
+        let sql = self.sql().await?;
+        let seen = self.fetch(sql.seen(identity, "")).await?;
+        let seen = seen.as_ref().map(version).transpose()?;
+        for pause in FORGET_PAUSES {
+            if let Some(seen) = seen
+                && self.run(sql.forget(identity, seen)).await? > 0
+            {
+                return Ok(Forgotten::Deleted);
+            }
+            match self.fetch(sql.seen(identity, sql.shared_lock())).await {
+                Ok(None) => return Ok(Forgotten::Missing),
+                // An attempt was in flight that has ended.
+                Ok(Some(row)) if Some(version(&row)?) != seen => break,
+                Ok(Some(_)) | Err(StoreError::Conflict(_)) => tokio::time::sleep(pause).await,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Forgotten::InFlight)
+    }
+
+    async fn tally(&self, scope: Option<&ScopeDigest>) -> Result<Stats, StoreError> {
+        let sql = self.sql().await?.tally(scope);
+        let mut connection = self.connection().await?;
+        let rows = fetch_with(&mut connection, sql).await;
+        let rows = rows.map_err(store_error)?;
+        connection.release();
+        stats(&rows).map_err(store_error)
+    }
+}
+
+fn version(row: &MySqlRow) -> Result<Version, StoreError> {
+    Ok(Version {
+        attempts: row.try_get(0).map_err(store_error)?,
+        settled_at: Timestamp(row.try_get(1).map_err(store_error)?),
+    })
 }
 
 impl MySqlStore {
@@ -478,6 +519,10 @@ async fn roll_back(
     restored.map_err(|error| SettleError::Refused(error.into()))?;
     connection.rollback_soon(); // See `commit`.
     Ok(())
+}
+
+fn stats(rows: &[MySqlRow]) -> sqlx::Result<Stats> {
+    stats!(rows)
 }
 
 fn found(row: &MySqlRow, identity: &Identity) -> Result<Found, StoreError> {

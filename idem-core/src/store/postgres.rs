@@ -3,23 +3,27 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use futures_util::TryStreamExt as _;
 use sqlx::postgres::{PgConnectOptions, PgDatabaseError, PgRow};
 use sqlx::{
-    AssertSqlSafe, Executor as _, PgConnection, PgPool, Postgres, Row as _, SqlSafeStr as _,
+    AssertSqlSafe, Either, Executor as _, PgConnection, PgPool, Postgres, Row as _, SqlSafeStr as _,
 };
 use tokio::sync::OnceCell;
 
 use self::setup::Setup;
 use self::sql::{Schema, Sql};
 use super::connection::CheckedConnection;
+use super::erasure::{Erasure, erase_all};
 use super::rehearsal::{HIDDEN, Rehearsal, misconfigured, settle_failure, store_failure};
 use super::{
-    Claim, ClaimRequest, Claimed, Draft, Opening, SettleError, Settlement, Store, StoreError, Times,
+    Claim, ClaimRequest, Claimed, Draft, Forgotten, Opening, Purged, SettleError, Settlement,
+    Stats, Store, StoreError, Times,
 };
 use crate::config::ConfigError;
 use crate::identity::{Identity, ScopeDigest};
 use crate::record::{Found, Timestamp, Unreadable, Version};
 
+mod pooler;
 mod setup;
 mod sql;
 
@@ -179,8 +183,9 @@ impl PostgresStore {
 
     /// Checks that this release can work with the schema and that its locks work. Then it claims an
     /// identity that nobody else has, writes a record, replaces it, reads it, and rolls back: so missing
-    /// rights, row level security, triggers and rules are found. The first request does the same; a call
-    /// at the start of a service shows the error earlier.
+    /// rights, row level security, triggers and rules are found. It also finds out whether
+    /// a pooler keeps transactions together and, with a second connection, prepared statements. The first request does the same; a call at the start of a
+    /// service shows the error earlier.
     ///
     /// # Errors
     ///
@@ -194,6 +199,10 @@ impl PostgresStore {
         let learn = || async {
             let mut connection = self.connection().await?;
             let known = Setup::learn(&mut connection, &self.settings.sql).await?;
+            pooler::check_transactions(&mut connection).await?;
+            if self.settings.named_statements {
+                pooler::check_names(&self.pool, &mut connection).await?;
+            }
             let rehearsed = self.rehearse(connection, &known).await;
             rehearsed.map_err(|error| store_failure(error, is_lasting))?;
             Ok(known)
@@ -381,12 +390,40 @@ impl Store for PostgresStore {
         Ok(found)
     }
 
-    async fn purge_expired(&self, limit: u32) -> Result<u64, StoreError> {
-        self.delete(self.settings.sql.purge(limit)).await
+    async fn purge_expired(&self, limit: u32) -> Result<Purged, StoreError> {
+        let records = self.delete(self.settings.sql.purge(limit)).await?;
+        Ok(Purged {
+            records,
+            ..Purged::default()
+        })
     }
 
     async fn erase(&self, scope: &ScopeDigest) -> Result<u64, StoreError> {
-        self.delete(self.settings.sql.erase(scope)).await
+        erase_all(|until| self.erase_once(scope, until)).await
+    }
+
+    async fn forget(&self, identity: &Identity) -> Result<Forgotten, StoreError> {
+        let setup = self.setup().await?;
+        let rows = self
+            .fetch(self.settings.sql.forget(identity, setup))
+            .await?;
+        if let [_, _, _] = &rows[..] {
+            return Ok(Forgotten::Deleted);
+        }
+        let in_flight = rows.iter().map(|row| row.try_get::<bool, _>(0));
+        let in_flight: Vec<bool> = in_flight
+            .collect::<sqlx::Result<_>>()
+            .map_err(store_error)?;
+        Ok(if in_flight.contains(&true) {
+            Forgotten::InFlight
+        } else {
+            Forgotten::Missing
+        })
+    }
+
+    async fn tally(&self, scope: Option<&ScopeDigest>) -> Result<Stats, StoreError> {
+        let rows = self.fetch(self.settings.sql.tally(scope)).await?;
+        stats(&rows).map_err(store_error)
     }
 }
 
@@ -519,6 +556,38 @@ impl PostgresStore {
         Ok(claimed.map_err(settle_error)? == Some(true))
     }
 
+    async fn erase_once(
+        &self,
+        scope: &ScopeDigest,
+        until: Option<Timestamp>,
+    ) -> Result<Erasure, StoreError> {
+        let mut connection = self.connection().await?;
+        let erase = AssertSqlSafe(self.settings.sql.erase(scope, until));
+        let answers = sqlx::raw_sql(erase).fetch_many(&mut *connection);
+        let answers: Vec<_> = answers.try_collect().await.map_err(store_error)?;
+        connection.release();
+        // The answers to BEGIN and DELETE, then the row.
+        let [_, Either::Left(deleted), Either::Right(row), ..] = &answers[..] else {
+            let error = "the answers are not those to an erasure";
+            return Err(StoreError::Unavailable(error.into()));
+        };
+        let left: i64 = row.try_get(0).map_err(store_error)?;
+        Ok(Erasure {
+            erased: deleted.rows_affected(),
+            left: left.unsigned_abs(),
+            until: Timestamp(row.try_get(1).map_err(store_error)?),
+        })
+    }
+
+    /// Runs statements that end their transaction, and returns all rows.
+    async fn fetch(&self, sql: String) -> Result<Vec<PgRow>, StoreError> {
+        let mut connection = self.connection().await?;
+        let rows = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(&mut *connection);
+        let rows = rows.await.map_err(store_error)?;
+        connection.release();
+        Ok(rows)
+    }
+
     async fn delete(&self, sql: String) -> Result<u64, StoreError> {
         let mut connection = self.connection().await?;
         let done = sqlx::raw_sql(AssertSqlSafe(sql))
@@ -571,6 +640,10 @@ async fn find_with(
     let rows = rows.map_err(read_error)?;
     // The first row belongs to the setting.
     rows.get(1).map(|row| found(row, identity)).transpose()
+}
+
+fn stats(rows: &[PgRow]) -> sqlx::Result<Stats> {
+    stats!(rows)
 }
 
 fn found(row: &PgRow, identity: &Identity) -> Result<Found, StoreError> {

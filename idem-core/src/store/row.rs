@@ -4,8 +4,9 @@ use http::StatusCode;
 
 use crate::fingerprint::Fingerprint;
 use crate::identity::Identity;
-use crate::record::{Record, State, Timestamp, Unreadable};
+use crate::record::{Record, State, Stored, Timestamp, Unreadable};
 use crate::response::Recorded;
+use crate::seal;
 
 /// Reads a record from a row of any database; sqlx's traits would need a page of bounds for it.
 ///
@@ -48,7 +49,7 @@ pub struct Row {
     pub status: i16,
     /// [`Fingerprint::to_bytes`].
     pub fingerprint: Vec<u8>,
-    /// [`Recorded::encode`]; `None` where nothing is replayed.
+    /// [`Recorded::encode`], or the same in a sealed form; `None` where nothing is replayed.
     pub response: Option<Vec<u8>>,
     /// [`Timestamp`] of the settling.
     pub settled_at: i64,
@@ -73,8 +74,11 @@ impl Row {
         // A response in a state that has none is a sign of tampering: a 1 changed to 3 would run the
         // handler again.
         let response = match (self.response, state.is_replayed()) {
-            (Some(encoding), true) => Recorded::decode(encoding, identity, status)?,
-            (None, false) => Recorded::default(),
+            (Some(sealed), true) if sealed.first() == Some(&seal::FORMAT) => {
+                Stored::Sealed(sealed.into())
+            }
+            (Some(encoding), true) => Recorded::decode(encoding, identity, status)?.into(),
+            (None, false) => Stored::default(),
             (None, true) => return Err(Unreadable("response is missing")),
             (Some(_), false) => return Err(Unreadable("response where none is replayed")),
         };

@@ -2,6 +2,7 @@
 
 use std::str::FromStr as _;
 use std::sync::Arc;
+use std::time::Instant;
 
 use sqlx::error::DatabaseError;
 use sqlx::migrate::MigrateError;
@@ -18,7 +19,8 @@ use super::connection::CheckedConnection;
 use super::migrate::{Migrations, check_version, migration};
 use super::rehearsal::{Rehearsal, misconfigured, settle_failure, store_failure};
 use super::{
-    Claim, ClaimRequest, Claimed, Draft, Opening, SettleError, Settlement, Store, StoreError, Times,
+    Claim, ClaimRequest, Claimed, Draft, Forgotten, Opening, Purged, SettleError, Settlement,
+    Stats, Store, StoreError, Times,
 };
 use crate::config::ConfigError;
 use crate::identity::{Identity, ScopeDigest};
@@ -242,16 +244,15 @@ impl SqliteStore {
         Ok(claim)
     }
 
-    async fn write_once(&self, statement: Statement<'_>) -> Result<u64, StoreError> {
-        let _permit = self.writer_permit().await?;
+    async fn has_expired(&self) -> Result<bool, StoreError> {
         let mut connection = self.connection().await?;
-        let done = connection.execute(statement).await.map_err(store_error)?;
+        let query = sqlx::query_scalar(AssertSqlSafe(Arc::clone(&self.sql.expired)));
+        let has_expired = query.fetch_one(&mut *connection).await;
+        let has_expired = has_expired.map_err(store_error)?;
         connection.release();
-        Ok(done.rows_affected())
+        Ok(has_expired)
     }
 }
-
-type Statement<'q> = sqlx::query::Query<'q, Sqlite, sqlx::sqlite::SqliteArguments>;
 
 /// An open SQLite transaction that holds an identity, and the right to write.
 #[derive(Debug)]
@@ -362,19 +363,109 @@ impl Store for SqliteStore {
         Ok(found)
     }
 
-    async fn purge_expired(&self, limit: u32) -> Result<u64, StoreError> {
-        let statement =
-            sqlx::query(AssertSqlSafe(Arc::clone(&self.sql.purge))).bind(i64::from(limit));
-        self.write_once(statement).await
+    async fn purge_expired(&self, limit: u32) -> Result<Purged, StoreError> {
+        if !self.has_expired().await? {
+            return Ok(Purged::default());
+        }
+        let _permit = self.writer_permit().await?;
+        let mut connection = self.connection().await?;
+        let opening = "BEGIN IMMEDIATE".into_sql_str();
+        connection.begin(opening).await.map_err(store_error)?;
+        // From here on others wait. COMMIT can include a checkpoint, which takes most of the time.
+        let start = Instant::now();
+        let purge = sqlx::query(AssertSqlSafe(Arc::clone(&self.sql.purge))).bind(i64::from(limit));
+        let done = connection.execute(purge).await.map_err(store_error)?;
+        connection.commit().await.map_err(store_error)?;
+        let held = start.elapsed();
+        connection.release();
+        Ok(Purged {
+            records: done.rows_affected(),
+            held,
+        })
     }
 
     async fn erase(&self, scope: &ScopeDigest) -> Result<u64, StoreError> {
         let (first, last) = (scope.first(), scope.last());
-        let statement = sqlx::query(AssertSqlSafe(Arc::clone(&self.sql.erase)))
-            .bind(&first[..])
-            .bind(&last[..]);
-        self.write_once(statement).await
+        let of_scope = |statement: &Arc<str>| {
+            let statement = sqlx::query(AssertSqlSafe(Arc::clone(statement)));
+            statement.bind(&first[..]).bind(&last[..])
+        };
+        let mut claim = self.begin_writing().await?;
+        let connection = &mut *claim.connection;
+        let erased = of_scope(&self.sql.erase).execute(&mut *connection).await;
+        let erased = erased.map_err(store_error)?.rows_affected();
+        // A trigger can keep records.
+        let left = of_scope(&self.sql.count).fetch_one(connection).await;
+        let left: i64 = left.and_then(|row| row.try_get(0)).map_err(store_error)?;
+        claim.connection.commit().await.map_err(store_error)?;
+        claim.release().await;
+        match left.unsigned_abs() {
+            0 => Ok(erased),
+            left => Err(StoreError::Incomplete { erased, left }),
+        }
     }
+
+    /// An attempt in flight is the one writer, whatever its key. So a record that has changed until there
+    /// is no writer is that of an attempt which was in flight.
+    async fn forget(&self, identity: &Identity) -> Result<Forgotten, StoreError> {
+        let mut connection = self.connection().await?;
+        let before = seen(&mut connection, &self.sql, identity).await?;
+        connection.release();
+        let mut claim = self.begin_writing().await?;
+        let now = seen(&mut claim.connection, &self.sql, identity).await?;
+        let forgotten = match now {
+            None => Forgotten::Missing,
+            Some(_) if now != before => Forgotten::InFlight,
+            Some(_) => {
+                let forget = sqlx::query(AssertSqlSafe(Arc::clone(&self.sql.forget)))
+                    .bind(identity.as_bytes().as_slice());
+                let done = forget.execute(&mut *claim.connection).await;
+                done.map_err(store_error)?;
+                Forgotten::Deleted
+            }
+        };
+        claim.connection.commit().await.map_err(store_error)?;
+        claim.release().await;
+        Ok(forgotten)
+    }
+
+    async fn tally(&self, scope: Option<&ScopeDigest>) -> Result<Stats, StoreError> {
+        let range = scope.map(|scope| (scope.first(), scope.last()));
+        let statement = if range.is_some() {
+            &self.sql.tally_scope
+        } else {
+            &self.sql.tally
+        };
+        let mut query = sqlx::query(AssertSqlSafe(Arc::clone(statement)));
+        if let Some((first, last)) = &range {
+            query = query.bind(&first[..]).bind(&last[..]);
+        }
+        let mut connection = self.connection().await?;
+        let rows = query.fetch_all(&mut *connection).await;
+        let rows = rows.map_err(store_error)?;
+        connection.release();
+        stats(&rows).map_err(store_error)
+    }
+}
+
+/// The version of a record, also of one that can't be read.
+async fn seen(
+    connection: &mut CheckedConnection<Sqlite>,
+    sql: &Sql,
+    identity: &Identity,
+) -> Result<Option<Version>, StoreError> {
+    let row = sqlx::query(AssertSqlSafe(Arc::clone(&sql.seen)))
+        .bind(identity.as_bytes().as_slice())
+        .fetch_optional(&mut **connection)
+        .await;
+    let version = |row: SqliteRow| {
+        Ok(Version {
+            attempts: row.try_get(0)?,
+            settled_at: Timestamp(row.try_get(1)?),
+        })
+    };
+    row.and_then(|row| row.map(version).transpose())
+        .map_err(store_error)
 }
 
 async fn read(
@@ -427,6 +518,10 @@ async fn write(
         settled_at: Timestamp(row.try_get(0).map_err(write_error)?),
         expires_at: Timestamp(row.try_get(1).map_err(write_error)?),
     })
+}
+
+fn stats(rows: &[SqliteRow]) -> sqlx::Result<Stats> {
+    stats!(rows)
 }
 
 fn found(row: &SqliteRow, identity: &Identity) -> Result<Found, StoreError> {

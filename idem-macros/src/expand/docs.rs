@@ -3,7 +3,7 @@
 use quote::ToTokens;
 
 use crate::choice::{Isolation, Need, Replay};
-use crate::model::{Content, Handler, Key, KeyPlace, Target};
+use crate::model::{Content, Handler, Key, KeyPlace, Record, Target};
 use crate::suggest;
 
 /// The lines of the section `# Idempotency`.
@@ -36,7 +36,10 @@ pub(crate) fn contract(handler: &Handler) -> Vec<String> {
              503 to try again"
         ),
     ];
-    lines.into_iter().chain(isolation).collect()
+    let record = matches!(policy.record, Record::Head).then(|| {
+        " - Not recorded: the body; a retry gets the status and the headers alone".to_owned()
+    });
+    lines.into_iter().chain(record).chain(isolation).collect()
 }
 
 fn key(key: &Key) -> String {

@@ -1,10 +1,10 @@
 //! The constant with the handler's policy. It holds only the options that were given: the library has the defaults.
 
-use proc_macro2::TokenStream;
+use proc_macro2::{Literal, TokenStream};
 use quote::quote;
 
 use crate::choice::{Isolation, Replay};
-use crate::model::{Policy, Target};
+use crate::model::{Policy, Record, Target};
 use crate::place::Private;
 use crate::value::Duration;
 
@@ -38,9 +38,18 @@ pub(crate) fn expand(policy: &Policy, target: &Target, private: &Private) -> Tok
         .operation
         .as_ref()
         .map(|operation| quote!(.with_operation(#operation)));
-    let cookies = &policy.cookies;
-    let cookies = (!cookies.is_empty()).then(|| quote!(.with_recorded_cookies(&[#(#cookies),*])));
-    quote!(#private::Policy::new(#ttl) #wait #deadline #replay #target #isolation #operation #cookies)
+    let record = match &policy.record {
+        Record::Default => None,
+        Record::WithCookies(names) => Some(quote!(.with_recorded_cookies(&[#(#names),*]))),
+        Record::Head => Some(quote!(.with_head_only())),
+    };
+    let response_limit = policy
+        .response_limit
+        .map(Literal::u64_unsuffixed)
+        .map(|bytes| quote!(.with_response_limit(#bytes)));
+    quote!(
+        #private::Policy::new(#ttl) #wait #deadline #replay #target #isolation #operation #record #response_limit
+    )
 }
 
 fn replay(replay: Replay) -> TokenStream {

@@ -253,12 +253,17 @@ fn what_is_bound_besides_the_body_is_chosen_by_names() {
         (
             r#"record = "_flash""#,
             r#""_flash""#,
-            r#"expected cookies; write `record = cookie("_flash")`"#,
+            r#"unknown value "_flash" for `record`; a cookie is written `record = cookie("_flash")`"#,
         ),
         (
             r#"record = header("etag")"#,
             r#"header("etag")"#,
-            r#"expected cookies, such as `record = cookie("_flash")`"#,
+            r#"expected "head" or cookies, such as `record = cookie("_flash")`"#,
+        ),
+        (
+            r#"record = "heads""#,
+            r#""heads""#,
+            r#"unknown value "heads" for `record`; did you mean "head"?"#,
         ),
         (
             r#"record = cookie("a;b")"#,
@@ -307,6 +312,24 @@ fn durations_have_units_and_bounds() {
 }
 
 #[test]
+fn sizes_have_a_unit_and_a_bound() {
+    arguments_refused(
+        r#"ttl = "24h", unscoped, response_limit = "4MB""#,
+        &[(
+            r#""4MB""#,
+            r#"invalid size "4MB": unknown unit `MB`; use `B`, `KiB` or `MiB`"#,
+        )],
+    );
+    arguments_refused(
+        r#"ttl = "24h", unscoped, response_limit = 4"#,
+        &[(
+            "4",
+            r#"expected a string, such as `response_limit = "4MiB"`"#,
+        )],
+    );
+}
+
+#[test]
 fn unknown_arguments_are_not_missing_as_well() {
     arguments_refused(
         r#"tll = "24h", scop = "tenant""#,
@@ -320,7 +343,7 @@ fn unknown_arguments_are_not_missing_as_well() {
         &[(
             "expires",
             "unknown argument `expires`; expected one of `ttl`, `scope`, `unscoped`, `wait`, `deadline`, `replay`, \
-             `key`, `isolation`, `fingerprint`, `body`, `query`, `bind`, `record`, `operation`, `store`, `state` or `crate`",
+             `key`, `isolation`, `fingerprint`, `body`, `query`, `bind`, `record`, `response_limit`, `operation`, `store`, `state` or `crate`",
         )],
     );
 }

@@ -27,6 +27,13 @@ impl Display for Answered {
     }
 }
 
+impl Answered {
+    /// Whether it is a handler's answer that is recorded.
+    pub(crate) fn is_lasting(&self) -> bool {
+        matches!(self, Self::Answer(answer) if is_lasting(answer))
+    }
+}
+
 impl From<Answer> for Answered {
     fn from(answer: Answer) -> Self {
         Self::Answer(answer)

@@ -5,7 +5,7 @@ use std::panic::resume_unwind;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use idem_core::store::{ClaimRequest, Claimed, Opening, SettleError, Settlement};
-use idem_core::store::{Identity, ScopeDigest};
+use idem_core::store::{Forgotten, Identity, Purged, ScopeDigest, Stats};
 use idem_core::{Found, Store, StoreError};
 
 /// The point of the harm.
@@ -130,11 +130,19 @@ impl<S: Store + Debug> Store for Harmed<S> {
         self.store.find(identity).await
     }
 
-    async fn purge_expired(&self, limit: u32) -> Result<u64, StoreError> {
+    async fn purge_expired(&self, limit: u32) -> Result<Purged, StoreError> {
         self.store.purge_expired(limit).await
     }
 
     async fn erase(&self, scope: &ScopeDigest) -> Result<u64, StoreError> {
         self.store.erase(scope).await
+    }
+
+    async fn forget(&self, identity: &Identity) -> Result<Forgotten, StoreError> {
+        self.store.forget(identity).await
+    }
+
+    async fn tally(&self, scope: Option<&ScopeDigest>) -> Result<Stats, StoreError> {
+        self.store.tally(scope).await
     }
 }

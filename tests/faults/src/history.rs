@@ -9,7 +9,7 @@ use idem_core::store::Identity;
 use idem_tests::{Answer, Database, Domain as _};
 use tokio::time::sleep;
 
-use crate::checker::{Answered, Facts, Ledger, check, denies, is_lasting};
+use crate::checker::{Answered, Facts, Ledger, check, denies};
 use crate::report::Report;
 
 /// The results of every key's requests, in the order of their ends. A key is also the label of its
@@ -64,7 +64,7 @@ impl History {
         loop {
             let answered = ask().await.into();
             self.add(label, answered.clone());
-            if matches!(&answered, Answered::Answer(answer) if is_lasting(answer)) {
+            if answered.is_lasting() {
                 return start.elapsed();
             }
             assert!(start.elapsed() < TIMEOUT, "{label}: {answered:?}");
@@ -118,6 +118,9 @@ impl History {
                 *is_denied,
             );
             report.acknowledged += usize::from(evidence.is_acknowledged());
+            report.effects += evidence.effects;
+            let answers = answered.iter().filter(|end| end.is_lasting()).count();
+            report.replays += answers.saturating_sub(1);
             let violations = check(&evidence).into_iter();
             let violations = violations.map(|found| (found, format!("{evidence}\n  {harms:?}")));
             report.violations.extend(violations);

@@ -45,7 +45,7 @@ pub fn alone<T>(future: impl Future<Output = T>) -> T {
 }
 
 impl Kills {
-    async fn pause(&mut self) {
+    pub(crate) async fn pause(&mut self) {
         sleep(Duration::from_millis(self.rng.u64(150..900))).await;
     }
 }
@@ -177,7 +177,9 @@ async fn weaken<F: Framework<D>, D: Served>(world: &World<F, D>, durability: Dur
 }
 
 /// Connects again: the observer's connections are lost with the server.
-async fn observe<F: Framework<D>, D: Served>(world: &World<F, D>) -> PoolConnection<Driver<D>> {
+pub(crate) async fn observe<F: Framework<D>, D: Database>(
+    world: &World<F, D>,
+) -> PoolConnection<Driver<D>> {
     for _ in 0..50 {
         if let Ok(connection) = world.try_observe().await {
             return connection;

@@ -60,6 +60,11 @@ impl Load {
         load
     }
 
+    /// The results so far and later.
+    pub(crate) fn history(&self) -> &History {
+        &self.history
+    }
+
     /// Waits until every client has ended its request.
     pub(crate) async fn stop(mut self) -> History {
         self.stop.store(true, Ordering::Relaxed);

@@ -10,7 +10,10 @@ use clap::Parser;
 use fastrand::Rng;
 use futures_util::FutureExt as _;
 use futures_util::future::{LocalBoxFuture, join_all};
-use idem_faults::{Drops, Durability, Kills, Lane, Report, kill_application, kill_server};
+use idem_faults::{
+    Drops, Durability, Kills, Lane, Replication, Report, fail_over, full_postgres, full_sqlite,
+    kill_application, kill_server, may_mount,
+};
 use idem_tests::{
     Actix, Axum, Database, Framework, Mysql, Postgres, RecordInCommit, Served, Sqlite, World,
 };
@@ -39,7 +42,7 @@ struct Options {
 type Round = (&'static str, fn(Rng) -> LocalBoxFuture<'static, Report>);
 
 /// The rounds, in order. After the last one, the first comes again.
-const ROUNDS: [Round; 16] = [
+const ROUNDS: [Round; 20] = [
     ("wire, axum, postgres", |rng| {
         wire::<Axum, Postgres>(rng).boxed_local()
     }),
@@ -88,7 +91,18 @@ const ROUNDS: [Round; 16] = [
     ("server killed, axum, record in commit", |rng| {
         server::<Axum, RecordInCommit>(&POSTGRES, rng).boxed_local()
     }),
+    ("synchronous standby, axum, postgres", |rng| {
+        standby::<Axum, Postgres>(Replication::Synchronous, rng).boxed_local()
+    }),
+    ("asynchronous standby, actix, record in commit", |rng| {
+        standby::<Actix, RecordInCommit>(Replication::Asynchronous, rng).boxed_local()
+    }),
+    (FULL_DISKS[0], |rng| full_sqlite(full(rng)).boxed_local()),
+    (FULL_DISKS[1], |rng| full_postgres(full(rng)).boxed_local()),
 ];
+
+/// The rounds that mount a file system, which only root may do.
+const FULL_DISKS: [&str; 2] = ["full disk, axum, sqlite", "full disk, actix, postgres"];
 
 /// The duration of a round of random faults.
 const STORM: Duration = Duration::from_secs(30);
@@ -150,6 +164,25 @@ async fn server<F: Framework<D>, D: Served>(kind: &'static dyn Kind, rng: Rng) -
     kill_server::<F, D>(kind, Durability::Kept, kills).await
 }
 
+async fn standby<F: Framework<D>, D: Served>(replication: Replication, rng: Rng) -> Report {
+    let kills = Kills {
+        times: 10,
+        clients: 8,
+        work: Duration::ZERO,
+        rng,
+    };
+    fail_over::<F, D>(replication, kills).await
+}
+
+fn full(rng: Rng) -> Kills {
+    Kills {
+        times: 5,
+        clients: 8,
+        work: Duration::ZERO,
+        rng,
+    }
+}
+
 /// A dropped round ends its servers and applications.
 async fn unless_interrupted(round: impl Future<Output = Report>) -> Option<Report> {
     let interrupted = async {
@@ -165,9 +198,18 @@ async fn unless_interrupted(round: impl Future<Output = Report>) -> Option<Repor
 
 fn main() -> anyhow::Result<ExitCode> {
     let options = Options::parse();
+    let may_mount = may_mount();
+    let runs =
+        |name: &str| name.contains(&options.only) && (may_mount || !FULL_DISKS.contains(&name));
+    if !may_mount {
+        eprintln!(
+            "faults: without the rounds {}: only root may mount the tmpfs that they fill",
+            FULL_DISKS.join("; ")
+        );
+    }
     ensure!(
-        ROUNDS.iter().any(|(name, _)| name.contains(&options.only)),
-        "no round has {:?} in its name; they are: {}",
+        ROUNDS.iter().any(|(name, _)| runs(name)),
+        "no round that can run here has {:?} in its name; all rounds are: {}",
         options.only,
         ROUNDS.map(|(name, _)| name).join("; "),
     );
@@ -181,7 +223,7 @@ fn main() -> anyhow::Result<ExitCode> {
     let mut reports = BTreeMap::<&str, Report>::new();
     for number in options.round.. {
         let (name, round) = ROUNDS[usize::try_from(number)? % ROUNDS.len()];
-        if !name.contains(&options.only) {
+        if !runs(name) {
             continue;
         }
         let Some(report) =

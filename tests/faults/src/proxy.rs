@@ -94,6 +94,7 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct State {
+    server: (String, u16),
     fault: Option<Fault>,
     traffic: Traffic,
 }
@@ -121,8 +122,15 @@ impl Proxy {
         let listener = listener.expect("a free port");
         let address = listener.local_addr().expect("a bound listener");
         let shared = Arc::<Shared>::default();
-        tokio::spawn(accept(listener, server, Arc::clone(&shared)));
-        Self { address, shared }
+        let this = Self { address, shared };
+        this.point_to(server);
+        tokio::spawn(accept(listener, Arc::clone(&this.shared)));
+        this
+    }
+
+    /// Sends later connections to another server, as a virtual address does after a fail-over.
+    pub fn point_to(&self, server: (String, u16)) {
+        lock(&self.shared.state).server = server;
     }
 
     /// Counts from zero, and does the harm at its byte.
@@ -186,9 +194,10 @@ impl Shared {
     }
 }
 
-async fn accept(listener: TcpListener, server: (String, u16), shared: Arc<Shared>) {
+async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     while let Ok((client, _)) = listener.accept().await {
-        let Ok(server) = TcpStream::connect(server.clone()).await else {
+        let server = lock(&shared.state).server.clone();
+        let Ok(server) = TcpStream::connect(server).await else {
             continue;
         };
         let link = Arc::new(Link {

@@ -1,5 +1,6 @@
 //! The results of faulted requests.
 
+use std::collections::BTreeSet;
 use std::fmt::{self, Display};
 use std::iter::Sum;
 use std::thread;
@@ -16,6 +17,12 @@ pub struct Report {
     pub requests: usize,
     /// The number of keys for which a client was answered with a success.
     pub acknowledged: usize,
+    /// The number of committed effects of these keys.
+    pub effects: u64,
+    /// The number of lasting answers that were compared with an earlier one to the same key.
+    pub replays: usize,
+    /// The number of acknowledged keys that were lost as a whole, where that is allowed.
+    pub lost: usize,
     /// The violations, with the known facts about each.
     pub violations: Vec<(Violation, String)>,
     /// For each key, the time from the end of a fault to a lasting answer.
@@ -33,10 +40,26 @@ impl Report {
         self.faults += other.faults;
         self.requests += other.requests;
         self.acknowledged += other.acknowledged;
+        self.effects += other.effects;
+        self.replays += other.replays;
+        self.lost += other.lost;
         self.violations.extend(other.violations);
         self.recoveries.extend(other.recoveries);
         self.resolved += other.resolved;
         self.unknown += other.unknown;
+        self
+    }
+
+    /// Where the last requests may be lost as a whole: counts their keys instead. The retry of a lost
+    /// success runs again, and is answered otherwise. All other violations stay.
+    #[must_use]
+    pub fn allowing_losses(mut self) -> Self {
+        let is_loss =
+            |(found, _): &(Violation, _)| matches!(found, Violation::Lost | Violation::Differs);
+        let (lost, others): (Vec<_>, Vec<_>) = self.violations.into_iter().partition(is_loss);
+        let keys: BTreeSet<String> = lost.into_iter().map(|(_, evidence)| evidence).collect();
+        self.lost += keys.len();
+        self.violations = others;
         self
     }
 
@@ -85,6 +108,9 @@ impl Display for Report {
             faults,
             requests,
             acknowledged,
+            effects,
+            replays,
+            lost,
             violations,
             resolved,
             unknown,
@@ -93,8 +119,8 @@ impl Display for Report {
         let [middle, late, last] = [50, 99, 100].map(|percent| self.recovered(percent));
         write!(
             f,
-            "{faults} faults in {requests} requests, {} violations; {acknowledged} keys were acknowledged; \
-             {resolved} requests were answered 201 in spite of their fault, {unknown} were answered that the outcome is \
+            "{faults} faults in {requests} requests, {} violations; {acknowledged} keys were acknowledged, {lost} of \
+             them lost as a whole; {effects} effects; {replays} answers were compared with an earlier one; {resolved} requests were answered 201 in spite of their fault, {unknown} were answered that the outcome is \
              unknown; after its fault a key was answered in {middle:.1?} (p50), {late:.1?} (p99), {last:.1?} (all)",
             violations.len()
         )?;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::{FutureExt as _, TryFutureExt as _};
 use idem_core::{MySqlStore, StoreError};
-use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions};
+use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions, MySqlSslMode};
 use sqlx::{ConnectOptions as _, Connection as _, MySqlConnection, MySqlPool, Row as _};
 
 use super::{Choices, Database, Served, Wires, fresh_name};
@@ -45,7 +45,11 @@ impl<const CLUSTER: bool> Mysql<CLUSTER> {
 
 impl<const CLUSTER: bool> Served for Mysql<CLUSTER> {
     async fn on(urls: &str) -> Self {
-        let server = |url| MySqlConnectOptions::from_str(url).expect("a URL of MariaDB or MySQL");
+        let server = |url| {
+            let server = MySqlConnectOptions::from_str(url).expect("a URL of MariaDB or MySQL");
+            // The wire has only what idem sends.
+            server.ssl_mode(MySqlSslMode::Disabled)
+        };
         let this = Self {
             servers: urls.split_whitespace().map(server).collect(),
             pools: AtomicUsize::new(0),
@@ -100,6 +104,10 @@ impl<const CLUSTER: bool> Database for Mysql<CLUSTER> {
         format!("x'{hex}'")
     }
 
+    fn has(hex: &str) -> String {
+        format!("LOCATE(x'{hex}', response) > 0")
+    }
+
     fn copies(count: usize) -> String {
         let digits = "(SELECT 0 AS n UNION ALL SELECT 1 UNION ALL SELECT 2 UNION ALL SELECT 3 \
              UNION ALL SELECT 4 UNION ALL SELECT 5 UNION ALL SELECT 6 UNION ALL SELECT 7 \
@@ -140,11 +148,14 @@ impl<const CLUSTER: bool> Database for Mysql<CLUSTER> {
         if let Some(address) = wires.through {
             options = options.host(&address.ip().to_string()).port(address.port());
         }
-        let pool = MySqlPoolOptions::new()
+        let mut pool = MySqlPoolOptions::new()
             .max_connections(wires.connections)
-            .acquire_timeout(wires.acquire_timeout)
-            .after_connect(move |connection, _| connection.run(wires.opening).map_ok(drop).boxed())
-            .connect_lazy_with(options);
+            .acquire_timeout(wires.acquire_timeout);
+        if !wires.opening.is_empty() {
+            pool = pool
+                .after_connect(move |session, _| session.run(wires.opening).map_ok(drop).boxed());
+        }
+        let pool = pool.connect_lazy_with(options);
         // A node of a cluster sees tables that were created on another node a little later.
         let mut connection = pool.acquire().await;
         for _ in 0..100 {

@@ -1,7 +1,8 @@
 use std::str::FromStr as _;
 
+use futures_util::{FutureExt as _, TryFutureExt as _};
 use idem_core::{PostgresStore, StoreError};
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgSslMode};
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection, PgPool};
 
 use super::{Choices, Database, Served, Wires, fresh_name};
@@ -37,8 +38,10 @@ impl<const RECORD_IN_COMMIT: bool> Postgres<RECORD_IN_COMMIT> {
 
 impl<const RECORD_IN_COMMIT: bool> Served for Postgres<RECORD_IN_COMMIT> {
     async fn on(url: &str) -> Self {
+        let server = PgConnectOptions::from_str(url).expect("a URL of PostgreSQL");
         let this = Self {
-            server: PgConnectOptions::from_str(url).expect("a URL of PostgreSQL"),
+            // The wire has only what idem sends.
+            server: server.ssl_mode(PgSslMode::Disable),
             name: fresh_name(),
         };
         this.administrate(&format!("CREATE DATABASE {}", this.name))
@@ -93,6 +96,10 @@ impl<const RECORD_IN_COMMIT: bool> Database for Postgres<RECORD_IN_COMMIT> {
         format!("'\\x{hex}'::bytea")
     }
 
+    fn has(hex: &str) -> String {
+        format!("position('\\x{hex}'::bytea IN response) > 0")
+    }
+
     fn copies(count: usize) -> String {
         format!(
             "INSERT INTO idem.records SELECT sha256(number::text::bytea), operation, state, \
@@ -124,10 +131,14 @@ impl<const RECORD_IN_COMMIT: bool> Database for Postgres<RECORD_IN_COMMIT> {
             options = options.host(&address.ip().to_string()).port(address.port());
         }
         let options = (wires.session)(options);
-        PgPoolOptions::new()
+        let mut pool = PgPoolOptions::new()
             .max_connections(wires.connections)
-            .acquire_timeout(wires.acquire_timeout)
-            .connect_with(options)
+            .acquire_timeout(wires.acquire_timeout);
+        if !wires.opening.is_empty() {
+            pool = pool
+                .after_connect(move |session, _| session.run(wires.opening).map_ok(drop).boxed());
+        }
+        pool.connect_with(options)
             .await
             .expect("the database can be reached")
     }

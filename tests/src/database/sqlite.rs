@@ -16,6 +16,20 @@ pub struct Sqlite {
 }
 
 impl Sqlite {
+    /// A database in this folder, which is removed with it.
+    pub async fn within(folder: TempDir) -> Self {
+        let this = Self { folder };
+        let pool = this.connect(Wires::default()).await;
+        let mut connection = pool.acquire().await.expect("a connection");
+        connection
+            .run(Self::SCHEMA)
+            .await
+            .expect("the schema is valid");
+        drop(connection);
+        pool.close().await;
+        this
+    }
+
     fn file(&self) -> PathBuf {
         self.folder.path().join("test.sqlite")
     }
@@ -38,6 +52,10 @@ impl Database for Sqlite {
         format!("x'{hex}'")
     }
 
+    fn has(hex: &str) -> String {
+        format!("instr(response, x'{hex}') > 0")
+    }
+
     fn copies(count: usize) -> String {
         format!(
             "WITH RECURSIVE numbers (number) AS \
@@ -48,17 +66,7 @@ impl Database for Sqlite {
     }
 
     async fn create() -> Self {
-        let folder = TempDir::new().expect("a temporary folder");
-        let this = Self { folder };
-        let pool = this.connect(Wires::default()).await;
-        let mut connection = pool.acquire().await.expect("a connection");
-        connection
-            .run(Self::SCHEMA)
-            .await
-            .expect("the schema is valid");
-        drop(connection);
-        pool.close().await;
-        this
+        Self::within(TempDir::new().expect("a temporary folder")).await
     }
 
     fn url(&self) -> String {

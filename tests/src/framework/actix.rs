@@ -24,6 +24,7 @@ use super::{Deploy, Framework, LIMIT, local};
 use crate::control::Control;
 use crate::database::{Database, Galera, Mysql, Postgres, RecordInCommit, Sqlite};
 use crate::domain::{App, Domain};
+use crate::metrics::Metrics;
 
 #[allow(clippy::duplicate_mod, reason = "each framework compiles its own")]
 #[path = "handlers.rs"]
@@ -75,9 +76,10 @@ async fn serve<S: idem_core::Store>(
     listener: TcpListener,
     stop: oneshot::Receiver<()>,
 ) {
-    let traces = get_default(Clone::clone);
+    let (traces, recorder) = (get_default(Clone::clone), Metrics::recorder());
     let server = HttpServer::new(move || {
         trace(&traces);
+        std::mem::forget(recorder.map(Metrics::adopt));
         Application::new().configure(configure.clone())
     });
     let server = server

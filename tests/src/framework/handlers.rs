@@ -36,6 +36,7 @@ promises! {
     hasty(ttl = "24h", scope = "tenant", wait = "0s");
     brief(ttl = "1s", scope = "tenant", wait = "60s");
     bounded(ttl = "24h", scope = "tenant", deadline = "1s");
+    capped(ttl = "24h", scope = "tenant", response_limit = "8KiB");
     optional(ttl = "24h", scope = "tenant", key = "optional");
     replays_success(ttl = "24h", scope = "tenant", replay = "success");
     replays_all(ttl = "24h", scope = "tenant", replay = "all");
@@ -44,6 +45,7 @@ promises! {
     raw(ttl = "24h", scope = "tenant", fingerprint = "raw");
     webhook(ttl = "24h", scope = "tenant", key = header("X-GitHub-Delivery", "webhook-id"), fingerprint = "none");
     conditional(ttl = "24h", scope = "tenant", bind = header("if-match", "x-variant"));
+    secret(ttl = "24h", scope = "tenant", record = "head");
     flash(ttl = "24h", scope = "tenant", record = cookie("flash", "theme"));
     sorted_query(ttl = "24h", scope = "tenant", query = "sorted");
     trimmed_query(ttl = "24h", scope = "tenant", query = except("utm_source", "page"));

@@ -18,6 +18,7 @@ mod multipart;
 mod names;
 mod options;
 mod rejections;
+mod releases;
 mod scopes;
 mod service;
 mod task;

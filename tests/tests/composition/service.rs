@@ -203,7 +203,7 @@ impl Database {
         Self::of(options.connect("sqlite::memory:").await.expect("SQLite")).await
     }
 
-    async fn open(file: &Path) -> Self {
+    pub(crate) async fn open(file: &Path) -> Self {
         let options = SqliteConnectOptions::new()
             .filename(file)
             .create_if_missing(true);

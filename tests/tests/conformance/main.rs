@@ -17,6 +17,7 @@ mod s {
 mod r {
     mod cache;
     mod replay;
+    mod seal;
 }
 
 /// M: mismatch.
@@ -68,12 +69,14 @@ mod o {
 mod e {
     mod erasure;
     mod expiry;
+    mod forget;
     mod purge;
 }
 
 /// L: limits.
 mod l {
     mod limits;
+    mod rates;
 }
 
 /// P: problem documents.
@@ -86,6 +89,7 @@ mod p {
 /// V: visibility.
 mod v {
     mod log;
+    mod metrics;
 }
 
 /// H: the handler's view of its attempt.

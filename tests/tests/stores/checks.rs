@@ -10,7 +10,7 @@ use super::Fresh;
 use super::places::{Placed, text};
 
 #[track_caller]
-fn assert_misconfigured(result: Result<(), StoreError>, word: &str) {
+pub(crate) fn assert_misconfigured(result: Result<(), StoreError>, word: &str) {
     let error = result.expect_err("the check fails");
     assert!(matches!(error, StoreError::Misconfigured(_)), "{error:?}");
     let text = text(&error);

@@ -3,6 +3,7 @@
 mod checks;
 mod particular;
 mod places;
+mod pooler;
 
 use idem_core::store::contract::Subject;
 use idem_core::{PostgresStore, Store};
@@ -34,11 +35,18 @@ mod unnamed_statements {
     idem_core::store_contract!(super::Fresh::<idem_tests::Postgres>::unnamed().await);
 }
 
+/// Through `PgBouncer` in transaction mode.
+mod pooled {
+    idem_core::store_contract!(super::Fresh::<idem_tests::Postgres>::pooled().await);
+}
+
 /// A fresh database with a store on it.
 struct Fresh<D: Database> {
     database: D,
     pool: Pool<Driver<D>>,
     store: D::Store,
+    /// What is between the pool and the server.
+    pooler: Option<pooler::Pooler>,
 }
 
 impl<D: Database> Fresh<D> {
@@ -51,11 +59,13 @@ impl<D: Database> Fresh<D> {
             database,
             pool,
             store,
+            pooler: None,
         }
     }
 
     async fn remove(self) {
         self.pool.close().await;
+        drop(self.pooler);
         self.database.remove().await;
     }
 }

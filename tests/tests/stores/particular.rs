@@ -307,6 +307,33 @@ async fn e4_erasure_alongside_a_writer_that_stays_is_unavailable_on_sqlite() {
     fresh.remove().await;
 }
 
+#[tokio::test]
+async fn e4_erasure_that_a_trigger_suppresses_is_incomplete() {
+    const KEEP: &str = "CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'; \
+         CREATE TRIGGER keep BEFORE DELETE ON idem.records FOR EACH ROW \
+         WHEN (right(encode(OLD.identity, 'hex'), 1) = '2') EXECUTE FUNCTION keep()";
+    async fn two_of_three<D: Database>(trigger: &str) {
+        let fresh = Fresh::<D>::create().await;
+        three_records::<D>(&fresh.pool).await;
+        let mut connection = fresh.pool.acquire().await.expect("a connection");
+        connection.run(trigger).await.expect("a trigger");
+        drop(connection);
+        let error = fresh.store.erase(&ScopeDigest::new(Some("acme"))).await;
+        let error = error.expect_err("a record is left");
+        assert!(
+            matches!(error, StoreError::Incomplete { erased: 2, left: 1 }),
+            "{error:?}"
+        );
+        fresh.remove().await;
+    }
+    two_of_three::<Postgres>(KEEP).await;
+    two_of_three::<Sqlite>(
+        "CREATE TRIGGER keep BEFORE DELETE ON idem_records WHEN hex(OLD.identity) LIKE '%2' \
+         BEGIN SELECT RAISE(IGNORE); END",
+    )
+    .await;
+}
+
 /// Calls of the application's own progress handler, which the pool installs again after each attempt.
 #[tokio::test]
 async fn i6_progress_handler_of_the_application_comes_back_with_the_connection() {

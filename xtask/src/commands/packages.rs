@@ -18,6 +18,9 @@ const OLDEST: &str = "1.94";
 /// How long the installation of a compiler may take.
 const INSTALLATION: Duration = Duration::from_mins(3);
 
+/// Published programs, which have no public API.
+const PROGRAMS: &[&str] = &["idem-cli"];
+
 /// Files that belong to every package.
 const COMMON: [&str; 3] = ["README.md", "LICENSE-APACHE", "LICENSE-MIT"];
 
@@ -65,7 +68,7 @@ fn pack() -> Result<bool> {
     publish.arg("--allow-dirty");
     let mut package = cargo::command();
     package.args(["package", "--no-verify", "--allow-dirty", "--quiet"]);
-    for name in PUBLISHED {
+    for name in PUBLISHED.iter().chain(PROGRAMS) {
         package.args(["-p", name]);
     }
     Ok(process::run(&mut publish)?.success() && process::run(&mut package)?.success())
@@ -82,7 +85,7 @@ fn unpack(packages: &Path, workspace: &Path) -> Result<()> {
         .find_map(|line| line.strip_prefix("version = \"")?.strip_suffix('"'))
         .context("the workspace has no version")?;
     let mut members = Vec::new();
-    for package in PUBLISHED {
+    for package in PUBLISHED.iter().chain(PROGRAMS) {
         let member = format!("{package}-{version}");
         let folder = workspace.join(&member);
         if folder.exists() {

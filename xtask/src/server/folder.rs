@@ -32,13 +32,17 @@ struct User {
 }
 
 impl Folder {
-    pub(super) fn create(kind: &dyn Kind) -> Result<Self> {
+    /// A folder for temporary files, or in this folder.
+    pub(super) fn create(kind: &dyn Kind, within: Option<&Path>) -> Result<Self> {
         let user = if id(&["-u"])? == 0 {
             Some(User::first_of(kind.users())?)
         } else {
             None
         };
-        let parents = [env::temp_dir(), PathBuf::from("/tmp")];
+        let parents = match within {
+            Some(folder) => vec![folder.to_owned()],
+            None => vec![env::temp_dir(), PathBuf::from("/tmp")],
+        };
         let mut reasons = Vec::new();
         for parent in &parents {
             match Self::create_in(parent, kind.key(), user.clone()) {
@@ -164,7 +168,7 @@ mod tests {
 
     #[test]
     fn a_folder_is_removed_when_dropped() {
-        let folder = Folder::create(&POSTGRES).unwrap();
+        let folder = Folder::create(&POSTGRES, None).unwrap();
         let path = folder.path().to_owned();
         fs::write(path.join("file"), "").unwrap();
         drop(folder);

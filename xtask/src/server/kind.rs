@@ -51,6 +51,12 @@ pub trait Kind: Debug + Send + Sync {
     /// The command that creates the data in the folder, which exists and is empty, if the server has data.
     fn initialise(&self, programs: &Programs, folder: &Path) -> Option<Command>;
 
+    /// The command that creates, in such a folder, a standby's copy of the data of the server on this
+    /// port. The copy follows that server through the port. None if the kind has no standbys here.
+    fn copy(&self, _programs: &Programs, _folder: &Path, _port: u16) -> Option<Command> {
+        None
+    }
+
     /// The command that runs the server in the foreground, with its log on standard error.
     fn start(&self, programs: &Programs, folder: &Path, port: u16) -> Command;
 

@@ -53,16 +53,40 @@ pub(super) struct Extras {
 }
 
 impl Local {
-    pub(super) fn start(kind: &'static dyn Kind, programs: Programs) -> Result<Self> {
-        let mut local = Self::create(kind, programs)?;
+    /// A server in a folder for temporary files, or in this folder.
+    pub(super) fn start(
+        kind: &'static dyn Kind,
+        programs: Programs,
+        within: Option<&Path>,
+    ) -> Result<Self> {
+        let mut local = Self::create_within(kind, programs, within)?;
         local.initialise()?;
+        local.launch_on_a_free_port()?;
+        Ok(local)
+    }
+
+    /// A standby of this server, which it reaches through the port.
+    pub(super) fn start_standby(&self, port: u16) -> Result<Self> {
+        let mut local = Self::create(self.kind, self.programs.clone())?;
+        let (name, folder) = (self.kind.name(), local.folder.path());
+        let copy = self.kind.copy(&self.programs, folder, port);
+        let copy = copy.with_context(|| format!("there is no standby of {name}"))?;
+        local.run(&format!("copying the data of {name}"), copy)?;
         local.launch_on_a_free_port()?;
         Ok(local)
     }
 
     /// A server that has no data yet and does not run.
     pub(super) fn create(kind: &'static dyn Kind, programs: Programs) -> Result<Self> {
-        let folder = Folder::create(kind)?;
+        Self::create_within(kind, programs, None)
+    }
+
+    fn create_within(
+        kind: &'static dyn Kind,
+        programs: Programs,
+        within: Option<&Path>,
+    ) -> Result<Self> {
+        let folder = Folder::create(kind, within)?;
         let watchdog = Watchdog::start(CLEAN_UP, &[folder.path().as_os_str()])?;
         Ok(Self {
             kind,
@@ -124,6 +148,11 @@ impl Local {
             .with_context(|| format!("cannot kill {}", self.kind.name()))?;
         self.watchdog.guard("");
         Ok(())
+    }
+
+    /// Ends the server at once, with its data as after a crash.
+    pub(super) fn stop_immediately(&mut self) {
+        self.end(self.kind.signals().immediate);
     }
 
     pub(super) fn restart(&mut self) -> Result<()> {
@@ -275,6 +304,6 @@ impl Local {
 
 impl Drop for Local {
     fn drop(&mut self) {
-        self.end(self.kind.signals().immediate);
+        self.stop_immediately();
     }
 }

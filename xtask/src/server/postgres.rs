@@ -92,6 +92,20 @@ impl Kind for Postgres {
         Some(command)
     }
 
+    fn copy(&self, programs: &Programs, folder: &Path, port: u16) -> Option<Command> {
+        let mut command = Command::new(programs.next_to_the_server("pg_basebackup"));
+        command.arg("--pgdata").arg(folder.join("data"));
+        command.args(["--host=127.0.0.1", &format!("--port={port}")]);
+        command.arg(format!("--username={USER}"));
+        command.args([
+            "--write-recovery-conf",
+            "--wal-method=stream",
+            "--checkpoint=fast",
+            "--no-sync",
+        ]);
+        Some(command)
+    }
+
     fn start(&self, programs: &Programs, folder: &Path, port: u16) -> Command {
         let mut command = Command::new(programs.path("postgres"));
         command

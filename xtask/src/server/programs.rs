@@ -19,21 +19,34 @@ impl Programs {
         found.map_or_else(|| PathBuf::from(name), Clone::clone)
     }
 
+    /// The path of another program that is installed together with the server.
+    pub(super) fn next_to_the_server(&self, name: &str) -> PathBuf {
+        // The server's path may be a link into the folder of its version.
+        let server = fs::canonicalize(self.server());
+        let server = server.unwrap_or_else(|_| self.server().to_owned());
+        server.with_file_name(name)
+    }
+
     /// The path of the server itself.
     pub(super) fn server(&self) -> &Path {
         self.0.last().map_or(Path::new(""), PathBuf::as_path)
     }
 }
 
-/// Searches the PATH first, then the kind's folders.
+/// Finds a kind's programs.
 pub(super) fn find(kind: &dyn Kind) -> Option<Programs> {
+    find_named(kind.programs(), kind.folders())
+}
+
+/// Searches the PATH first, then the folders, whose names are as in [`Kind::folders`].
+pub(super) fn find_named(names: &[&str], folders: &[&str]) -> Option<Programs> {
     let path = env::var_os("PATH").unwrap_or_default();
-    let known = kind.folders().iter().flat_map(|pattern| expand(pattern));
+    let known = folders.iter().flat_map(|pattern| expand(pattern));
     let folders: Vec<PathBuf> = env::split_paths(&path)
         .filter(|folder| folder.is_absolute())
         .chain(known)
         .collect();
-    find_in(&folders, kind.programs())
+    find_in(&folders, names)
 }
 
 /// Prefers one folder with all programs, so that their versions agree.

@@ -39,7 +39,7 @@ pub(super) fn provide(kind: &'static dyn Kind, why: &str) -> Result<(Host, u16)>
 }
 
 fn local(kind: &'static dyn Kind, programs: Programs, reasons: &[String]) -> Result<(Host, u16)> {
-    let local = Local::start(kind, programs)?;
+    let local = Local::start(kind, programs, None)?;
     report(
         kind,
         &format!("started {} ({})", local.description(), summary(reasons)),

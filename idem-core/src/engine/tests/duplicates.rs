@@ -81,7 +81,7 @@ async fn v1_a_waiter_knows_the_age_of_the_original() {
     let ages = ages.0.lock().unwrap();
     assert_eq!(
         *ages,
-        [60_000, 60_500],
+        [60.0, 60.5],
         "by the clock of the read, and half a second later"
     );
 }
@@ -292,13 +292,13 @@ async fn o9_a_panic_of_the_store_is_answered_and_the_slot_passed_on() {
     is_own(&second, 201, "attempt 1");
 }
 
-/// The values of `age_ms`, in the order in which spans got them.
+/// The values of `idem.replay.age`, in the order in which spans got them.
 #[derive(Debug, Clone, Default)]
-struct Ages(Arc<Mutex<Vec<u64>>>);
+struct Ages(Arc<Mutex<Vec<f64>>>);
 
 impl tracing::field::Visit for Ages {
-    fn record_u64(&mut self, field: &tracing::field::Field, value: u64) {
-        if field.name() == "age_ms" {
+    fn record_f64(&mut self, field: &tracing::field::Field, value: f64) {
+        if field.name() == "idem.replay.age" {
             self.0.lock().unwrap().push(value);
         }
     }

@@ -22,7 +22,8 @@ use crate::problem::Problem;
 use crate::record::{Found, Record, State, Timestamp, Version};
 use crate::response::{EXPIRES, REPLAYED, Recorded, Response};
 use crate::store::{
-    Claim, ClaimRequest, Claimed, Opening, SettleError, Settlement, Store, StoreError, Times,
+    Claim, ClaimRequest, Claimed, Forgotten, Opening, Purged, SettleError, Settlement, Stats,
+    Store, StoreError, Times,
 };
 
 pub(super) const NOW: Timestamp = Timestamp(1_000_000_000);
@@ -74,6 +75,10 @@ pub(super) struct Script {
     claim_time: Duration,
     claimed: Mutex<Vec<Claiming>>,
     settled: Mutex<Vec<Settling>>,
+    expired: Mutex<u64>,
+    /// How long a purge holds the writer for each record that it may delete.
+    purge_time: Duration,
+    purged: Mutex<Vec<(Instant, Purged)>>,
 }
 
 /// What a claim asked for.
@@ -135,6 +140,12 @@ impl Script {
     pub(super) fn claim_panics(self) -> Self {
         self.claims.lock().unwrap().push_back(Says::Panic);
         self
+    }
+
+    /// There are expired records, each of which costs a purge some time.
+    pub(super) fn expires(self, records: u64, purge_time: Duration) -> Self {
+        *self.expired.lock().unwrap() += records;
+        Self { purge_time, ..self }
     }
 
     pub(super) fn settles(self, error: SettleError) -> Self {
@@ -229,12 +240,29 @@ impl Store for Script {
         }
     }
 
-    async fn purge_expired(&self, _: u32) -> Result<u64, StoreError> {
-        Ok(0)
+    async fn purge_expired(&self, limit: u32) -> Result<Purged, StoreError> {
+        let mut expired = self.expired.lock().unwrap();
+        let records = (*expired).min(limit.into());
+        *expired -= records;
+        let batch = Purged {
+            records,
+            held: self.purge_time * limit,
+        };
+        self.purged.lock().unwrap().push((Instant::now(), batch));
+        Ok(batch)
     }
 
     async fn erase(&self, _: &ScopeDigest) -> Result<u64, StoreError> {
         Ok(0)
+    }
+
+    async fn forget(&self, _: &Identity) -> Result<Forgotten, StoreError> {
+        Ok(Forgotten::Missing)
+    }
+
+    async fn tally(&self, _: Option<&ScopeDigest>) -> Result<Stats, StoreError> {
+        let tallies = Vec::new();
+        Ok(Stats { tallies, now: NOW })
     }
 }
 
@@ -304,7 +332,8 @@ pub(super) fn record(state: State) -> Record {
         response: Recorded {
             headers: Vec::new(),
             body: Bytes::from_static(b"theirs"),
-        },
+        }
+        .into(),
         settled_at,
         expires_at: settled_at.plus(HOUR),
     }
@@ -365,6 +394,11 @@ pub(super) fn asked(engine: &Engine<Script>) -> Vec<Claiming> {
 pub(super) fn likely(engine: &Engine<Script>) -> Vec<bool> {
     let asked = asked(engine);
     asked.iter().map(|asked| asked.likely_taken).collect()
+}
+
+/// Each batch of a purge, and the time of its end.
+pub(super) fn purged(engine: &Engine<Script>) -> Vec<(Instant, Purged)> {
+    engine.shared.store.purged.lock().unwrap().clone()
 }
 
 pub(super) fn settled(engine: &Engine<Script>) -> Vec<Settling> {

@@ -8,7 +8,7 @@ use super::server::Server;
 use crate::digest::hex;
 use crate::identity::{Identity, ScopeDigest};
 use crate::policy::Isolation;
-use crate::record::{State, Timestamp};
+use crate::record::{State, Timestamp, Version};
 use crate::store::{ClaimRequest, Opening};
 
 /// The savepoint is set after the claim, so rolling back to it keeps the claim. It ends with the
@@ -230,6 +230,44 @@ impl Sql {
 
     pub(super) fn erase(&self, scope: &ScopeDigest) -> String {
         self.delete(&of(scope))
+    }
+
+    /// The version of a record, also of one that can't be read. `lock` can be
+    /// [`shared_lock`](Self::shared_lock).
+    pub(super) fn seen(&self, identity: &Identity, lock: &str) -> String {
+        format!(
+            "{READ_COMMITTED}; SELECT attempts, settled_at FROM {} WHERE identity = {} {lock}",
+            self.records,
+            bytes(identity.as_bytes())
+        )
+    }
+
+    pub(super) fn shared_lock(&self) -> &'static str {
+        self.server.shared_lock()
+    }
+
+    /// Deletes a record of this version, unless it is held.
+    pub(super) fn forget(&self, identity: &Identity, seen: Version) -> String {
+        self.delete(&format!(
+            "identity = {} AND attempts = {} AND settled_at = {}",
+            bytes(identity.as_bytes()),
+            seen.attempts,
+            seen.settled_at.0
+        ))
+    }
+
+    pub(super) fn tally(&self, scope: Option<&ScopeDigest>) -> String {
+        let condition = scope.map_or_else(String::new, |scope| format!("WHERE {}", of(scope)));
+        let is_expired = format!("expires_at <= {NOW}");
+        format!(
+            "{READ_COMMITTED}; SELECT tally.*, {NOW} FROM (SELECT 1) AS one LEFT JOIN \
+             (SELECT operation, state, COUNT(*) AS records, \
+             CAST(SUM({is_expired}) AS SIGNED) AS expired, CAST(SUM(attempts) AS SIGNED) AS attempts, \
+             CAST(SUM(LENGTH(response)) AS SIGNED) AS bytes, MIN(settled_at) AS oldest, \
+             MAX(settled_at) AS newest, MIN(IF({is_expired}, expires_at, NULL)) AS oldest_expired \
+             FROM {} {condition} GROUP BY operation, state) AS tally ON TRUE",
+            self.records
+        )
     }
 
     /// The number of committed records of a scope, locked or not, and the time. With `until`, only of

@@ -10,6 +10,7 @@ use super::setup::{Limits, Setup};
 use crate::digest::hex;
 use crate::identity::{Identity, ScopeDigest};
 use crate::policy::Isolation;
+use crate::record::Timestamp;
 use crate::store::{ClaimRequest, Draft};
 
 /// The savepoint is set after the claim, so rolling back to it keeps the claim.
@@ -20,6 +21,9 @@ pub(super) const UNDO: &str = "ROLLBACK TO SAVEPOINT idem_attempt";
 pub(super) const UNDO_AND_SELECT: &str = "ROLLBACK TO SAVEPOINT idem_attempt; SELECT NULL";
 
 const SAVEPOINT: &str = "SAVEPOINT idem_attempt";
+
+/// Begins a transaction whose statements see what is committed before each, whatever the session's level.
+const BEGIN_PLAIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE";
 
 /// Whether this is still the claim's own transaction: the setting ends with it.
 const IN_TRANSACTION: &str =
@@ -215,10 +219,53 @@ impl Sql {
         )
     }
 
-    pub(super) fn erase(&self, scope: &ScopeDigest) -> String {
-        let (schema, first, last) = (&self.schema, bytes(&scope.first()), bytes(&scope.last()));
+    /// Deletes a scope's records, and counts those that are left of the ones that were settled until a
+    /// time, which is the beginning unless it is given. Returns the count and the time.
+    pub(super) fn erase(&self, scope: &ScopeDigest, until: Option<Timestamp>) -> String {
+        let (schema, of_scope) = (&self.schema, of(scope));
+        let until = until.map_or_else(|| microseconds("now()"), |until| until.0.to_string());
         format!(
-            "BEGIN READ WRITE; DELETE FROM {schema}.records WHERE identity BETWEEN {first} AND {last}; COMMIT"
+            "{BEGIN_PLAIN}; DELETE FROM {schema}.records WHERE {of_scope}; \
+             SELECT count(*), {until} FROM {schema}.records \
+             WHERE {of_scope} AND {} <= {until}; COMMIT",
+            microseconds("settled_at"),
+        )
+    }
+
+    /// Deletes a record unless an attempt holds it: one row if it did so. Otherwise two: whether an
+    /// attempt holds the identity, and whether one wrote a record in the meantime.
+    ///
+    /// The record is deleted before the lock is tried. In the other order it could be the record of an
+    /// attempt that had the lock.
+    pub(super) fn forget(&self, identity: &Identity, setup: &Setup) -> String {
+        let (schema, id) = (&self.schema, bytes(identity.as_bytes()));
+        let (try_lock, lock_id) = (self.try_lock(setup), self.lock_id(identity));
+        format!(
+            "{BEGIN_PLAIN}; DELETE FROM {schema}.records WHERE ctid = ANY (ARRAY( \
+             SELECT ctid FROM {schema}.records WHERE identity = {id} FOR UPDATE SKIP LOCKED)) \
+             RETURNING true; SELECT NOT {try_lock}({lock_id}); \
+             SELECT EXISTS (SELECT FROM {schema}.records WHERE identity = {id}); COMMIT"
+        )
+    }
+
+    pub(super) fn tally(&self, scope: Option<&ScopeDigest>) -> String {
+        let condition = scope.map_or_else(String::new, |scope| format!("WHERE {}", of(scope)));
+        let is_expired = "expires_at <= statement_timestamp()";
+        // An infinite time can't be a number.
+        let finite = |function: &str, time: &str, more: &str| {
+            let value = format!("{function}({time}) FILTER (WHERE isfinite({time}){more})");
+            microseconds(&value)
+        };
+        format!(
+            "SELECT tally.*, {} FROM (SELECT) AS one LEFT JOIN (SELECT operation, state::int8, count(*), \
+             count(*) FILTER (WHERE {is_expired}), sum(attempts), sum(octet_length(response)), \
+             {} AS a, {} AS b, {} AS c \
+             FROM {}.records {condition} GROUP BY operation, state) AS tally ON true",
+            microseconds("statement_timestamp()"),
+            finite("min", "settled_at", ""),
+            finite("max", "settled_at", ""),
+            finite("min", "expires_at", &format!(" AND {is_expired}")),
+            self.schema,
         )
     }
 
@@ -336,6 +383,11 @@ const EXPIRES_AT: &str = "pg_catalog.clock_timestamp() OPERATOR(pg_catalog.+) \
 fn returning() -> String {
     let (settled_at, expires_at) = (microseconds("settled_at"), microseconds("expires_at"));
     format!("RETURNING {settled_at}, {expires_at}")
+}
+
+fn of(scope: &ScopeDigest) -> String {
+    let (first, last) = (bytes(&scope.first()), bytes(&scope.last()));
+    format!("identity BETWEEN {first} AND {last}")
 }
 
 fn microseconds(time: &str) -> String {

@@ -19,8 +19,17 @@ pub(super) struct Sql {
     pub(super) find: Arc<str>,
     pub(super) insert: Arc<str>,
     pub(super) update: Arc<str>,
+    /// Whether there is an expired record.
+    pub(super) expired: Arc<str>,
     pub(super) purge: Arc<str>,
     pub(super) erase: Arc<str>,
+    /// The number of a scope's records.
+    pub(super) count: Arc<str>,
+    /// The version of a record, also of one that can't be read.
+    pub(super) seen: Arc<str>,
+    pub(super) forget: Arc<str>,
+    pub(super) tally: Arc<str>,
+    pub(super) tally_scope: Arc<str>,
     /// The last version in the bookkeeping.
     pub(super) version: Arc<str>,
 }
@@ -45,19 +54,43 @@ impl Sql {
              FROM (SELECT {NOW} AS now) AS clock WHERE identity = $1 AND attempts = $9 AND settled_at = $10 \
              RETURNING settled_at, expires_at"
         );
+        let expired = format!("SELECT EXISTS (SELECT * FROM {records} WHERE expires_at <= {NOW})");
         let purge = format!(
             "DELETE FROM {records} WHERE rowid IN ( \
              SELECT rowid FROM {records} WHERE expires_at <= {NOW} ORDER BY expires_at LIMIT $1)"
         );
         let erase = format!("DELETE FROM {records} WHERE identity BETWEEN $1 AND $2");
+        let count = format!("SELECT count(*) FROM {records} WHERE identity BETWEEN $1 AND $2");
+        let seen = format!("SELECT attempts, settled_at FROM {records} WHERE identity = $1");
+        let forget = format!("DELETE FROM {records} WHERE identity = $1");
+        let tally = |condition: &str| {
+            let is_expired = format!("expires_at <= (SELECT {NOW})");
+            // With a limit it stays a query of its own. Otherwise SQLite sorts whole responses.
+            let rows = format!(
+                "SELECT operation, state, attempts, length(response) AS bytes, settled_at, expires_at \
+                 FROM {records} {condition} LIMIT -1"
+            );
+            format!(
+                "SELECT tally.*, {NOW} FROM (SELECT 1) LEFT JOIN (SELECT operation, state, count(*), \
+                 count(*) FILTER (WHERE {is_expired}), sum(attempts), sum(bytes), \
+                 min(settled_at), max(settled_at), min(expires_at) FILTER (WHERE {is_expired}) \
+                 FROM ({rows}) GROUP BY operation, state) AS tally ON true"
+            )
+        };
         let version = format!("SELECT max(version) FROM main.{prefix}idem_migrations");
         Self {
             prefix: prefix.into(),
             find: find.into(),
             insert: insert.into(),
             update: update.into(),
+            expired: expired.into(),
             purge: purge.into(),
             erase: erase.into(),
+            count: count.into(),
+            seen: seen.into(),
+            forget: forget.into(),
+            tally: tally("").into(),
+            tally_scope: tally("WHERE identity BETWEEN $1 AND $2").into(),
             version: version.into(),
         }
     }

@@ -4,6 +4,7 @@ use std::future::{Ready, ready};
 
 use actix_web::body::BoxBody;
 use actix_web::dev::{self, ServiceRequest, ServiceResponse};
+use actix_web::http::header::CONTENT_ENCODING;
 use actix_web::middleware::{Next, from_fn};
 use actix_web::web::{self, Bytes, Form, Header, Json, Path, Payload, ReqData, ServiceConfig};
 use actix_web::{Error, FromRequest, HttpMessage as _, HttpRequest};
@@ -177,6 +178,35 @@ async fn the_bytes() {
     binds(&paths, ORDER, ORDER, SPACED).await;
     let service = start(routes).await;
     service.post("/payload", "1", ORDER).await.ran(ORDER);
+}
+
+/// Two compressions of `ORDER`, with the times 0 and 1 in their heads.
+const COMPRESSED: [&[u8]; 2] = [
+    b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\x03\xabV\xca,I\xcdU\xb2RPJ\xca\xcf\xcfV\xaa\x05\x00\x18\xefN\x9b\x10\x00\x00\x00",
+    b"\x1f\x8b\x08\x00\x01\x00\x00\x00\x02\xff\xabV\xca,I\xcdU\xb2RPJ\xca\xcf\xcfV\xaa\x05\x00\x18\xefN\x9b\x10\x00\x00\x00",
+];
+
+/// Extractors decompress. A value is bound decompressed, and bytes are bound as they came.
+#[actix_web::test]
+async fn f1_compressed_body_is_bound_by_its_value_or_by_its_bytes() {
+    let service = start(routes).await;
+    let post = async |path, body: &'static [u8]| {
+        let compressed = request(path, "1").insert_header((CONTENT_ENCODING, "gzip"));
+        service.send(compressed.set_payload(body)).await
+    };
+    let [one, other] = COMPRESSED;
+    let first = post("/json", one).await;
+    first.ran("book");
+    post("/json", other).await.replays(&first);
+    service.post("/json", "1", ORDER).await.replays(&first);
+    service
+        .post("/json", "1", OTHER)
+        .await
+        .is_of_another_request();
+    let first = post("/bytes", one).await;
+    first.ran(ORDER);
+    post("/bytes", one).await.replays(&first);
+    post("/bytes", other).await.is_of_another_request();
 }
 
 #[actix_web::test]

@@ -1,5 +1,7 @@
 //! An application with an engine, and requests to it without a socket.
 
+use std::path::Path;
+
 use actix_http::Request;
 use actix_web::dev::ServiceResponse;
 use actix_web::http::header::CONTENT_TYPE;
@@ -21,7 +23,21 @@ pub(crate) struct Service<S> {
 pub(crate) async fn start(
     routes: impl FnOnce(&mut ServiceConfig),
 ) -> Service<impl dev::Service<Request, Response = ServiceResponse, Error = Error>> {
-    let orders = Database::create().await;
+    with_orders(Database::create().await, routes).await
+}
+
+/// An application whose orders outlive it, in a file.
+pub(crate) async fn start_on(
+    file: &Path,
+    routes: impl FnOnce(&mut ServiceConfig),
+) -> Service<impl dev::Service<Request, Response = ServiceResponse, Error = Error>> {
+    with_orders(Database::open(file).await, routes).await
+}
+
+async fn with_orders(
+    orders: Database,
+    routes: impl FnOnce(&mut ServiceConfig),
+) -> Service<impl dev::Service<Request, Response = ServiceResponse, Error = Error>> {
     let engine = idem_actix::engine(Engine::new(orders.store.clone()));
     let app = App::new().configure(engine).configure(routes);
     let app = init_service(app).await;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use idem_tests::{Database, Framework, Reply, Scene, World, conformance};
 
 conformance![
@@ -37,12 +38,19 @@ async fn e3_purge_takes_more_than_a_batch_from_several_instances<F: Framework<D>
     request.clone().key("old").send().await.assert_executed(201);
     world.run(D::copies(2500)).await;
     world.expire().await;
-    let alive = request.key("alive");
+    let alive = request.clone().key("alive");
     let first = alive.send().await;
-    let purged = tokio::join!(one.engine.purge_expired(), other.engine.purge_expired());
-    let (one, other) = (purged.0.expect("purges"), purged.1.expect("purges"));
-    assert_eq!(one + other, 2501);
-    assert_eq!(world.records().await, 1);
+    let live = join_all((0..20).map(|number| {
+        let request = request.clone().key(format!("live-{number}"));
+        async move { request.send().await }
+    }));
+    let (one, other) = (one.engine.purge_expired(), other.engine.purge_expired());
+    let (one, other, live) = tokio::join!(one, other, live);
+    assert_eq!(one.expect("purges") + other.expect("purges"), 2501);
+    for answer in live {
+        answer.assert_executed(201);
+    }
+    assert_eq!(world.records().await, 21);
     alive.send().await.assert_replays(&first);
 }
 

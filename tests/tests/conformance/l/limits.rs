@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use futures_util::future::select_all;
-use idem_core::Config;
+use futures_util::future::{OptionFuture, select_all};
+use idem_core::{Config, ReplayCache};
 use idem_tests::{
     Act, Body, Database, Framework, Reply, Scene, Settings, World, answers, conformance,
 };
@@ -14,6 +14,7 @@ conformance![
     l1_response_of_known_size_over_the_limit_is_undone,
     l1_response_of_unknown_size_is_buffered_up_to_the_limit,
     l1_response_at_the_limit_is_recorded,
+    l1_an_endpoint_has_a_limit_of_its_own,
     l1_endless_response_is_refused_without_polling,
     l1_endless_response_is_known_by_its_type_in_any_case,
     l2_request_body_over_the_frameworks_limit_is_refused,
@@ -106,6 +107,56 @@ async fn l1_response_at_the_limit_is_recorded<F: Framework<D>, D: Database>(worl
         first.assert_executed(200);
         assert_eq!(first.body.len(), LIMIT);
         request.send().await.assert_replays(&first);
+    }
+}
+
+/// Above the application's and below it. A body above the application's limit is cached, too.
+async fn l1_an_endpoint_has_a_limit_of_its_own<F: Framework<D>, D: Database>(world: &World<F, D>) {
+    const OWN: usize = 8192;
+    let cache = ReplayCache::new(1024 * 1024, Duration::from_hours(1));
+    let configs = [
+        Config::new().with_response_limit(OWN + 1000),
+        Config::new()
+            .with_response_limit(LIMIT)
+            .with_replay_cache(cache),
+    ];
+    for (number, config) in configs.into_iter().enumerate() {
+        let is_cached = number == 1;
+        let instance = world.configured(config).await;
+        let request = instance.post("/capped").effect("a");
+        for (size, is_streamed) in [(OWN, false), (OWN, true), (OWN + 1, false), (OWN + 1, true)] {
+            let reply = if is_streamed {
+                Reply::bytes(200, "").body(Body::Stream(size))
+            } else {
+                Reply::bytes(200, vec![b'x'; size])
+            };
+            world.control.play([Scene::answering(reply)]);
+            let key = format!("{number}-{size}-{is_streamed}");
+            let request = request.clone().key(key);
+            let first = request.send().await;
+            if size > OWN {
+                first.assert_problem("response-too-large");
+                continue;
+            }
+            first.assert_executed(200);
+            assert_eq!(first.body.len(), OWN);
+            let all = is_cached.then(|| instance.whole_pool());
+            let _all = OptionFuture::from(all).await;
+            request.send().await.assert_replays(&first);
+        }
+        // The application's limit is that of the others.
+        let reply = Reply::bytes(200, vec![b'x'; OWN]);
+        world.control.play([Scene::answering(reply)]);
+        let other = instance
+            .post("/effects")
+            .key(format!("{number}"))
+            .effect("a");
+        let answer = other.send().await;
+        if is_cached {
+            answer.assert_problem("response-too-large");
+        } else {
+            answer.assert_executed(200);
+        }
     }
 }
 

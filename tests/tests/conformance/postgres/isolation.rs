@@ -241,8 +241,8 @@ async fn c1_duplicates_on_a_serializable_endpoint_have_one_effect<F: Framework<P
         .collect();
     world.control.extracted(16).await;
     world.control.open(1);
+    // The handler may be entered again: at this level the server may refuse a commit (O8).
     assert_one_executed(&answers(pending).await);
-    assert_eq!(world.control.entries(), 1);
     assert_eq!(world.effects("acme").await, 1);
 }
 

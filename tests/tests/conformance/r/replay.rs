@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use futures_util::future::join_all;
 use idem_core::Config;
-use idem_tests::{Body, Database, Domain as _, Framework, Reply, Scene, World, conformance};
+use idem_tests::{Act, Body, Database, Domain as _, Framework, Reply, Scene, World, conformance};
 
 conformance![
     r1_first_request_runs_once_without_a_marker,
@@ -22,6 +22,7 @@ conformance![
     r6_instances_may_start_at_once_on_a_new_database,
     r7_response_has_the_time_of_its_expiry,
     r10_key_is_sent_back,
+    r11_head_is_replayed_without_the_body,
 ];
 
 async fn r1_first_request_runs_once_without_a_marker<F: Framework<D>, D: Database>(
@@ -340,4 +341,38 @@ async fn r10_key_is_sent_back<F: Framework<D>, D: Database>(world: &World<F, D>)
     let answer = silent.post("/effects").key("k").effect("a").send().await;
     assert!(answer.is_replay());
     assert_eq!(answer.header("idempotency-key"), None);
+}
+
+async fn r11_head_is_replayed_without_the_body<F: Framework<D>, D: Database>(world: &World<F, D>) {
+    const SECRET: &str = "sk_live_4eC39HqLyjWDarjtT1zdp7dc";
+    let (one, other) = (world.instance().await, world.instance().await);
+    let minted = Reply::bytes(201, SECRET)
+        .header("content-type", "text/plain")
+        .header("location", "/keys/1")
+        .header("idempotency-body", "of the handler");
+    let scene = Scene::new([Act::Insert, Act::Wait]).answer(minted);
+    world.control.play([scene]);
+    let request = one.post("/secret").key("k").effect("a");
+    let first = request.start();
+    world.control.at_gate(1).await;
+    let waiter = request.start();
+    world.control.extracted(2).await;
+    world.control.open(1);
+
+    let first = first.answer().await;
+    first.assert_executed(201);
+    assert_eq!(first.text(), SECRET);
+    assert_eq!(first.header("idempotency-body"), None);
+    let elsewhere = request.clone().to(other.address).send().await;
+    for answer in [waiter.answer().await, request.send().await, elsewhere] {
+        assert!(answer.is_replay());
+        assert_eq!((answer.status, answer.text().as_str()), (201, ""));
+        assert_eq!(answer.header("location"), Some("/keys/1"));
+        assert_eq!(answer.header("idempotency-body"), Some("omitted"));
+        assert_eq!(answer.header("content-type"), None);
+        assert_eq!(answer.expires(), first.expires());
+    }
+    assert_eq!(world.control.entries(), 1);
+    assert_eq!(world.responses_with(SECRET).await, 0);
+    assert_eq!(world.responses_with("/keys/1").await, 1);
 }

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use futures_util::future::select_all;
-use idem_core::{Config, ReplayCache};
+use idem_core::store::Identity;
+use idem_core::{Config, IdempotencyKey, Operation, RateLimit, ReplayCache};
 use idem_tests::{
     Act, Database, Fields, Framework, Reply, Scene, Traced, Traces, World, answers, conformance,
 };
@@ -12,6 +13,7 @@ use tracing::Level;
 conformance![
     traced:
     v1_execution_and_replay_leave_one_line,
+    v1_scope_and_key_are_in_the_log_only_if_the_application_says_so,
     v1_cached_replay_leaves_one_line,
     v1_waiter_and_a_refused_waiter_are_logged,
     v1_waiter_of_a_reader_has_the_age_of_the_original,
@@ -20,9 +22,12 @@ conformance![
     v1_mismatch_is_logged,
     v1_rejected_request_is_logged,
     v1_unavailable_database_is_logged,
+    v1_throttled_request_is_logged,
     v1_own_commit_is_an_error_in_the_log,
     r4_names_of_headers_left_out_are_logged,
 ];
+
+const MINUTE: Duration = Duration::from_mins(1);
 
 /// Asserts that these fields of a span have these values.
 #[track_caller]
@@ -36,6 +41,29 @@ fn assert_fields(span: &Fields, expected: &[(&str, &str)]) {
     }
 }
 
+/// The beginnings of the halves of an identity of the tenant `acme`: the values of `idem.scope` and `idem.key`.
+fn halves(operation: &str, key: &str) -> [String; 2] {
+    let key = IdempotencyKey::parse(key.as_bytes()).expect("a key");
+    let identity = Identity::new(Some("acme"), &Operation::named(operation), &key);
+    let hex: String = identity
+        .as_bytes()
+        .map(|byte| format!("{byte:02x}"))
+        .concat();
+    [hex[..16].to_owned(), hex[32..48].to_owned()]
+}
+
+/// Asserts that a span is about this key of the tenant `acme`.
+#[track_caller]
+fn assert_about(span: &Fields, operation: &str, key: &str) {
+    let [scope, key] = halves(operation, key);
+    let expected = [
+        ("idem.operation", operation),
+        ("idem.scope", &scope),
+        ("idem.key", &key),
+    ];
+    assert_fields(span, &expected);
+}
+
 #[track_caller]
 fn only(traces: &Traces) -> Fields {
     let spans = traces.spans();
@@ -43,43 +71,71 @@ fn only(traces: &Traces) -> Fields {
     spans[0].clone()
 }
 
-/// How old the replayed original is, in milliseconds.
+/// How old the replayed original is.
 #[track_caller]
-fn age(span: &Fields) -> u64 {
+fn age(span: &Fields) -> Duration {
     let age = span
-        .get("age_ms")
+        .get("idem.replay.age")
         .expect("a replay has the age of its original");
-    age.parse().expect("a number")
+    Duration::from_secs_f64(age.parse().expect("a number"))
 }
 
 async fn v1_execution_and_replay_leave_one_line<F: Framework<D>, D: Database>(world: &World<F, D>) {
+    const OPERATION: &str = "POST /accounts/{}/effects";
     let instance = world.instance().await;
     let request = instance.post("/accounts/7/effects").key("k").effect("a");
-    let asked = [
-        ("scope", "acme"),
-        ("operation", "POST /accounts/{}/effects"),
-        ("key", "k"),
-    ];
     world.control.play([Scene::answering(Reply::new(500))]);
     for (outcome, attempt) in [("failed_retriable", "1"), ("executed", "2")] {
         let traces = Traces::capture();
         request.send().await;
         let span = only(&traces);
-        assert_fields(&span, &asked);
-        assert_fields(&span, &[("outcome", outcome), ("attempt", attempt)]);
-        assert!(!span.contains_key("age_ms"), "not a replay: {span:?}");
+        assert_about(&span, OPERATION, "k");
+        assert_fields(
+            &span,
+            &[("idem.outcome", outcome), ("idem.attempt", attempt)],
+        );
+        assert!(
+            !span.contains_key("idem.replay.age"),
+            "not a replay: {span:?}"
+        );
     }
     let traces = Traces::capture();
     assert!(request.send().await.is_replay());
     let span = only(&traces);
-    assert_fields(&span, &asked);
-    assert_fields(&span, &[("outcome", "replayed")]);
-    assert!(age(&span) < 60_000);
+    assert_about(&span, OPERATION, "k");
+    assert_fields(&span, &[("idem.outcome", "replayed")]);
+    assert!(age(&span) < MINUTE);
     let lines = traces.events().into_iter().filter(|event| {
         let span = event.span.as_ref();
-        span.is_some_and(|span| span.get("outcome").is_some_and(|o| o == "replayed"))
+        span.is_some_and(|span| span.get("idem.outcome").is_some_and(|o| o == "replayed"))
     });
     assert_eq!(lines.count(), 1, "one line with the whole span around it");
+}
+
+async fn v1_scope_and_key_are_in_the_log_only_if_the_application_says_so<
+    F: Framework<D>,
+    D: Database,
+>(
+    world: &World<F, D>,
+) {
+    for (config, are_logged) in [
+        (Config::new(), false),
+        (Config::new().with_logged_keys(), true),
+    ] {
+        let instance = world.configured(config).await;
+        let request = instance.post("/effects").tenant("Ann Smith").effect("a");
+        let traces = Traces::capture();
+        request.clone().key("ann-8e03").send().await;
+        request.key("ann-8e03").tenant("").send().await;
+        let text = format!("{:?} {:?}", traces.spans(), traces.events());
+        for secret in ["ann-8e03", "Ann Smith"] {
+            assert_eq!(text.contains(secret), are_logged, "{text}");
+        }
+        if are_logged {
+            let expected = [("idem.scope", "Ann Smith"), ("idem.key", "ann-8e03")];
+            assert_fields(&traces.spans()[0], &expected);
+        }
+    }
 }
 
 async fn v1_cached_replay_leaves_one_line<F: Framework<D>, D: Database>(world: &World<F, D>) {
@@ -93,9 +149,10 @@ async fn v1_cached_replay_leaves_one_line<F: Framework<D>, D: Database>(world: &
     let traces = Traces::capture();
     assert!(request.send().await.is_replay());
     let span = only(&traces);
-    let fields = [("scope", "acme"), ("key", "k"), ("outcome", "replayed")];
-    assert_fields(&span, &fields);
-    assert!((50..60_000).contains(&age(&span)), "{span:?}");
+    assert_about(&span, "POST /effects", "k");
+    assert_fields(&span, &[("idem.outcome", "replayed")]);
+    let expected = Duration::from_millis(50)..MINUTE;
+    assert!(expected.contains(&age(&span)), "{span:?}");
     assert_eq!(traces.events().len(), 1);
 }
 
@@ -118,13 +175,19 @@ async fn v1_waiter_and_a_refused_waiter_are_logged<F: Framework<D>, D: Database>
     }
     let spans = traces.spans();
     let span = |outcome: &str| {
-        let span = spans.iter().find(|span| span["outcome"] == outcome);
+        let span = spans.iter().find(|span| span["idem.outcome"] == outcome);
         span.unwrap_or_else(|| panic!("no {outcome}: {spans:?}"))
     };
-    assert_fields(span("in_flight"), &[("key", "k"), ("scope", "acme")]);
-    assert_fields(span("waited"), &[("key", "k"), ("scope", "acme")]);
-    assert!(age(span("waited")) < 60_000, "{spans:?}");
-    assert!(!span("in_flight").contains_key("age_ms"), "{spans:?}");
+    for outcome in ["in_flight", "waited"] {
+        assert_about(span(outcome), "POST /patient", "k");
+    }
+    assert_fields(span("in_flight"), &[("error.type", "in-flight")]);
+    assert!(age(span("waited")) < MINUTE, "{spans:?}");
+    assert!(!span("waited").contains_key("error.type"), "{spans:?}");
+    assert!(
+        !span("in_flight").contains_key("idem.replay.age"),
+        "{spans:?}"
+    );
 }
 
 /// The waiter waits for one that reads an old record, not for an attempt.
@@ -148,8 +211,7 @@ async fn v1_waiter_of_a_reader_has_the_age_of_the_original<F: Framework<D>, D: D
     let spans = traces.spans();
     assert_eq!(spans.len(), 3, "{spans:?}");
     for span in &spans {
-        let expected = AGE.as_millis().try_into().expect("small")..60_000;
-        assert!(expected.contains(&age(span)), "{spans:?}");
+        assert!((AGE..MINUTE).contains(&age(span)), "{spans:?}");
     }
 }
 
@@ -171,19 +233,18 @@ async fn v1_failures_are_logged<F: Framework<D>, D: Database>(world: &World<F, D
         Scene::new([Act::Panic]),
         Scene::new([Act::run("COMMIT")]),
     ]);
-    for (key, outcome) in [
-        ("k1", "failed_final"),
-        ("k2", "failed_retriable"),
-        ("k3", "failed_retriable"),
-        ("k4", "failed_final"),
+    for (key, outcome, error) in [
+        ("k1", "failed_final", None),
+        ("k2", "failed_retriable", None),
+        ("k3", "failed_retriable", Some("handler-panicked")),
+        ("k4", "failed_final", Some("transaction-lost")),
     ] {
         let traces = Traces::capture();
         request.clone().key(key).send().await;
         let span = only(&traces);
-        assert_fields(
-            &span,
-            &[("outcome", outcome), ("key", key), ("attempt", "1")],
-        );
+        assert_about(&span, "POST /effects", key);
+        assert_fields(&span, &[("idem.outcome", outcome), ("idem.attempt", "1")]);
+        assert_eq!(span.get("error.type").map(String::as_str), error);
     }
 }
 
@@ -201,7 +262,12 @@ async fn v1_mismatch_is_logged<F: Framework<D>, D: Database>(world: &World<F, D>
         .send()
         .await
         .assert_problem("key-reused");
-    assert_fields(&only(&traces), &[("outcome", "mismatch"), ("key", "k")]);
+    let span = only(&traces);
+    assert_about(&span, "POST /effects", "k");
+    assert_fields(
+        &span,
+        &[("idem.outcome", "mismatch"), ("error.type", "key-reused")],
+    );
 }
 
 async fn v1_rejected_request_is_logged<F: Framework<D>, D: Database>(world: &World<F, D>) {
@@ -216,7 +282,8 @@ async fn v1_rejected_request_is_logged<F: Framework<D>, D: Database>(world: &Wor
     ] {
         let traces = Traces::capture();
         rejected.send().await.assert_problem(problem);
-        assert_fields(&only(&traces), &[("outcome", "rejected")]);
+        let expected = [("idem.outcome", "rejected"), ("error.type", problem)];
+        assert_fields(&only(&traces), &expected);
     }
 }
 
@@ -226,12 +293,32 @@ async fn v1_unavailable_database_is_logged<F: Framework<D>, D: Database>(world: 
     let traces = Traces::capture();
     let request = instance.post("/effects").key("k").effect("a");
     request.send().await.assert_problem("unavailable");
-    assert_fields(&only(&traces), &[("outcome", "unavailable"), ("key", "k")]);
+    let span = only(&traces);
+    assert_about(&span, "POST /effects", "k");
+    assert_fields(&span, &[("idem.outcome", "unavailable")]);
     let errors = traces
         .events()
         .into_iter()
         .filter(|event| event.level <= Level::WARN);
     assert!(errors.count() > 0, "the log says why");
+}
+
+async fn v1_throttled_request_is_logged<F: Framework<D>, D: Database>(world: &World<F, D>) {
+    let config = Config::new().with_key_rate(RateLimit::per_minute(1));
+    let instance = world.configured(config).await;
+    let request = instance.post("/effects").key("k").effect("a");
+    request.send().await.assert_executed(201);
+    let traces = Traces::capture();
+    request.send().await.assert_problem("too-many-retries");
+    let span = only(&traces);
+    assert_about(&span, "POST /effects", "k");
+    assert_fields(
+        &span,
+        &[
+            ("idem.outcome", "throttled"),
+            ("error.type", "too-many-retries"),
+        ],
+    );
 }
 
 async fn v1_own_commit_is_an_error_in_the_log<F: Framework<D>, D: Database>(world: &World<F, D>) {
@@ -246,7 +333,7 @@ async fn v1_own_commit_is_an_error_in_the_log<F: Framework<D>, D: Database>(worl
         .into_iter()
         .find(|event| event.level == Level::ERROR);
     let span = loud.expect("an error in the log").span;
-    assert_fields(&span.expect("inside the request"), &[("key", "k")]);
+    assert_about(&span.expect("inside the request"), "POST /effects", "k");
 }
 
 async fn r4_names_of_headers_left_out_are_logged<F: Framework<D>, D: Database>(

@@ -9,6 +9,7 @@
     key = "optional",
     isolation = "serializable",
     record = cookie("_flash", "theme"),
+    response_limit = "4MiB",
     operation = "orders.create"
 )]
 async fn create_order(tx: &mut PgConnection, order: Json<NewOrder>) -> StatusCode {
@@ -48,7 +49,8 @@ async fn create_order(
         .with_replay(::idem_actix::__private::Replay::All)
         .with_isolation(::idem_actix::__private::Isolation::Serializable)
         .with_operation("orders.create")
-        .with_recorded_cookies(&["_flash", "theme"]);
+        .with_recorded_cookies(&["_flash", "theme"])
+        .with_response_limit(4194304);
     #[allow(clippy::unused_async)]
     async fn create_order(tx: &mut PgConnection, order: Json<NewOrder>) -> StatusCode {
         insert(tx, &order).await

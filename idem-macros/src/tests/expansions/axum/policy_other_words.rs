@@ -5,7 +5,8 @@
     unscoped,
     replay = "success",
     isolation = "repeatable read",
-    query = "sorted"
+    query = "sorted",
+    record = "head"
 )]
 async fn create_order(tx: &mut PgConnection, order: Json<NewOrder>) -> StatusCode {
     insert(tx, &order).await
@@ -26,6 +27,7 @@ async fn create_order(tx: &mut PgConnection, order: Json<NewOrder>) -> StatusCod
 /// - Bound to the key: path, query in any order and body
 /// - Replayed: statuses below 400
 /// - Statuses: 400 without a valid key, 409 while the first request runs, 422 for another request with the same key, 503 to try again
+/// - Not recorded: the body; a retry gets the status and the headers alone
 /// - Isolation: repeatable read
 async fn create_order(
     __idem_request: ::idem_axum::__private::CalledByTheFramework<
@@ -38,7 +40,8 @@ async fn create_order(
         )
         .with_replay(::idem_axum::__private::Replay::Success)
         .with_target(::idem_axum::__private::BoundTarget::SortedQuery)
-        .with_isolation(::idem_axum::__private::Isolation::RepeatableRead);
+        .with_isolation(::idem_axum::__private::Isolation::RepeatableRead)
+        .with_head_only();
     #[allow(clippy::unused_async)]
     async fn create_order(tx: &mut PgConnection, order: Json<NewOrder>) -> StatusCode {
         insert(tx, &order).await

@@ -1,0 +1,251 @@
+//! What can be said on the command line.
+
+use std::ffi::OsString;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+use idem_core::{IdempotencyKey, Operation};
+
+use crate::failure::Failure;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  there is no such record
+  2  wrong usage; also an `erase` or `forget` without `--yes`
+  3  the database can't be reached, or does not answer
+  4  something is in the way for a moment: an attempt in flight, a lock; try again
+  5  a problem is found: tables that are missing or of another release, missing rights,
+     a record that can't be read";
+
+/// Looks at the records of idem, and cleans them up.
+///
+/// A record is what idem remembers of a request with an idempotency key. All times are the database's.
+#[derive(Debug, Parser)]
+#[command(name = "idem", version, after_help = EXIT_CODES, after_long_help = EXIT_CODES)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) place: Place,
+    /// Prints one JSON object.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Where the records are.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Place of the records")]
+pub(crate) struct Place {
+    /// The application's database: `postgres://…`, `mysql://…`, `mariadb://…` or `sqlite:FILE`.
+    ///
+    /// Other users of the machine can see a command line, so a URL with a password is better in the
+    /// environment. `DATABASE_URL` is read, too, if `IDEM_DATABASE_URL` is not set.
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        env = "IDEM_DATABASE_URL",
+        hide_env_values = true
+    )]
+    database_url: Option<String>,
+    /// The schema of `PostgresStore::try_with_schema`.
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(crate) schema: Option<String>,
+    /// The prefix of `try_with_table_prefix`, on MariaDB, MySQL and SQLite.
+    #[arg(long, global = true, value_name = "PREFIX")]
+    pub(crate) table_prefix: Option<String>,
+    /// The namespace of `Config::with_namespace`.
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(crate) namespace: Option<String>,
+    /// How long to wait for a connection.
+    #[arg(long, global = true, value_name = "SECONDS", default_value_t = 10)]
+    connect_timeout: u16,
+}
+
+impl Place {
+    pub(crate) fn url(&self) -> Result<String, Failure> {
+        let given = self.database_url.clone();
+        let others = || std::env::var("DATABASE_URL").ok();
+        let url = given.filter(|url| !url.is_empty()).or_else(others);
+        url.filter(|url| !url.is_empty()).ok_or_else(|| {
+            Failure::usage("which database? Set IDEM_DATABASE_URL or --database-url")
+        })
+    }
+
+    pub(crate) fn connect_timeout(&self) -> Duration {
+        Duration::from_secs(self.connect_timeout.into())
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Tries what a request needs, and rolls it back: tables, rights, triggers.
+    Check,
+    /// Creates the tables or brings them up to date, then checks them.
+    Migrate,
+    /// Counts records by operation and state. Reads the whole table, or one scope.
+    Stats {
+        /// Only the records of this owner of keys.
+        #[arg(long)]
+        scope: Option<String>,
+        /// Only the records of endpoints that are `unscoped`.
+        #[arg(long, conflicts_with = "scope")]
+        unscoped: bool,
+    },
+    /// Shows the record of a key: did the request run, when, how often, with which answer?
+    Show {
+        #[command(flatten)]
+        identity: IdentityOf,
+        /// Writes the recorded body to this file; `-` writes it, and nothing else, to the output.
+        #[arg(long, value_name = "FILE", conflicts_with = "json")]
+        body: Option<OsString>,
+    },
+    /// Finds the records of a key for which the operation is not known.
+    ///
+    /// Tries the key with each operation that has records in the scope.
+    Find {
+        #[command(flatten)]
+        scope: Scope,
+        #[command(flatten)]
+        key: Key,
+    },
+    /// Deletes all records of a scope. Their requests can run again.
+    Erase {
+        #[command(flatten)]
+        scope: Scope,
+        #[command(flatten)]
+        consent: Consent,
+    },
+    /// Deletes expired records, which answer no request any more.
+    Purge {
+        /// Counts what would be deleted, and deletes nothing.
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Deletes the record of one key. The next request with the key runs again.
+    Forget {
+        #[command(flatten)]
+        identity: IdentityOf,
+        #[command(flatten)]
+        consent: Consent,
+    },
+    /// Writes a script with completions for a shell.
+    Completions { shell: Shell },
+}
+
+impl Command {
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Check => "check",
+            Self::Migrate => "migrate",
+            Self::Stats { .. } => "stats",
+            Self::Show { .. } => "show",
+            Self::Find { .. } => "find",
+            Self::Erase { .. } => "erase",
+            Self::Purge { .. } => "purge",
+            Self::Forget { .. } => "forget",
+            Self::Completions { .. } => "completions",
+        }
+    }
+}
+
+/// Whose keys.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct Scope {
+    /// The owner of the keys, as the endpoint's `scope` gives it: a tenant, a user.
+    #[arg(long)]
+    scope: Option<String>,
+    /// The keys of endpoints that are `unscoped`.
+    #[arg(long)]
+    unscoped: bool,
+}
+
+impl Scope {
+    pub(crate) fn get(&self) -> Result<Option<&str>, Failure> {
+        checked(self.scope.as_deref())
+    }
+}
+
+/// A scope that is not empty; `None` for the unscoped endpoints.
+pub(crate) fn checked(scope: Option<&str>) -> Result<Option<&str>, Failure> {
+    match scope {
+        Some("") => Err(Failure::usage(
+            "the scope is empty; `--unscoped` is without a scope",
+        )),
+        scope => Ok(scope),
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Key {
+    /// The idempotency key, as the client sent it.
+    #[arg(long)]
+    key: String,
+}
+
+impl Key {
+    pub(crate) fn get(&self) -> Result<IdempotencyKey, Failure> {
+        let key = IdempotencyKey::parse(self.key.as_bytes());
+        key.map_err(|error| Failure::usage(&format!("not an idempotency key: {error}")))
+    }
+}
+
+/// What a record is stored under.
+#[derive(Debug, Args)]
+pub(crate) struct IdentityOf {
+    #[command(flatten)]
+    pub(crate) scope: Scope,
+    /// The endpoint: `POST /payments/{id}/refunds`, or the name in `operation = "…"`.
+    #[arg(long)]
+    operation: String,
+    #[command(flatten)]
+    pub(crate) key: Key,
+}
+
+impl IdentityOf {
+    /// The names of a route's parameters don't matter.
+    pub(crate) fn operation(&self) -> Operation {
+        match self.operation.split_once(' ') {
+            Some((method, route)) if route.starts_with('/') => Operation::of_route(method, route),
+            _ => Operation::named(&self.operation),
+        }
+    }
+}
+
+/// For what can't be undone.
+#[derive(Debug, Args)]
+pub(crate) struct Consent {
+    /// Shows what would be deleted, and deletes nothing.
+    #[arg(long, conflicts_with = "yes")]
+    pub(crate) dry_run: bool,
+    /// Deletes. Without it nothing is deleted.
+    #[arg(long)]
+    yes: bool,
+}
+
+impl Consent {
+    /// Whether to delete.
+    pub(crate) fn get(&self) -> Result<bool, Failure> {
+        if self.dry_run || self.yes {
+            return Ok(self.yes);
+        }
+        let question =
+            "this can't be undone; `--dry-run` shows what it deletes, `--yes` deletes it";
+        Err(Failure::usage(question))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Arguments::command().debug_assert();
+    }
+}

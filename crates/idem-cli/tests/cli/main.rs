@@ -1,0 +1,5 @@
+//! The program as operators start it, on each database.
+
+mod program;
+mod records;
+mod usage;
