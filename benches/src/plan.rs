@@ -169,7 +169,7 @@ pub(crate) const fn hot(quick: bool) -> (Duration, usize) {
     if quick {
         (Duration::from_millis(250), 4)
     } else {
-        (Duration::from_millis(500), 12)
+        (Duration::from_millis(500), 20)
     }
 }
 

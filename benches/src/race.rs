@@ -234,9 +234,7 @@ impl Tally {
 
     /// The throughput as a ratio to another contestant's in the same rounds.
     pub(crate) fn ratio(&self, base: &Self) -> Ratio {
-        let rounds = self.rates.iter().zip(&base.rates);
-        let rounds: Vec<f64> = rounds.map(|(own, base)| own / base).collect();
-        Ratio::of(&rounds)
+        Ratio::of(&self.rates, &base.rates)
     }
 }
 
@@ -249,9 +247,12 @@ pub(crate) struct Ratio {
 }
 
 impl Ratio {
-    fn of(rounds: &[f64]) -> Self {
+    /// Of two values in each round.
+    pub(crate) fn of(own: &[f64], base: &[f64]) -> Self {
+        let rounds = own.iter().zip(base);
+        let rounds: Vec<f64> = rounds.map(|(own, base)| own / base).collect();
         Self {
-            median: median(rounds),
+            median: median(&rounds),
             least: rounds.iter().copied().fold(f64::INFINITY, f64::min),
             greatest: rounds.iter().copied().fold(0.0, f64::max),
         }
