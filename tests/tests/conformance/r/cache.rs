@@ -34,7 +34,7 @@ async fn impatient<F: Framework<D>, D: Database>(
 ) -> Arc<Instance<D>> {
     let settings = Settings {
         wires: Wires {
-            acquire_timeout: Duration::from_millis(200),
+            acquire_timeout: Duration::from_secs(1),
             ..Wires::default()
         },
         config,
