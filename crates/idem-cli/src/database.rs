@@ -5,7 +5,6 @@ use std::future::Future;
 use idem_core::{Config, ConfigError, Engine, Store, StoreError};
 
 use crate::arguments::{Arguments, Place};
-use crate::commands;
 use crate::failure::{Failure, Kind};
 use crate::output::Report;
 
@@ -24,51 +23,11 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<Report, Failure> {
     }
     match url.split_once(':').map_or("", |(scheme, _)| scheme) {
         #[cfg(feature = "postgres")]
-        "postgres" | "postgresql" => {
-            refuse(
-                place.table_prefix.as_ref(),
-                "`--table-prefix`; use `--schema`",
-            )?;
-            let pool = postgres::connect(&url, place).await?;
-            // So any pooler will do.
-            let mut store = idem_core::PostgresStore::new(pool.clone()).with_unnamed_statements();
-            if let Some(schema) = &place.schema {
-                store = store
-                    .try_with_schema(schema)
-                    .map_err(|error| refused(&error))?;
-            }
-            let done = commands::run(arguments, "postgres", &engine(store, place)).await;
-            pool.close().await;
-            done
-        }
+        "postgres" | "postgresql" => postgres::run(arguments, &url).await,
         #[cfg(feature = "mysql")]
-        "mysql" | "mariadb" => {
-            refuse(place.schema.as_ref(), "`--schema`; use `--table-prefix`")?;
-            let pool = mysql::connect(&url, place).await?;
-            let mut store = idem_core::MySqlStore::new(pool.clone());
-            if let Some(prefix) = &place.table_prefix {
-                store = store
-                    .try_with_table_prefix(prefix)
-                    .map_err(|error| refused(&error))?;
-            }
-            let done = commands::run(arguments, "mysql", &engine(store, place)).await;
-            pool.close().await;
-            done
-        }
+        "mysql" | "mariadb" => mysql::run(arguments, &url).await,
         #[cfg(feature = "sqlite")]
-        "sqlite" => {
-            refuse(place.schema.as_ref(), "`--schema`; use `--table-prefix`")?;
-            let pool = sqlite::connect(&url, place).await?;
-            let mut store = idem_core::SqliteStore::new(pool.clone());
-            if let Some(prefix) = &place.table_prefix {
-                store = store
-                    .try_with_table_prefix(prefix)
-                    .map_err(|error| refused(&error))?;
-            }
-            let done = commands::run(arguments, "sqlite", &engine(store, place)).await;
-            pool.close().await;
-            done
-        }
+        "sqlite" => sqlite::run(arguments, &url).await,
         // The scheme is not shown: without one, it can be a part of a password.
         _ => Err(Failure::usage(concat!(
             "the URL of the database has to begin with `postgres:`, `mysql:`, `mariadb:` or `sqlite:`, ",
@@ -111,8 +70,14 @@ fn not_a_url(error: &sqlx::Error) -> Failure {
     Failure::new(Kind::Usage, format!("the URL of the database: {error}"))
 }
 
+const NO_PREFIX: &str = "`--table-prefix`; use `--schema`";
+const NO_SCHEMA: &str = "`--schema`; use `--table-prefix`";
+
 macro_rules! database {
-    ($feature:literal $module:ident $store:ident $options:ident $pool:ident $pools:ident) => {
+    (
+        $feature:literal $module:ident $options:ident $pool:ident $pools:ident
+        $store:ident $(.$choice:ident)?, $name:ident => $placed:ident, $other:ident => $refusal:ident
+    ) => {
         #[cfg(feature = $feature)]
         mod $module {
             use std::str::FromStr as _;
@@ -121,11 +86,26 @@ macro_rules! database {
             use sqlx::$module::{$options, $pools};
             use sqlx::{ConnectOptions as _, Connection as _, $pool};
 
-            use super::{Setup, not_a_url, within};
-            use crate::arguments::Place;
+            use super::{Setup, engine, not_a_url, refuse, refused, within};
+            use crate::arguments::{Arguments, Place};
+            use crate::commands;
             use crate::failure::Failure;
+            use crate::output::Report;
 
-            pub(super) async fn connect(url: &str, place: &Place) -> Result<$pool, Failure> {
+            pub(super) async fn run(arguments: &Arguments, url: &str) -> Result<Report, Failure> {
+                let place = &arguments.place;
+                refuse(place.$other.as_ref(), super::$refusal)?;
+                let pool = connect(url, place).await?;
+                let mut store = $store::new(pool.clone())$(.$choice())?;
+                if let Some(name) = &place.$name {
+                    store = store.$placed(name).map_err(|error| refused(&error))?;
+                }
+                let done = commands::run(arguments, $feature, &engine(store, place)).await;
+                pool.close().await;
+                done
+            }
+
+            async fn connect(url: &str, place: &Place) -> Result<$pool, Failure> {
                 let options = $options::from_str(url).map_err(|error| not_a_url(&error))?;
                 let options = options.disable_statement_logging();
                 let one = async { options.connect().await?.close().await };
@@ -148,6 +128,16 @@ macro_rules! database {
     };
 }
 
-database!("postgres" postgres PostgresStore PgConnectOptions PgPool PgPoolOptions);
-database!("mysql" mysql MySqlStore MySqlConnectOptions MySqlPool MySqlPoolOptions);
-database!("sqlite" sqlite SqliteStore SqliteConnectOptions SqlitePool SqlitePoolOptions);
+// Without names for statements, so that any pooler will do.
+database!(
+    "postgres" postgres PgConnectOptions PgPool PgPoolOptions
+    PostgresStore.with_unnamed_statements, schema => try_with_schema, table_prefix => NO_PREFIX
+);
+database!(
+    "mysql" mysql MySqlConnectOptions MySqlPool MySqlPoolOptions
+    MySqlStore, table_prefix => try_with_table_prefix, schema => NO_SCHEMA
+);
+database!(
+    "sqlite" sqlite SqliteConnectOptions SqlitePool SqlitePoolOptions
+    SqliteStore, table_prefix => try_with_table_prefix, schema => NO_SCHEMA
+);

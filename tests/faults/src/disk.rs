@@ -16,8 +16,8 @@ use tokio::task::block_in_place;
 use tokio::time::sleep;
 use xtask::server::{POSTGRES, Server};
 
-use crate::kills::{Kills, observe};
-use crate::lane::{EFFECTS, TENANT, identity};
+use crate::kills::{Kills, PATH, conclude};
+use crate::lane::TENANT;
 use crate::load::Load;
 use crate::report::Report;
 
@@ -104,7 +104,6 @@ async fn full<F: Framework<D>, D: Database>(
     mut kills: Kills,
     mut server: Option<Server>,
 ) -> Report {
-    const PATH: &str = "/effects";
     let mut settings = Settings::default();
     settings.wires.acquire_timeout = Duration::from_secs(2);
     let address = world.instance_with(settings).await.address;
@@ -134,17 +133,9 @@ async fn full<F: Framework<D>, D: Database>(
         let retry = async || request(&label, 0).attempt().await;
         recoveries.push(load.history().persist(&label, retry).await);
     }
-    kills.pause().await;
-    let history = load.stop().await;
     let retry = async |label: &str| request(label, 0).attempt().await;
-    history.persist_all(retry).await;
-    let mut connection = observe(&world).await;
-    let identity = |label: &str| identity(PATH, label);
-    let mut report = history.check::<D>(&mut connection, EFFECTS, identity).await;
-    drop(connection);
-    report.faults = kills.times;
+    let mut report = conclude(world, load, kills, retry).await;
     report.recoveries = recoveries;
-    world.end(true).await;
     report
 }
 

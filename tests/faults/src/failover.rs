@@ -10,8 +10,8 @@ use tokio::task::block_in_place;
 use tokio::time::sleep;
 use xtask::server::{POSTGRES, Server};
 
-use crate::kills::{Kills, observe};
-use crate::lane::{EFFECTS, TENANT, identity};
+use crate::kills::{Kills, PATH, conclude};
+use crate::lane::TENANT;
 use crate::load::Load;
 use crate::proxy::{Direction, Fault, Harm, Proxy};
 use crate::report::Report;
@@ -177,7 +177,6 @@ pub async fn fail_over<F: Framework<D>, D: Served>(
     replication: Replication,
     mut kills: Kills,
 ) -> Report {
-    const PATH: &str = "/effects";
     let mut pair = Pair::start(replication).await;
     let world = World::<F, D>::on(D::on(&pair.url()).await).await;
     let mut settings = Settings::default();
@@ -217,17 +216,9 @@ pub async fn fail_over<F: Framework<D>, D: Served>(
         kills.pause().await;
         pair.add_standby().await;
     }
-    kills.pause().await;
-    let history = load.stop().await;
     let retry = async |label: &str| request(label, 0).attempt().await;
-    history.persist_all(retry).await;
-    let mut connection = observe(&world).await;
-    let identity = |label: &str| identity(PATH, label);
-    let mut report = history.check::<D>(&mut connection, EFFECTS, identity).await;
-    drop(connection);
-    report.faults = kills.times;
+    let mut report = conclude(world, load, kills, retry).await;
     report.recoveries = outages;
-    world.end(true).await;
     match replication {
         Replication::Synchronous => report,
         Replication::Asynchronous => report.allowing_losses(),

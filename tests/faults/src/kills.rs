@@ -7,8 +7,8 @@ use std::time::Duration;
 use fastrand::Rng;
 use idem_core::PostgresStore;
 use idem_tests::{
-    Database, Domain as _, Driver, Framework, Request, Served, Service, Settings, Site, Wires,
-    World,
+    Answer, Database, Domain as _, Driver, Framework, Request, Served, Service, Settings, Site,
+    Wires, World,
 };
 use sqlx::pool::PoolConnection;
 use tokio::task::spawn_blocking;
@@ -19,6 +19,9 @@ use crate::checker::Ledger;
 use crate::lane::{EFFECTS, TENANT, identity};
 use crate::load::Load;
 use crate::report::Report;
+
+/// The endpoint of the load on servers.
+pub(crate) const PATH: &str = "/effects";
 
 /// The number of kills, and the load.
 #[derive(Debug, Clone)]
@@ -122,7 +125,6 @@ pub async fn kill_server<F: Framework<D>, D: Served>(
     durability: Durability,
     mut kills: Kills,
 ) -> Report {
-    const PATH: &str = "/effects";
     let server = spawn_blocking(move || Server::start(kind)).await;
     let mut server = server.expect("ends").expect("a server");
     let world = World::<F, D>::on(D::on(server.url()).await).await;
@@ -156,9 +158,20 @@ pub async fn kill_server<F: Framework<D>, D: Served>(
         server = restarted.await.expect("ends");
         weaken(&world, durability).await;
     }
+    let retry = async |label: &str| request(label, 0).attempt().await;
+    conclude(world, load, kills, retry).await
+}
+
+/// Ends the load, retries each key until its answer lasts, and checks all answers by what is in the database. The
+/// recoveries are the times that the retries took.
+pub(crate) async fn conclude<F: Framework<D>, D: Database>(
+    world: World<F, D>,
+    load: Load,
+    mut kills: Kills,
+    retry: impl AsyncFn(&str) -> Option<Answer>,
+) -> Report {
     kills.pause().await;
     let history = load.stop().await;
-    let retry = async |label: &str| request(label, 0).attempt().await;
     let recoveries = history.persist_all(retry).await;
     let mut connection = observe(&world).await;
     let identity = |label: &str| identity(PATH, label);
@@ -177,9 +190,7 @@ async fn weaken<F: Framework<D>, D: Served>(world: &World<F, D>, durability: Dur
 }
 
 /// Connects again: the observer's connections are lost with the server.
-pub(crate) async fn observe<F: Framework<D>, D: Database>(
-    world: &World<F, D>,
-) -> PoolConnection<Driver<D>> {
+async fn observe<F: Framework<D>, D: Database>(world: &World<F, D>) -> PoolConnection<Driver<D>> {
     for _ in 0..50 {
         if let Ok(connection) = world.try_observe().await {
             return connection;
