@@ -4,13 +4,13 @@ use crate::identity::Identity;
 use crate::problem::Problem;
 
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Rates;
+pub(crate) struct Rates {}
 
 #[derive(Debug)]
 pub(crate) struct Throttle;
 
 impl Throttle {
-    pub(crate) fn new(Rates: Rates) -> Self {
+    pub(crate) fn new(_: Rates) -> Self {
         Self
     }
 
