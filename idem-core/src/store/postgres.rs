@@ -224,7 +224,7 @@ impl PostgresStore {
             return Ok(());
         };
         let seen = self.record(&mut connection, &rehearsal, None).await?;
-        let again = if setup.has_procedure {
+        let again = if setup.has_procedures {
             sql.call_claim(rehearsal.claim(seen))
         } else {
             sql.hold_record(&rehearsal.identity)
@@ -236,13 +236,13 @@ impl PostgresStore {
             _ => store_error(error),
         })?;
         self.record(&mut connection, &rehearsal, seen).await?;
-        if self.settings.record_in_commit && setup.has_procedure {
+        if self.settings.record_in_commit && setup.has_procedures {
             let record = sql.call_record(&Rehearsal::new().draft(None));
-            let row = sqlx::raw_sql(AssertSqlSafe(record))
+            let written = sqlx::raw_sql(AssertSqlSafe(record))
                 .fetch_one(&mut *connection)
                 .await;
-            // Without a row the times are null, and the COMMIT after it would keep the writes.
-            times(&row.map_err(store_error)?).map_err(|_| misconfigured(SUPPRESSED))?;
+            let written = written.map_err(|error| write_error(error, &sql.schema, settle_error));
+            written.map_err(|error| settle_failure(error, is_refusal))?;
         }
         connection.rollback().await.map_err(store_error)?;
         connection.release();
@@ -294,8 +294,8 @@ impl PostgresStore {
 
     /// Whether the record and the commit can be one message.
     fn may_fuse(&self) -> bool {
-        let has_procedure = self.setup.get().is_some_and(|known| known.has_procedure);
-        self.settings.record_in_commit && has_procedure
+        let has_procedures = self.setup.get().is_some_and(|known| known.has_procedures);
+        self.settings.record_in_commit && has_procedures
     }
 
     async fn connection(&self) -> Result<CheckedConnection<Postgres>, StoreError> {
@@ -434,7 +434,7 @@ impl PostgresStore {
         request: ClaimRequest<'_>,
         setup: &Setup,
     ) -> Result<Claimed<PostgresClaim>, StoreError> {
-        if !setup.has_procedure {
+        if !setup.has_procedures {
             return self.claim_plainly(connection, request, setup).await;
         }
         let opened = self.open(&mut connection, request.opening, setup, Some(request));
@@ -520,7 +520,7 @@ impl PostgresStore {
         }
         let written = query.fetch_optional(&mut **connection).await;
         match written.map_err(|error| write_error(error, &sql.schema, settle_error))? {
-            Some(row) => times(&row).map_err(settle_error),
+            Some(row) => binary_times(&row).map_err(settle_error),
             None if !self.in_transaction(connection).await? => Err(SettleError::Ended),
             // The UPDATE found no row: the record was replaced.
             None if draft.replaces.is_some() => Err(SettleError::Superseded),
@@ -657,6 +657,21 @@ fn times(row: &PgRow) -> sqlx::Result<Times> {
     })
 }
 
+/// The times of a bound statement, which sqlx receives in PostgreSQL's binary form: microseconds since 2000.
+fn binary_times(row: &PgRow) -> sqlx::Result<Times> {
+    const SINCE_1970: i64 = 946_684_800_000_000;
+    let time = |column| {
+        let bytes = row.try_get_raw(column)?.as_bytes();
+        let bytes = bytes.and_then(|bytes| Ok(bytes.try_into()?));
+        let since_2000 = i64::from_be_bytes(bytes.map_err(sqlx::Error::Decode)?);
+        Ok::<_, sqlx::Error>(Timestamp(since_2000.saturating_add(SINCE_1970)))
+    };
+    Ok(Times {
+        settled_at: time(0)?,
+        expires_at: time(1)?,
+    })
+}
+
 /// The SQLSTATE of an error that the server reported.
 fn code(error: &sqlx::Error) -> Option<Cow<'_, str>> {
     error.as_database_error()?.code()
@@ -739,6 +754,7 @@ fn write_error(
         // The error of a guarded session outside of a transaction that writes.
         Some("25006") => SettleError::Ended,
         Some("25P02" | "25P01") => settle_error(error),
+        Some("ID003") => SettleError::Misconfigured(SUPPRESSED.into()),
         // 0A000 is that of a rule without RETURNING.
         Some(code) if is_permanent(code) || code == "0A000" => {
             SettleError::Misconfigured(error.into())

@@ -77,17 +77,17 @@ async fn p5_routine_that_may_not_be_executed_is_found() {
         let revoke = format!("REVOKE EXECUTE ON {routine} FROM PUBLIC");
         run::<Postgres>(&fresh.pool, &revoke).await;
     };
-    revoke("PROCEDURE idem.record").await;
+    revoke("PROCEDURE idem.record_first").await;
     check::<Postgres>(&theirs).await.expect("it is not used");
     let fused = PostgresStore::new(theirs.clone()).with_record_in_commit();
-    assert_misconfigured(fused.check().await, "procedure record");
+    assert_misconfigured(fused.check().await, "procedure record_first");
     // Also if the store has been checked before.
     let later = PostgresStore::new(theirs.clone());
     later.check().await.expect("it is not used");
     let later = later.with_record_in_commit();
-    assert_misconfigured(later.check().await, "procedure record");
-    revoke("PROCEDURE idem.claim").await;
-    assert_misconfigured(check::<Postgres>(&theirs).await, "procedure claim");
+    assert_misconfigured(later.check().await, "procedure record_first");
+    revoke("PROCEDURE idem.claim_first").await;
+    assert_misconfigured(check::<Postgres>(&theirs).await, "procedure claim_first");
     theirs.close().await;
     fresh.remove().await;
 }

@@ -31,6 +31,11 @@ mod plain {
     idem_core::store_contract!(super::Fresh::<idem_tests::Postgres>::plain().await);
 }
 
+/// On the schema of an earlier release, before `migrate()`.
+mod earlier {
+    idem_core::store_contract!(super::Fresh::<idem_tests::Postgres>::earlier().await);
+}
+
 mod unnamed_statements {
     idem_core::store_contract!(super::Fresh::<idem_tests::Postgres>::unnamed().await);
 }
@@ -72,13 +77,23 @@ impl<D: Database> Fresh<D> {
 
 impl Fresh<idem_tests::Postgres> {
     async fn plain() -> Self {
-        let mut this = Self::create().await;
-        let mut connection = this.pool.acquire().await.expect("a connection");
-        let undo = "DROP PROCEDURE idem.claim; DROP PROCEDURE idem.record; \
-             DROP FUNCTION idem.try_lock; DELETE FROM idem.migrations WHERE version = 2";
+        let undo = "DROP ROUTINE idem.claim, idem.record, idem.claim_first, idem.record_first, idem.try_lock; \
+             DELETE FROM idem.migrations WHERE version > 1";
+        Self::create().await.undone(undo).await
+    }
+
+    async fn earlier() -> Self {
+        let undo = "DROP ROUTINE idem.claim_first, idem.record_first; \
+             DELETE FROM idem.migrations WHERE version > 2";
+        Self::create().await.undone(undo).await
+    }
+
+    async fn undone(mut self, undo: &str) -> Self {
+        let mut connection = self.pool.acquire().await.expect("a connection");
         connection.run(undo).await.expect("undoes");
-        this.store = PostgresStore::new(this.pool.clone());
-        this
+        drop(connection);
+        self.store = PostgresStore::new(self.pool.clone());
+        self
     }
 
     async fn unnamed() -> Self {

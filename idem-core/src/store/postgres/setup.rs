@@ -34,21 +34,28 @@ const GRACE: Duration = Duration::from_secs(1);
 /// The migration that makes the table.
 const TABLE: i64 = 1;
 
+/// The migration that makes the first procedures.
+const CLAIMS: i64 = 2;
+
 const RECORDS: &str = include_str!("../../../migrations/postgres/0001_records.sql");
 const CLAIM: &str = include_str!("../../../migrations/postgres/0002_claim.sql");
+const FIRST: &str = include_str!("../../../migrations/postgres/0003_first.sql");
 
 pub(super) async fn set_up(pool: &PgPool, sql: &Sql) -> Result<(), StoreError> {
     let script = |script| AssertSqlSafe(sql.script(script)).into_sql_str();
     let schema = &sql.schema;
     let migrations = vec![
         migration(TABLE, "records", script(RECORDS), false),
-        migration(Setup::PROCEDURE, "claim", script(CLAIM), false),
+        migration(CLAIMS, "claim", script(CLAIM), false),
+        migration(Setup::PROCEDURES, "first", script(FIRST), false),
     ];
     let place = format!("the schema `{}`", schema.name);
     let migrations = Migrations::new(place, format!("{schema}.migrations"), migrations)
         .in_schema(schema.to_string());
     let may_stop = |error: &MigrateError| match error {
-        MigrateError::ExecuteMigration(error, Setup::PROCEDURE) if may_do_without(error) => {
+        MigrateError::ExecuteMigration(error, CLAIMS | Setup::PROCEDURES)
+            if may_do_without(error) =>
+        {
             tracing::warn!(%error, "functions can't be created; claims take one more round trip");
             true
         }
@@ -67,8 +74,8 @@ fn may_do_without(error: &sqlx::Error) -> bool {
 /// The facts about a database, read before the first claim.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Setup {
-    /// Whether the claim is a procedure.
-    pub(super) has_procedure: bool,
+    /// Whether there are the procedures.
+    pub(super) has_procedures: bool,
     session: Limits,
 }
 
@@ -80,8 +87,8 @@ pub(super) struct Limits {
 }
 
 impl Setup {
-    /// The migration that makes the procedures.
-    pub(super) const PROCEDURE: i64 = 2;
+    /// The migration that makes the last of the procedures.
+    pub(super) const PROCEDURES: i64 = 3;
 
     pub(super) async fn learn(
         connection: &mut CheckedConnection<Postgres>,
@@ -97,8 +104,14 @@ impl Setup {
             let text = format!("the schema `{schema}` is empty; run `migrate()`");
             return Err(misconfigured(text));
         }
-        check_version(&format!("the schema `{schema}`"), version, Self::PROCEDURE)?;
+        check_version(&format!("the schema `{schema}`"), version, Self::PROCEDURES)?;
         let is_true = |column| row.try_get::<bool, _>(column).map_err(store_error);
+        let has_procedures = is_true(1)?;
+        if version >= CLAIMS && !has_procedures {
+            tracing::warn!(
+                "the schema `{schema}` is of an earlier release; until `migrate()` runs, claims take one more round trip"
+            );
+        }
         if !is_true(4)? {
             return Err(misconfigured(format!(
                 "this role may not SELECT, INSERT and UPDATE in `{schema}.records`"
@@ -124,7 +137,7 @@ impl Setup {
             idle: limit_of(3)?,
         };
         let setup = Self {
-            has_procedure: is_true(1)?,
+            has_procedures,
             session,
         };
         setup.test_lock(connection, sql).await?;

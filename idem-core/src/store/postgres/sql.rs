@@ -138,6 +138,17 @@ impl Sql {
             Some(Isolation::RepeatableRead) => " ISOLATION LEVEL REPEATABLE READ",
             Some(Isolation::Serializable) => " ISOLATION LEVEL SERIALIZABLE",
         };
+        let prepared = match claim {
+            Some(request) if request.seen.is_none() => {
+                self.call_claim_first(request.identity, limits)
+            }
+            claim => self.prepare(limits, claim),
+        };
+        format!("BEGIN{isolation} READ WRITE; {prepared}; {SAVEPOINT}")
+    }
+
+    /// The settings of an attempt's transaction, and its claim.
+    fn prepare(&self, limits: Limits, claim: Option<ClaimRequest<'_>>) -> String {
         let limits = [
             ("statement_timeout", limits.statement),
             ("idle_in_transaction_session_timeout", limits.idle),
@@ -145,12 +156,20 @@ impl Sql {
         let limits = limits.into_iter().filter_map(|(setting, milliseconds)| {
             Some(format!("SET LOCAL {setting} = {}", milliseconds?))
         });
-        let begin = format!("BEGIN{isolation} READ WRITE; SET LOCAL idem.transaction = 'claimed'");
-        let mut statements = vec![begin];
+        let mut statements = vec!["SET LOCAL idem.transaction = 'claimed'".to_owned()];
         statements.extend(limits);
         statements.extend(claim.map(|request| self.call_claim(request)));
-        statements.push(SAVEPOINT.to_owned());
         statements.join("; ")
+    }
+
+    /// The same for an identity of which no record has been seen, as one statement.
+    fn call_claim_first(&self, identity: &Identity, limits: Limits) -> String {
+        let (schema, lock_id) = (&self.schema, self.lock_id(identity));
+        let limit =
+            |milliseconds: Option<u64>| or_null(milliseconds.map(|limit| format!("'{limit}'")));
+        let (statement, idle) = (limit(limits.statement), limit(limits.idle));
+        let identity = bytes(identity.as_bytes());
+        format!("CALL {schema}.claim_first({identity}, {lock_id}, {statement}, {idle})")
     }
 
     pub(super) fn call_claim(&self, request: ClaimRequest<'_>) -> String {
@@ -284,7 +303,7 @@ impl Sql {
         let response = or_null(draft.response.map(bytes));
         let (ttl, durably) = (draft.ttl.as_micros(), self.durably);
         format!(
-            "CALL {schema}.record({identity}, {operation}, {state}::pg_catalog.int2, {attempts}, \
+            "CALL {schema}.record_first({identity}, {operation}, {state}::pg_catalog.int2, {attempts}, \
              {status}::pg_catalog.int2, \
              {fingerprint}, {response}, {ttl}, {durably}, NULL, NULL)"
         )
@@ -292,7 +311,7 @@ impl Sql {
 
     /// The lock function.
     pub(super) fn try_lock(&self, setup: &Setup) -> &str {
-        if setup.has_procedure {
+        if setup.has_procedures {
             &self.try_lock
         } else {
             "pg_catalog.pg_try_advisory_xact_lock"
@@ -324,7 +343,7 @@ impl Sql {
              pg_catalog.has_table_privilege('{schema}.records', 'DELETE'), \
              (SELECT relpersistence = 'u' FROM pg_catalog.pg_class \
              WHERE oid = '{schema}.records'::pg_catalog.regclass)",
-            Setup::PROCEDURE
+            Setup::PROCEDURES
         )
     }
 
@@ -358,8 +377,7 @@ fn insert(schema: &Schema, may_commit: &str) -> String {
         "INSERT INTO {schema}.records \
          (identity, operation, state, attempts, status, fingerprint, response, settled_at, expires_at) \
          VALUES ($1, $2, CASE WHEN {may_commit} THEN $3::pg_catalog.int2 END, $4, $5, $6, $7, \
-         pg_catalog.clock_timestamp(), {EXPIRES_AT}) {}",
-        returning()
+         pg_catalog.clock_timestamp(), {EXPIRES_AT}) {RETURNING}"
     )
 }
 
@@ -369,9 +387,8 @@ fn update(schema: &Schema, may_commit: &str) -> String {
          state = CASE WHEN {may_commit} THEN $3::pg_catalog.int2 END, attempts = $4, status = $5, \
          fingerprint = $6, response = $7, settled_at = pg_catalog.clock_timestamp(), \
          expires_at = {EXPIRES_AT} WHERE identity OPERATOR(pg_catalog.=) $1 \
-         AND attempts OPERATOR(pg_catalog.=) $9 AND {} OPERATOR(pg_catalog.=) $10 {}",
+         AND attempts OPERATOR(pg_catalog.=) $9 AND {} OPERATOR(pg_catalog.=) $10 {RETURNING}",
         microseconds("settled_at"),
-        returning()
     )
 }
 
@@ -380,10 +397,8 @@ const EXPIRES_AT: &str = "pg_catalog.clock_timestamp() OPERATOR(pg_catalog.+) \
      pg_catalog.make_interval(secs => $8::pg_catalog.int8::pg_catalog.float8 \
      OPERATOR(pg_catalog./) 1000000)";
 
-fn returning() -> String {
-    let (settled_at, expires_at) = (microseconds("settled_at"), microseconds("expires_at"));
-    format!("RETURNING {settled_at}, {expires_at}")
-}
+/// As they are: arithmetic would cost more than the columns do.
+const RETURNING: &str = "RETURNING settled_at, expires_at";
 
 fn of(scope: &ScopeDigest) -> String {
     let (first, last) = (bytes(&scope.first()), bytes(&scope.last()));

@@ -224,7 +224,7 @@ async fn r6_plain_setup_becomes_whole_with_the_next_migration<F: Framework<Postg
     world.run("GRANT USAGE ON LANGUAGE plpgsql TO PUBLIC").await;
     let whole = world.instance_with(self::plain()).await;
     let versions = "SELECT count(*) FROM idem.migrations";
-    assert_eq!(world.number(versions).await, 2);
+    assert_eq!(world.number(versions).await, 3);
     world.control.play([Scene::gated()]);
     let request = plain.post("/patient").key("k").effect("a");
     let first = request.start();
