@@ -1,6 +1,7 @@
 //! From the extracted arguments to the response.
 
 use std::future::Future;
+use std::pin::Pin;
 
 use actix_web::HttpResponse;
 use idem_core::adapter::{
@@ -13,24 +14,41 @@ use crate::detached::{Detached, Rest};
 use crate::request::{Preflight, Raw};
 use crate::response::{Kept, complete, respond, respond_with};
 
+/// The attempt of a handler.
+type Attempting = Pin<Box<dyn Future<Output = HandlerOutcome<HttpResponse>>>>;
+
+/// Runs a handler with its arguments on a claim.
+type Work<P, A> = fn(ClaimGuard<<StoreOf<P> as Store>::Claim>, Attempt, A) -> Attempting;
+
+/// Hides the type of an attempt.
+pub fn attempting<F>(attempt: F) -> Attempting
+where
+    F: Future<Output = HandlerOutcome<HttpResponse>> + 'static,
+{
+    Box::pin(attempt)
+}
+
 /// Answers a request once all of its arguments are extracted.
 ///
 /// The attempt runs on the request's task. If the client leaves, it moves to a task of its own, on
 /// the same thread.
-pub async fn serve<P, K, B, W, F>(
+///
+/// `work` runs the handler with its `arguments`. Neither type is of one handler alone, so the compiler
+/// checks this future once for all handlers that have the same arguments.
+pub async fn serve<P, K, B, A>(
     mut request: Preflight<P, K, B>,
     policy: &'static Policy,
     key: K::Argument,
     scope: Option<String>,
     content: Result<Content, EncodeError>,
     Raw(raw): Raw,
-    work: W,
+    arguments: A,
+    work: Work<P, A>,
 ) -> HttpResponse
 where
     P: Source + 'static,
     K: KeySource,
-    W: FnOnce(ClaimGuard<<StoreOf<P> as Store>::Claim>, Attempt) -> F + 'static,
-    F: Future<Output = HandlerOutcome<HttpResponse>> + 'static,
+    A: 'static,
 {
     let raw = match (raw, &content) {
         (Ok(raw), _) => raw,
@@ -54,7 +72,7 @@ where
         {
             return HandlerOutcome::Broken(error);
         }
-        complete(work(claim, attempt).await, limit, &keeps).await
+        complete(work(claim, attempt, arguments).await, limit, &keeps).await
     });
     let detached = Detached::of_this_worker();
     let attempt: Rest = Box::pin(attempt);

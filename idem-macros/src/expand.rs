@@ -302,12 +302,13 @@ fn unless_rejected<F: Framework>(
 fn serve<F: Framework>(handler: &Handler, private: &Private) -> TokenStream {
     let place = Place::of(&handler.function.sig.ident).first;
     let start = private.at(place);
+    let arguments = attempt::arguments::<F>(handler);
     let attempt = attempt::expand::<F>(handler, private);
     let key = match handler.key.place {
         KeyPlace::Headers(_) => quote!(()),
         KeyPlace::Argument(_) => quote!(__idem_key),
     };
     quote_spanned! {place=>
-        #start::serve(__idem_request, &__IDEM_POLICY, #key, __idem_scope, __idem_content, __idem_raw, #attempt).await
+        #start::serve(__idem_request, &__IDEM_POLICY, #key, __idem_scope, __idem_content, __idem_raw, #arguments, #attempt).await
     }
 }
