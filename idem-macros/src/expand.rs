@@ -297,8 +297,7 @@ fn unless_rejected<F: Framework>(
     })
 }
 
-/// Hands everything to the adapter. The compiler reports at the handler's name that its future can't move to another
-/// thread.
+/// Hands everything to the adapter.
 fn serve<F: Framework>(handler: &Handler, private: &Private) -> TokenStream {
     let place = Place::of(&handler.function.sig.ident).first;
     let start = private.at(place);

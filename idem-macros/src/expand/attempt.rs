@@ -36,10 +36,9 @@ pub(crate) fn expand<F: Framework>(handler: &Handler, private: &Private) -> Toke
     // A return type such as `impl IntoResponse` can borrow from the transaction, so the response is made before the
     // transaction is closed.
     let returned = returned::<F>(handler, private, &lend);
-    let start = private.at(Place::of(&handler.function.sig.ident).first);
     // The claim belongs to the block, so it returns to the engine on every way out of it, with or without an outcome.
-    quote! {
-        |mut __idem_claim, __idem_attempt, #arguments| #start::attempting(async move {
+    let block = quote! {
+        async move {
             #open
             let (__idem_response, __idem_settle) = { #returned };
             let __idem_closed = #close;
@@ -48,8 +47,13 @@ pub(crate) fn expand<F: Framework>(handler: &Handler, private: &Private) -> Toke
                 settle: __idem_settle,
                 closed: __idem_closed,
             }
-        })
-    }
+        }
+    };
+    // The compiler reports at the handler's name that the block can't move to another thread.
+    let place = Place::of(&handler.function.sig.ident).first;
+    let start = private.at(place);
+    let attempting = quote_spanned!(place=> #start::attempting(#block));
+    quote!(|mut __idem_claim, __idem_attempt, #arguments| #attempting)
 }
 
 /// What the closure gets through `serve`, as a tuple: the arguments of the handler, and what its response is made with.
