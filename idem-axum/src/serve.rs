@@ -38,6 +38,7 @@ where
 ///
 /// `work` runs the handler with its `arguments`. Neither type is of one handler alone, so the compiler
 /// checks this future once for all handlers that have the same arguments.
+#[expect(clippy::too_many_arguments, reason = "only generated code calls it")]
 pub async fn serve<P, K, B, A>(
     mut request: Preflight<P, K, B>,
     policy: &'static Policy,

@@ -231,6 +231,7 @@ where
 }
 
 /// Runs the attempt, and answers with its events. A transaction is opened unless the body's bytes are `broken`.
+#[expect(clippy::too_many_arguments, reason = "only generated code calls it")]
 pub(crate) async fn serve<P, A>(
     _: CalledByTheFramework<P>,
     policy: &'static Policy,
