@@ -7,7 +7,7 @@ use actix_web::HttpResponse;
 use idem_core::adapter::{
     ClaimGuard, DetachOnDrop, HandlerOutcome, KeySource, Policy, Source, StoreOf,
 };
-use idem_core::store::Claim as _;
+use idem_core::store::Claim;
 use idem_core::{Attempt, Content, EncodeError, Store};
 
 use crate::detached::{Detached, Rest};
@@ -18,7 +18,7 @@ use crate::response::{Kept, complete, respond, respond_with};
 type Attempting = Pin<Box<dyn Future<Output = HandlerOutcome<HttpResponse>>>>;
 
 /// Runs a handler with its arguments on a claim.
-type Work<P, A> = fn(ClaimGuard<<StoreOf<P> as Store>::Claim>, Attempt, A) -> Attempting;
+type Work<C, A> = fn(ClaimGuard<C>, Attempt, A) -> Attempting;
 
 /// Hides the type of an attempt.
 pub fn attempting<F>(attempt: F) -> Attempting
@@ -36,7 +36,7 @@ where
 /// `work` runs the handler with its `arguments`. Neither type is of one handler alone, so the compiler
 /// checks this future once for all handlers that have the same arguments.
 #[expect(clippy::too_many_arguments, reason = "only generated code calls it")]
-pub async fn serve<P, K, B, A>(
+pub async fn serve<P, K, B, C, A>(
     mut request: Preflight<P, K, B>,
     policy: &'static Policy,
     key: K::Argument,
@@ -44,11 +44,13 @@ pub async fn serve<P, K, B, A>(
     content: Result<Content, EncodeError>,
     Raw(raw): Raw,
     arguments: A,
-    work: Work<P, A>,
+    work: Work<C, A>,
 ) -> HttpResponse
 where
     P: Source + 'static,
+    StoreOf<P>: Store<Claim = C, Connection = C::Connection>,
     K: KeySource,
+    C: Claim,
     A: 'static,
 {
     let raw = match (raw, &content) {

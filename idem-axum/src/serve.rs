@@ -7,7 +7,7 @@ use axum::response::Response;
 use idem_core::adapter::{
     self, ClaimGuard, DetachOnDrop, HandlerOutcome, KeySource, Policy, Source, StoreOf,
 };
-use idem_core::store::Claim as _;
+use idem_core::store::Claim;
 use idem_core::{Attempt, Content, EncodeError, Store};
 use tokio::runtime::Handle;
 
@@ -22,7 +22,7 @@ type Rest = Pin<Box<dyn Future<Output = adapter::Response> + Send>>;
 type Attempting = Pin<Box<dyn Future<Output = HandlerOutcome<Response>> + Send>>;
 
 /// Runs a handler with its arguments on a claim.
-type Work<P, A> = fn(ClaimGuard<<StoreOf<P> as Store>::Claim>, Attempt, A) -> Attempting;
+type Work<C, A> = fn(ClaimGuard<C>, Attempt, A) -> Attempting;
 
 /// Hides the type of an attempt.
 pub fn attempting<F>(attempt: F) -> Attempting
@@ -39,7 +39,7 @@ where
 /// `work` runs the handler with its `arguments`. Neither type is of one handler alone, so the compiler
 /// checks this future once for all handlers that have the same arguments.
 #[expect(clippy::too_many_arguments, reason = "only generated code calls it")]
-pub async fn serve<P, K, B, A>(
+pub async fn serve<P, K, B, C, A>(
     mut request: Preflight<P, K, B>,
     policy: &'static Policy,
     key: K::Argument,
@@ -47,11 +47,13 @@ pub async fn serve<P, K, B, A>(
     content: Result<Content, EncodeError>,
     Raw(raw): Raw,
     arguments: A,
-    work: Work<P, A>,
+    work: Work<C, A>,
 ) -> Response
 where
     P: Source,
+    StoreOf<P>: Store<Claim = C, Connection = C::Connection>,
     K: KeySource,
+    C: Claim,
     A: Send + 'static,
 {
     let raw = match (raw, &content) {
