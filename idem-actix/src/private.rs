@@ -13,7 +13,7 @@ pub use crate::body::{RequestBody, RequestPart};
 // Shown by the compiler where a handler is called as a function.
 pub use crate::request::{Argument, Extracted, Preflight as CalledByTheFramework};
 use crate::response::{HandlerResponse, status};
-pub use crate::serve::serve;
+pub use crate::serve::{attempting, serve};
 
 pub fn content<T: RequestBody>(body: &T) -> Result<Content, EncodeError> {
     body.content()

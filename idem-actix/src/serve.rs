@@ -1,36 +1,57 @@
 //! From the extracted arguments to the response.
 
 use std::future::Future;
+use std::pin::Pin;
 
 use actix_web::HttpResponse;
 use idem_core::adapter::{
     ClaimGuard, DetachOnDrop, HandlerOutcome, KeySource, Policy, Source, StoreOf,
 };
-use idem_core::store::Claim as _;
+use idem_core::store::Claim;
 use idem_core::{Attempt, Content, EncodeError, Store};
 
 use crate::detached::{Detached, Rest};
 use crate::request::{Preflight, Raw};
 use crate::response::{Kept, complete, respond, respond_with};
 
+/// The attempt of a handler.
+type Attempting = Pin<Box<dyn Future<Output = HandlerOutcome<HttpResponse>>>>;
+
+/// Runs a handler with its arguments on a claim.
+type Work<C, A> = fn(ClaimGuard<C>, Attempt, A) -> Attempting;
+
+/// Hides the type of an attempt.
+pub fn attempting<F>(attempt: F) -> Attempting
+where
+    F: Future<Output = HandlerOutcome<HttpResponse>> + 'static,
+{
+    Box::pin(attempt)
+}
+
 /// Answers a request once all of its arguments are extracted.
 ///
 /// The attempt runs on the request's task. If the client leaves, it moves to a task of its own, on
 /// the same thread.
-pub async fn serve<P, K, B, W, F>(
+///
+/// `work` runs the handler with its `arguments`. Neither type is of one handler alone, so the compiler
+/// checks this future once for all handlers that have the same arguments.
+#[expect(clippy::too_many_arguments, reason = "only generated code calls it")]
+pub async fn serve<P, K, B, C, A>(
     mut request: Preflight<P, K, B>,
     policy: &'static Policy,
     key: K::Argument,
     scope: Option<String>,
     content: Result<Content, EncodeError>,
     Raw(raw): Raw,
-    work: W,
+    arguments: A,
+    work: Work<C, A>,
 ) -> HttpResponse
 where
     P: Source + 'static,
+    StoreOf<P>: Store<Claim = C, Connection = C::Connection>,
     K: KeySource,
-    W: FnOnce(ClaimGuard<<StoreOf<P> as Store>::Claim>, Attempt) -> F + 'static,
-    F: Future<Output = HandlerOutcome<HttpResponse>> + 'static,
+    C: Claim,
+    A: 'static,
 {
     let raw = match (raw, &content) {
         (Ok(raw), _) => raw,
@@ -54,7 +75,7 @@ where
         {
             return HandlerOutcome::Broken(error);
         }
-        complete(work(claim, attempt).await, limit, &keeps).await
+        complete(work(claim, attempt, arguments).await, limit, &keeps).await
     });
     let detached = Detached::of_this_worker();
     let attempt: Rest = Box::pin(attempt);

@@ -11,7 +11,7 @@ pub use crate::body::{Body, Nothing};
 // Shown by the compiler where a handler is called as a function.
 pub use crate::request::Preflight as CalledByTheFramework;
 use crate::response::HandlerResponse;
-pub use crate::serve::serve;
+pub use crate::serve::{attempting, serve};
 
 pub fn into_response<R: HandlerResponse>(response: R) -> Response {
     response.into_handler_response()

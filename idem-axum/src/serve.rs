@@ -7,7 +7,7 @@ use axum::response::Response;
 use idem_core::adapter::{
     self, ClaimGuard, DetachOnDrop, HandlerOutcome, KeySource, Policy, Source, StoreOf,
 };
-use idem_core::store::Claim as _;
+use idem_core::store::Claim;
 use idem_core::{Attempt, Content, EncodeError, Store};
 use tokio::runtime::Handle;
 
@@ -15,25 +15,46 @@ use crate::body::Raw;
 use crate::request::Preflight;
 use crate::response::{complete, respond};
 
-type Attempting = Pin<Box<dyn Future<Output = adapter::Response> + Send>>;
+/// The rest of an attempt, wherever it runs.
+type Rest = Pin<Box<dyn Future<Output = adapter::Response> + Send>>;
+
+/// The attempt of a handler.
+type Attempting = Pin<Box<dyn Future<Output = HandlerOutcome<Response>> + Send>>;
+
+/// Runs a handler with its arguments on a claim.
+type Work<C, A> = fn(ClaimGuard<C>, Attempt, A) -> Attempting;
+
+/// Hides the type of an attempt.
+pub fn attempting<F>(attempt: F) -> Attempting
+where
+    F: Future<Output = HandlerOutcome<Response>> + Send + 'static,
+{
+    Box::pin(attempt)
+}
 
 /// Answers a request once all of its arguments are extracted.
 ///
 /// The attempt runs on the request's task, and moves to a task of its own if the client leaves.
-pub async fn serve<P, K, B, W, F>(
+///
+/// `work` runs the handler with its `arguments`. Neither type is of one handler alone, so the compiler
+/// checks this future once for all handlers that have the same arguments.
+#[expect(clippy::too_many_arguments, reason = "only generated code calls it")]
+pub async fn serve<P, K, B, C, A>(
     mut request: Preflight<P, K, B>,
     policy: &'static Policy,
     key: K::Argument,
     scope: Option<String>,
     content: Result<Content, EncodeError>,
     Raw(raw): Raw,
-    work: W,
+    arguments: A,
+    work: Work<C, A>,
 ) -> Response
 where
     P: Source,
+    StoreOf<P>: Store<Claim = C, Connection = C::Connection>,
     K: KeySource,
-    W: FnOnce(ClaimGuard<<StoreOf<P> as Store>::Claim>, Attempt) -> F + Send + 'static,
-    F: Future<Output = HandlerOutcome<Response>> + Send + 'static,
+    C: Claim,
+    A: Send + 'static,
 {
     let raw = match (raw, &content) {
         (Ok(raw), _) => raw,
@@ -55,10 +76,10 @@ where
         {
             return HandlerOutcome::Broken(error);
         }
-        complete(work(claim, attempt).await, limit).await
+        complete(work(claim, attempt, arguments).await, limit).await
     });
     let runtime = Handle::current();
-    let attempt: Attempting = Box::pin(attempt);
+    let attempt: Rest = Box::pin(attempt);
     let attempt = DetachOnDrop::new(attempt, move |rest| {
         runtime.spawn(rest);
     });

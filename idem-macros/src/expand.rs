@@ -297,17 +297,17 @@ fn unless_rejected<F: Framework>(
     })
 }
 
-/// Hands everything to the adapter. The compiler reports at the handler's name that its future can't move to another
-/// thread.
+/// Hands everything to the adapter.
 fn serve<F: Framework>(handler: &Handler, private: &Private) -> TokenStream {
     let place = Place::of(&handler.function.sig.ident).first;
     let start = private.at(place);
+    let arguments = attempt::arguments::<F>(handler);
     let attempt = attempt::expand::<F>(handler, private);
     let key = match handler.key.place {
         KeyPlace::Headers(_) => quote!(()),
         KeyPlace::Argument(_) => quote!(__idem_key),
     };
     quote_spanned! {place=>
-        #start::serve(__idem_request, &__IDEM_POLICY, #key, __idem_scope, __idem_content, __idem_raw, #attempt).await
+        #start::serve(__idem_request, &__IDEM_POLICY, #key, __idem_scope, __idem_content, __idem_raw, #arguments, #attempt).await
     }
 }

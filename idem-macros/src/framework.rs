@@ -52,9 +52,9 @@ pub(crate) trait Framework {
     /// The variable that holds the value of an extractor.
     fn extracted(handler: &Handler, extractor: usize) -> Ident;
 
-    /// The further arguments of `into_response` and `classify`.
-    fn response_context() -> TokenStream {
-        TokenStream::new()
+    /// The variable to which `into_response` and `classify` take a further reference.
+    fn context() -> Option<Ident> {
+        None
     }
 }
 

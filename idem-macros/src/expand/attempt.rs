@@ -16,6 +16,7 @@ use crate::place::{Place, Private};
 /// closure's future. A function would need an `AsyncFnOnce` over a borrowed transaction whose future is `Send`, and
 /// that bound can't be written.
 pub(crate) fn expand<F: Framework>(handler: &Handler, private: &Private) -> TokenStream {
+    let arguments = arguments::<F>(handler);
     let ty = inferred_type(&handler.transaction, &handler.function.sig.generics);
     let place = Place::within(&ty);
     let start = private.at(place.first);
@@ -36,8 +37,8 @@ pub(crate) fn expand<F: Framework>(handler: &Handler, private: &Private) -> Toke
     // transaction is closed.
     let returned = returned::<F>(handler, private, &lend);
     // The claim belongs to the block, so it returns to the engine on every way out of it, with or without an outcome.
-    quote! {
-        move |mut __idem_claim, __idem_attempt: #private::Attempt| async move {
+    let block = quote! {
+        async move {
             #open
             let (__idem_response, __idem_settle) = { #returned };
             let __idem_closed = #close;
@@ -47,7 +48,22 @@ pub(crate) fn expand<F: Framework>(handler: &Handler, private: &Private) -> Toke
                 closed: __idem_closed,
             }
         }
-    }
+    };
+    // The compiler reports at the handler's name that the block can't move to another thread.
+    let place = Place::of(&handler.function.sig.ident).first;
+    let start = private.at(place);
+    let attempting = quote_spanned!(place=> #start::attempting(#block));
+    quote!(|mut __idem_claim, __idem_attempt, #arguments| #attempting)
+}
+
+/// What the closure gets through `serve`, as a tuple: the arguments of the handler, and what its response is made with.
+///
+/// The closure captures nothing, so that `serve` takes it as a function pointer. Its type then depends on the types of the
+/// arguments alone, and the compiler checks it once for all handlers that have the same ones.
+pub(crate) fn arguments<F: Framework>(handler: &Handler) -> TokenStream {
+    let extractors = (0..handler.extractors.len()).map(|index| F::extracted(handler, index));
+    let context = F::context();
+    quote!((#(#extractors,)* #context))
 }
 
 /// Calls the handler, and makes its response and the state of the attempt. The compiler reports at the return type that
@@ -75,7 +91,7 @@ fn returned<F: Framework>(handler: &Handler, private: &Private, lend: &TokenStre
     let (_, generics, _) = generics.split_for_impl();
     let turbofish = generics.as_turbofish();
     let returned = quote_spanned!(place.first=> __idem_returned);
-    let context = F::response_context();
+    let context = F::context().map(|context| quote!(, &#context));
     let start = private.at(place.first);
     let response = quote_spanned!(place.last=> #start::into_response(#returned #context));
     quote! {

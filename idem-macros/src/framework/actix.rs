@@ -103,8 +103,8 @@ impl Framework for Actix {
         name(extractor)
     }
 
-    fn response_context() -> TokenStream {
-        quote!(, &__idem_http)
+    fn context() -> Option<Ident> {
+        Some(format_ident!("__idem_http"))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::marker::PhantomData;
 use std::ops::Deref;
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 pub(crate) use std::time::Duration;
 
@@ -221,19 +221,29 @@ pub(crate) enum HandlerOutcome<R> {
     Broken(BoxError),
 }
 
+type Attempting = Pin<Box<dyn Future<Output = HandlerOutcome<Response>> + Send>>;
+
+pub(crate) fn attempting<F>(attempt: F) -> Attempting
+where
+    F: Future<Output = HandlerOutcome<Response>> + Send + 'static,
+{
+    Box::pin(attempt)
+}
+
 /// Runs the attempt, and answers with its events. A transaction is opened unless the body's bytes are `broken`.
-pub(crate) async fn serve<P, W, F>(
+#[expect(clippy::too_many_arguments, reason = "only generated code calls it")]
+pub(crate) async fn serve<P, A>(
     _: CalledByTheFramework<P>,
     policy: &'static Policy,
     (): (),
     scope: Option<String>,
     content: Content,
     raw: &'static str,
-    work: W,
+    arguments: A,
+    work: fn(Claim, Attempt, A) -> Attempting,
 ) -> Response
 where
-    W: FnOnce(Claim, Attempt) -> F + Send + 'static,
-    F: Future<Output = HandlerOutcome<Response>> + Send + 'static,
+    A: Send + 'static,
 {
     let events = Events::default();
     let scope = scope.unwrap_or_default();
@@ -243,7 +253,7 @@ where
         opens: raw != "broken",
     });
     // The future lives on after its output is there, as it may in an adapter.
-    let mut attempt = pin!(work(claim, Attempt));
+    let mut attempt = work(claim, Attempt, arguments);
     match attempt.as_mut().await {
         HandlerOutcome::Answered {
             response,

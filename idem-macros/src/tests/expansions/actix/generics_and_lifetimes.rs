@@ -106,7 +106,8 @@ where
             __idem_scope,
             __idem_content,
             __idem_raw,
-            move |mut __idem_claim, __idem_attempt: ::idem_actix::__private::Attempt| async move {
+            (__idem_arg0, __idem_arg1, __idem_http),
+            |mut __idem_claim, __idem_attempt, (__idem_arg0, __idem_arg1, __idem_http)| ::idem_actix::__private::attempting(async move {
                 let mut __idem_opened = match <Transaction<
                     '_,
                     C,
@@ -174,7 +175,7 @@ where
                     settle: __idem_settle,
                     closed: __idem_closed,
                 }
-            },
+            }),
         )
         .await
 }

@@ -77,7 +77,8 @@ async fn returned(
             __idem_scope,
             __idem_content,
             __idem_raw,
-            move |mut __idem_claim, __idem_attempt: ::idem_actix::__private::Attempt| async move {
+            (__idem_arg0, __idem_http),
+            |mut __idem_claim, __idem_attempt, (__idem_arg0, __idem_http)| ::idem_actix::__private::attempting(async move {
                 let mut __idem_opened = match <PgConnection as ::idem_actix::__private::Open<
                     '_,
                 >>::open(
@@ -130,7 +131,7 @@ async fn returned(
                     settle: __idem_settle,
                     closed: __idem_closed,
                 }
-            },
+            }),
         )
         .await
 }

@@ -95,7 +95,8 @@ where
             __idem_scope,
             __idem_content,
             __idem_raw,
-            move |mut __idem_claim, __idem_attempt: ::idem_axum::__private::Attempt| async move {
+            (__idem_arg0, __idem_value),
+            |mut __idem_claim, __idem_attempt, (__idem_arg0, __idem_value)| ::idem_axum::__private::attempting(async move {
                 let mut __idem_opened = match <Transaction<
                     '_,
                     C,
@@ -161,7 +162,7 @@ where
                     settle: __idem_settle,
                     closed: __idem_closed,
                 }
-            },
+            }),
         )
         .await
 }

@@ -66,7 +66,8 @@ async fn received(
             __idem_scope,
             __idem_content,
             __idem_raw,
-            move |mut __idem_claim, __idem_attempt: ::idem_axum::__private::Attempt| async move {
+            (),
+            |mut __idem_claim, __idem_attempt, ()| ::idem_axum::__private::attempting(async move {
                 let mut __idem_opened = match <PgConnection as ::idem_axum::__private::Open<
                     '_,
                 >>::open(
@@ -116,7 +117,7 @@ async fn received(
                     settle: __idem_settle,
                     closed: __idem_closed,
                 }
-            },
+            }),
         )
         .await
 }

@@ -70,7 +70,8 @@ async fn returned(
             __idem_scope,
             __idem_content,
             __idem_raw,
-            move |mut __idem_claim, __idem_attempt: ::idem_axum::__private::Attempt| async move {
+            (__idem_arg0,),
+            |mut __idem_claim, __idem_attempt, (__idem_arg0,)| ::idem_axum::__private::attempting(async move {
                 let mut __idem_opened = match <PgConnection as ::idem_axum::__private::Open<
                     '_,
                 >>::open(
@@ -121,7 +122,7 @@ async fn returned(
                     settle: __idem_settle,
                     closed: __idem_closed,
                 }
-            },
+            }),
         )
         .await
 }

@@ -99,7 +99,12 @@ where
             __idem_scope,
             __idem_content,
             __idem_raw,
-            move |mut __idem_claim, __idem_attempt: ::idem_axum::__private::Attempt| async move {
+            (__idem_arg0, __idem_arg1, __idem_arg2, __idem_value),
+            |
+                mut __idem_claim,
+                __idem_attempt,
+                (__idem_arg0, __idem_arg1, __idem_arg2, __idem_value)|
+            ::idem_axum::__private::attempting(async move {
                 let mut __idem_opened = match <Transaction<
                     Claim,
                 > as ::idem_axum::__private::Open<
@@ -164,7 +169,7 @@ where
                     settle: __idem_settle,
                     closed: __idem_closed,
                 }
-            },
+            }),
         )
         .await
 }

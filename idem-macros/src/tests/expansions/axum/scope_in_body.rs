@@ -72,7 +72,8 @@ async fn create_order(
             __idem_scope,
             __idem_content,
             __idem_raw,
-            move |mut __idem_claim, __idem_attempt: ::idem_axum::__private::Attempt| async move {
+            (__idem_value,),
+            |mut __idem_claim, __idem_attempt, (__idem_value,)| ::idem_axum::__private::attempting(async move {
                 let mut __idem_opened = match <PgConnection as ::idem_axum::__private::Open<
                     '_,
                 >>::open(
@@ -123,7 +124,7 @@ async fn create_order(
                     settle: __idem_settle,
                     closed: __idem_closed,
                 }
-            },
+            }),
         )
         .await
 }

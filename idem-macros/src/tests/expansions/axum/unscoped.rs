@@ -43,7 +43,8 @@ async fn reset(
             __idem_scope,
             __idem_content,
             __idem_raw,
-            move |mut __idem_claim, __idem_attempt: ::idem_axum::__private::Attempt| async move {
+            (),
+            |mut __idem_claim, __idem_attempt, ()| ::idem_axum::__private::attempting(async move {
                 let mut __idem_opened = match <PgConnection as ::idem_axum::__private::Open<
                     '_,
                 >>::open(
@@ -93,7 +94,7 @@ async fn reset(
                     settle: __idem_settle,
                     closed: __idem_closed,
                 }
-            },
+            }),
         )
         .await
 }
