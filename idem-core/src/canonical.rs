@@ -43,10 +43,12 @@
 //! times the depth. The framework's body limit bounds the size, and the format's recursion limit
 //! (128 in `serde_json`) bounds the depth. Only the value's own `Serialize` recurses.
 
+mod buffer;
 mod encoder;
 mod map;
 mod number;
 mod serializer;
+mod sort;
 
 use std::fmt::Display;
 

@@ -4,7 +4,7 @@ use std::fmt::{self, Display, Write};
 
 use serde::Serialize;
 
-use super::{EncodeError, map::Entry};
+use super::{EncodeError, buffer::Buffer, sort::Entry};
 
 /// The first byte of every encoded value.
 pub(super) mod tag {
@@ -32,7 +32,7 @@ pub(super) mod tag {
 const NAN: u64 = 0x7ff8_0000_0000_0000;
 
 pub(super) struct Encoder {
-    pub(super) out: Vec<u8>,
+    pub(super) out: Buffer,
     /// Entries of all open maps, those of the innermost map last.
     pub(super) entries: Vec<Entry>,
     /// The permutation that sorted the last map: a guess for the next one.
@@ -44,7 +44,7 @@ pub(super) struct Encoder {
 impl Encoder {
     pub(super) fn new() -> Self {
         Self {
-            out: Vec::with_capacity(256),
+            out: Buffer::new(),
             entries: Vec::new(),
             order: Vec::new(),
             scratch: Vec::new(),
@@ -54,7 +54,7 @@ impl Encoder {
 
     pub(super) fn into_bytes(self) -> Result<Vec<u8>, EncodeError> {
         self.check()?;
-        Ok(self.out)
+        Ok(self.out.into_bytes())
     }
 
     /// Encodes a part of the value.
@@ -83,43 +83,45 @@ impl Encoder {
 
     #[inline]
     pub(super) fn put_tag(&mut self, tag: u8) {
-        self.out.push(tag);
+        self.out.put(tag);
     }
 
     #[inline]
     pub(super) fn put_string(&mut self, text: &str) {
         match u8::try_from(text.len()) {
-            Ok(length) if length < tag::SHORT_STRING => self.out.push(tag::SHORT_STRING + length),
-            _ => self.put_length(tag::STRING, text.len()),
+            Ok(length) if length < tag::SHORT_STRING => {
+                self.out
+                    .put_tagged(tag::SHORT_STRING + length, text.as_bytes());
+            }
+            _ => self.put_long(tag::STRING, text.as_bytes()),
         }
-        self.out.extend_from_slice(text.as_bytes());
     }
 
     pub(super) fn put_bytes(&mut self, bytes: &[u8]) {
-        self.put_length(tag::BYTES, bytes.len());
-        self.out.extend_from_slice(bytes);
+        self.put_long(tag::BYTES, bytes);
     }
 
     /// Writes a number as its text: ASCII, or any text that a foreign `Serialize` gave.
     pub(super) fn put_number(&mut self, text: &[u8]) {
-        self.put_length(tag::NUMBER, text.len());
-        self.out.extend_from_slice(text);
+        self.put_long(tag::NUMBER, text);
     }
 
     /// Encodes a text as a string without holding the text in one piece first.
     pub(super) fn put_display<T: Display + ?Sized>(&mut self, text: &T) -> fmt::Result {
-        let start = self.out.len();
-        self.out.push(tag::SHORT_STRING);
+        let start = self.out.end();
+        self.out.put(tag::SHORT_STRING);
         write!(Text(&mut self.out), "{text}")?;
-        let length = self.out.len() - start - 1;
+        let length = self.out.end() - start - 1;
         match u8::try_from(length) {
-            Ok(length) if length < tag::SHORT_STRING => self.out[start] += length,
+            Ok(length) if length < tag::SHORT_STRING => self.out.tail(start)[0] += length,
             _ => {
-                let content = self.out.len();
+                let content = self.out.end();
                 self.put_length(tag::STRING, length);
-                let header = self.out.len() - content;
-                self.out[start..].rotate_right(header);
-                self.out.remove(start + header);
+                let header = self.out.end() - content;
+                // The length takes the place of the tag of a short string.
+                self.out.tail(start).rotate_left(1);
+                self.out.truncate(self.out.end() - 1);
+                self.out.tail(start).rotate_right(header);
             }
         }
         Ok(())
@@ -127,15 +129,14 @@ impl Encoder {
 
     #[inline]
     pub(super) fn put_integer(&mut self, sign: u8, magnitude: u64) {
-        let zero_bits = (magnitude | 1).leading_zeros() & !7;
-        let length = if magnitude == 0 { 0 } else { 8 - zero_bits / 8 };
-        let [low, ..] = length.to_le_bytes();
+        let zero_bits = magnitude.leading_zeros() & !7;
+        let [length, ..] = (8 - zero_bits / 8).to_le_bytes();
+        let end = self.out.end() + 1 + usize::from(length);
         // A block of a fixed size, cut to the length, is cheaper to append than a slice of any
         // length.
-        let mut block = [sign + low; 9];
-        block[1..].copy_from_slice(&(magnitude << zero_bits).to_be_bytes());
-        self.out.extend_from_slice(&block);
-        self.out.truncate(self.out.len() - 8 + usize::from(low));
+        let block = magnitude.wrapping_shl(zero_bits).to_be_bytes();
+        self.out.put_tagged(sign + length, &block);
+        self.out.truncate(end);
     }
 
     pub(super) fn put_wide_integer(&mut self, sign: u8, magnitude: u128) {
@@ -145,8 +146,8 @@ impl Encoder {
         let bytes = magnitude.to_be_bytes();
         let zero_bytes = magnitude.leading_zeros() / 8;
         let [low, ..] = (16 - zero_bytes).to_le_bytes();
-        self.out.push(sign + low);
-        self.out.extend_from_slice(&bytes[16 - usize::from(low)..]);
+        self.out
+            .put_tagged(sign + low, &bytes[16 - usize::from(low)..]);
     }
 
     #[inline]
@@ -156,33 +157,34 @@ impl Encoder {
         } else {
             (float + 0.0).to_bits()
         };
-        let mut block = [tag::FLOAT; 9];
-        block[1..].copy_from_slice(&bits.to_be_bytes());
-        self.out.extend_from_slice(&block);
+        self.out.put_tagged(tag::FLOAT, &bits.to_be_bytes());
     }
 
-    /// Writes a tag and a length in LEB128. Reserves room for the content and for the few bytes
-    /// that usually close a document, so that one large string does not double the buffer.
     #[cold]
+    fn put_long(&mut self, tag: u8, content: &[u8]) {
+        self.put_length(tag, content.len());
+        self.out.extend(content);
+    }
+
+    /// Writes a tag and a length in LEB128.
     fn put_length(&mut self, tag: u8, length: usize) {
-        self.out.reserve(length.saturating_add(64));
-        self.out.push(tag);
+        self.out.put(tag);
         let mut rest = length;
         while rest >= 0x80 {
             let [low, ..] = rest.to_le_bytes();
-            self.out.push(low | 0x80);
+            self.out.put(low | 0x80);
             rest >>= 7;
         }
         let [low, ..] = rest.to_le_bytes();
-        self.out.push(low);
+        self.out.put(low);
     }
 }
 
-struct Text<'a>(&'a mut Vec<u8>);
+struct Text<'a>(&'a mut Buffer);
 
 impl Write for Text<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.0.extend_from_slice(text.as_bytes());
+        self.0.extend(text.as_bytes());
         Ok(())
     }
 }

@@ -4,7 +4,7 @@ use std::{io::Write, mem};
 
 use super::{
     encoder::{Encoder, tag},
-    map::{Entry, key_parts},
+    sort::{Entry, key_parts},
 };
 
 /// `serde_json` serializes such a number as a struct of this name; its one field has the same name.

@@ -199,16 +199,16 @@ impl<'a> Serializer for &'a mut Encoder {
 
     #[inline]
     fn serialize_map(self, _length: Option<usize>) -> Result<MapEncoder<'a>, EncodeError> {
-        Ok(MapEncoder::new(self, false))
+        Ok(MapEncoder::new(self, 0, false))
     }
 
     #[inline]
     fn serialize_struct(
         self,
         name: &'static str,
-        _length: usize,
+        length: usize,
     ) -> Result<MapEncoder<'a>, EncodeError> {
-        Ok(MapEncoder::new(self, name == number::TOKEN))
+        Ok(MapEncoder::new(self, length, name == number::TOKEN))
     }
 
     fn serialize_struct_variant(
@@ -216,11 +216,11 @@ impl<'a> Serializer for &'a mut Encoder {
         _name: &'static str,
         _index: u32,
         variant: &'static str,
-        _length: usize,
+        length: usize,
     ) -> Result<MapEncoder<'a>, EncodeError> {
         self.put_tag(tag::VARIANT);
         self.put_string(variant);
-        Ok(MapEncoder::new(self, false))
+        Ok(MapEncoder::new(self, length, false))
     }
 
     fn collect_str<T: Display + ?Sized>(self, value: &T) -> Result<(), EncodeError> {
