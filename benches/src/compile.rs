@@ -16,16 +16,26 @@ const HANDLERS: u32 = 100;
 /// Written once the dependencies are built.
 const MARK: &str = "dependencies-are-built";
 
+/// The results.
+pub(crate) struct Cost {
+    /// How many seconds protected handlers take beyond bare ones.
+    pub(crate) seconds: Option<f64>,
+    /// The section of the report.
+    pub(crate) text: String,
+}
+
 /// Checks a crate of protected handlers and one of bare handlers, in turn.
-pub(crate) fn run(target: &Path, quick: bool) -> Result<String> {
+pub(crate) fn run(target: &Path, quick: bool) -> Result<Cost> {
     let folder = target.join("bench-compile");
     let mark = folder.join(MARK);
     if quick && !mark.exists() {
-        return Ok(
-            "Skipped: the dependencies of the crates that are compiled for it would have to be \
-             built first, which a quick run has no time for. A full run does it.\n"
-                .to_owned(),
-        );
+        return Ok(Cost {
+            seconds: None,
+            text:
+                "Skipped: the dependencies of the crates that are compiled for it would have to be \
+                   built first, which a quick run has no time for. A full run does it.\n"
+                    .to_owned(),
+        });
     }
     write(&folder)?;
     let (mut bare, mut protected) = (Vec::new(), Vec::new());
@@ -37,12 +47,15 @@ pub(crate) fn run(target: &Path, quick: bool) -> Result<String> {
         protected.push(check(target, &folder, "protected")?);
     }
     let (bare, protected) = (median(&bare), median(&protected));
-    Ok(format!(
-        "`cargo check` of {HANDLERS} handlers, dependencies built: {protected:.2} s protected, \
-         {bare:.2} s bare, so {:.2} s more. Medians of {}.\n",
-        protected - bare,
-        if quick { "one run" } else { "three runs" },
-    ))
+    let more = protected - bare;
+    Ok(Cost {
+        seconds: Some(more),
+        text: format!(
+            "`cargo check` of {HANDLERS} handlers, dependencies built: {protected:.2} s protected, \
+             {bare:.2} s bare, so {more:.2} s more. Medians of {}.\n",
+            if quick { "one" } else { "three" },
+        ),
+    })
 }
 
 /// How many seconds it takes to check a crate that was touched.

@@ -18,7 +18,7 @@ mod postgres;
 mod server;
 mod sqlite;
 
-pub(crate) use self::server::{Cluster, Hosted};
+pub(crate) use self::server::{Cluster, Created, Hosted};
 pub(crate) use self::sqlite::File;
 
 /// Implements a trait for the connections of all databases. PostgreSQL and SQLite understand the

@@ -18,7 +18,7 @@ const MEBIBYTE: usize = 1024 * 1024;
 
 /// The results.
 pub(crate) struct Cost {
-    /// The speed of the canonical digest of a long string to that of SHA-256 over its JSON.
+    /// The speed of the canonical digest of many objects to that of SHA-256 over their JSON.
     pub(crate) ratio: f64,
     /// The section of the report.
     pub(crate) text: String,
@@ -47,7 +47,7 @@ pub(crate) fn run(pace: Pace) -> Result<Cost> {
         table.row(body.row());
     }
     Ok(Cost {
-        ratio: body_ratio(&string),
+        ratio: body_ratio(&objects),
         text: format!("{INTRODUCTION}\n{table}"),
     })
 }

@@ -12,12 +12,15 @@ mod fingerprint;
 mod goals;
 mod growth;
 mod hot;
+mod instructions;
 mod load;
 mod machine;
+mod memory;
 mod plan;
 mod purge;
 mod race;
 mod report;
+mod stages;
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -31,14 +34,16 @@ use crate::database::{Bank, Cluster, File, Hosted};
 use crate::delay::Delay;
 use crate::goals::{Goals, Source};
 use crate::plan::{Network, Pace, Scenario};
-use crate::race::Ground;
+use crate::race::{Ground, Tally};
 use crate::report::milliseconds;
 
 /// What to measure.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Two minutes in place of eleven.
+    /// A few minutes in place of a quarter of an hour.
     pub quick: bool,
+    /// How often everything is measured.
+    pub runs: usize,
     /// Only the parts whose titles contain this; upper and lower case count as the same.
     pub only: Option<String>,
     /// A folder for the crates that are compiled.
@@ -91,7 +96,14 @@ struct Run {
     start: Instant,
     goals: Goals,
     facts: Vec<machine::Fact>,
-    body: String,
+    sections: Vec<(String, Section)>,
+}
+
+/// A part of the report.
+enum Section {
+    Race(Vec<Tally>),
+    /// Of the last run.
+    Text(String),
 }
 
 impl Run {
@@ -101,7 +113,7 @@ impl Run {
             start: Instant::now(),
             goals: Goals::new(),
             facts: machine::facts(),
-            body: String::new(),
+            sections: Vec::new(),
         }
     }
 
@@ -110,15 +122,21 @@ impl Run {
         postgres: &Cluster<PgConnection>,
         mysql: &Cluster<MySqlConnection>,
     ) -> Result<String> {
-        let quick = self.options.quick;
-        self.hosted(postgres, plan::postgres(quick), plan::purge(quick))
-            .await?;
-        self.hosted(mysql, plan::mysql(quick), plan::small_purge(quick))
-            .await?;
-        self.sqlite().await?;
-        self.growth(postgres).await?;
-        self.fingerprint()?;
-        self.compile().await?;
+        let (quick, before) = (self.options.quick, self.facts.len());
+        for _ in 0..self.options.runs {
+            // The facts of the servers are those of the last run.
+            self.facts.truncate(before);
+            self.hosted(postgres, plan::postgres(quick), plan::purge(quick))
+                .await?;
+            self.hosted(mysql, plan::mysql(quick), plan::small_purge(quick))
+                .await?;
+            self.sqlite().await?;
+            self.growth(postgres).await?;
+            self.instructions().await?;
+            self.waiters().await?;
+            self.fingerprint()?;
+            self.compile().await?;
+        }
         Ok(self.report())
     }
 
@@ -152,6 +170,7 @@ impl Run {
         }
         let pool = direct.clone();
         let ground = Ground::<C> { pool, direct };
+        self.stages(&ground).await?;
         self.hot(&ground).await?;
         self.purge(&ground, purge).await
     }
@@ -167,6 +186,7 @@ impl Run {
             self.race(&ground, &scenario, self.options.pace().of_sqlite())
                 .await?;
         }
+        self.stages(&ground).await?;
         let purge = plan::small_purge(self.options.quick);
         self.purge(&ground, purge).await
     }
@@ -183,10 +203,51 @@ impl Run {
         }
         let tallies = race::run(ground, scenario, pace).await;
         let tallies = tallies.with_context(|| title.clone())?;
-        if C::NAME == PgConnection::NAME {
-            self.goals.of_race(scenario, &tallies);
+        self.goals.of_race((C::NAME, scenario), &tallies);
+        let earlier = self.sections.iter_mut().find(|(name, _)| *name == title);
+        if let Some((_, Section::Race(all))) = earlier {
+            for (all, new) in all.iter_mut().zip(&tallies) {
+                all.merge(new);
+            }
+        } else {
+            self.sections.push((title, Section::Race(tallies)));
         }
-        self.section(&title, &report::race(&tallies).to_string());
+        Ok(())
+    }
+
+    async fn stages<C: Bank>(&mut self, ground: &Ground<C>) -> Result<()> {
+        let title = format!("{}, stages of one client", C::NAME);
+        if self.begins(&title) {
+            let cost = stages::run(ground, plan::requests(self.options.quick)).await;
+            let cost = cost.with_context(|| title.clone())?;
+            if C::NAME == PgConnection::NAME {
+                self.goals.set(Source::Engine, cost.engine);
+            }
+            self.section(&title, cost.text);
+        }
+        Ok(())
+    }
+
+    async fn instructions(&mut self) -> Result<()> {
+        let title = "PostgreSQL, instructions of the server";
+        if self.begins(title) {
+            let cost = instructions::run().await.context(title)?;
+            if let Some(ratio) = cost.ratio {
+                self.goals.set(Source::Instructions, ratio);
+            }
+            self.section(title, cost.text);
+        }
+        Ok(())
+    }
+
+    async fn waiters(&mut self) -> Result<()> {
+        let title = "Memory of waiting duplicates";
+        if self.begins(title) {
+            let cost = tokio::task::spawn_blocking(memory::run);
+            let cost = cost.await?.context(title)?;
+            self.goals.set(Source::Waiter, cost.kilobytes);
+            self.section(title, cost.text);
+        }
         Ok(())
     }
 
@@ -196,7 +257,7 @@ impl Run {
         if C::NAME == PgConnection::NAME && self.begins(&title) {
             let (slice, rounds) = plan::hot(self.options.quick);
             let text = hot::run(ground, slice, rounds).await;
-            self.section(&title, &text.with_context(|| title.clone())?);
+            self.section(&title, text.with_context(|| title.clone())?);
         }
         Ok(())
     }
@@ -206,7 +267,7 @@ impl Run {
         if self.begins(&title) {
             ground.direct.acquire().await?.run(C::EMPTY).await?;
             let text = purge::run(ground, size).await;
-            self.section(&title, &text.with_context(|| title.clone())?);
+            self.section(&title, text.with_context(|| title.clone())?);
         }
         Ok(())
     }
@@ -219,7 +280,7 @@ impl Run {
             if !self.options.quick {
                 self.goals.set(Source::Growth, growth.ratio);
             }
-            self.section(title, &growth.text);
+            self.section(title, growth.text);
         }
         Ok(())
     }
@@ -229,7 +290,7 @@ impl Run {
         if self.begins(title) {
             let cost = fingerprint::run(self.options.pace())?;
             self.goals.set(Source::Fingerprint, cost.ratio);
-            self.section(title, &cost.text);
+            self.section(title, cost.text);
         }
         Ok(())
     }
@@ -238,8 +299,12 @@ impl Run {
         let title = "Compile time";
         if self.begins(title) {
             let (target, quick) = (self.options.target.clone(), self.options.quick);
-            let text = tokio::task::spawn_blocking(move || compile::run(&target, quick));
-            self.section(title, &text.await??);
+            let cost = tokio::task::spawn_blocking(move || compile::run(&target, quick));
+            let cost = cost.await??;
+            if let Some(seconds) = cost.seconds {
+                self.goals.set(Source::Compile, seconds);
+            }
+            self.section(title, cost.text);
         }
         Ok(())
     }
@@ -253,8 +318,9 @@ impl Run {
         wanted
     }
 
-    fn section(&mut self, title: &str, text: &str) {
-        let _ = write!(self.body, "\n## {title}\n\n{text}");
+    fn section(&mut self, title: &str, text: String) {
+        self.sections.retain(|(name, _)| name != title);
+        self.sections.push((title.to_owned(), Section::Text(text)));
     }
 
     fn report(self) -> String {
@@ -262,18 +328,31 @@ impl Run {
         for (name, value) in self.facts {
             let _ = writeln!(facts, "- {name}: {value}");
         }
+        let mut body = String::new();
+        for (title, section) in &self.sections {
+            let _ = match section {
+                Section::Race(tallies) => {
+                    let table = report::race(tallies, self.options.runs);
+                    write!(body, "\n## {title}\n\n{table}")
+                }
+                Section::Text(text) => write!(body, "\n## {title}\n\n{text}"),
+            };
+        }
         let kind = if self.options.quick { "quick" } else { "full" };
+        let runs = match self.options.runs {
+            1 => format!("A {kind} run"),
+            runs => format!("{runs} {kind} runs"),
+        };
         let only = self.options.only.map(|only| format!(", only \"{only}\""));
         format!(
-            "# Benchmark of idem\n\nA {kind} run{}, {} s. {LEGEND}\n\n## Goals\n\n{}\n## Machine\n\n{facts}{}",
+            "# Benchmark of idem\n\n{runs}{}, {} s. {LEGEND}\n\n## Goals\n\n{}\n## Machine\n\n{facts}{body}",
             only.unwrap_or_default(),
             self.start.elapsed().as_secs(),
             self.goals.table(),
-            self.body,
         )
     }
 }
 
 const LEGEND: &str = "Ratios are throughputs, to the first line of a table: the median of \
-     the rounds, followed by the least and the greatest. Clients, service and database \
-     share the machine. \"Saturated\" is 64 clients on loopback.";
+     the rounds, the median of each run, and the least and the greatest of the rounds. A goal's figure \
+     is the median of the runs. Clients, service and database share the machine.";

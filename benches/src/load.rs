@@ -12,7 +12,7 @@ use crate::business::CUSTOMERS;
 mod http;
 mod store;
 
-pub(crate) use self::http::{HttpClient, Service, tenant};
+pub(crate) use self::http::{HttpClient, Service, request, tenant};
 pub(crate) use self::store::StoreClient;
 
 /// In a mixed load, one of this many requests is a replay.

@@ -9,9 +9,13 @@ use idem_benches::Options;
 /// Measures the cost of a protected handler.
 #[derive(Parser)]
 struct Arguments {
-    /// Two minutes in place of eleven: less of everything.
+    /// A few minutes in place of a quarter of an hour: less of everything.
     #[arg(long)]
     quick: bool,
+
+    /// How often to measure everything.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..))]
+    runs: u8,
 
     /// Only the parts whose titles contain this.
     #[arg(long)]
@@ -20,11 +24,12 @@ struct Arguments {
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let Arguments { quick, only } = Arguments::parse();
+    let Arguments { quick, runs, only } = Arguments::parse();
     let target = target()?;
     let path = target.join("bench.md");
     let options = Options {
         quick,
+        runs: usize::from(runs),
         only,
         target,
     };

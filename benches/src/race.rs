@@ -198,7 +198,7 @@ const LONGEST: u64 = 60_000_000_000;
 #[derive(Debug, Clone)]
 pub(crate) struct Tally {
     pub(crate) name: String,
-    /// Requests per second, round by round.
+    /// Requests per second, round by round, of all runs.
     pub(crate) rates: Vec<f64>,
     /// Nanoseconds.
     latencies: Histogram<u64>,
@@ -220,6 +220,13 @@ impl Tally {
             let nanoseconds = u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX);
             self.latencies.saturating_record(nanoseconds);
         }
+    }
+
+    /// Adds the results of another run.
+    pub(crate) fn merge(&mut self, other: &Self) {
+        self.rates.extend_from_slice(&other.rates);
+        let added = self.latencies.add(&other.latencies);
+        added.expect("both histograms have the same range");
     }
 
     /// Requests per second, the median of the rounds.

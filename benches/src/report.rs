@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::race::Tally;
+use crate::race::{Ratio, Tally};
 
 /// A table whose columns are aligned.
 #[derive(Debug)]
@@ -59,14 +59,28 @@ impl fmt::Display for Table {
     }
 }
 
-/// The table of a race: ratios first.
-pub(crate) fn race(tallies: &[Tally]) -> Table {
-    let mut table = Table::new(&["", "ratio", "rounds", "per second", "p50 ms", "p99 ms"]);
+/// The table of a race that was held in so many runs: ratios first.
+pub(crate) fn race(tallies: &[Tally], runs: usize) -> Table {
+    let header = [
+        "",
+        "ratio",
+        "runs",
+        "rounds",
+        "per second",
+        "p50 ms",
+        "p99 ms",
+    ];
+    let mut table = Table::new(&header);
     for tally in tallies {
-        let ratio = tally.ratio(&tallies[0]);
+        let base = &tallies[0];
+        let ratio = tally.ratio(base);
+        let rounds = tally.rates.len() / runs;
+        let of_runs = tally.rates.chunks(rounds).zip(base.rates.chunks(rounds));
+        let of_runs = of_runs.map(|(own, base)| format!("{:.2}", Ratio::of(own, base).median));
         table.row([
             tally.name.clone(),
             format!("{:.2}", ratio.median),
+            of_runs.collect::<Vec<_>>().join(", "),
             format!("{:.2} to {:.2}", ratio.least, ratio.greatest),
             format!("{:.0}", tally.rate()),
             milliseconds(tally.quantile(0.5)),

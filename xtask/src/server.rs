@@ -103,11 +103,24 @@ impl Server {
     ///
     /// If the programs are missing, or the server does not start.
     pub fn start_in(kind: &'static dyn Kind, folder: &Path) -> Result<Self> {
-        let name = kind.name();
-        let programs = programs::find(kind);
-        let programs = programs.with_context(|| format!("there is no {name} on this machine"))?;
-        let local = Local::start(kind, programs, Some(folder))?;
+        let local = Local::start(kind, Self::programs(kind)?, Some(folder))?;
         Ok(Self::local(kind, local))
+    }
+
+    /// As [`start`](Self::start), from programs on this machine, under another program such as valgrind, with its
+    /// arguments. It runs in the server's temporary folder.
+    ///
+    /// # Errors
+    ///
+    /// If the programs are missing, or the server does not start.
+    pub fn start_under(kind: &'static dyn Kind, under: Vec<String>) -> Result<Self> {
+        let local = Local::start_under(kind, Self::programs(kind)?, under)?;
+        Ok(Self::local(kind, local))
+    }
+
+    fn programs(kind: &'static dyn Kind) -> Result<Programs> {
+        let programs = programs::find(kind);
+        programs.with_context(|| format!("there is no {} on this machine", kind.name()))
     }
 
     /// Starts a standby: a server with a copy of this one's data, which follows this one through a port

@@ -54,6 +54,11 @@ impl<C: Hosted> Cluster<C> {
         let variable = C::SERVER;
         let url = std::env::var(variable)
             .with_context(|| format!("set {variable}, or run `cargo xtask bench`"))?;
+        Self::of(&url)
+    }
+
+    /// The server with this URL.
+    pub(crate) fn of(url: &str) -> Result<Self> {
         Ok(Self {
             server: url.parse()?,
             created: Mutex::default(),
@@ -112,6 +117,11 @@ pub(crate) struct Created<C: Hosted> {
 }
 
 impl<C: Hosted> Created<C> {
+    /// The options to connect to it.
+    pub(crate) fn options(&self) -> OptionsOf<C> {
+        self.options.clone()
+    }
+
     /// A pool of connections to the database, through a proxy if there is one.
     pub(crate) async fn pool(&self, through: Option<SocketAddr>) -> Result<PoolOf<C>> {
         let options = match through {

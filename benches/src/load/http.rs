@@ -1,5 +1,5 @@
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 
 use anyhow::{Result, ensure};
 use axum::Router;
@@ -54,7 +54,6 @@ impl Drop for Service {
 #[derive(Debug)]
 pub(crate) struct HttpClient {
     sender: SendRequest<Full<Bytes>>,
-    customers: Arc<[Customer]>,
 }
 
 impl HttpClient {
@@ -63,10 +62,7 @@ impl HttpClient {
         stream.set_nodelay(true)?;
         let (sender, connection) = handshake(TokioIo::new(stream)).await?;
         tokio::spawn(connection);
-        Ok(Self {
-            sender,
-            customers: Arc::clone(&ALL),
-        })
+        Ok(Self { sender })
     }
 }
 
@@ -84,14 +80,7 @@ impl HttpClient {
     }
 
     async fn send(&mut self, path: &str, ask: &Ask) -> Result<Response<Incoming>> {
-        let customer = &self.customers[ask.customer];
-        let request = Request::post(path)
-            .header(HOST, "bench")
-            .header(CONTENT_TYPE, "application/json")
-            .header(TENANT, customer.tenant.clone())
-            .header(COOKIE, customer.cookie.clone())
-            .header(KEY, ask.key.as_str())
-            .body(Full::new(customer.body.clone()))?;
+        let request = request(path, ask)?;
         self.sender.ready().await?;
         Ok(self.sender.send_request(request).await?)
     }
@@ -116,6 +105,22 @@ impl Client for HttpClient {
     }
 }
 
+/// A request as clients send it.
+///
+/// # Errors
+///
+/// If the path is not one.
+pub(crate) fn request(path: &str, ask: &Ask) -> Result<Request<Full<Bytes>>> {
+    let customer = &ALL[ask.customer];
+    let request = Request::post(path)
+        .header(HOST, "bench")
+        .header(CONTENT_TYPE, "application/json")
+        .header(TENANT, customer.tenant.clone())
+        .header(COOKIE, customer.cookie.clone())
+        .header(KEY, ask.key.as_str());
+    Ok(request.body(Full::new(customer.body.clone()))?)
+}
+
 /// The headers of a customer, besides the key.
 #[derive(Debug)]
 struct Customer {
@@ -124,7 +129,7 @@ struct Customer {
     body: Bytes,
 }
 
-static ALL: LazyLock<Arc<[Customer]>> = LazyLock::new(|| (0..CUSTOMERS).map(customer).collect());
+static ALL: LazyLock<Vec<Customer>> = LazyLock::new(|| (0..CUSTOMERS).map(customer).collect());
 
 fn customer(number: i64) -> Customer {
     let text = |text: String| HeaderValue::try_from(text).expect("digits and letters");

@@ -1,5 +1,5 @@
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use axum::http::StatusCode;
@@ -65,27 +65,53 @@ impl<C: Bank> StoreClient<C> {
     }
 }
 
+/// When each stage of a request ended.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stages {
+    /// The transaction has begun, and the key is claimed.
+    pub(crate) begun: Instant,
+    pub(crate) worked: Instant,
+    /// The record is written, and the transaction committed.
+    pub(crate) done: Instant,
+}
+
 impl<C: Bank> Client for StoreClient<C> {
     async fn call(&mut self, ask: &Ask) -> Result<Answer> {
+        self.pay(ask).await?;
+        Ok(Answer::Executed)
+    }
+}
+
+impl<C: Bank> StoreClient<C> {
+    /// Executes a request.
+    ///
+    /// # Errors
+    ///
+    /// If the key is not new, or the database fails.
+    pub(crate) async fn pay(&self, ask: &Ask) -> Result<Stages> {
         let customer = i64::try_from(ask.customer)?;
         let (tenant, payment) = (tenant(customer), NewPayment::of(customer));
-        match &self.way {
-            Way::Bare => {
-                let mut transaction = self.pool.begin_with(C::BEGIN).await?;
-                transaction.pay(self.business, &tenant, &payment).await?;
-                transaction.commit().await?;
-            }
-            Way::Floor => {
-                let mut transaction = self.pool.begin_with(C::BEGIN).await?;
-                transaction.pay(self.business, &tenant, &payment).await?;
-                transaction.record(&tenant, &ask.key, &RESPONSE).await?;
-                transaction.commit().await?;
-            }
+        let (begun, worked) = match &self.way {
             Way::Claim(store) => {
-                attempt::<C>(store, self.business, &tenant, &ask.key, &payment).await?;
+                attempt::<C>(store, self.business, &tenant, &ask.key, &payment).await?
             }
-        }
-        Ok(Answer::Executed)
+            way => {
+                let mut transaction = self.pool.begin_with(C::BEGIN).await?;
+                let begun = Instant::now();
+                transaction.pay(self.business, &tenant, &payment).await?;
+                let worked = Instant::now();
+                if matches!(way, Way::Floor) {
+                    transaction.record(&tenant, &ask.key, &RESPONSE).await?;
+                }
+                transaction.commit().await?;
+                (begun, worked)
+            }
+        };
+        Ok(Stages {
+            begun,
+            worked,
+            done: Instant::now(),
+        })
     }
 }
 
@@ -95,7 +121,7 @@ async fn attempt<C: Bank>(
     tenant: &str,
     key: &str,
     payment: &NewPayment,
-) -> Result<()> {
+) -> Result<(Instant, Instant)> {
     let operation = Operation::named("pay");
     let key = IdempotencyKey::parse(key.as_bytes())?;
     let identity = Identity::new(Some(tenant), &operation, &key);
@@ -123,7 +149,9 @@ async fn attempt<C: Bank>(
     let Claimed::Won(mut claim) = store.claim(request).await? else {
         bail!("a new key is taken");
     };
+    let begun = Instant::now();
     claim.connection().pay(business, tenant, payment).await?;
+    let worked = Instant::now();
     let written = OnceLock::new();
     let settlement = Settlement {
         keep_writes: true,
@@ -140,5 +168,6 @@ async fn attempt<C: Bank>(
         }),
         written: &written,
     };
-    Ok(store.settle(claim, settlement).await?)
+    store.settle(claim, settlement).await?;
+    Ok((begun, worked))
 }

@@ -203,7 +203,7 @@ async fn s6_schema_needs_no_other() {
     let others = "SELECT count(*) FROM pg_namespace WHERE nspname = 'idem'";
     assert_eq!(connection.number(others).await.expect("a number"), 0);
     let routines = "SELECT count(*) FROM pg_proc WHERE pronamespace = '\"user\"'::regnamespace";
-    assert_eq!(connection.number(routines).await.expect("a number"), 3);
+    assert_eq!(connection.number(routines).await.expect("a number"), 5);
     let claimed = claim(&store, &identity("k"), false).await;
     record(&store, &identity("k"), claimed).await;
     drop(connection);

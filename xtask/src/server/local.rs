@@ -47,6 +47,8 @@ pub(super) struct Local {
 /// What a server gets in addition to the arguments and the environment of its kind.
 #[derive(Debug, Default)]
 pub(super) struct Extras {
+    /// A program that runs the server, and its arguments.
+    pub(super) under: Vec<String>,
     pub(super) arguments: Vec<String>,
     /// The PATH in which it looks for other programs, if it is not this process's own.
     pub(super) path: Option<OsString>,
@@ -61,6 +63,19 @@ impl Local {
     ) -> Result<Self> {
         let mut local = Self::create_within(kind, programs, within)?;
         local.initialise()?;
+        local.launch_on_a_free_port()?;
+        Ok(local)
+    }
+
+    /// A server that another program runs.
+    pub(super) fn start_under(
+        kind: &'static dyn Kind,
+        programs: Programs,
+        under: Vec<String>,
+    ) -> Result<Self> {
+        let mut local = Self::create(kind, programs)?;
+        local.initialise()?;
+        local.extras.under = under;
         local.launch_on_a_free_port()?;
         Ok(local)
     }
@@ -265,6 +280,12 @@ impl Local {
         let folder = self.folder.path();
         let mut command = self.kind.start(&self.programs, folder, self.port);
         command.args(&self.extras.arguments);
+        if let [program, arguments @ ..] = &*self.extras.under {
+            let server = command;
+            command = Command::new(program);
+            command.args(arguments).arg(server.get_program());
+            command.args(server.get_args());
+        }
         if let Some(path) = &self.extras.path {
             command.env("PATH", path);
         }
