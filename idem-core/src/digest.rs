@@ -5,13 +5,13 @@ use sha2::{Digest as _, Sha256};
 /// Lower-case hex.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digit = |nibble: u8| char::from(DIGITS[usize::from(nibble)]);
-    let digits = bytes
-        .iter()
-        .flat_map(|byte| [digit(byte >> 4), digit(byte & 0xf)]);
-    let mut text = String::with_capacity(bytes.len() * 2);
-    text.extend(digits);
-    text
+    let digit = |nibble: u8| DIGITS[usize::from(nibble)];
+    let mut text = vec![0; bytes.len() * 2];
+    for (pair, byte) in text.chunks_exact_mut(2).zip(bytes) {
+        pair[0] = digit(byte >> 4);
+        pair[1] = digit(byte & 0xf);
+    }
+    String::from_utf8(text).expect("digits are ASCII")
 }
 
 /// Hashes a text, its length first.

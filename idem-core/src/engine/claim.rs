@@ -196,10 +196,13 @@ impl<S: Store> Turn<S> {
 }
 
 /// A store that does not answer in time is unavailable.
-pub(super) async fn bounded<T>(
+pub(super) fn bounded<T>(
     limit: Duration,
     answer: impl Future<Output = Result<T, StoreError>>,
-) -> Result<T, StoreError> {
-    let answer = timeout(limit, answer).await;
-    answer.unwrap_or_else(|elapsed| Err(StoreError::Unavailable(elapsed.into())))
+) -> impl Future<Output = Result<T, StoreError>> {
+    let answer = timeout(limit, Box::pin(answer));
+    async {
+        let answer = answer.await;
+        answer.unwrap_or_else(|elapsed| Err(StoreError::Unavailable(elapsed.into())))
+    }
 }

@@ -34,15 +34,15 @@ impl<S: Store> Turn<S> {
                 tracing::error!(error, "the handler swallowed an SQL error");
                 self.observation.meter.transaction_lost(false);
                 let problem = Problem::TransactionAborted;
-                self.fail(info, Settle::Retriable, problem).await
+                Box::pin(self.fail(info, Settle::Retriable, problem)).await
             }
             Err(SettleError::Ended) => {
                 tracing::error!("the handler ended its transaction itself; its effect may stand");
                 self.observation.meter.transaction_lost(true);
                 let problem = Problem::TransactionEnded;
-                self.fail(info, Settle::Final, problem).await
+                Box::pin(self.fail(info, Settle::Final, problem)).await
             }
-            Err(SettleError::Superseded) => match self.answer_of_winner().await {
+            Err(SettleError::Superseded) => match Box::pin(self.answer_of_winner()).await {
                 Some(answer) => answer,
                 None if ending.settle == Settle::Retriable => self.answer(ending, None, attempt),
                 None => self.engine.problem(Problem::TryAgain),
@@ -63,7 +63,7 @@ impl<S: Store> Turn<S> {
             }
             Err(SettleError::Unknown(error)) => {
                 tracing::warn!(error, "the answer to the commit was lost");
-                let answer = self.resolve(info, ending, known, attempt).await;
+                let answer = Box::pin(self.resolve(info, ending, known, attempt)).await;
                 meter::commit_unknown(!answer.is(Problem::OutcomeUnknown));
                 answer
             }

@@ -64,8 +64,11 @@ impl<S: Store> Turn<S> {
     {
         let (engine, observation) = (self.engine.clone(), self.observation.clone());
         let echo = engine.key_echo(&self.request);
-        let attempt = AssertUnwindSafe(self.attempt(work)).catch_unwind();
-        let answer = attempt.instrument(observation.span.clone()).await;
+        // One expression: a future in a variable would be moved once more, and be stored twice.
+        let answer = AssertUnwindSafe(self.attempt(work))
+            .catch_unwind()
+            .instrument(observation.span.clone())
+            .await;
         let answer = answer.unwrap_or_else(|_panic| {
             let span = &observation.span;
             span.in_scope(|| tracing::error!("idem itself panicked; the outcome is not known"));
@@ -79,6 +82,11 @@ impl<S: Store> Turn<S> {
         W: FnOnce(ClaimGuard<S::Claim>, Attempt) -> F,
         F: Future<Output = HandlerOutcome<Response>>,
     {
+        if std::env::var("SIZES").is_ok() {
+            let c = self.claim();
+            eprintln!("claim {}", size_of_val(&c));
+            drop(c);
+        }
         let (claim, info) = match self.claim().await {
             Ok(won) => won,
             Err(answer) => return answer,
@@ -103,6 +111,11 @@ impl<S: Store> Turn<S> {
         };
 
         match self.ending(outcome) {
+            Ok(ending) if std::env::var("SIZES").is_ok() => {
+                let f = self.finish(info, claim, ending, &attempt);
+                eprintln!("finish {}", size_of_val(&f));
+                f.await
+            }
             Ok(ending) => self.finish(info, claim, ending, &attempt).await,
             Err(problem) => self.undo(info, claim, problem, &attempt).await,
         }

@@ -194,7 +194,7 @@ impl SqliteStore {
         let mut replaces = None;
         for _ in 0..2 {
             let draft = rehearsal.draft(replaces);
-            let written = write(connection, &self.sql, draft).await;
+            let written = write(connection, &self.sql, sql::SAVE_AND_KEEP, draft).await;
             let written = written.map_err(|error| settle_failure(error, is_refusal))?;
             let found = read(connection, &self.sql, &rehearsal.identity).await?;
             rehearsal.compare(found, &draft)?;
@@ -286,16 +286,22 @@ impl SqliteClaim {
         } else {
             sql::UNDO
         };
-        connection.execute(end).await.map_err(savepoint_error)?;
-        if let Some(draft) = settlement.record {
-            let times = write(connection, sql, draft).await?;
-            let _ = settlement.written.set(times);
+        match settlement.record {
+            // One statement after the other, but one message to the thread of the connection.
+            Some(draft) => {
+                let times = write(connection, sql, end, draft).await?;
+                let _ = settlement.written.set(times);
+            }
+            None => {
+                connection.execute(end).await.map_err(settle_error)?;
+            }
         }
         connection.commit_checked(is_answer).await
     }
 
-    /// Returns the connection to its pool, after its transaction has ended.
+    /// Returns the connection to its pool, after its transaction has ended. The next writer need not wait for that.
     async fn release(mut self) {
+        self.permit = None;
         if self.watch.remove(&mut self.connection).await.is_ok() {
             self.connection.release();
         }
@@ -481,9 +487,11 @@ async fn read(
     row.map(|row| found(&row, identity)).transpose()
 }
 
+/// Runs `before`, and writes the record.
 async fn write(
     connection: &mut CheckedConnection<Sqlite>,
     sql: &Sql,
+    before: &str,
     draft: Draft<'_>,
 ) -> Result<Times, SettleError> {
     let fingerprint = draft.fingerprint.to_bytes();
@@ -492,7 +500,7 @@ async fn write(
         None => &sql.insert,
         Some(_) => &sql.update,
     };
-    let mut query = sqlx::query(AssertSqlSafe(Arc::clone(statement)))
+    let mut query = sqlx::query(AssertSqlSafe(format!("{before}; {statement}")))
         .bind(draft.identity.as_bytes().as_slice())
         .bind(draft.operation.as_str())
         .bind(draft.state.code())
@@ -507,7 +515,7 @@ async fn write(
     let row = query
         .fetch_optional(&mut **connection)
         .await
-        .map_err(write_error)?
+        .map_err(settle_error)?
         .ok_or_else(|| match draft.replaces {
             Some(_) => SettleError::Superseded,
             None => {
@@ -515,8 +523,8 @@ async fn write(
             }
         })?;
     Ok(Times {
-        settled_at: Timestamp(row.try_get(0).map_err(write_error)?),
-        expires_at: Timestamp(row.try_get(1).map_err(write_error)?),
+        settled_at: Timestamp(row.try_get(0).map_err(settle_error)?),
+        expires_at: Timestamp(row.try_get(1).map_err(settle_error)?),
     })
 }
 
@@ -532,6 +540,9 @@ fn found(row: &SqliteRow, identity: &Identity) -> Result<Found, StoreError> {
 const READONLY: i32 = 8;
 
 const CONSTRAINT: i32 = 19;
+
+/// An error in a statement.
+const ERROR: i32 = 1;
 
 /// SQLite's primary result code.
 fn code(error: &dyn DatabaseError) -> Option<i32> {
@@ -571,17 +582,15 @@ fn store_error(error: sqlx::Error) -> StoreError {
     }
 }
 
-fn savepoint_error(error: sqlx::Error) -> SettleError {
-    const ERROR: i32 = 1;
-    match error.as_database_error().and_then(code) {
-        // The only way in which this statement is wrong: there is no such savepoint.
-        Some(ERROR) => SettleError::Ended,
-        _ => SettleError::Refused(error.into()),
-    }
-}
-
-fn write_error(error: sqlx::Error) -> SettleError {
+fn settle_error(error: sqlx::Error) -> SettleError {
     match error.as_database_error() {
+        // The text of a trigger's own error has another code.
+        Some(database)
+            if code(database) == Some(ERROR)
+                && database.message().starts_with("no such savepoint") =>
+        {
+            SettleError::Ended
+        }
         Some(database) if database.is_unique_violation() => SettleError::Superseded,
         // A file that is read-only, or a constraint or trigger that is not idem's own.
         Some(database) if matches!(code(database), Some(READONLY | CONSTRAINT)) => {

@@ -150,22 +150,26 @@ impl Sql {
     pub(super) fn claim(&self, request: ClaimRequest<'_>) -> String {
         let records = &self.records;
         let identity = bytes(request.identity.as_bytes());
-        let least = self.server.least_lock_wait();
-        let without_waiting = format!(", SESSION innodb_lock_wait_timeout = {least}");
-        let mut statements = vec![self.open(request.opening, &without_waiting)];
-        if self.server.inserts_wait() {
-            statements.push(READ_COMMITTED.to_owned());
-            statements.push(format!(
-                "SELECT 1 FROM {records} WHERE identity = {identity} {}",
-                self.server.shared_lock()
-            ));
-            statements.push("COMMIT".to_owned());
-        }
+        let at_once = self.server.at_once();
+        let mut statements = if at_once.is_some() {
+            vec![self.open(request.opening, "")]
+        } else {
+            vec![
+                self.open(request.opening, ", SESSION innodb_lock_wait_timeout = 1"),
+                READ_COMMITTED.to_owned(),
+                format!(
+                    "SELECT 1 FROM {records} WHERE identity = {identity} {}",
+                    self.server.shared_lock()
+                ),
+                "COMMIT".to_owned(),
+            ]
+        };
+        let at_once = at_once.unwrap_or_default();
         statements.extend(begin(request.opening));
         let mut inserted = identity.clone();
         if let Some(seen) = request.seen {
             statements.push(format!(
-                "DELETE FROM {records} WHERE identity = {identity} \
+                "{at_once}DELETE FROM {records} WHERE identity = {identity} \
                  AND attempts = {} AND settled_at = {}",
                 seen.attempts, seen.settled_at.0
             ));
@@ -173,7 +177,7 @@ impl Sql {
             inserted = format!("IF(ROW_COUNT() = 1, {identity}, NULL)");
         }
         statements.push(format!(
-            "INSERT INTO {records} \
+            "{at_once}INSERT INTO {records} \
              (identity, operation, state, attempts, status, fingerprint, settled_at, expires_at) \
              VALUES ({inserted}, CONVERT({} USING utf8mb4), {}, {}, 500, {}, {NOW}, {NOW} + {})",
             bytes(request.operation.as_str().as_bytes()),
@@ -182,10 +186,12 @@ impl Sql {
             bytes(&request.fingerprint.to_bytes()),
             request.ttl.as_micros(),
         ));
-        statements.push(format!(
-            "SET SESSION innodb_lock_wait_timeout = {}",
-            self.session.lock_wait
-        ));
+        if at_once.is_empty() {
+            statements.push(format!(
+                "SET SESSION innodb_lock_wait_timeout = {}",
+                self.session.lock_wait
+            ));
+        }
         statements.push(SAVEPOINT.to_owned());
         statements.join("; ")
     }

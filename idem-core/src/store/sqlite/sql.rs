@@ -10,6 +10,9 @@ pub(super) const KEEP: &str = "RELEASE SAVEPOINT idem_attempt";
 
 pub(super) const UNDO: &str = "ROLLBACK TO SAVEPOINT idem_attempt";
 
+/// For more than one record in a transaction.
+pub(super) const SAVE_AND_KEEP: &str = "SAVEPOINT idem_attempt; RELEASE SAVEPOINT idem_attempt";
+
 const NOW: &str = "CAST(round(unixepoch('now', 'subsec') * 1000) AS INTEGER) * 1000";
 
 /// The statements for tables with one prefix, which is one that needs no quotes.
