@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use sqlx::PgConnection;
 use sqlx::postgres::PgPoolOptions;
 use tokio::task::spawn_blocking;
@@ -15,13 +15,44 @@ use xtask::server::{POSTGRES, Server};
 use crate::business::Business;
 use crate::contestant::Contestant::{self, Bare, Floor, Fused, Idem, ZeroToProduction};
 use crate::database::{Cluster, Created, Sql as _};
-use crate::load::{self, Service};
+use crate::load::{self, Answer, Client as _, Service};
+use crate::plan::Keys;
 use crate::report::Table;
 
 /// How many requests a connection executes. The difference of a long and a short life is free of the costs of a
 /// connection's start and of its first statements.
 const FEW: usize = 60;
 const MANY: usize = 260;
+
+const FRESH: &str = "fresh, one statement";
+
+const PARTS: &[Part] = &[
+    Part {
+        name: FRESH,
+        business: Business::One,
+        keys: Keys::Fresh,
+        contestants: &[Bare, Floor, ZeroToProduction, Idem, Fused],
+    },
+    Part {
+        name: "fresh, five statements",
+        business: Business::Five,
+        keys: Keys::Fresh,
+        contestants: &[Bare, Floor, ZeroToProduction, Idem, Fused],
+    },
+    Part {
+        name: "replay",
+        business: Business::One,
+        keys: Keys::Replay,
+        contestants: &[ZeroToProduction, Idem],
+    },
+];
+
+struct Part {
+    name: &'static str,
+    business: Business,
+    keys: Keys,
+    contestants: &'static [Contestant],
+}
 
 /// The results.
 pub(crate) struct Cost {
@@ -43,46 +74,39 @@ pub(crate) async fn run() -> Result<Cost> {
     let cluster = Cluster::<PgConnection>::of(server.url())?;
     let database = cluster.create().await?;
     let mut rows = Vec::new();
-    for business in [Business::One, Business::Five] {
-        for contestant in [Bare, Floor, ZeroToProduction, Idem, Fused] {
-            let few = life(&database, contestant, business, FEW).await?;
-            let many = life(&database, contestant, business, MANY).await?;
+    for part in PARTS {
+        for contestant in part.contestants {
+            let few = life(&database, *contestant, part, FEW).await?;
+            let many = life(&database, *contestant, part, MANY).await?;
             #[expect(clippy::cast_precision_loss, reason = "less than 2^52")]
             let each = (many - few) as f64 / (MANY - FEW) as f64;
-            rows.push((business, contestant, each));
+            rows.push((part.name, *contestant, each));
         }
     }
     cluster.remove().await?;
     spawn_blocking(|| drop(server)).await?;
 
-    let each = |business, contestant| {
-        let found = rows
-            .iter()
-            .find(|row| (row.0, row.1) == (business, contestant));
+    let each = |part, contestant| {
+        let found = rows.iter().find(|row| (row.0, row.1) == (part, contestant));
         found.map_or(f64::NAN, |row| row.2)
     };
-    let mut table = Table::new(&["", "thousands", "to Zero To Production", "beyond bare"]);
-    for (business, contestant, instructions) in &rows {
-        let statements = match business {
-            Business::One => "one statement",
-            Business::Five => "five statements",
-        };
-        let beyond = instructions - each(*business, Bare);
+    let mut table = Table::new(&["", "thousands", "to Zero To Production"]);
+    for (part, contestant, instructions) in &rows {
+        let ratio = instructions / each(*part, ZeroToProduction);
         table.row([
-            format!("{}, {statements}", contestant.name()),
+            format!("{part}, {}", contestant.name()),
             format!("{:.0}", instructions / 1000.0),
-            format!("{:.2}", instructions / each(*business, ZeroToProduction)),
-            format!("{:.0}", beyond / 1000.0),
+            format!("{ratio:.2}"),
         ]);
     }
-    let ratio = each(Business::One, Idem) / each(Business::One, ZeroToProduction);
+    let ratio = each(FRESH, Idem) / each(FRESH, ZeroToProduction);
     Ok(Cost {
         ratio: Some(ratio),
         text: format!("{INTRODUCTION}\n{table}"),
     })
 }
 
-const INTRODUCTION: &str = "For one fresh request, counted by valgrind. System calls, the network and the \
+const INTRODUCTION: &str = "For one request, counted by valgrind. System calls, the network and the \
      other processes of the server are not in it.\n";
 
 fn has_valgrind() -> bool {
@@ -107,7 +131,7 @@ fn valgrind() -> Vec<String> {
 async fn life(
     database: &Created<PgConnection>,
     contestant: Contestant,
-    business: Business,
+    part: &Part,
     requests: usize,
 ) -> Result<u64> {
     let pool = PgPoolOptions::new()
@@ -118,10 +142,21 @@ async fn life(
     let process = connection.number("SELECT pg_backend_pid()::int8").await?;
     let data = connection.text("SHOW data_directory").await?;
     drop(connection);
-    let router = contestant.router::<PgConnection>(pool.clone(), business);
+    let router = contestant.router::<PgConnection>(pool.clone(), part.business);
     let service = Service::start(router.context("it is everywhere")?).await?;
     let mut clients = service.clients(1).await?;
-    load::record(&mut clients, requests).await?;
+    let fresh = if part.keys == Keys::Replay {
+        1
+    } else {
+        requests
+    };
+    let asks = load::record(&mut clients, fresh).await?;
+    if part.keys == Keys::Replay {
+        for _ in 0..requests {
+            let answer = clients[0].call(&asks[0]).await?;
+            ensure!(answer == Answer::Replayed, "a recorded key was executed");
+        }
+    }
     pool.close().await;
     let folder = Path::new(&data)
         .parent()

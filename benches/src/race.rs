@@ -41,7 +41,8 @@ pub(crate) async fn run<C: Bank>(
     Ok(runners.into_iter().map(|runner| runner.tally).collect())
 }
 
-/// Runs every contestant once, in another order each round.
+/// Runs every contestant once. The order is another one each round, and every other round the reverse: what a
+/// contestant leaves the server to do afterwards must not always meet the same one.
 pub(crate) async fn by_turns<C: Bank>(
     runners: &mut [Runner<C>],
     round: usize,
@@ -49,6 +50,11 @@ pub(crate) async fn by_turns<C: Bank>(
 ) -> Result<()> {
     let count = runners.len();
     for turn in 0..count {
+        let turn = if round.is_multiple_of(2) {
+            turn
+        } else {
+            count - 1 - turn
+        };
         let runner = &mut runners[(round + turn) % count];
         let done = runner.measure(slice).await;
         done.with_context(|| runner.tally.name.clone())?;
