@@ -1,126 +1,107 @@
 //! The memory of duplicates that wait for a running handler.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use axum::body::Body;
-use axum::extract::{FromRef, State};
-use axum::http::{Response, StatusCode};
-use axum::routing::post;
-use axum::{Json, Router};
-use idem_axum::{Config, Engine, SqliteStore, idempotent};
-use sqlx::SqliteConnection;
+use futures_util::future::LocalBoxFuture;
 use tokio::sync::Semaphore;
-use tokio::task::{JoinHandle, yield_now};
+use tokio::task::{JoinHandle, LocalSet, spawn_local, yield_now};
 use tokio::time::sleep;
-use tower::ServiceExt as _;
 
-use crate::business::{NewPayment, Receipt};
-use crate::contestant::{Failure, PATH, Tenant};
-use crate::load::{Ask, request};
+use crate::load::{Answer, Ask};
+
+mod actix;
+mod axum;
 
 /// How many duplicates wait.
-const WAITERS: u32 = 1000;
+const WAITERS: u16 = 1000;
 
 /// The results.
 pub(crate) struct Cost {
-    /// A waiting duplicate's kilobytes, of 1,000 bytes.
+    /// A waiting duplicate's kilobytes, of 1,000 bytes, on the framework where they are more.
     pub(crate) kilobytes: f64,
     /// The section of the report.
     pub(crate) text: String,
 }
 
-/// Lets duplicates wait, and counts the bytes that were allocated for them.
+/// A service in this process, which is sent a request.
+type Service = Box<dyn Fn(&Ask) -> Result<LocalBoxFuture<'static, Result<Answer>>>>;
+
+/// Lets duplicates wait on both frameworks, and counts the bytes that were allocated for them.
 pub(crate) fn run() -> Result<Cost> {
+    let mut cost = Cost {
+        kilobytes: 0.0,
+        text: format!(
+            "A duplicate that waits for a running handler, with its request of ten fields and its task, and without a \
+             connection to the client. Means of {WAITERS}.\n\n"
+        ),
+    };
+    for (framework, service) in [
+        ("axum", axum::service as fn(Arc<Semaphore>) -> _),
+        ("actix-web", actix::service),
+    ] {
+        let bytes = measure(service)?;
+        cost.kilobytes = cost.kilobytes.max(bytes / 1000.0);
+        let _ = writeln!(cost.text, "- {framework}: {bytes:.0} bytes");
+    }
+    Ok(cost)
+}
+
+fn measure(service: fn(Arc<Semaphore>) -> LocalBoxFuture<'static, Result<Service>>) -> Result<f64> {
     // On this thread alone, because allocations are counted by threads.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
+    let tasks = LocalSet::new();
     let gate = Arc::new(Semaphore::new(0));
     let ask = Ask::fresh();
-    let router = runtime.block_on(router(Arc::clone(&gate)))?;
-    let mut requests = runtime.block_on(send(&router, &ask, 1))?;
-    let mut sent = Ok(Vec::new());
+    let service = tasks.block_on(&runtime, service(Arc::clone(&gate)))?;
+    let first = tasks.block_on(&runtime, send(&service, &ask, 1))?;
+    let mut duplicates = Ok(Vec::new());
     let memory = allocation_counter::measure(|| {
-        sent = runtime.block_on(send(&router, &ask, WAITERS));
+        duplicates = tasks.block_on(&runtime, send(&service, &ask, WAITERS));
     });
-    requests.extend(sent?);
     gate.add_permits(1);
-    let replayed = runtime.block_on(replayed(requests))?;
-    ensure!(replayed == WAITERS, "{replayed} duplicates were replayed");
-    let bytes = i32::try_from(memory.bytes_current)? / i32::try_from(WAITERS)?;
-    let allocations = memory.count_current / i64::from(WAITERS);
-    Ok(Cost {
-        kilobytes: f64::from(bytes) / 1000.0,
-        text: format!(
-            "A duplicate that waits on axum takes {bytes} bytes in {allocations} allocations, with its request of ten \
-             fields and its task, and without a connection to the client. The mean of {WAITERS}.\n"
-        ),
-    })
+    let first = tasks.block_on(&runtime, answers(first))?;
+    ensure!(first == [Answer::Executed], "{first:?}");
+    let duplicates = tasks.block_on(&runtime, answers(duplicates?))?;
+    let mut duplicates = duplicates.iter();
+    let replayed = duplicates.all(|answer| *answer == Answer::Replayed);
+    ensure!(replayed, "a duplicate was executed");
+    let bytes = i32::try_from(memory.bytes_current)?;
+    Ok(f64::from(bytes) / f64::from(WAITERS))
 }
 
-async fn router(gate: Arc<Semaphore>) -> Result<Router> {
-    let waiters = usize::try_from(WAITERS)?;
-    let store = SqliteStore::in_memory().await?;
-    store.migrate().await?;
-    let engine = Engine::with_config(store, Config::new().with_waiters(waiters, waiters));
-    Ok(Router::new()
-        .route(PATH, post(hold))
-        .with_state(App { engine, gate }))
-}
-
-async fn send(router: &Router, ask: &Ask, count: u32) -> Result<Vec<JoinHandle<Response<Body>>>> {
+/// Sends a request so many times, and lets each come as far as it can.
+async fn send(service: &Service, ask: &Ask, count: u16) -> Result<Vec<JoinHandle<Result<Answer>>>> {
     let mut requests = Vec::new();
     for _ in 0..count {
-        let (router, request) = (router.clone(), request(PATH, ask)?.map(Body::new));
-        requests.push(tokio::spawn(async move {
-            let response = router.oneshot(request).await;
-            response.unwrap_or_else(|never| match never {})
-        }));
+        requests.push(spawn_local(service(ask)?));
     }
-    // Every request comes as far as it can. Between them, SQLite's thread does its part.
     for _ in 0..100 {
         yield_now().await;
     }
+    // SQLite's thread does its part.
     sleep(Duration::from_millis(100)).await;
     Ok(requests)
 }
 
-/// How many of these requests were answered as replays.
-async fn replayed(requests: Vec<JoinHandle<Response<Body>>>) -> Result<u32> {
-    let mut replayed = 0;
+async fn answers(requests: Vec<JoinHandle<Result<Answer>>>) -> Result<Vec<Answer>> {
+    let mut answers = Vec::new();
     for request in requests {
-        let response = request.await?;
-        let status = response.status();
-        ensure!(status == StatusCode::CREATED, "{status}");
-        let is_replay = response.headers().contains_key(crate::contestant::REPLAYED);
-        replayed += u32::from(is_replay);
+        answers.push(request.await??);
     }
-    Ok(replayed)
+    Ok(answers)
 }
 
-#[derive(Clone)]
-struct App {
-    engine: Engine<SqliteStore>,
-    gate: Arc<Semaphore>,
-}
-
-impl FromRef<App> for Engine<SqliteStore> {
-    fn from_ref(app: &App) -> Self {
-        app.engine.clone()
-    }
-}
-
-/// Waits until it is let go.
-#[idempotent(ttl = "24h", scope = "tenant")]
-async fn hold(
-    _tx: &mut SqliteConnection,
-    tenant: Tenant,
-    State(app): State<App>,
-    Json(payment): Json<NewPayment>,
-) -> Result<(StatusCode, Json<Receipt>), Failure> {
-    app.gate.acquire().await?.forget();
-    let receipt = Receipt::new(1, &tenant.0, payment);
-    Ok((StatusCode::CREATED, Json(receipt)))
+/// The meaning of an answer.
+fn answer(status: u16, is_replay: bool) -> Result<Answer> {
+    ensure!(status == 201, "{status}");
+    Ok(if is_replay {
+        Answer::Replayed
+    } else {
+        Answer::Executed
+    })
 }

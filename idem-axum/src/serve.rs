@@ -79,13 +79,6 @@ where
         complete(work(claim, attempt, arguments).await, limit).await
     });
     let runtime = Handle::current();
-    if std::env::var("SIZES").is_ok() {
-        eprintln!(
-            "turn.run {} request {}",
-            size_of_val(&attempt),
-            size_of::<Preflight<P, K, B>>()
-        );
-    }
     let attempt: Rest = Box::pin(attempt);
     let attempt = DetachOnDrop::new(attempt, move |rest| {
         runtime.spawn(rest);

@@ -196,6 +196,8 @@ impl<S: Store> Turn<S> {
 }
 
 /// A store that does not answer in time is unavailable.
+///
+/// The store's future is boxed: it can have 9 kB, and the future of an attempt would hold it many times.
 pub(super) fn bounded<T>(
     limit: Duration,
     answer: impl Future<Output = Result<T, StoreError>>,

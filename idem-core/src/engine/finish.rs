@@ -20,6 +20,8 @@ use crate::store::{BoxError, Draft, SettleError, Settlement, Store};
 
 impl<S: Store> Turn<S> {
     /// Records the response and commits, or undoes the handler's writes.
+    ///
+    /// The rare ways on are boxed, so that the future of each attempt has no room for them.
     pub(super) async fn finish(
         &mut self,
         info: ClaimInfo,

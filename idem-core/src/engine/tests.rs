@@ -83,6 +83,18 @@ async fn c2_conflict_or_silence_at_the_claim_ends_in_time() {
     }
 }
 
+/// A request moves its attempt's future several times.
+#[cfg(feature = "sqlite")]
+#[tokio::test]
+async fn l3_future_of_an_attempt_is_small() {
+    let store = crate::SqliteStore::in_memory().await.unwrap();
+    let turn = admit(&Engine::new(store), request(Some("k"), &POLICY)).await;
+    let attempt = turn
+        .unwrap()
+        .run(|_, attempt| ready(answered(201, &attempt)));
+    assert!(size_of_val(&attempt) < 8_000, "{}", size_of_val(&attempt));
+}
+
 #[tokio::test(start_paused = true)]
 async fn o6_retriable_record_is_replaced_by_the_next_attempt() {
     let failed = Record {

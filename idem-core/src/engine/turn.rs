@@ -82,11 +82,6 @@ impl<S: Store> Turn<S> {
         W: FnOnce(ClaimGuard<S::Claim>, Attempt) -> F,
         F: Future<Output = HandlerOutcome<Response>>,
     {
-        if std::env::var("SIZES").is_ok() {
-            let c = self.claim();
-            eprintln!("claim {}", size_of_val(&c));
-            drop(c);
-        }
         let (claim, info) = match self.claim().await {
             Ok(won) => won,
             Err(answer) => return answer,
@@ -111,11 +106,6 @@ impl<S: Store> Turn<S> {
         };
 
         match self.ending(outcome) {
-            Ok(ending) if std::env::var("SIZES").is_ok() => {
-                let f = self.finish(info, claim, ending, &attempt);
-                eprintln!("finish {}", size_of_val(&f));
-                f.await
-            }
             Ok(ending) => self.finish(info, claim, ending, &attempt).await,
             Err(problem) => self.undo(info, claim, problem, &attempt).await,
         }

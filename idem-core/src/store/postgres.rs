@@ -6,7 +6,8 @@ use std::sync::Arc;
 use futures_util::TryStreamExt as _;
 use sqlx::postgres::{PgConnectOptions, PgDatabaseError, PgRow};
 use sqlx::{
-    AssertSqlSafe, Either, Executor as _, PgConnection, PgPool, Postgres, Row as _, SqlSafeStr as _,
+    AssertSqlSafe, Either, Executor as _, PgConnection, PgPool, Postgres, Row as _,
+    SqlSafeStr as _, TypeInfo as _, ValueRef as _,
 };
 use tokio::sync::OnceCell;
 
@@ -336,8 +337,15 @@ impl Store for PostgresStore {
         let mut connection = self.connection().await?;
         if request.likely_taken {
             // Raises no SQL error for an identity that is in flight or recorded.
-            let read = self.settings.sql.read(request.identity, known);
-            if let Some(taken) = read_with(&mut connection, read, request).await? {
+            let taken = if self.settings.named_statements {
+                let look = self.settings.sql.look(known);
+                let lock_id = self.settings.sql.lock_id(request.identity);
+                look_with(&mut connection, look, lock_id, request).await?
+            } else {
+                let read = self.settings.sql.read(request.identity, known);
+                read_with(&mut connection, read, request).await?
+            };
+            if let Some(taken) = taken {
                 connection.release();
                 return Ok(taken);
             }
@@ -629,6 +637,30 @@ async fn read_with(
     Ok((!is_locked).then_some(Claimed::InFlight))
 }
 
+/// The same before a claim, by a prepared statement.
+async fn look_with(
+    connection: &mut CheckedConnection<Postgres>,
+    look: &Arc<str>,
+    lock_id: i64,
+    request: ClaimRequest<'_>,
+) -> Result<Option<Claimed<PostgresClaim>>, StoreError> {
+    let row = sqlx::query(AssertSqlSafe(Arc::clone(look)))
+        .bind(request.identity.as_bytes().as_slice())
+        .bind(lock_id)
+        .bind(request.seen.is_some())
+        .fetch_one(&mut **connection)
+        .await
+        .map_err(store_error)?;
+    let is_locked: Option<bool> = row.try_get(8).map_err(store_error)?;
+    let is_recorded: bool = row.try_get(9).map_err(store_error)?;
+    let found = is_recorded.then(|| found_by_look(&row, request.identity));
+    let found = found.transpose()?;
+    if !is_seen(found.as_ref(), request) {
+        return Ok(Some(Claimed::Changed(found)));
+    }
+    Ok((is_locked == Some(false)).then_some(Claimed::InFlight))
+}
+
 async fn find_with(
     connection: &mut CheckedConnection<Postgres>,
     sql: String,
@@ -650,6 +682,10 @@ fn found(row: &PgRow, identity: &Identity) -> Result<Found, StoreError> {
     found!(row, identity)
 }
 
+fn found_by_look(row: &PgRow, identity: &Identity) -> Result<Found, StoreError> {
+    found!(row, identity, |row, column| binary_time(row, column))
+}
+
 fn times(row: &PgRow) -> sqlx::Result<Times> {
     Ok(Times {
         settled_at: Timestamp(row.try_get(0)?),
@@ -657,19 +693,29 @@ fn times(row: &PgRow) -> sqlx::Result<Times> {
     })
 }
 
-/// The times of a bound statement, which sqlx receives in PostgreSQL's binary form: microseconds since 2000.
+/// The times of a bound statement.
 fn binary_times(row: &PgRow) -> sqlx::Result<Times> {
-    const SINCE_1970: i64 = 946_684_800_000_000;
-    let time = |column| {
-        let bytes = row.try_get_raw(column)?.as_bytes();
-        let bytes = bytes.and_then(|bytes| Ok(bytes.try_into()?));
-        let since_2000 = i64::from_be_bytes(bytes.map_err(sqlx::Error::Decode)?);
-        Ok::<_, sqlx::Error>(Timestamp(since_2000.saturating_add(SINCE_1970)))
-    };
     Ok(Times {
-        settled_at: time(0)?,
-        expires_at: time(1)?,
+        settled_at: Timestamp(binary_time(row, 0)?),
+        expires_at: Timestamp(binary_time(row, 1)?),
     })
+}
+
+/// Microseconds since 1970, from a time of a bound statement. sqlx receives such a time in PostgreSQL's binary form,
+/// microseconds since 2000, and has no type for it without another dependency.
+fn binary_time(row: &PgRow, column: usize) -> sqlx::Result<i64> {
+    const SINCE_1970: i64 = 946_684_800_000_000;
+    let value = row.try_get_raw(column)?;
+    if value.type_info().name() != "TIMESTAMPTZ" {
+        return Err(sqlx::Error::Decode("it is not a timestamptz".into()));
+    }
+    let bytes = value
+        .as_bytes()
+        .and_then(|bytes| Ok(<[u8; 8]>::try_from(bytes)?));
+    match i64::from_be_bytes(bytes.map_err(sqlx::Error::Decode)?) {
+        i64::MIN | i64::MAX => Err(sqlx::Error::Decode("it is infinite".into())),
+        since_2000 => Ok(since_2000.saturating_add(SINCE_1970)),
+    }
 }
 
 /// The SQLSTATE of an error that the server reported.

@@ -13,8 +13,15 @@ use crate::seal;
 /// A column that holds another type than it should makes the record unreadable.
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 macro_rules! found {
-    ($row:expr, $identity:expr) => {{
+    ($row:expr, $identity:expr) => {
+        found!($row, $identity, |row, column| row.try_get(column))
+    };
+    ($row:expr, $identity:expr, |$of:ident, $column:ident| $time:expr) => {{
         let row = $row;
+        let time = |$column: usize| -> sqlx::Result<i64> {
+            let $of = row;
+            $time
+        };
         let unreadable = |column: &'static str| {
             move |error: sqlx::Error| {
                 tracing::warn!(%error, "a column of a record can't be read");
@@ -27,10 +34,10 @@ macro_rules! found {
             status: row.try_get(2).map_err(unreadable("status"))?,
             fingerprint: row.try_get(3).map_err(unreadable("fingerprint"))?,
             response: row.try_get(4).map_err(unreadable("response"))?,
-            settled_at: row.try_get(5).map_err(unreadable("settled_at"))?,
-            expires_at: row.try_get(6).map_err(unreadable("expires_at"))?,
+            settled_at: time(5).map_err(unreadable("settled_at"))?,
+            expires_at: time(6).map_err(unreadable("expires_at"))?,
         };
-        let now = row.try_get(7).map_err(unreadable("the database's time"))?;
+        let now = time(7).map_err(unreadable("the database's time"))?;
         Ok(Found {
             record: record.decode($identity)?,
             now: crate::record::Timestamp(now),

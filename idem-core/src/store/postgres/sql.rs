@@ -20,6 +20,8 @@ pub(super) const UNDO: &str = "ROLLBACK TO SAVEPOINT idem_attempt";
 /// so this must not be alone either.
 pub(super) const UNDO_AND_SELECT: &str = "ROLLBACK TO SAVEPOINT idem_attempt; SELECT NULL";
 
+const TRY_LOCK: &str = "pg_catalog.pg_try_advisory_xact_lock";
+
 const SAVEPOINT: &str = "SAVEPOINT idem_attempt";
 
 /// Begins a transaction whose statements see what is committed before each, whatever the session's level.
@@ -99,6 +101,8 @@ pub(super) struct Sql {
     pub(super) update: Arc<str>,
     /// Whether this is still the claim's own transaction.
     pub(super) check: Arc<str>,
+    look: Arc<str>,
+    look_plainly: Arc<str>,
     try_lock: Arc<str>,
     durably: bool,
 }
@@ -111,6 +115,8 @@ impl Sql {
             insert: insert(&schema, &may_commit).into(),
             update: update(&schema, &may_commit).into(),
             check: format!("SELECT {may_commit}").into(),
+            look: look(&schema, &format!("{schema}.try_lock")).into(),
+            look_plainly: look(&schema, TRY_LOCK).into(),
             try_lock: format!("{schema}.try_lock").into(),
             schema,
             durably,
@@ -180,8 +186,21 @@ impl Sql {
         format!("CALL {schema}.claim({identity}, {lock_id}, {attempts}, {settled_at})")
     }
 
-    fn lock_id(&self, identity: &Identity) -> i64 {
+    pub(super) fn lock_id(&self, identity: &Identity) -> i64 {
         self.schema.lock(identity.lock_id())
+    }
+
+    /// Reads a record. Takes the lock if there is none, or if the third value says so. With placeholders for the
+    /// identity, the lock's id and that value.
+    ///
+    /// The snapshot may be older than the lock. That does no harm, because the claim that follows a free lock reads
+    /// again.
+    pub(super) fn look(&self, setup: &Setup) -> &Arc<str> {
+        if setup.has_procedures {
+            &self.look
+        } else {
+            &self.look_plainly
+        }
     }
 
     /// Takes the lock if it is free, then reads: two statements, so that the read has a newer snapshot.
@@ -314,7 +333,7 @@ impl Sql {
         if setup.has_procedures {
             &self.try_lock
         } else {
-            "pg_catalog.pg_try_advisory_xact_lock"
+            TRY_LOCK
         }
     }
 
@@ -378,6 +397,16 @@ fn insert(schema: &Schema, may_commit: &str) -> String {
          (identity, operation, state, attempts, status, fingerprint, response, settled_at, expires_at) \
          VALUES ($1, $2, CASE WHEN {may_commit} THEN $3::pg_catalog.int2 END, $4, $5, $6, $7, \
          pg_catalog.clock_timestamp(), {EXPIRES_AT}) {RETURNING}"
+    )
+}
+
+fn look(schema: &Schema, try_lock: &str) -> String {
+    format!(
+        "SELECT record.state, record.attempts, record.status, record.fingerprint, record.response, \
+         record.settled_at, record.expires_at, pg_catalog.clock_timestamp(), \
+         CASE WHEN record.identity IS NULL OR $3 THEN {try_lock}($2) END, record.identity IS NOT NULL \
+         FROM (SELECT) AS one LEFT JOIN {schema}.records AS record \
+         ON record.identity OPERATOR(pg_catalog.=) $1"
     )
 }
 
