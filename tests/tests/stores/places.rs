@@ -211,6 +211,78 @@ async fn s6_schema_needs_no_other() {
     database.remove().await;
 }
 
+/// The messages of a release that knows two migrations, beside this one.
+#[tokio::test]
+async fn r9_claims_of_two_releases_exclude_each_other_on_postgresql() {
+    let fresh = Fresh::<Postgres>::create().await;
+    let mut earlier = fresh.pool.acquire().await.expect("a connection");
+    let (first, second) = (identity("first"), identity("second"));
+    let hex = |identity: &Identity| format!("'\\x{identity:?}'::bytea");
+    let held = "SELECT (classid::bit(32) || objid::bit(32))::bit(64)::int8 FROM pg_locks \
+         WHERE locktype = 'advisory' AND mode = 'ExclusiveLock'";
+    let lock_of = async |identity: &Identity, earlier: &mut sqlx::PgConnection| {
+        let claimed = claim(&fresh.store, identity, false).await;
+        (earlier.number(held).await.expect("one lock"), claimed)
+    };
+    let call = |identity: &Identity, lock: i64| {
+        let claim = format!("CALL idem.claim({}, {lock}, NULL, NULL)", hex(identity));
+        let begin = "BEGIN READ WRITE; SET LOCAL idem.transaction = 'claimed'";
+        sqlx::raw_sql(sqlx::AssertSqlSafe(format!("{begin}; {claim}")))
+    };
+    let code = |error: sqlx::Error| {
+        error
+            .as_database_error()
+            .and_then(|error| Some(error.code()?.into_owned()))
+    };
+
+    // The earlier release meets a claim and a record of this one.
+    let (lock, claimed) = lock_of(&first, &mut earlier).await;
+    let refused = call(&first, lock).execute(&mut *earlier).await;
+    assert_eq!(
+        code(refused.expect_err("it is held")).as_deref(),
+        Some("ID001")
+    );
+    earlier.run("ROLLBACK").await.expect("rolls back");
+    record(&fresh.store, &first, claimed).await;
+    let refused = call(&first, lock).execute(&mut *earlier).await;
+    assert_eq!(
+        code(refused.expect_err("it is recorded")).as_deref(),
+        Some("ID002")
+    );
+    earlier.run("ROLLBACK").await.expect("rolls back");
+
+    // This release meets those of the earlier one.
+    let (lock, claimed) = lock_of(&second, &mut earlier).await;
+    let Claimed::Won(claimed) = claimed else {
+        panic!("it is free");
+    };
+    let undone = Settlement {
+        keep_writes: false,
+        record: None,
+        written: &std::sync::OnceLock::new(),
+    };
+    fresh.store.settle(claimed, undone).await.expect("undoes");
+    let won = call(&second, lock).execute(&mut *earlier).await;
+    won.expect("it is free");
+    for likely_taken in [false, true] {
+        let claimed = claim(&fresh.store, &second, likely_taken).await;
+        assert!(matches!(claimed, Claimed::InFlight));
+    }
+    let record = format!(
+        "CALL idem.record({}, 'o', 3::int2, 1, 500::int2, {}, NULL, 3600000000, true, NULL, NULL); COMMIT",
+        hex(&second),
+        format_args!("decode('{}', 'hex')", "01".repeat(65)),
+    );
+    let recorded = sqlx::raw_sql(sqlx::AssertSqlSafe(record));
+    recorded.execute(&mut *earlier).await.expect("records");
+    for likely_taken in [false, true] {
+        let claimed = claim(&fresh.store, &second, likely_taken).await;
+        assert!(matches!(claimed, Claimed::Changed(Some(_))));
+    }
+    drop(earlier);
+    fresh.remove().await;
+}
+
 #[tokio::test]
 async fn s6_name_that_needs_quotes_is_refused() {
     let pool = SqliteStore::in_memory()
