@@ -309,6 +309,6 @@ mod tests {
         };
         assert_eq!(verdict("10 M records"), "reached");
         assert_eq!(verdict("1 MiB"), "MISSED");
-        assert_eq!(verdict("from the cache"), "not measured");
+        assert_eq!(verdict("waiting duplicate"), "not measured");
     }
 }

@@ -136,6 +136,8 @@ impl Run {
             self.waiters().await?;
             self.fingerprint()?;
             self.compile().await?;
+            postgres.remove().await?;
+            mysql.remove().await?;
         }
         Ok(self.report())
     }
@@ -204,13 +206,13 @@ impl Run {
         let tallies = race::run(ground, scenario, pace).await;
         let tallies = tallies.with_context(|| title.clone())?;
         self.goals.of_race((C::NAME, scenario), &tallies);
-        let earlier = self.sections.iter_mut().find(|(name, _)| *name == title);
-        if let Some((_, Section::Race(all))) = earlier {
-            for (all, new) in all.iter_mut().zip(&tallies) {
-                all.merge(new);
+        match self.earlier(&title) {
+            Some(Section::Race(all)) => {
+                for (all, new) in all.iter_mut().zip(&tallies) {
+                    all.merge(new);
+                }
             }
-        } else {
-            self.sections.push((title, Section::Race(tallies)));
+            _ => self.sections.push((title, Section::Race(tallies))),
         }
         Ok(())
     }
@@ -319,8 +321,17 @@ impl Run {
     }
 
     fn section(&mut self, title: &str, text: String) {
-        self.sections.retain(|(name, _)| name != title);
-        self.sections.push((title.to_owned(), Section::Text(text)));
+        match self.earlier(title) {
+            Some(section) => *section = Section::Text(text),
+            None => self.sections.push((title.to_owned(), Section::Text(text))),
+        }
+    }
+
+    /// The section of an earlier run.
+    fn earlier(&mut self, title: &str) -> Option<&mut Section> {
+        let mut sections = self.sections.iter_mut();
+        let found = sections.find(|(name, _)| name == title);
+        found.map(|(_, section)| section)
     }
 
     fn report(self) -> String {

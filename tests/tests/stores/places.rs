@@ -218,8 +218,9 @@ async fn r9_claims_of_two_releases_exclude_each_other_on_postgresql() {
     let mut earlier = fresh.pool.acquire().await.expect("a connection");
     let (first, second) = (identity("first"), identity("second"));
     let hex = |identity: &Identity| format!("'\\x{identity:?}'::bytea");
-    let held = "SELECT (classid::bit(32) || objid::bit(32))::bit(64)::int8 FROM pg_locks \
-         WHERE locktype = 'advisory' AND mode = 'ExclusiveLock'";
+    let held = "SELECT classid::int8 << 32 | objid::int8 FROM pg_locks \
+         WHERE locktype = 'advisory' AND mode = 'ExclusiveLock' \
+         AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
     let lock_of = async |identity: &Identity, earlier: &mut sqlx::PgConnection| {
         let claimed = claim(&fresh.store, identity, false).await;
         (earlier.number(held).await.expect("one lock"), claimed)
