@@ -70,13 +70,10 @@ fn not_a_url(error: &sqlx::Error) -> Failure {
     Failure::new(Kind::Usage, format!("the URL of the database: {error}"))
 }
 
-const NO_PREFIX: &str = "`--table-prefix`; use `--schema`";
-const NO_SCHEMA: &str = "`--schema`; use `--table-prefix`";
-
 macro_rules! database {
     (
         $feature:literal $module:ident $options:ident $pool:ident $pools:ident
-        $store:ident $(.$choice:ident)?, $name:ident => $placed:ident, $other:ident => $refusal:ident
+        $store:ident $(.$choice:ident)?, $name:ident => $placed:ident, $other:ident => $refusal:literal
     ) => {
         #[cfg(feature = $feature)]
         mod $module {
@@ -94,7 +91,7 @@ macro_rules! database {
 
             pub(super) async fn run(arguments: &Arguments, url: &str) -> Result<Report, Failure> {
                 let place = &arguments.place;
-                refuse(place.$other.as_ref(), super::$refusal)?;
+                refuse(place.$other.as_ref(), $refusal)?;
                 let pool = connect(url, place).await?;
                 let mut store = $store::new(pool.clone())$(.$choice())?;
                 if let Some(name) = &place.$name {
@@ -131,13 +128,13 @@ macro_rules! database {
 // Without names for statements, so that any pooler will do.
 database!(
     "postgres" postgres PgConnectOptions PgPool PgPoolOptions
-    PostgresStore.with_unnamed_statements, schema => try_with_schema, table_prefix => NO_PREFIX
+    PostgresStore.with_unnamed_statements, schema => try_with_schema, table_prefix => "`--table-prefix`; use `--schema`"
 );
 database!(
     "mysql" mysql MySqlConnectOptions MySqlPool MySqlPoolOptions
-    MySqlStore, table_prefix => try_with_table_prefix, schema => NO_SCHEMA
+    MySqlStore, table_prefix => try_with_table_prefix, schema => "`--schema`; use `--table-prefix`"
 );
 database!(
     "sqlite" sqlite SqliteConnectOptions SqlitePool SqlitePoolOptions
-    SqliteStore, table_prefix => try_with_table_prefix, schema => NO_SCHEMA
+    SqliteStore, table_prefix => try_with_table_prefix, schema => "`--schema`; use `--table-prefix`"
 );
