@@ -86,7 +86,7 @@ async fn c2_conflict_or_silence_at_the_claim_ends_in_time() {
 /// A request moves its attempt's future several times.
 #[cfg(feature = "sqlite")]
 #[tokio::test]
-async fn l3_future_of_an_attempt_is_small() {
+async fn cost_of_a_move_of_an_attempt_is_small() {
     let store = crate::SqliteStore::in_memory().await.unwrap();
     let turn = admit(&Engine::new(store), request(Some("k"), &POLICY)).await;
     let attempt = turn

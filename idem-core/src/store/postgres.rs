@@ -630,11 +630,19 @@ async fn read_with(
     };
     let is_locked: bool = lock.try_get(0).map_err(store_error)?;
     let found = records.first().map(|row| found(row, request.identity));
-    let found = found.transpose()?;
+    Ok(taken(found.transpose()?, !is_locked, request))
+}
+
+/// The answer from a record, if it is not the one that the claim has seen, or from a lock that another has.
+fn taken(
+    found: Option<Found>,
+    is_held: bool,
+    request: ClaimRequest<'_>,
+) -> Option<Claimed<PostgresClaim>> {
     if !is_seen(found.as_ref(), request) {
-        return Ok(Some(Claimed::Changed(found)));
+        return Some(Claimed::Changed(found));
     }
-    Ok((!is_locked).then_some(Claimed::InFlight))
+    is_held.then_some(Claimed::InFlight)
 }
 
 /// The same before a claim, by a prepared statement.
@@ -654,11 +662,7 @@ async fn look_with(
     let is_locked: Option<bool> = row.try_get(8).map_err(store_error)?;
     let is_recorded: bool = row.try_get(9).map_err(store_error)?;
     let found = is_recorded.then(|| found_by_look(&row, request.identity));
-    let found = found.transpose()?;
-    if !is_seen(found.as_ref(), request) {
-        return Ok(Some(Claimed::Changed(found)));
-    }
-    Ok((is_locked == Some(false)).then_some(Claimed::InFlight))
+    Ok(taken(found.transpose()?, is_locked == Some(false), request))
 }
 
 async fn find_with(
@@ -683,7 +687,7 @@ fn found(row: &PgRow, identity: &Identity) -> Result<Found, StoreError> {
 }
 
 fn found_by_look(row: &PgRow, identity: &Identity) -> Result<Found, StoreError> {
-    found!(row, identity, |row, column| binary_time(row, column))
+    found!(row, identity, binary_time)
 }
 
 fn times(row: &PgRow) -> sqlx::Result<Times> {

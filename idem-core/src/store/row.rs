@@ -14,14 +14,11 @@ use crate::seal;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 macro_rules! found {
     ($row:expr, $identity:expr) => {
-        found!($row, $identity, |row, column| row.try_get(column))
+        found!($row, $identity, sqlx::Row::try_get)
     };
-    ($row:expr, $identity:expr, |$of:ident, $column:ident| $time:expr) => {{
+    ($row:expr, $identity:expr, $time:path) => {{
         let row = $row;
-        let time = |$column: usize| -> sqlx::Result<i64> {
-            let $of = row;
-            $time
-        };
+        let time = |column: usize| -> sqlx::Result<i64> { $time(row, column) };
         let unreadable = |column: &'static str| {
             move |error: sqlx::Error| {
                 tracing::warn!(%error, "a column of a record can't be read");

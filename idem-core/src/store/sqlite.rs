@@ -13,7 +13,7 @@ use sqlx::{
 use tokio::runtime::Handle;
 use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 
-use self::sql::Sql;
+use self::sql::{Ending, Sql};
 use self::watch::{IOERR, Watch};
 use super::connection::CheckedConnection;
 use super::migrate::{Migrations, check_version, migration};
@@ -192,9 +192,10 @@ impl SqliteStore {
         check_version(&self.place(), version, VERSION)?;
         let rehearsal = Rehearsal::new();
         let mut replaces = None;
-        for _ in 0..2 {
+        // The first leaves the savepoint for the second.
+        for ending in [&self.sql.undone, &self.sql.kept] {
             let draft = rehearsal.draft(replaces);
-            let written = write(connection, &self.sql, sql::SAVE_AND_KEEP, draft).await;
+            let written = write(connection, ending, draft).await;
             let written = written.map_err(|error| settle_failure(error, is_refusal))?;
             let found = read(connection, &self.sql, &rehearsal.identity).await?;
             rehearsal.compare(found, &draft)?;
@@ -281,20 +282,17 @@ impl SqliteClaim {
                 SettleError::Refused(error.into())
             });
         }
-        let end = if settlement.keep_writes {
-            sql::KEEP
+        let ending = if settlement.keep_writes {
+            &sql.kept
         } else {
-            sql::UNDO
+            &sql.undone
         };
-        match settlement.record {
-            // One statement after the other, but one message to the thread of the connection.
-            Some(draft) => {
-                let times = write(connection, sql, end, draft).await?;
-                let _ = settlement.written.set(times);
-            }
-            None => {
-                connection.execute(end).await.map_err(settle_error)?;
-            }
+        if let Some(draft) = settlement.record {
+            let times = write(connection, ending, draft).await?;
+            let _ = settlement.written.set(times);
+        } else {
+            let ended = connection.execute(ending.alone).await;
+            ended.map_err(settle_error)?;
         }
         connection.commit_checked(is_answer).await
     }
@@ -487,20 +485,19 @@ async fn read(
     row.map(|row| found(&row, identity)).transpose()
 }
 
-/// Runs `before`, and writes the record.
+/// Keeps or undoes the handler's writes, and writes the record.
 async fn write(
     connection: &mut CheckedConnection<Sqlite>,
-    sql: &Sql,
-    before: &str,
+    ending: &Ending,
     draft: Draft<'_>,
 ) -> Result<Times, SettleError> {
     let fingerprint = draft.fingerprint.to_bytes();
     let ttl = i64::try_from(draft.ttl.as_micros()).unwrap_or(i64::MAX);
     let statement = match draft.replaces {
-        None => &sql.insert,
-        Some(_) => &sql.update,
+        None => &ending.insert,
+        Some(_) => &ending.update,
     };
-    let mut query = sqlx::query(AssertSqlSafe(format!("{before}; {statement}")))
+    let mut query = sqlx::query(AssertSqlSafe(Arc::clone(statement)))
         .bind(draft.identity.as_bytes().as_slice())
         .bind(draft.operation.as_str())
         .bind(draft.state.code())

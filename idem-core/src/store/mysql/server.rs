@@ -72,7 +72,8 @@ mod tests {
 
     #[test]
     fn an_insert_does_not_wait_on_mariadb_and_waits_for_a_second_on_mysql() {
-        assert!(Server::MariaDb.at_once().is_some());
+        let at_once = "SET STATEMENT innodb_lock_wait_timeout = 0 FOR ";
+        assert_eq!(Server::MariaDb.at_once(), Some(at_once));
         assert_eq!(Server::MySql.at_once(), None);
     }
 }

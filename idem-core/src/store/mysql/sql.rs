@@ -150,21 +150,21 @@ impl Sql {
     pub(super) fn claim(&self, request: ClaimRequest<'_>) -> String {
         let records = &self.records;
         let identity = bytes(request.identity.as_bytes());
-        let at_once = self.server.at_once();
-        let mut statements = if at_once.is_some() {
-            vec![self.open(request.opening, "")]
+        let (at_once, mut statements, restored) = if let Some(at_once) = self.server.at_once() {
+            (at_once, vec![self.open(request.opening, "")], None)
         } else {
-            vec![
-                self.open(request.opening, ", SESSION innodb_lock_wait_timeout = 1"),
+            let shortly = ", SESSION innodb_lock_wait_timeout = 1";
+            let lock = self.server.shared_lock();
+            let statements = vec![
+                self.open(request.opening, shortly),
                 READ_COMMITTED.to_owned(),
-                format!(
-                    "SELECT 1 FROM {records} WHERE identity = {identity} {}",
-                    self.server.shared_lock()
-                ),
+                format!("SELECT 1 FROM {records} WHERE identity = {identity} {lock}"),
                 "COMMIT".to_owned(),
-            ]
+            ];
+            let lock_wait = self.session.lock_wait;
+            let restored = format!("SET SESSION innodb_lock_wait_timeout = {lock_wait}");
+            ("", statements, Some(restored))
         };
-        let at_once = at_once.unwrap_or_default();
         statements.extend(begin(request.opening));
         let mut inserted = identity.clone();
         if let Some(seen) = request.seen {
@@ -186,12 +186,7 @@ impl Sql {
             bytes(&request.fingerprint.to_bytes()),
             request.ttl.as_micros(),
         ));
-        if at_once.is_empty() {
-            statements.push(format!(
-                "SET SESSION innodb_lock_wait_timeout = {}",
-                self.session.lock_wait
-            ));
-        }
+        statements.extend(restored);
         statements.push(SAVEPOINT.to_owned());
         statements.join("; ")
     }

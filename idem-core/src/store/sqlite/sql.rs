@@ -6,22 +6,38 @@ use std::sync::Arc;
 /// a handler that ended the transaction.
 pub(super) const BEGIN: &str = "BEGIN IMMEDIATE; SAVEPOINT idem_attempt";
 
-pub(super) const KEEP: &str = "RELEASE SAVEPOINT idem_attempt";
+const KEEP: &str = "RELEASE SAVEPOINT idem_attempt";
 
-pub(super) const UNDO: &str = "ROLLBACK TO SAVEPOINT idem_attempt";
-
-/// For more than one record in a transaction.
-pub(super) const SAVE_AND_KEEP: &str = "SAVEPOINT idem_attempt; RELEASE SAVEPOINT idem_attempt";
+const UNDO: &str = "ROLLBACK TO SAVEPOINT idem_attempt";
 
 const NOW: &str = "CAST(round(unixepoch('now', 'subsec') * 1000) AS INTEGER) * 1000";
+
+/// The statements that keep or undo the handler's writes: alone, and with a record after them in one message to the thread
+/// of the connection.
+#[derive(Debug, Clone)]
+pub(super) struct Ending {
+    pub(super) alone: &'static str,
+    pub(super) insert: Arc<str>,
+    pub(super) update: Arc<str>,
+}
+
+impl Ending {
+    fn new(alone: &'static str, insert: &str, update: &str) -> Self {
+        Self {
+            alone,
+            insert: format!("{alone}; {insert}").into(),
+            update: format!("{alone}; {update}").into(),
+        }
+    }
+}
 
 /// The statements for tables with one prefix, which is one that needs no quotes.
 #[derive(Debug, Clone)]
 pub(super) struct Sql {
     prefix: Arc<str>,
     pub(super) find: Arc<str>,
-    pub(super) insert: Arc<str>,
-    pub(super) update: Arc<str>,
+    pub(super) kept: Ending,
+    pub(super) undone: Ending,
     /// Whether there is an expired record.
     pub(super) expired: Arc<str>,
     pub(super) purge: Arc<str>,
@@ -84,8 +100,8 @@ impl Sql {
         Self {
             prefix: prefix.into(),
             find: find.into(),
-            insert: insert.into(),
-            update: update.into(),
+            kept: Ending::new(KEEP, &insert, &update),
+            undone: Ending::new(UNDO, &insert, &update),
             expired: expired.into(),
             purge: purge.into(),
             erase: erase.into(),
