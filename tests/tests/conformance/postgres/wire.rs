@@ -49,7 +49,8 @@ async fn c2_failure_holds_its_key_until_it_is_recorded<F: Framework<Postgres>>(
     let other = world.instance().await;
     let request = instance.post("/hasty").key("k").effect("a");
     world.control.play([Scene::answering(Reply::new(422))]);
-    wire.hold("INSERT INTO idem.records");
+    // The parameters name the operation. The statement itself may be prepared already.
+    wire.hold("POST /hasty");
     let first = request.start();
     wire.held().await;
     let elsewhere = request.to(other.address);
