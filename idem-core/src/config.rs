@@ -28,6 +28,8 @@ pub struct Config {
     pub(crate) key_rules: Vec<KeyRule>,
     pub(crate) echoes_key: bool,
     pub(crate) is_unprotected: bool,
+    /// Whether parts of an attempt stay when it fails: the engine knows it from its store.
+    pub(crate) has_steps: bool,
     pub(crate) problem_base: Arc<str>,
     pub(crate) recorded_headers: Vec<HeaderName>,
     pub(crate) response_limit: usize,
@@ -53,6 +55,7 @@ impl Config {
             key_rules: Vec::new(),
             echoes_key: false,
             is_unprotected: false,
+            has_steps: false,
             problem_base: DEFAULT_BASE.into(),
             recorded_headers: ALLOWED.to_vec(),
             response_limit: 1024 * 1024,

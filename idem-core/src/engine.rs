@@ -83,7 +83,8 @@ impl<S: Store> Engine<S> {
     }
 
     /// An engine with settings of its own.
-    pub fn with_config(store: S, config: Config) -> Self {
+    pub fn with_config(store: S, mut config: Config) -> Self {
+        config.has_steps = S::HAS_STEPS;
         if config.is_unprotected {
             tracing::error!("protection is off: a retry runs its handler again");
         }

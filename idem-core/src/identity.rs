@@ -1,6 +1,8 @@
 //! What a record is stored under (rules S1, S4 and S5).
 
 use std::fmt;
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+use std::hash::{BuildHasher as _, RandomState};
 
 use sha2::{Digest as _, Sha256};
 
@@ -45,6 +47,17 @@ impl Identity {
     /// An identity of no request, for a store's check.
     #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql", test))]
     pub(crate) fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// An identity that nobody else has.
+    #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+    pub(crate) fn random() -> Self {
+        let random = RandomState::new();
+        let mut bytes = [0; 32];
+        for (place, chunk) in bytes.chunks_exact_mut(8).enumerate() {
+            chunk.copy_from_slice(&random.hash_one(place).to_be_bytes());
+        }
         Self(bytes)
     }
 

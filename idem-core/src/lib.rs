@@ -64,6 +64,8 @@ mod response;
 mod scope;
 mod seal;
 mod single_flight;
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+mod steps;
 pub mod store;
 #[cfg(feature = "rate-limit")]
 mod throttle;
@@ -91,6 +93,8 @@ pub use self::response::Replayed;
 pub use self::scope::Scope;
 #[cfg(feature = "seal")]
 pub use self::seal::Seal;
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+pub use self::steps::{Recovered, StepConnection, StepError, StepKey, StepName, StepStore, Steps};
 #[cfg(feature = "mysql")]
 pub use self::store::MySqlStore;
 #[cfg(feature = "sqlite")]

@@ -67,6 +67,7 @@ impl From<Problem> for Outcome {
             | Problem::OutcomeUnknown
             | Problem::HandlerPanicked
             | Problem::TransactionAborted
+            | Problem::StepUncertain
             | Problem::ResponseTooLarge => Self::FailedRetriable,
             Problem::KeyMissing
             | Problem::KeyMalformed(_)

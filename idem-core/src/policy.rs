@@ -34,6 +34,7 @@ pub struct Policy {
     pub(crate) cookies: &'static [&'static str],
     pub(crate) response_limit: Option<usize>,
     pub(crate) is_head_only: bool,
+    pub(crate) lease: Option<Duration>,
 }
 
 impl Policy {
@@ -50,6 +51,7 @@ impl Policy {
             cookies: &[],
             response_limit: None,
             is_head_only: false,
+            lease: None,
         }
     }
 
@@ -116,6 +118,15 @@ impl Policy {
     pub const fn with_head_only(self) -> Self {
         Self {
             is_head_only: true,
+            ..self
+        }
+    }
+
+    /// How long a handler with steps holds its key without a sign of life (rule T1).
+    #[must_use]
+    pub const fn with_lease(self, lease: Duration) -> Self {
+        Self {
+            lease: Some(lease),
             ..self
         }
     }

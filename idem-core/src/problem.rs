@@ -28,6 +28,8 @@
 //! Status 500. The handler broke its transaction. If it swallowed an SQL error, nothing was kept
 //! and the request may be retried. If it ended the transaction itself, its effect may have been
 //! committed, and this answer is final.
+//! ## step-uncertain
+//! Status 409. A call to another service may have happened, and nobody can tell. An operator decides.
 //! ## response-too-large
 //! Status 500. The response is too large to be recorded; everything was undone.
 //! ## record-unreadable
@@ -82,6 +84,8 @@ pub enum Problem {
     TransactionAborted,
     /// [`transaction-lost`](self#transaction-lost), by the handler's own COMMIT or ROLLBACK.
     TransactionEnded,
+    /// [`step-uncertain`](self#step-uncertain)
+    StepUncertain,
     /// [`response-too-large`](self#response-too-large)
     ResponseTooLarge,
     /// [`record-unreadable`](self#record-unreadable)
@@ -132,13 +136,15 @@ impl Problem {
     /// The same for an endpoint that has its keys in `place`.
     pub(crate) fn to_response_about(self, place: KeyPlace, config: &Config) -> Response {
         let (name, status, retryable, title) = self.row();
+        let has_steps = config.has_steps;
+        let title = self.title_with_steps().filter(|_| has_steps).unwrap_or(title);
         let document = Document {
             r#type: format!("{}{name}", config.problem_base),
             title,
             status: status.as_u16(),
             detail: self.detail(place, config),
             retryable,
-            safe_new_key: self.safe_new_key(),
+            safe_new_key: self.safe_new_key() && !(has_steps && self.follows_handler()),
         };
         // Serializing strings, a number and a flag to JSON can't fail.
         let body = serde_json::to_vec(&document).unwrap_or_default();
@@ -159,8 +165,25 @@ impl Problem {
 
     fn retry_after(self) -> Option<u64> {
         match (self, self.status()) {
+            (Self::StepUncertain, _) => None,
             (Self::TooManyRetries { retry_after }, _) => Some(retry_after),
             (_, StatusCode::CONFLICT | StatusCode::SERVICE_UNAVAILABLE) => Some(1),
+            _ => None,
+        }
+    }
+
+    /// Whether a handler has run, which may have finished steps.
+    const fn follows_handler(self) -> bool {
+        !matches!(self, Self::KeyMissing | Self::KeyMalformed(_))
+    }
+
+    /// The title where finished steps stay.
+    const fn title_with_steps(self) -> Option<&'static str> {
+        match self {
+            Self::TryAgain => Some("Request was interrupted and may be sent again"),
+            Self::HandlerPanicked | Self::TransactionAborted => {
+                Some("Request failed and may be sent again")
+            }
             _ => None,
         }
     }
@@ -234,6 +257,12 @@ impl Problem {
                 false,
                 "Request failed and may have had an effect",
             ),
+            Self::StepUncertain => (
+                "step-uncertain",
+                S::CONFLICT,
+                false,
+                "A call of this request may have happened",
+            ),
             Self::ResponseTooLarge => (
                 "response-too-large",
                 S::INTERNAL_SERVER_ERROR,
@@ -280,6 +309,11 @@ impl Problem {
                 "the request was not executed; send it with the same key again after the time in `Retry-After`"
                     .into()
             }
+            Self::TryAgain | Self::HandlerPanicked | Self::TransactionAborted
+                if config.has_steps =>
+            {
+                "finished steps are kept; send the same request with the same key again".into()
+            }
             Self::TryAgain | Self::HandlerPanicked | Self::TransactionAborted => {
                 "nothing was kept; send the same request with the same key again".into()
             }
@@ -291,6 +325,13 @@ impl Problem {
             }
             Self::TransactionEnded | Self::RecordUnreadable => {
                 "the request is not executed again with this key; ask the operator".into()
+            }
+            Self::StepUncertain => {
+                "the request can't go on until the operator has found out; don't send it with a new key"
+                    .into()
+            }
+            Self::ResponseTooLarge if config.has_steps => {
+                "finished steps are kept; the operator has to raise the limit".into()
             }
             Self::ResponseTooLarge => {
                 "nothing was kept; the operator has to raise the limit".into()
@@ -359,6 +400,7 @@ mod tests {
             Problem::HandlerPanicked,
             Problem::TransactionAborted,
             Problem::TransactionEnded,
+            Problem::StepUncertain,
             Problem::ResponseTooLarge,
             Problem::RecordUnreadable,
             Problem::Misconfigured,

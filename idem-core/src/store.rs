@@ -300,11 +300,14 @@ pub use crate::fingerprint::Fingerprint;
 pub use crate::identity::{Identity, ScopeDigest};
 pub use crate::operation::Operation;
 pub use crate::policy::Isolation;
+use crate::problem::Problem;
 pub use crate::record::{Found, Record, State, Timestamp, Unreadable, Version};
 pub use crate::response::Recorded;
 
 #[macro_use]
 mod row;
+#[macro_use]
+pub(crate) mod runs;
 #[macro_use]
 mod tally;
 
@@ -357,6 +360,10 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// - A record that can't be read is [`StoreError::Unreadable`], never a missing record and never an
 ///   error that a retry could mend.
 pub trait Store: Send + Sync + 'static {
+    /// Whether parts of an attempt stay when it fails.
+    #[doc(hidden)]
+    const HAS_STEPS: bool = false;
+
     /// The connection that handlers write through.
     type Connection: Send;
 
@@ -546,6 +553,12 @@ pub trait Claim: Send + 'static {
 
     /// The connection, inside the transaction.
     fn connection(&mut self) -> &mut Self::Connection;
+
+    /// The problem that the request is answered with, in place of the handler's response: of a claim that
+    /// has failed while the handler ran.
+    fn problem(&self) -> Option<Problem> {
+        None
+    }
 }
 
 /// How a transaction is opened.
@@ -557,6 +570,8 @@ pub struct Opening {
     /// How long the attempt may take. If possible, the store has the server end an attempt that takes
     /// much longer, since its process may be frozen.
     pub deadline: Duration,
+    /// How long a run is held without a sign of life; `None` for a handler in one transaction.
+    pub lease: Option<Duration>,
 }
 
 /// What to claim.

@@ -28,6 +28,10 @@ pub trait Transaction {
 
     /// The store that is used where the attribute names none.
     type Store: Store<Connection = Self::Connection>;
+
+    /// Whether the handler holds its key by a lease, and has several transactions.
+    #[doc(hidden)]
+    const IS_LEASED: bool = false;
 }
 
 /// How a handler borrows a transaction. Generic handlers use it as a bound of their connection:

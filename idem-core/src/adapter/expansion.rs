@@ -43,6 +43,17 @@ pub fn attempt<T: IsAttempt + ?Sized>(attempt: &Attempt) -> &T {
     T::borrow(attempt)
 }
 
+/// A transaction that holds its key by a lease.
+#[diagnostic::on_unimplemented(
+    message = "`lease` is for a handler that takes `&mut Steps<_>`",
+    label = "this is one transaction, which needs no lease",
+    note = "leave `lease` out, or take `&mut Steps<PgConnection>`, `&mut Steps<MySqlConnection>` or `&mut Steps<SqliteConnection>`"
+)]
+#[doc(hidden)]
+pub trait Leased {}
+
+pub const fn leased<T: Leased + ?Sized>() {}
+
 /// The connection for the transaction `T`. The engine that `store = …` names can be one of another database.
 pub fn connection<C, T>(claim: &mut ClaimGuard<C>) -> Borrowed<'_, T::Connection>
 where

@@ -191,6 +191,7 @@ impl<S: Store> Turn<S> {
         Opening {
             isolation: self.request.policy.isolation,
             deadline: self.request.policy.deadline,
+            lease: self.request.policy.lease,
         }
     }
 }

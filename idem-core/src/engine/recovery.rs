@@ -156,6 +156,7 @@ impl<S: Store> Turn<S> {
         let opening = Opening {
             isolation: Some(Isolation::ReadCommitted),
             deadline: limit,
+            lease: self.request.policy.lease,
         };
         let mut terms = Terms::again(opening, Instant::now() + limit);
         let claimed = self.try_claim(identity, info, &mut terms).await?;

@@ -22,7 +22,7 @@ use crate::policy::Settle;
 use crate::problem::Problem;
 use crate::response::Response;
 use crate::single_flight::Owner;
-use crate::store::Store;
+use crate::store::{Claim as _, Store};
 
 /// The right of a request to run: in this process it is the only one for its identity.
 #[derive(Debug)]
@@ -105,6 +105,9 @@ impl<S: Store> Turn<S> {
             return self.engine.problem(Problem::TryAgain);
         };
 
+        if let Some(problem) = claim.problem() {
+            return self.undo(info, claim, problem, &attempt).await;
+        }
         match self.ending(outcome) {
             Ok(ending) => self.finish(info, claim, ending, &attempt).await,
             Err(problem) => self.undo(info, claim, problem, &attempt).await,

@@ -14,6 +14,7 @@ use tokio::sync::OnceCell;
 use self::sql::{Names, Sql};
 use super::connection::CheckedConnection;
 use super::erasure::{Erasure, erase_all};
+use super::runs::{RunSql, RunStore};
 use super::rehearsal::{Rehearsal, settle_failure, store_failure};
 use super::{
     Claim, ClaimRequest, Claimed, Draft, Forgotten, Opening, Purged, SettleError, Settlement,
@@ -314,6 +315,19 @@ fn version(row: &MySqlRow) -> Result<Version, StoreError> {
         settled_at: Timestamp(row.try_get(1).map_err(store_error)?),
     })
 }
+
+impl RunStore for MySqlStore {
+    fn runs(&self) -> RunSql {
+        self.names.runs(self.pool.connect_options().get_database())
+    }
+
+    async fn migrate_runs(&self) -> Result<(), StoreError> {
+        self.migrate().await?;
+        setup::set_up_runs(&self.pool, &self.names).await
+    }
+}
+
+runs!(MySqlConnection, store_error);
 
 impl MySqlStore {
     /// A number of records, and the database's time.

@@ -15,6 +15,7 @@ use self::setup::Setup;
 use self::sql::{Schema, Sql};
 use super::connection::CheckedConnection;
 use super::erasure::{Erasure, erase_all};
+use super::runs::{RunSql, RunStore};
 use super::rehearsal::{HIDDEN, Rehearsal, misconfigured, settle_failure, store_failure};
 use super::{
     Claim, ClaimRequest, Claimed, Draft, Forgotten, Opening, Purged, SettleError, Settlement,
@@ -434,6 +435,19 @@ impl Store for PostgresStore {
         stats(&rows).map_err(store_error)
     }
 }
+
+impl RunStore for PostgresStore {
+    fn runs(&self) -> RunSql {
+        self.settings.sql.runs()
+    }
+
+    async fn migrate_runs(&self) -> Result<(), StoreError> {
+        self.migrate().await?;
+        setup::set_up_runs(&self.pool, &self.settings.sql).await
+    }
+}
+
+runs!(PgConnection, store_error);
 
 impl PostgresStore {
     async fn claim_with(

@@ -4,7 +4,6 @@
     allow(dead_code, reason = "each store uses a part of it")
 )]
 
-use std::hash::{BuildHasher as _, RandomState};
 use std::time::Duration;
 
 use http::StatusCode;
@@ -34,17 +33,12 @@ pub(super) struct Rehearsal {
 
 impl Rehearsal {
     pub(super) fn new() -> Self {
-        let random = RandomState::new();
-        let mut bytes = [0; 32];
-        for (place, chunk) in bytes.chunks_exact_mut(8).enumerate() {
-            chunk.copy_from_slice(&random.hash_one(place).to_be_bytes());
-        }
-        let identity = Identity::from_bytes(bytes);
+        let identity = Identity::random();
         let nothing = RequestParts {
             method: "",
             path: "",
             query: None,
-            raw: Some(&bytes),
+            raw: Some(identity.as_bytes()),
         };
         Self {
             identity,
@@ -65,6 +59,7 @@ impl Rehearsal {
             opening: Opening {
                 isolation: Some(Isolation::ReadCommitted),
                 deadline: TTL,
+                lease: None,
             },
             seen,
             likely_taken: false,

@@ -17,6 +17,7 @@ use self::sql::{Ending, Sql};
 use self::watch::{IOERR, Watch};
 use super::connection::CheckedConnection;
 use super::migrate::{Migrations, check_version, migration};
+use super::runs::{RunSql, RunStore};
 use super::rehearsal::{Rehearsal, misconfigured, settle_failure, store_failure};
 use super::{
     Claim, ClaimRequest, Claimed, Draft, Forgotten, Opening, Purged, SettleError, Settlement,
@@ -33,6 +34,8 @@ mod watch;
 const VERSION: i64 = 1;
 
 const RECORDS: &str = include_str!("../../migrations/sqlite/0001_records.sql");
+
+const RUNS: &str = include_str!("../../migrations/sqlite/steps_0001_runs.sql");
 
 /// Records in the table `idem_records` of an SQLite database.
 ///
@@ -270,6 +273,29 @@ impl Claim for SqliteClaim {
         &mut self.connection
     }
 }
+
+impl RunStore for SqliteStore {
+    fn runs(&self) -> RunSql {
+        self.sql.runs()
+    }
+
+    async fn migrate_runs(&self) -> Result<(), StoreError> {
+        self.migrate().await?;
+        let script = AssertSqlSafe(self.sql.script(RUNS)).into_sql_str();
+        let migrations = Migrations::new(
+            self.place(),
+            self.sql.run_migrations(),
+            vec![migration(1, "runs", script, false)],
+        );
+        let opening = "BEGIN IMMEDIATE".into_sql_str();
+        let may_stop = |_: &MigrateError| false;
+        migrations
+            .run(&self.pool, opening, may_stop, is_refusal)
+            .await
+    }
+}
+
+runs!(SqliteConnection, store_error);
 
 impl SqliteClaim {
     /// Ends the transaction, and leaves the connection open.
@@ -612,7 +638,8 @@ mod tests {
         let opening = Opening {
             isolation: None,
             deadline: Duration::from_secs(1),
-        };
+        lease: None,
+};
         let mut claim = store.begin(opening).await.unwrap();
         let insert = sqlx::query("INSERT INTO orders VALUES ('book')");
         insert.execute(claim.connection()).await.unwrap();

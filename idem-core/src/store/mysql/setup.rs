@@ -1,10 +1,10 @@
 //! The table, and the facts about a database that a claim needs.
 
-use sqlx::migrate::MigrateError;
+use sqlx::migrate::{MigrateError, Migration};
 use sqlx::{AssertSqlSafe, MySql, MySqlPool, Row as _, SqlSafeStr as _};
 
 use super::server::Server;
-use super::sql::{Names, Session, Sql};
+use super::sql::{Names, Session, Sql, forget_failures};
 use super::{is_refusal, number, store_error};
 use crate::store::StoreError;
 use crate::store::connection::CheckedConnection;
@@ -15,15 +15,30 @@ use crate::store::rehearsal::misconfigured;
 const VERSION: i64 = 1;
 
 const RECORDS: &str = include_str!("../../../migrations/mysql/0001_records.sql");
+const RUNS: &str = include_str!("../../../migrations/mysql/steps_0001_runs.sql");
 
 pub(super) async fn set_up(pool: &MySqlPool, names: &Names) -> Result<(), StoreError> {
-    database(pool)?;
     let script = AssertSqlSafe(names.script(RECORDS)).into_sql_str();
-    let migrations = Migrations::new(
-        place(names),
-        names.migrations(),
-        vec![migration(VERSION, "records", script, true)],
-    );
+    let migrations = vec![migration(VERSION, "records", script, true)];
+    run(pool, names, names.migrations(), migrations).await
+}
+
+/// Makes the tables of runs, whose bookkeeping is their own.
+pub(super) async fn set_up_runs(pool: &MySqlPool, names: &Names) -> Result<(), StoreError> {
+    let script = AssertSqlSafe(names.script(RUNS)).into_sql_str();
+    let migrations = vec![migration(1, "runs", script, true)];
+    run(pool, names, names.run_migrations(), migrations).await
+}
+
+async fn run(
+    pool: &MySqlPool,
+    names: &Names,
+    bookkeeping: String,
+    migrations: Vec<Migration>,
+) -> Result<(), StoreError> {
+    database(pool)?;
+    let forget = forget_failures(&bookkeeping);
+    let migrations = Migrations::new(place(names), bookkeeping, migrations);
     let mut connection = CheckedConnection::acquire(pool)
         .await
         .map_err(store_error)?;
@@ -34,7 +49,7 @@ pub(super) async fn set_up(pool: &MySqlPool, names: &Names) -> Result<(), StoreE
         let held = "another session holds the lock for migrations";
         return Err(StoreError::Unavailable(held.into()));
     }
-    let forget = sqlx::raw_sql(AssertSqlSafe(names.forget_failures()));
+    let forget = sqlx::raw_sql(AssertSqlSafe(forget));
     match forget.execute(&mut *connection).await {
         Err(error) if number(&error) != Some(super::NO_SUCH_TABLE) => {
             return Err(store_error(error));

@@ -9,6 +9,7 @@ use crate::digest::hex;
 use crate::identity::{Identity, ScopeDigest};
 use crate::policy::Isolation;
 use crate::record::{State, Timestamp, Version};
+use crate::store::runs::{Dialect, RunSql, hex_literal};
 use crate::store::{ClaimRequest, Opening};
 
 /// The savepoint is set after the claim, so rolling back to it keeps the claim. It ends with the
@@ -81,15 +82,41 @@ impl Names {
         format!("SELECT GET_LOCK(CONCAT('idem ', SHA2({place}, 224)), 10) = 1")
     }
 
-    /// DDL commits by itself, so a migration that was cut short is marked. Ours can be run again.
-    pub(super) fn forget_failures(&self) -> String {
-        format!("DELETE FROM {} WHERE success = FALSE", self.migrations())
+    /// The statements of runs. A handler may `USE` another database.
+    pub(super) fn runs(&self, database: Option<&str>) -> RunSql {
+        let dialect = Dialect {
+            now: NOW,
+            equals: "=",
+            bytes: hex_literal,
+            text: |text| format!("CONVERT({} USING utf8mb4)", hex_literal(text.as_bytes())),
+            lock: " FOR UPDATE SKIP LOCKED",
+            own_first: "",
+            own: "@@autocommit = 0",
+            parameter: "?",
+        };
+        let database = database.map(|database| format!("`{}`.", database.replace('`', "``")));
+        let database = database.unwrap_or_default();
+        let place = |table| format!("{database}{}{table}", self.prefix);
+        let records = format!("{database}{}", self.records());
+        RunSql::new(dialect, place("idem_runs"), place("idem_steps"), records)
+    }
+
+    /// The bookkeeping of the migrations of runs.
+    pub(super) fn run_migrations(&self) -> String {
+        format!("{}idem_step_migrations", self.prefix)
     }
 
     /// A migration's script, whose names have no prefix.
     pub(super) fn script(&self, script: &str) -> String {
-        script.replace("idem_records", &self.records())
+        let script = script.replace("idem_records", &self.records());
+        let script = script.replace("idem_runs", &format!("{}idem_runs", self.prefix));
+        script.replace("idem_steps", &format!("{}idem_steps", self.prefix))
     }
+}
+
+/// DDL commits by itself, so a migration that was cut short is marked. Ours can be run again.
+pub(super) fn forget_failures(bookkeeping: &str) -> String {
+    format!("DELETE FROM {bookkeeping} WHERE success = FALSE")
 }
 
 /// The statements for one database.

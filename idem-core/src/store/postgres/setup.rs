@@ -39,6 +39,7 @@ const CLAIMS: i64 = 2;
 
 const RECORDS: &str = include_str!("../../../migrations/postgres/0001_records.sql");
 const CLAIM: &str = include_str!("../../../migrations/postgres/0002_claim.sql");
+const RUNS: &str = include_str!("../../../migrations/postgres/steps_0001_runs.sql");
 const FIRST: &str = include_str!("../../../migrations/postgres/0003_first.sql");
 
 pub(super) async fn set_up(pool: &PgPool, sql: &Sql) -> Result<(), StoreError> {
@@ -62,6 +63,18 @@ pub(super) async fn set_up(pool: &PgPool, sql: &Sql) -> Result<(), StoreError> {
         _ => false,
     };
     let opening = AssertSqlSafe(sql.begin_migration()).into_sql_str();
+    migrations.run(pool, opening, may_stop, is_refusal).await
+}
+
+/// Makes the tables of runs, whose bookkeeping is their own.
+pub(super) async fn set_up_runs(pool: &PgPool, sql: &Sql) -> Result<(), StoreError> {
+    let script = AssertSqlSafe(sql.script(RUNS)).into_sql_str();
+    let schema = &sql.schema;
+    let place = format!("the runs in the schema `{}`", schema.name);
+    let bookkeeping = format!("{schema}.step_migrations");
+    let migrations = Migrations::new(place, bookkeeping, vec![migration(1, "runs", script, false)]);
+    let opening = AssertSqlSafe(sql.begin_migration()).into_sql_str();
+    let may_stop = |_: &MigrateError| false;
     migrations.run(pool, opening, may_stop, is_refusal).await
 }
 

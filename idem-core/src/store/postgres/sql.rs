@@ -11,6 +11,7 @@ use crate::digest::hex;
 use crate::identity::{Identity, ScopeDigest};
 use crate::policy::Isolation;
 use crate::record::Timestamp;
+use crate::store::runs::{Dialect, RunSql};
 use crate::store::{ClaimRequest, Draft};
 
 /// The savepoint is set after the claim, so rolling back to it keeps the claim.
@@ -373,6 +374,22 @@ impl Sql {
         format!("BEGIN READ WRITE; SELECT pg_catalog.pg_advisory_xact_lock({lock_id})")
     }
 
+    /// The statements of runs.
+    pub(super) fn runs(&self) -> RunSql {
+        let dialect = Dialect {
+            now: NOW,
+            equals: "OPERATOR(pg_catalog.=)",
+            bytes,
+            text: |text| format!("pg_catalog.convert_from({}, 'UTF8')", bytes(text.as_bytes())),
+            lock: " FOR NO KEY UPDATE SKIP LOCKED",
+            own_first: "",
+            own: IN_TRANSACTION,
+            parameter: "$1::pg_catalog.bytea",
+        };
+        let place = |table| format!("{}.{table}", self.schema);
+        RunSql::new(dialect, place("runs"), place("steps"), place("records"))
+    }
+
     /// A migration's script, whose names are those of the default schema.
     pub(super) fn script(&self, script: &str) -> String {
         let schema = &self.schema;
@@ -433,6 +450,10 @@ fn of(scope: &ScopeDigest) -> String {
     let (first, last) = (bytes(&scope.first()), bytes(&scope.last()));
     format!("identity BETWEEN {first} AND {last}")
 }
+
+/// The clock, in microseconds since 1970.
+const NOW: &str = "(extract(epoch FROM pg_catalog.clock_timestamp()) \
+     OPERATOR(pg_catalog.*) 1000000)::pg_catalog.int8";
 
 fn microseconds(time: &str) -> String {
     format!("(extract(epoch FROM {time}) OPERATOR(pg_catalog.*) 1000000)::pg_catalog.int8")

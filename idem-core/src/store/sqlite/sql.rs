@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::store::runs::{Dialect, RunSql, hex_literal};
+
 /// The savepoint can only be released, or rolled back to, in the claim's own transaction: this detects
 /// a handler that ended the transaction.
 pub(super) const BEGIN: &str = "BEGIN IMMEDIATE; SAVEPOINT idem_attempt";
@@ -122,8 +124,33 @@ impl Sql {
         format!("{}idem_migrations", self.prefix)
     }
 
+    /// The statements of runs.
+    pub(super) fn runs(&self) -> RunSql {
+        let dialect = Dialect {
+            now: NOW,
+            equals: "=",
+            bytes: hex_literal,
+            text: |text| format!("CAST({} AS TEXT)", hex_literal(text.as_bytes())),
+            // There is one writer.
+            lock: "",
+            own_first: "RELEASE SAVEPOINT idem_attempt; SAVEPOINT idem_attempt; ",
+            own: "1",
+            parameter: "$1",
+        };
+        let place = |table| format!("main.{}{table}", self.prefix);
+        let records = place("idem_records");
+        RunSql::new(dialect, place("idem_runs"), place("idem_steps"), records)
+    }
+
+    /// The bookkeeping of the migrations of runs.
+    pub(super) fn run_migrations(&self) -> String {
+        format!("{}idem_step_migrations", self.prefix)
+    }
+
     /// A migration's script, whose names have no prefix.
     pub(super) fn script(&self, script: &str) -> String {
-        script.replace("idem_records", &self.records())
+        let script = script.replace("idem_records", &self.records());
+        let script = script.replace("idem_runs", &format!("{}idem_runs", self.prefix));
+        script.replace("idem_steps", &format!("{}idem_steps", self.prefix))
     }
 }

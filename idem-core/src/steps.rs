@@ -1,0 +1,508 @@
+//! Handlers in steps: each step is recorded, and a retry resumes after the last one (rules T1 to T12).
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::ops::Deref;
+use std::pin::pin;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use futures_util::future::{Either, select};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::time::{Instant, sleep};
+
+use crate::identity::Identity;
+use crate::problem::Problem;
+use crate::store::runs::{Fence, Holder, RunConnection, RunSql, RunStore};
+use crate::store::{BoxError, Claim, Opening, SettleError, Settlement, Store, StoreError};
+use crate::transaction::{Borrowed, Open, Transaction};
+
+mod error;
+mod name;
+mod store;
+
+pub use self::error::StepError;
+pub use self::name::StepName;
+pub use self::store::{StepClaim, StepStore};
+
+/// A database that holds runs: sqlx's `PgConnection`, `MySqlConnection` or `SqliteConnection`.
+pub trait StepConnection:
+    Transaction<Connection = Self, Store: RunStore<Connection = Self>> + RunConnection + 'static
+{
+}
+
+impl<C> StepConnection for C where
+    C: Transaction<Connection = C, Store: RunStore<Connection = C>> + RunConnection + 'static
+{
+}
+
+/// The steps of one attempt. A handler takes them by `&mut`, in place of its transaction, and its attribute
+/// has a `lease`:
+///
+/// ```ignore
+/// #[idempotent(ttl = "24h", scope = "tenant", lease = "10s", deadline = "60s")]
+/// async fn create_ride(
+///     steps: &mut Steps<PgConnection>,
+///     tenant: Tenant,
+///     State(psp): State<Psp>,
+///     Json(new): Json<NewRide>,
+/// ) -> Result<(StatusCode, Json<Ride>), RideError> {
+///     let ride = steps.commit("ride", async |tx| rides::insert(tx, &tenant, &new).await).await?;
+///     let charge = steps.call("charge", async |key| psp.charge(key, ride.fare).await).await?;
+///     let ride = steps.commit("paid", async |tx| rides::pay(tx, ride.id, &charge).await).await?;
+///     Ok((StatusCode::CREATED, Json(ride)))
+/// }
+/// ```
+///
+/// Between two steps no transaction is open (rule T12). An attempt that dies leaves its steps, and the next
+/// attempt gets their results in place of running them again (rule T7). What a [`commit`](Self::commit)
+/// wrote stays, whatever the handler answers at last (rule T6). So this is weaker than one transaction: use
+/// it only where a handler has to call another service in the middle.
+///
+/// # Errors of a step
+///
+/// An error of the closure is the handler's own: it is returned as it is, and is not recorded. A result
+/// that has to be remembered is a value, not an error. An error of the step itself is a [`StepError`]. After
+/// it no further step runs, and the request is answered with the error's problem, whatever the handler
+/// makes of it.
+///
+/// # Names
+///
+/// A step's name is a literal of 1 to 64 of `a-z`, `0-9`, `_`, `.` and `-`, and is used once in an attempt.
+/// In a loop it is a pair, such as `("mail", line.id)`. A step that is renamed is a new step (rule T11).
+pub struct Steps<C: StepConnection> {
+    store: C::Store,
+    sql: RunSql,
+    /// `None` for a request without a key, which leaves no trace.
+    fence: Option<Fence>,
+    /// From which keys for other services are derived.
+    identity: Identity,
+    opening: Opening,
+    lease: Duration,
+    renewed: Instant,
+    /// The steps of earlier attempts.
+    recorded: HashMap<String, Recorded>,
+    /// The names that this attempt has used.
+    used: HashSet<String>,
+    broken: Option<Problem>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Commit = 1,
+    Call = 2,
+    CallOnce = 3,
+}
+
+#[derive(Debug)]
+struct Recorded {
+    kind: i16,
+    /// `None` for a `call_once` that may have happened.
+    result: Option<Vec<u8>>,
+}
+
+/// The key of a call to another service: the same in each attempt of the request, and for this step alone.
+///
+/// It dereferences to 32 hex digits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StepKey {
+    text: String,
+    epoch: u64,
+}
+
+impl StepKey {
+    /// A number that grows with each attempt that takes over: a fencing token, for a service that takes
+    /// one.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+}
+
+impl Deref for StepKey {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.text
+    }
+}
+
+impl fmt::Display for StepKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// What another service says about a call that may have happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recovered<T> {
+    /// It has happened, with this result.
+    Found(T),
+    /// It has not happened, and it can't happen any more: this is a proof.
+    Absent,
+    /// There is no way to know.
+    Unknown,
+}
+
+/// Whether a step has a result already.
+enum Entered<T> {
+    Done(T),
+    /// A `call_once` of an earlier attempt may have happened.
+    Intended,
+    New,
+}
+
+impl<C: StepConnection> Steps<C> {
+    /// Runs `work` in a transaction of its own, once: its writes, its result, and the proof that the key is
+    /// still this attempt's are one commit (rule T2).
+    ///
+    /// A later attempt gets the result without running `work`.
+    ///
+    /// # Errors
+    ///
+    /// The closure's own, after which its writes are undone; a [`StepError`], of which only
+    /// [`StepError::Unconfirmed`] leaves open whether the step was committed: then a retry finds out.
+    ///
+    /// # Cancellation
+    ///
+    /// The transaction is undone.
+    pub async fn commit<T, E, F>(&mut self, name: impl Into<StepName>, work: F) -> Result<T, E>
+    where
+        T: Serialize + DeserializeOwned,
+        E: From<StepError>,
+        F: AsyncFnOnce(&mut C) -> Result<T, E>,
+    {
+        let name = name.into().into_string();
+        if let Entered::Done(value) = self.enter(&name, Kind::Commit)? {
+            return Ok(value);
+        }
+        let mut tx = self.begin().await?;
+        let value = match work(tx.connection()).await {
+            Ok(value) => value,
+            Err(error) => {
+                self.undo(tx).await?;
+                return Err(error);
+            }
+        };
+        let result = self.encode(&name, &value)?;
+        self.record(tx, &name, Kind::Commit, Some(result)).await?;
+        Ok(value)
+    }
+
+    /// Calls another service, at least once and always with the same key, and records the result once
+    /// (rule T3).
+    ///
+    /// The lease is renewed while the call runs. If another attempt has taken over in the meantime, the
+    /// call's future is dropped.
+    ///
+    /// # Errors
+    ///
+    /// The closure's own, and a [`StepError`].
+    ///
+    /// # Cancellation
+    ///
+    /// The call may have happened. A retry calls again, with the same key.
+    pub async fn call<T, E, F>(&mut self, name: impl Into<StepName>, work: F) -> Result<T, E>
+    where
+        T: Serialize + DeserializeOwned,
+        E: From<StepError>,
+        F: AsyncFnOnce(StepKey) -> Result<T, E>,
+    {
+        let name = name.into().into_string();
+        if let Entered::Done(value) = self.enter(&name, Kind::Call)? {
+            return Ok(value);
+        }
+        // A process that was frozen between two steps may have lost its lease.
+        if self.renewed.elapsed() > self.lease / RENEWALS {
+            let renewed = self.renew().await;
+            renewed.map_err(|error| self.fail(error))?;
+        }
+        let key = self.key(&name);
+        let value = self.alive(work(key)).await??;
+        let result = self.encode(&name, &value)?;
+        let tx = self.begin().await?;
+        self.record(tx, &name, Kind::Call, Some(result)).await?;
+        Ok(value)
+    }
+
+    /// Calls another service that takes no key: an intent is committed before the call. If there is no
+    /// result after it, the call is not made again unless `recover` proves that it has not happened
+    /// (rule T4).
+    ///
+    /// # Errors
+    ///
+    /// The closures' own; [`StepError::Uncertain`], now and for each retry, where `recover` answers
+    /// [`Recovered::Unknown`].
+    ///
+    /// # Cancellation
+    ///
+    /// The call may have happened. A retry asks `recover`.
+    pub async fn call_once<T, E, F, R>(
+        &mut self,
+        name: impl Into<StepName>,
+        work: F,
+        recover: R,
+    ) -> Result<T, E>
+    where
+        T: Serialize + DeserializeOwned,
+        E: From<StepError>,
+        F: AsyncFnOnce(StepKey) -> Result<T, E>,
+        R: AsyncFnOnce(StepKey) -> Result<Recovered<T>, E>,
+    {
+        let name = name.into().into_string();
+        let key = self.key(&name);
+        let found = match self.enter(&name, Kind::CallOnce)? {
+            Entered::Done(value) => return Ok(value),
+            Entered::New => {
+                let tx = self.begin().await?;
+                self.record(tx, &name, Kind::CallOnce, None).await?;
+                None
+            }
+            Entered::Intended => match self.alive(recover(key.clone())).await?? {
+                Recovered::Found(value) => Some(value),
+                Recovered::Unknown => Err(self.fail(StepError::Uncertain(name.clone())))?,
+                Recovered::Absent => {
+                    // Nobody else calls in the meantime.
+                    let renewed = self.renew().await;
+                    renewed.map_err(|error| self.fail(error))?;
+                    None
+                }
+            },
+        };
+        let value = match found {
+            Some(value) => value,
+            None => self.alive(work(key)).await??,
+        };
+        let result = self.encode(&name, &value)?;
+        let tx = self.begin().await?;
+        self.complete(tx, &name, result).await?;
+        Ok(value)
+    }
+
+    /// Whether there is a result of the step, or may be an effect.
+    fn enter<T: DeserializeOwned>(&mut self, name: &str, kind: Kind) -> Result<Entered<T>, StepError> {
+        if self.broken.is_some() {
+            return Err(StepError::Broken);
+        }
+        if let Err(reason) = name::check(name) {
+            return Err(self.misused(name, reason));
+        }
+        if !self.used.insert(name.to_owned()) {
+            return Err(self.misused(name, "the name is used twice in one attempt"));
+        }
+        let Some(recorded) = self.recorded.get(name) else {
+            return Ok(Entered::New);
+        };
+        if recorded.kind != kind as i16 {
+            return Err(self.misused(name, "an earlier attempt has recorded a step of another kind"));
+        }
+        let Some(result) = &recorded.result else {
+            return Ok(Entered::Intended);
+        };
+        match serde_json::from_slice(result) {
+            Ok(value) => Ok(Entered::Done(value)),
+            Err(error) => Err(self.fail(StepError::Unreadable(name.to_owned(), error.into()))),
+        }
+    }
+
+    fn encode<T: Serialize>(&mut self, name: &str, value: &T) -> Result<Vec<u8>, StepError> {
+        let encoded = serde_json::to_vec(value);
+        encoded.map_err(|error| self.fail(StepError::Unreadable(name.to_owned(), error.into())))
+    }
+
+    fn key(&self, name: &str) -> StepKey {
+        StepKey {
+            text: self.identity.derive(&format!("step {name}")),
+            epoch: self.fence.map_or(0, |fence| fence.epoch.unsigned_abs()),
+        }
+    }
+
+    /// Opens a transaction that only the holder of the run can commit.
+    async fn begin(&mut self) -> Result<<C::Store as Store>::Claim, StepError> {
+        let begun = begin(&self.store, &self.sql, self.opening, self.fence, self.lease).await;
+        let tx = begun.map_err(|error| self.fail(error))?;
+        self.renewed = Instant::now();
+        Ok(tx)
+    }
+
+    async fn renew(&mut self) -> Result<(), StepError> {
+        let renewed = renew(&self.store, &self.sql, self.opening, self.fence, self.lease).await;
+        if renewed.is_ok() {
+            self.renewed = Instant::now();
+        }
+        renewed
+    }
+
+    async fn record(
+        &mut self,
+        mut tx: <C::Store as Store>::Claim,
+        name: &str,
+        kind: Kind,
+        result: Option<Vec<u8>>,
+    ) -> Result<(), StepError> {
+        if let Some(fence) = &self.fence {
+            let record = self.sql.record(fence, name, kind as i16);
+            if let Err(error) = tx.connection().keep(record, result).await {
+                // A transaction of the handler's own has no step, and can't be undone.
+                let error = match settle(&self.store, tx, false).await {
+                    Err(SettleError::Ended) => StepError::Ended,
+                    _ => StepError::Store(error),
+                };
+                return Err(self.fail(error));
+            }
+        }
+        self.keep(tx).await
+    }
+
+    /// Records the result of a `call_once`.
+    async fn complete(
+        &mut self,
+        mut tx: <C::Store as Store>::Claim,
+        name: &str,
+        result: Vec<u8>,
+    ) -> Result<(), StepError> {
+        if let Some(fence) = &self.fence {
+            let complete = self.sql.complete(fence, name);
+            let kept = tx.connection().keep(complete, Some(result)).await;
+            kept.map_err(|error| self.fail(StepError::Store(error)))?;
+        }
+        self.keep(tx).await
+    }
+
+    async fn keep(&mut self, tx: <C::Store as Store>::Claim) -> Result<(), StepError> {
+        let kept = settle(&self.store, tx, true).await;
+        kept.map_err(|error| self.fail(error.into()))
+    }
+
+    async fn undo(&mut self, tx: <C::Store as Store>::Claim) -> Result<(), StepError> {
+        match settle(&self.store, tx, false).await {
+            Err(SettleError::Ended) => Err(self.fail(StepError::Ended)),
+            Err(error) => {
+                tracing::warn!(%error, "the connection of a failed step is closed");
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// Runs a call, and renews the lease in the meantime.
+    async fn alive<T>(&mut self, call: impl Future<Output = T>) -> Result<T, StepError> {
+        let (store, sql, fence) = (&self.store, &self.sql, self.fence);
+        let (opening, lease) = (self.opening, self.lease);
+        let renewing = async {
+            loop {
+                sleep(lease / RENEWALS).await;
+                match renew(store, sql, opening, fence, lease).await {
+                    Err(StepError::Lost) => return StepError::Lost,
+                    Err(error) => {
+                        let cause: &dyn std::error::Error = &error;
+                        tracing::warn!(error = cause, "the lease could not be renewed");
+                    }
+                    Ok(()) => {}
+                }
+            }
+        };
+        let done = match select(pin!(call), pin!(renewing)).await {
+            Either::Left((value, _)) => Ok(value),
+            Either::Right((error, _)) => Err(error),
+        };
+        done.map_err(|error| self.fail(error))
+    }
+
+    fn misused(&mut self, name: &str, reason: &'static str) -> StepError {
+        self.fail(StepError::Misused {
+            name: name.to_owned(),
+            reason,
+        })
+    }
+
+    /// After an error of a step nothing more is written.
+    fn fail(&mut self, error: StepError) -> StepError {
+        let cause: &dyn std::error::Error = &error;
+        tracing::error!(error = cause, "a step failed");
+        self.broken.get_or_insert(error.problem());
+        error
+    }
+}
+
+/// In the time of a lease it is renewed so many times.
+const RENEWALS: u32 = 3;
+
+async fn begin<S: RunStore>(
+    store: &S,
+    sql: &RunSql,
+    opening: Opening,
+    fence: Option<Fence>,
+    lease: Duration,
+) -> Result<S::Claim, StepError> {
+    let mut tx = store.begin(opening).await?;
+    if let Some(fence) = &fence {
+        let held = tx.connection().change(sql.fence(fence, lease)).await?;
+        if held == 0 {
+            return Err(StepError::Lost);
+        }
+    }
+    Ok(tx)
+}
+
+async fn renew<S: RunStore>(
+    store: &S,
+    sql: &RunSql,
+    opening: Opening,
+    fence: Option<Fence>,
+    lease: Duration,
+) -> Result<(), StepError> {
+    if fence.is_some() {
+        let tx = begin(store, sql, opening, fence, lease).await?;
+        settle(store, tx, true).await?;
+    }
+    Ok(())
+}
+
+/// Ends a transaction without a record.
+async fn settle<S: Store>(store: &S, tx: S::Claim, keep_writes: bool) -> Result<(), SettleError> {
+    let settlement = Settlement {
+        keep_writes,
+        record: None,
+        written: &OnceLock::new(),
+    };
+    store.settle(tx, settlement).await
+}
+
+impl<C: StepConnection> Transaction for Steps<C> {
+    type Connection = Self;
+    type Store = StepStore<C>;
+
+    const IS_LEASED: bool = true;
+}
+
+impl<C: StepConnection> crate::adapter::expansion::Leased for Steps<C> {}
+
+impl<'c, C: StepConnection> Open<'c> for Steps<C> {
+    type Opened = &'c mut Self;
+
+    async fn open(connection: Borrowed<'c, Self>) -> Result<Self::Opened, BoxError> {
+        Ok(connection.into_mut())
+    }
+
+    fn lend<'r>(opened: &'r mut Self::Opened) -> &'r mut Self
+    where
+        'c: 'r,
+    {
+        opened
+    }
+
+    // What the steps have committed stays.
+    async fn close(_: Self::Opened, _: bool) -> Result<(), BoxError> {
+        Ok(())
+    }
+}
+
+impl<C: StepConnection> fmt::Debug for Steps<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Steps")
+            .field("fence", &self.fence)
+            .field("used", &self.used)
+            .finish_non_exhaustive()
+    }
+}

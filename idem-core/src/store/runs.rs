@@ -1,0 +1,435 @@
+//! Runs of requests with steps, and the results of the steps: the statements, and their rows.
+//!
+//! The statements are the same on each database, except for a few words of its [`Dialect`]. A fence is the
+//! identity, the epoch and the holder of a run, under the run's row lock. The clock decides only when
+//! another attempt may claim, never whether a late holder may write.
+
+use std::future::Future;
+use std::time::Duration;
+
+use super::{ClaimRequest, Row, ScopeDigest, Store, StoreError};
+use crate::digest::hex;
+use crate::fingerprint::Fingerprint;
+use crate::identity::Identity;
+use crate::record::{Found, State, Timestamp, Unreadable, Version};
+
+/// A store whose database can also hold runs.
+pub trait RunStore: Store<Connection: RunConnection> + Clone {
+    #[doc(hidden)]
+    fn runs(&self) -> RunSql;
+
+    #[doc(hidden)]
+    fn migrate_runs(&self) -> impl Future<Output = Result<(), StoreError>> + Send;
+}
+
+/// Sends the statements of runs. All of them are part of the transaction that is open, or their own.
+#[doc(hidden)]
+pub trait RunConnection: Send {
+    fn run(
+        &mut self,
+        select: String,
+    ) -> impl Future<Output = Result<Option<Run>, StoreError>> + Send;
+
+    fn steps(
+        &mut self,
+        select: String,
+    ) -> impl Future<Output = Result<Vec<StepRow>, StoreError>> + Send;
+
+    fn identities(
+        &mut self,
+        select: String,
+    ) -> impl Future<Output = Result<Vec<Vec<u8>>, StoreError>> + Send;
+
+    /// Runs statements, and returns the number of rows that they changed.
+    fn change(&mut self, statements: String) -> impl Future<Output = Result<u64, StoreError>> + Send;
+
+    /// Runs a statement with the result of a step as its parameter.
+    fn keep(
+        &mut self,
+        statement: String,
+        result: Option<Vec<u8>>,
+    ) -> impl Future<Output = Result<u64, StoreError>> + Send;
+}
+
+/// The proof that an attempt still holds its run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[doc(hidden)]
+pub struct Fence {
+    pub(crate) identity: Identity,
+    pub(crate) epoch: i64,
+    pub(crate) holder: Holder,
+}
+
+/// A random name of an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Holder([u8; 16]);
+
+impl Holder {
+    pub(crate) fn new() -> Self {
+        let mut name = [0; 16];
+        name.copy_from_slice(&Identity::random().as_bytes()[..16]);
+        Self(name)
+    }
+}
+
+/// A row of the table of runs.
+#[derive(Debug, Clone)]
+#[doc(hidden)]
+pub struct Run {
+    pub(crate) fingerprint: Vec<u8>,
+    pub(crate) epoch: i64,
+    pub(crate) holder: Vec<u8>,
+    pub(crate) attempts: i32,
+    pub(crate) claimed_at: i64,
+    pub(crate) leased_until: i64,
+    pub(crate) expires_at: i64,
+    pub(crate) now: i64,
+}
+
+impl Run {
+    pub(crate) const fn is_leased(&self) -> bool {
+        self.leased_until > self.now
+    }
+
+    pub(crate) const fn is_expired(&self) -> bool {
+        self.expires_at <= self.now && !self.is_leased()
+    }
+
+    pub(crate) const fn version(&self) -> Version {
+        Version {
+            attempts: self.attempts,
+            settled_at: Timestamp(self.claimed_at),
+        }
+    }
+
+    pub(crate) fn fingerprint(&self) -> Result<Fingerprint, Unreadable> {
+        Fingerprint::from_bytes(&self.fingerprint).ok_or(Unreadable("fingerprint of a run"))
+    }
+
+    pub(crate) fn is_held_by(&self, holder: Holder) -> bool {
+        self.holder == holder.0
+    }
+
+    /// The run as the record of an attempt that failed and may be repeated: it binds its key, and the next
+    /// attempt replaces exactly this version.
+    pub(crate) fn found(self, identity: &Identity) -> Result<Found, Unreadable> {
+        let row = Row {
+            state: State::FailedRetriable.code(),
+            attempts: self.attempts,
+            status: 500,
+            fingerprint: self.fingerprint,
+            response: None,
+            settled_at: self.claimed_at,
+            expires_at: self.expires_at.max(self.leased_until),
+        };
+        Ok(Found {
+            record: row.decode(identity)?,
+            now: Timestamp(self.now),
+        })
+    }
+}
+
+/// A row of the table of steps.
+#[derive(Debug, Clone)]
+#[doc(hidden)]
+pub struct StepRow {
+    pub(crate) name: String,
+    pub(crate) kind: i16,
+    /// `None` for a `call_once` that may have happened.
+    pub(crate) result: Option<Vec<u8>>,
+}
+
+/// The words that differ between databases.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Dialect {
+    /// The clock, in microseconds since 1970.
+    pub(super) now: &'static str,
+    pub(super) equals: &'static str,
+    pub(super) bytes: fn(&[u8]) -> String,
+    /// Text out of bytes, so that no character needs an escape.
+    pub(super) text: fn(&str) -> String,
+    /// Locks the rows of a SELECT that nobody else has locked.
+    pub(super) lock: &'static str,
+    /// Before a statement that may only run in the transaction that the store began.
+    pub(super) own_first: &'static str,
+    /// A condition that holds in that transaction alone.
+    pub(super) own: &'static str,
+    pub(super) parameter: &'static str,
+}
+
+/// The statements for one place.
+#[derive(Debug, Clone)]
+#[doc(hidden)]
+pub struct RunSql {
+    dialect: Dialect,
+    runs: String,
+    steps: String,
+    records: String,
+}
+
+impl RunSql {
+    pub(super) fn new(dialect: Dialect, runs: String, steps: String, records: String) -> Self {
+        Self {
+            dialect,
+            runs,
+            steps,
+            records,
+        }
+    }
+
+    pub(crate) fn run(&self, identity: &Identity) -> String {
+        let (columns, of) = (self.columns(), self.of(identity.as_bytes()));
+        format!("SELECT {columns} FROM {} WHERE {of}", self.runs)
+    }
+
+    /// Locks the run, unless a step of its holder has locked it.
+    pub(crate) fn lock(&self, identity: &Identity) -> String {
+        format!("{}{}", self.run(identity), self.dialect.lock)
+    }
+
+    pub(crate) fn steps(&self, identity: &Identity) -> String {
+        let of = self.of(identity.as_bytes());
+        format!("SELECT name, kind, result FROM {} WHERE {of}", self.steps)
+    }
+
+    /// A first claim. The steps of a run that has expired are gone then.
+    pub(crate) fn insert(&self, request: &ClaimRequest<'_>, fence: &Fence, lease: Duration) -> String {
+        let (columns, values) = self.claimed(request, fence, lease);
+        let columns = columns.join(", ");
+        let values = values.join(", ");
+        let identity = (self.dialect.bytes)(fence.identity.as_bytes());
+        format!(
+            "{}; INSERT INTO {} (identity, {columns}) SELECT {identity}, {values} FROM (SELECT {} AS now) AS clock",
+            self.delete(fence.identity.as_bytes()),
+            self.runs,
+            self.dialect.now,
+        )
+    }
+
+    /// The next claim of a run that is locked.
+    pub(crate) fn take_over(&self, request: &ClaimRequest<'_>, fence: &Fence, lease: Duration) -> String {
+        let (columns, values) = self.claimed(request, fence, lease);
+        let now = self.dialect.now;
+        let assignments = columns.iter().zip(values).map(|(column, value)| {
+            let value = value.replace("clock.now", now);
+            format!("{column} = {value}")
+        });
+        let assignments: Vec<_> = assignments.collect();
+        let of = self.of(fence.identity.as_bytes());
+        format!("UPDATE {} SET {} WHERE {of}", self.runs, assignments.join(", "))
+    }
+
+    fn claimed(
+        &self,
+        request: &ClaimRequest<'_>,
+        fence: &Fence,
+        lease: Duration,
+    ) -> ([&'static str; 8], [String; 8]) {
+        let Dialect { bytes, text, .. } = self.dialect;
+        let columns = [
+            "operation",
+            "fingerprint",
+            "epoch",
+            "holder",
+            "attempts",
+            "claimed_at",
+            "leased_until",
+            "expires_at",
+        ];
+        let values = [
+            text(request.operation.as_str()),
+            bytes(&request.fingerprint.to_bytes()),
+            fence.epoch.to_string(),
+            bytes(&fence.holder.0),
+            request.attempt.to_string(),
+            "clock.now".to_owned(),
+            format!("clock.now + {}", lease.as_micros()),
+            format!("clock.now + {}", request.ttl.max(lease).as_micros()),
+        ];
+        (columns, values)
+    }
+
+    /// Proves that the attempt still holds the run, locks the run, and renews the lease. A write on each
+    /// database, as the nodes of a cluster compare writes only.
+    pub(crate) fn fence(&self, fence: &Fence, lease: Duration) -> String {
+        let (now, held) = (self.dialect.now, self.held(fence));
+        let lease = lease.as_micros();
+        format!(
+            "UPDATE {} SET leased_until = {now} + {lease} WHERE {held}",
+            self.runs
+        )
+    }
+
+    /// Ends the lease, so that the next attempt may begin at once.
+    pub(crate) fn release(&self, fence: &Fence) -> String {
+        let (now, held) = (self.dialect.now, self.held(fence));
+        format!("UPDATE {} SET leased_until = {now} WHERE {held}", self.runs)
+    }
+
+    /// Records a step, in the transaction that the store began and nowhere else. The parameter is the
+    /// result.
+    pub(crate) fn record(&self, fence: &Fence, name: &str, kind: i16) -> String {
+        let Dialect {
+            now,
+            bytes,
+            text,
+            own_first,
+            own,
+            parameter,
+            ..
+        } = self.dialect;
+        let (identity, name) = (bytes(fence.identity.as_bytes()), text(name));
+        let epoch = fence.epoch;
+        format!(
+            "{own_first}INSERT INTO {} (identity, name, kind, epoch, result, recorded_at) \
+             SELECT {identity}, {name}, CASE WHEN {own} THEN {kind} END, {epoch}, {parameter}, {now}",
+            self.steps
+        )
+    }
+
+    /// Replaces the intent of a `call_once` by its result.
+    pub(crate) fn complete(&self, fence: &Fence, name: &str) -> String {
+        let Dialect {
+            now,
+            equals,
+            text,
+            parameter,
+            ..
+        } = self.dialect;
+        let (of, name) = (self.of(fence.identity.as_bytes()), text(name));
+        format!(
+            "UPDATE {} SET result = {parameter}, recorded_at = {now} \
+             WHERE {of} AND name {equals} {name} AND result IS NULL",
+            self.steps
+        )
+    }
+
+    /// Deletes the run with its steps.
+    pub(crate) fn delete(&self, identity: &[u8]) -> String {
+        let of = self.of(identity);
+        format!(
+            "DELETE FROM {} WHERE {of}; DELETE FROM {} WHERE {of}",
+            self.steps, self.runs
+        )
+    }
+
+    /// Deletes the record that a run replaces, or the row that the store's claim has written.
+    pub(crate) fn delete_record(&self, identity: &Identity) -> String {
+        format!("DELETE FROM {} WHERE {}", self.records, self.of(identity.as_bytes()))
+    }
+
+    pub(crate) fn erase(&self, scope: &ScopeDigest) -> (String, String) {
+        let bytes = self.dialect.bytes;
+        let (first, last) = (bytes(&scope.first()), bytes(&scope.last()));
+        let of = format!("WHERE identity BETWEEN {first} AND {last}");
+        (
+            format!("DELETE FROM {} {of}", self.runs),
+            format!("DELETE FROM {} {of}", self.steps),
+        )
+    }
+
+    /// Runs that have expired, and that nobody has locked.
+    pub(crate) fn expired(&self, limit: u32) -> String {
+        let Dialect { now, lock, .. } = self.dialect;
+        format!(
+            "SELECT identity FROM {} WHERE expires_at <= {now} AND leased_until <= {now} \
+             ORDER BY expires_at LIMIT {limit}{lock}",
+            self.runs
+        )
+    }
+
+    fn columns(&self) -> String {
+        format!(
+            "fingerprint, epoch, holder, attempts, claimed_at, leased_until, expires_at, {}",
+            self.dialect.now
+        )
+    }
+
+    fn of(&self, identity: &[u8]) -> String {
+        let Dialect { bytes, equals, .. } = self.dialect;
+        format!("identity {equals} {}", bytes(identity))
+    }
+
+    fn held(&self, fence: &Fence) -> String {
+        let Dialect { bytes, equals, .. } = self.dialect;
+        format!(
+            "{} AND epoch {equals} {} AND holder {equals} {}",
+            self.of(fence.identity.as_bytes()),
+            fence.epoch,
+            bytes(&fence.holder.0)
+        )
+    }
+}
+
+pub(super) fn hex_literal(bytes: &[u8]) -> String {
+    format!("x'{}'", hex(bytes))
+}
+
+/// Sends the statements on a connection of sqlx.
+macro_rules! runs {
+    ($connection:ty, $store_error:path) => {
+        impl crate::store::runs::RunConnection for $connection {
+            async fn run(
+                &mut self,
+                select: String,
+            ) -> Result<Option<crate::store::runs::Run>, StoreError> {
+                let row = sqlx::query(AssertSqlSafe(select)).persistent(false).fetch_optional(self).await;
+                let Some(row) = row.map_err($store_error)? else {
+                    return Ok(None);
+                };
+                let run = || -> sqlx::Result<_> {
+                    Ok(crate::store::runs::Run {
+                        fingerprint: row.try_get(0)?,
+                        epoch: row.try_get(1)?,
+                        holder: row.try_get(2)?,
+                        attempts: row.try_get(3)?,
+                        claimed_at: row.try_get(4)?,
+                        leased_until: row.try_get(5)?,
+                        expires_at: row.try_get(6)?,
+                        now: row.try_get(7)?,
+                    })
+                };
+                Ok(Some(run().map_err($store_error)?))
+            }
+
+            async fn steps(
+                &mut self,
+                select: String,
+            ) -> Result<Vec<crate::store::runs::StepRow>, StoreError> {
+                let rows = sqlx::query(AssertSqlSafe(select)).persistent(false).fetch_all(self).await;
+                let rows = rows.map_err($store_error)?;
+                let steps = rows.iter().map(|row| {
+                    Ok(crate::store::runs::StepRow {
+                        name: row.try_get(0)?,
+                        kind: row.try_get(1)?,
+                        result: row.try_get(2)?,
+                    })
+                });
+                let steps: sqlx::Result<_> = steps.collect();
+                steps.map_err($store_error)
+            }
+
+            async fn identities(&mut self, select: String) -> Result<Vec<Vec<u8>>, StoreError> {
+                let rows = sqlx::query(AssertSqlSafe(select)).persistent(false).fetch_all(self).await;
+                let rows = rows.map_err($store_error)?;
+                let identities: sqlx::Result<_> = rows.iter().map(|row| row.try_get(0)).collect();
+                identities.map_err($store_error)
+            }
+
+            async fn change(&mut self, statements: String) -> Result<u64, StoreError> {
+                let done = sqlx::raw_sql(AssertSqlSafe(statements)).execute(self).await;
+                Ok(done.map_err($store_error)?.rows_affected())
+            }
+
+            async fn keep(
+                &mut self,
+                statement: String,
+                result: Option<Vec<u8>>,
+            ) -> Result<u64, StoreError> {
+                let query = sqlx::query(AssertSqlSafe(statement)).persistent(false);
+                let done = query.bind(result).execute(self).await;
+                Ok(done.map_err($store_error)?.rows_affected())
+            }
+        }
+    };
+}
