@@ -14,8 +14,8 @@ use tokio::time::{Instant, sleep};
 
 use crate::identity::Identity;
 use crate::problem::Problem;
-use crate::store::runs::{Fence, Holder, RunConnection, RunSql, RunStore};
-use crate::store::{BoxError, Claim, Opening, SettleError, Settlement, Store, StoreError};
+use crate::store::runs::{Fence, RunConnection, RunSql, RunStore};
+use crate::store::{BoxError, Claim, Opening, SettleError, Settlement, Store};
 use crate::transaction::{Borrowed, Open, Transaction};
 
 mod error;
@@ -506,3 +506,6 @@ impl<C: StepConnection> fmt::Debug for Steps<C> {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(all(test, feature = "sqlite"))]
+mod tests;

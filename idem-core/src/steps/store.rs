@@ -14,7 +14,7 @@ use crate::identity::{Identity, ScopeDigest};
 use crate::policy::Isolation;
 use crate::problem::Problem;
 use crate::record::{Found, State};
-use crate::store::runs::{Fence, Holder, RunConnection as _, RunSql, RunStore as _};
+use crate::store::runs::{Fence, Holder, RunSql, RunStore as _};
 use crate::store::{
     Claim, ClaimRequest, Claimed, Draft, Forgotten, Opening, Purged, SettleError, Settlement, Stats,
     Store, StoreError, Times,
