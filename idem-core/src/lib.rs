@@ -94,7 +94,9 @@ pub use self::scope::Scope;
 #[cfg(feature = "seal")]
 pub use self::seal::Seal;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
-pub use self::steps::{Recovered, StepClaim, StepConnection, StepError, StepKey, StepName, StepStore, Steps};
+pub use self::steps::{
+    Recovered, StepClaim, StepConnection, StepError, StepKey, StepName, StepStore, Steps,
+};
 #[cfg(feature = "mysql")]
 pub use self::store::MySqlStore;
 #[cfg(feature = "sqlite")]

@@ -137,7 +137,10 @@ impl Problem {
     pub(crate) fn to_response_about(self, place: KeyPlace, config: &Config) -> Response {
         let (name, status, retryable, title) = self.row();
         let has_steps = config.has_steps;
-        let title = self.title_with_steps().filter(|_| has_steps).unwrap_or(title);
+        let title = self
+            .title_with_steps()
+            .filter(|_| has_steps)
+            .unwrap_or(title);
         let document = Document {
             r#type: format!("{}{name}", config.problem_base),
             title,

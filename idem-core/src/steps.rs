@@ -280,7 +280,11 @@ impl<C: StepConnection> Steps<C> {
     }
 
     /// Whether there is a result of the step, or may be an effect.
-    fn enter<T: DeserializeOwned>(&mut self, name: &str, kind: Kind) -> Result<Entered<T>, StepError> {
+    fn enter<T: DeserializeOwned>(
+        &mut self,
+        name: &str,
+        kind: Kind,
+    ) -> Result<Entered<T>, StepError> {
         if self.broken.is_some() {
             return Err(StepError::Broken);
         }
@@ -294,7 +298,10 @@ impl<C: StepConnection> Steps<C> {
             return Ok(Entered::New);
         };
         if recorded.kind != kind as i16 {
-            return Err(self.misused(name, "an earlier attempt has recorded a step of another kind"));
+            return Err(self.misused(
+                name,
+                "an earlier attempt has recorded a step of another kind",
+            ));
         }
         let Some(result) = &recorded.result else {
             return Ok(Entered::Intended);

@@ -6,16 +6,18 @@ use std::sync::Arc;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use idem_core::{Attempt, Engine, Open, Transaction};
+use idem_core::{
+    Attempt, Engine, Open, Provider, StepConnection, StepKey, StepStore, Steps, Transaction,
+};
 use sqlx::{AssertSqlSafe, Pool, Row as _};
 
 use crate::control::{Control, Visit};
 use crate::framework;
-use crate::scene::{Act, Body, Reply};
+use crate::scene::{Act, Body, Failed, Reply};
 
 /// A connection that the service can run on.
 pub trait Domain:
-    Transaction<Connection = Self> + for<'c> Open<'c> + sqlx::Connection + 'static
+    Transaction<Connection = Self> + for<'c> Open<'c> + StepConnection + sqlx::Connection + 'static
 {
     /// Inserts an effect.
     fn insert(
@@ -79,11 +81,31 @@ domain!(sqlx::PgConnection, "($1, $2)");
 domain!(sqlx::MySqlConnection, "(?, ?)");
 domain!(sqlx::SqliteConnection, "($1, $2)");
 
+/// The engine of handlers with steps. A type of its own, as the store of a generic connection could be this one.
+#[derive(Debug)]
+pub struct StepEngine<C: Domain>(pub Engine<StepStore<C>>);
+
+impl<C: Domain> Clone for StepEngine<C> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<C: Domain> Provider for StepEngine<C> {
+    type Store = StepStore<C>;
+
+    fn engine(&self) -> &Engine<StepStore<C>> {
+        &self.0
+    }
+}
+
 /// The state that all handlers of one instance share.
 #[derive(Debug)]
 pub struct App<C: Domain> {
     /// Runs the protected handlers.
     pub engine: Engine<C::Store>,
+    /// Runs the handlers with steps.
+    pub steps: StepEngine<C>,
     /// The engine's connections.
     pub pool: Pool<C::Database>,
     /// The test's control over the handlers.
@@ -94,6 +116,7 @@ impl<C: Domain> Clone for App<C> {
     fn clone(&self) -> Self {
         Self {
             engine: self.engine.clone(),
+            steps: self.steps.clone(),
             pool: self.pool.clone(),
             control: Arc::clone(&self.control),
         }
@@ -113,6 +136,69 @@ impl<C: Domain> App<C> {
         label: &'a str,
     ) -> BoxFuture<'a, Reply> {
         self.scene(tx, attempt, tenant, label).boxed()
+    }
+
+    /// The steps of a ride: two transactions, and a call between them. Each step that is entered plays the
+    /// next scene.
+    ///
+    /// # Errors
+    ///
+    /// A scene's reply of 400 or more, or the step's own error.
+    pub(crate) async fn ride(
+        &self,
+        steps: &mut Steps<C>,
+        attempt: &Attempt,
+        tenant: &str,
+        label: &str,
+    ) -> Result<Reply, RideError> {
+        let ride = steps
+            .commit("ride", async |tx| {
+                let reply = self.play(tx, attempt, tenant, label).await;
+                self.entry(&reply).ok_or(RideError::Failed(Failed(reply)))
+            })
+            .await?;
+        let charge = steps
+            .call("charge", async |key| self.charge(key, attempt).await)
+            .await?;
+        let paid = steps
+            .commit("paid", async |tx| {
+                let reply = self.play(tx, attempt, tenant, label).await;
+                self.entry(&reply).ok_or(RideError::Failed(Failed(reply)))
+            })
+            .await?;
+        let number = attempt.number();
+        let json =
+            format!(r#"{{"ride":{ride},"charge":{charge},"paid":{paid},"attempt":{number}}}"#);
+        Ok(Reply {
+            body: Body::Bytes(json.into()),
+            ..Reply::new(201)
+        })
+    }
+
+    /// The number of the entry of a step that succeeded.
+    fn entry(&self, reply: &Reply) -> Option<usize> {
+        (reply.status < 400).then(|| self.control.entries())
+    }
+
+    /// A call: its scene has no connection.
+    async fn charge(&self, key: StepKey, attempt: &Attempt) -> Result<usize, RideError> {
+        let visit = Visit {
+            key: Some(key.to_string()),
+            scope: Some(key.epoch().to_string()),
+            number: attempt.number(),
+            ..Visit::default()
+        };
+        let (scene, _running) = self.control.enter(visit);
+        for act in &scene.acts {
+            match act {
+                Act::Wait => self.control.wait_at_gate().await,
+                Act::Freeze(time) => std::thread::sleep(*time),
+                Act::Panic => panic!("the scene says so"),
+                _ => {}
+            }
+        }
+        let failed = RideError::Failed(Failed(scene.reply.clone()));
+        self.entry(&scene.reply).ok_or(failed)
     }
 
     async fn scene(&self, tx: &mut C, attempt: &Attempt, tenant: &str, label: &str) -> Reply {

@@ -48,6 +48,7 @@ macro_rules! routes {
             .route("/keyed-query", any(handlers::keyed_query::<C>))
             .route("/value", post(handlers::value::<C>))
             .route("/numbers", post(handlers::numbers::<C>))
+            .route("/ride", post(handlers::ride::<C>))
             .route("/generated", post(handlers::generated::<C>));
         // The routes that change with a deploy.
         match $deploy {

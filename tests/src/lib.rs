@@ -29,7 +29,7 @@ pub use self::control::{Control, Visit};
 pub use self::database::{
     Choices, Database, Driver, Galera, Mysql, Postgres, RecordInCommit, Served, Sqlite, Wires,
 };
-pub use self::domain::{App, Domain};
+pub use self::domain::{App, Domain, StepEngine};
 pub use self::framework::{Actix, Axum, Deploy, Framework};
 pub use self::metrics::Metrics;
 pub use self::process::{Service, Site, until_working};

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::future::Either;
 use futures_util::stream::{self, BoxStream};
-use idem_core::Settle;
+use idem_core::{Settle, StepError};
 
 use crate::control::Control;
 
@@ -75,6 +75,19 @@ pub struct Reply {
 /// A response in an `Err`.
 #[derive(Debug)]
 pub(crate) struct Failed(pub(crate) Reply);
+
+/// Why a ride has failed.
+#[derive(Debug)]
+pub(crate) enum RideError {
+    Failed(Failed),
+    Step(StepError),
+}
+
+impl From<StepError> for RideError {
+    fn from(error: StepError) -> Self {
+        Self::Step(error)
+    }
+}
 
 /// A `Result` under another name.
 pub(crate) type Outcome = Result<Reply, Failed>;

@@ -47,6 +47,8 @@ pub enum Cut {
 #[derive(Debug, Default)]
 struct State {
     cut: Mutex<Option<Cut>>,
+    /// How many COMMITs pass before the cut.
+    passes: AtomicUsize,
     down: watch::Sender<bool>,
     cuts: watch::Sender<usize>,
     recorded: AtomicUsize,
@@ -72,6 +74,12 @@ impl Wire {
     /// Breaks one connection.
     pub fn cut(&self, cut: Cut) {
         *lock(&self.state.cut) = Some(cut);
+    }
+
+    /// Breaks one connection at the COMMIT after this many others.
+    pub fn cut_after(&self, passes: usize, cut: Cut) {
+        self.state.passes.store(passes, Ordering::SeqCst);
+        self.cut(cut);
     }
 
     /// Holds the next message that contains this text, and all later messages on its connection.
@@ -164,6 +172,14 @@ async fn requests(
         lock(&state.sent).push(bytes.to_vec());
         let commits = has(bytes, &COMMITS);
         let cut = *lock(&state.cut);
+        let passed = |passes: usize| passes.checked_sub(1);
+        let order = (Ordering::SeqCst, Ordering::SeqCst);
+        if cut.is_some() && commits && state.passes.fetch_update(order.0, order.1, passed).is_ok() {
+            if to.write_all(bytes).await.is_err() {
+                return;
+            }
+            continue;
+        }
         match cut {
             Some(Cut::Before) if commits => {
                 broken(state);

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use idem_core::{Config, Engine, PostgresStore};
+use idem_core::{Config, Engine, PostgresStore, StepStore};
 use sqlx::Pool;
 use sqlx::pool::PoolConnection;
 use tokio::sync::oneshot;
@@ -17,7 +17,7 @@ use tokio::time::{sleep, timeout};
 use crate::client::Request;
 use crate::control::Control;
 use crate::database::{Choices, Database, Driver, Wires};
-use crate::domain::{App, Domain as _};
+use crate::domain::{App, Domain as _, StepEngine};
 use crate::framework::{Deploy, Framework};
 
 /// The time for all pools and sessions to recover after a test. A lost connection never comes back.
@@ -82,6 +82,8 @@ pub struct Instance<D: Database> {
     pub address: SocketAddr,
     /// Its engine.
     pub engine: Engine<D::Store>,
+    /// Its engine of handlers with steps. Their tables are made by [`World::with_steps`].
+    pub steps: Engine<StepStore<D::Connection>>,
     /// Its connections.
     pub pool: Pool<Driver<D>>,
     server: Mutex<Option<(oneshot::Sender<()>, JoinHandle<()>)>>,
@@ -120,6 +122,14 @@ impl<F: Framework<D>, D: Database> World<F, D> {
         self.instance_with(settings).await
     }
 
+    /// One more instance, with the tables of steps.
+    pub async fn with_steps(&self) -> Arc<Instance<D>> {
+        let instance = self.instance().await;
+        let migrated = instance.steps.store().migrate().await;
+        migrated.expect("the tables of steps can be made");
+        instance
+    }
+
     /// One more instance of a release.
     pub async fn deployed(&self, deploy: Deploy) -> Arc<Instance<D>> {
         let settings = Settings {
@@ -143,9 +153,12 @@ impl<F: Framework<D>, D: Database> World<F, D> {
         let pool = self.database.connect(settings.wires).await;
         let store = D::store(pool.clone(), settings.choices).await;
         let store = store.expect("the store migrates");
+        let steps = StepStore::<D::Connection>::new(store.clone());
+        let steps = Engine::with_config(steps, settings.config.clone());
         let engine = Engine::with_config(store, settings.config);
         let app = App {
             engine: engine.clone(),
+            steps: StepEngine(steps.clone()),
             pool: pool.clone(),
             control: Arc::clone(&self.control),
         };
@@ -156,6 +169,7 @@ impl<F: Framework<D>, D: Database> World<F, D> {
         let instance = Arc::new(Instance {
             address,
             engine,
+            steps,
             pool,
             server: Mutex::new(Some((stop, tokio::spawn(server)))),
         });

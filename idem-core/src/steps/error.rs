@@ -80,3 +80,20 @@ impl From<SettleError> for StepError {
         }
     }
 }
+
+/// The status of the problem. The engine sends the problem document in its place.
+#[cfg(feature = "axum")]
+impl axum_core::response::IntoResponse for StepError {
+    fn into_response(self) -> axum_core::response::Response {
+        (self.problem().status(), self.to_string()).into_response()
+    }
+}
+
+/// The status of the problem. The engine sends the problem document in its place.
+#[cfg(feature = "actix-web")]
+impl actix_web::ResponseError for StepError {
+    fn status_code(&self) -> actix_web::http::StatusCode {
+        let status = self.problem().status().as_u16();
+        actix_web::http::StatusCode::from_u16(status).unwrap_or_default()
+    }
+}

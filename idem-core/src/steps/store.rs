@@ -16,8 +16,8 @@ use crate::problem::Problem;
 use crate::record::{Found, State};
 use crate::store::runs::{Fence, Holder, RunSql, RunStore as _};
 use crate::store::{
-    Claim, ClaimRequest, Claimed, Draft, Forgotten, Opening, Purged, SettleError, Settlement, Stats,
-    Store, StoreError, Times,
+    Claim, ClaimRequest, Claimed, Draft, Forgotten, Opening, Purged, SettleError, Settlement,
+    Stats, Store, StoreError, Times,
 };
 
 /// How long a settlement whose answer was lost is asked for.
@@ -68,7 +68,10 @@ impl<C: StepConnection> Claim for StepClaim<C> {
 /// What a claim makes of the run that there is.
 enum Look {
     /// Nobody holds the key; the epoch of the next claim.
-    Free { epoch: i64, is_resumed: bool },
+    Free {
+        epoch: i64,
+        is_resumed: bool,
+    },
     Held,
     Changed(Option<Found>),
 }
@@ -92,7 +95,12 @@ impl<C: StepConnection> StepStore<C> {
         self.inner.migrate_runs().await
     }
 
-    fn steps(&self, fence: Option<Fence>, identity: Identity, opening: Opening) -> Result<Steps<C>, StoreError> {
+    fn steps(
+        &self,
+        fence: Option<Fence>,
+        identity: Identity,
+        opening: Opening,
+    ) -> Result<Steps<C>, StoreError> {
         let lease = opening.lease.ok_or_else(|| {
             let missing = "a handler with steps needs `lease = …` in its attribute";
             StoreError::Misconfigured(missing.into())
@@ -212,7 +220,9 @@ impl<C: StepConnection> StepStore<C> {
             let settled = self.try_finish(steps, fence, draft, &written).await;
             match (settled, written.into_inner()) {
                 (Ok(()), Some(times)) => return Ok(times),
-                (Ok(()), None) => return Err(SettleError::Unknown("the record has no times".into())),
+                (Ok(()), None) => {
+                    return Err(SettleError::Unknown("the record has no times".into()));
+                }
                 // The commit whose answer was lost has happened: only this attempt could delete its run.
                 (Err(SettleError::Superseded), _) if self.is_recorded(draft, lost).await => {
                     return lost.ok_or(SettleError::Superseded);
@@ -264,7 +274,9 @@ impl<C: StepConnection> StepStore<C> {
         if held.map_err(refused)? == 0 {
             return Err(SettleError::Superseded);
         }
-        let deleted = connection.change(self.sql.delete(fence.identity.as_bytes())).await;
+        let deleted = connection
+            .change(self.sql.delete(fence.identity.as_bytes()))
+            .await;
         deleted.map_err(refused)?;
         let settlement = Settlement {
             keep_writes: true,
@@ -278,7 +290,12 @@ impl<C: StepConnection> StepStore<C> {
     }
 
     /// Ends the lease. The steps stay for the next attempt; a run without steps stays if it binds its key.
-    async fn release(&self, steps: &Steps<C>, fence: Fence, binds: bool) -> Result<(), SettleError> {
+    async fn release(
+        &self,
+        steps: &Steps<C>,
+        fence: Fence,
+        binds: bool,
+    ) -> Result<(), SettleError> {
         let refused = |error: StoreError| SettleError::Refused(error.into());
         let begun = self.inner.begin(internal(steps.opening.deadline)).await;
         let mut tx = begun.map_err(refused)?;
@@ -289,7 +306,9 @@ impl<C: StepConnection> StepStore<C> {
             return Err(SettleError::Superseded);
         }
         if leaves_nothing {
-            let deleted = connection.change(self.sql.delete(fence.identity.as_bytes())).await;
+            let deleted = connection
+                .change(self.sql.delete(fence.identity.as_bytes()))
+                .await;
             deleted.map_err(refused)?;
         }
         settle(&self.inner, tx, true).await
@@ -344,7 +363,8 @@ impl<C: StepConnection> Store for StepStore<C> {
             holder: Holder::new(),
         };
         let mut steps = self.steps(Some(fence), fence.identity, request.opening)?;
-        self.take(&mut tx, request, &fence, is_resumed, &mut steps).await?;
+        self.take(&mut tx, request, &fence, is_resumed, &mut steps)
+            .await?;
         match settle(&self.inner, tx, true).await {
             Ok(()) => {}
             // The holder's name is this attempt's alone, so the run itself tells.
@@ -428,7 +448,9 @@ impl<C: StepConnection> Store for StepStore<C> {
         let forgotten = match run {
             Some(run) if run.is_leased() => Forgotten::InFlight,
             Some(_) => {
-                tx.connection().change(self.sql.delete(identity.as_bytes())).await?;
+                tx.connection()
+                    .change(self.sql.delete(identity.as_bytes()))
+                    .await?;
                 Forgotten::Deleted
             }
             // A step may have locked it.
@@ -453,7 +475,10 @@ impl<C: StepConnection> Store for StepStore<C> {
 impl<C: StepConnection> Steps<C> {
     /// A recorded step that the code no longer has is a sign of a name that has changed (rule T11).
     fn report_unused(&self) {
-        let unused = self.recorded.keys().filter(|name| !self.used.contains(*name));
+        let unused = self
+            .recorded
+            .keys()
+            .filter(|name| !self.used.contains(*name));
         let unused: Vec<_> = unused.collect();
         if !unused.is_empty() {
             tracing::warn!(steps = ?unused, "recorded steps that the handler did not visit");

@@ -17,7 +17,8 @@ use crate::problem::Problem;
 use crate::record::{State, Version};
 use crate::response::Recorded;
 use crate::store::{
-    Claim as _, ClaimRequest, Claimed, Draft, Opening, SettleError, Settlement, SqliteStore, Store as _,
+    Claim as _, ClaimRequest, Claimed, Draft, Opening, SettleError, Settlement, SqliteStore,
+    Store as _,
 };
 
 const LEASE: Duration = Duration::from_millis(300);
@@ -129,7 +130,10 @@ impl Bench {
     }
 
     async fn count(&self, sql: &'static str) -> i64 {
-        sqlx::query_scalar(sql).fetch_one(self.base.pool()).await.unwrap()
+        sqlx::query_scalar(sql)
+            .fetch_one(self.base.pool())
+            .await
+            .unwrap()
     }
 
     async fn effects(&self) -> i64 {
@@ -165,7 +169,9 @@ async fn t2_t3_t7_a_retry_gets_the_results_of_finished_steps() {
     };
     let mut claim = bench.first().await;
     let steps = claim.connection();
-    let first = steps.commit("ride", async |tx| insert(tx, "ride").await).await;
+    let first = steps
+        .commit("ride", async |tx| insert(tx, "ride").await)
+        .await;
     assert_eq!(first.unwrap(), 1);
     assert_eq!(steps.call("charge", call).await.unwrap(), 0);
     let failed = steps.commit("paid", async |tx| {
@@ -176,14 +182,21 @@ async fn t2_t3_t7_a_retry_gets_the_results_of_finished_steps() {
     assert_eq!(bench.effects().await, 1);
     // The process is gone.
     drop(claim);
-    assert!(matches!(bench.claim(1, None, b"a").await, Claimed::InFlight));
+    assert!(matches!(
+        bench.claim(1, None, b"a").await,
+        Claimed::InFlight
+    ));
     over().await;
     let mut claim = bench.next().await;
     let steps = claim.connection();
-    let resumed = steps.commit("ride", async |tx| insert(tx, "ride").await).await;
+    let resumed = steps
+        .commit("ride", async |tx| insert(tx, "ride").await)
+        .await;
     assert_eq!(resumed.unwrap(), 1);
     assert_eq!(steps.call("charge", call).await.unwrap(), 0);
-    let paid = steps.commit("paid", async |tx| insert(tx, "paid").await).await;
+    let paid = steps
+        .commit("paid", async |tx| insert(tx, "paid").await)
+        .await;
     assert_eq!(paid.unwrap(), 2);
     let mail = steps.call(("mail", 7), call).await;
     assert_eq!(mail.unwrap(), 1);
@@ -204,7 +217,9 @@ async fn t5_t7_a_late_holder_writes_nothing() {
     over().await;
     let mut claim = bench.next().await;
     let steps = late.connection();
-    let step = steps.commit("ride", async |tx| insert(tx, "late").await).await;
+    let step = steps
+        .commit("ride", async |tx| insert(tx, "late").await)
+        .await;
     assert!(matches!(step, Err(StepError::Lost)), "{step:?}");
     let step = steps.call("charge", async |_| Ok::<_, StepError>(1)).await;
     assert!(matches!(step, Err(StepError::Broken)), "{step:?}");
@@ -212,7 +227,9 @@ async fn t5_t7_a_late_holder_writes_nothing() {
     let late = bench.settle(late, State::Succeeded).await;
     assert!(matches!(late, Err(SettleError::Superseded)), "{late:?}");
     let steps = claim.connection();
-    let step = steps.commit("ride", async |tx| insert(tx, "ride").await).await;
+    let step = steps
+        .commit("ride", async |tx| insert(tx, "ride").await)
+        .await;
     assert_eq!(step.unwrap(), 1);
     bench.settle(claim, State::Succeeded).await.unwrap();
 }
@@ -298,12 +315,23 @@ async fn t4_a_call_that_is_found_is_recorded() {
     let mut claim = bench.first().await;
     let lost = async |_| Err::<u8, _>(StepError::Broken);
     let never = async |_| panic!("it is the first call");
-    claim.connection().call_once("sms", lost, never).await.unwrap_err();
+    claim
+        .connection()
+        .call_once("sms", lost, never)
+        .await
+        .unwrap_err();
     bench.settle(claim, State::FailedRetriable).await.unwrap();
     let mut claim = bench.next().await;
     let again = async |_| panic!("it has happened");
     let found = async |_| Ok::<_, StepError>(Recovered::Found(5_u8));
-    assert_eq!(claim.connection().call_once("sms", again, found).await.unwrap(), 5);
+    assert_eq!(
+        claim
+            .connection()
+            .call_once("sms", again, found)
+            .await
+            .unwrap(),
+        5
+    );
     bench.settle(claim, State::Succeeded).await.unwrap();
 }
 
@@ -318,7 +346,10 @@ async fn t11_names_and_types_of_steps_are_checked() {
     assert_eq!(claim.problem(), Some(Problem::Misconfigured));
     bench.settle(claim, State::FailedRetriable).await.unwrap();
     let mut claim = bench.next().await;
-    let kind = claim.connection().commit("a", async |tx| insert(tx, "a").await).await;
+    let kind = claim
+        .connection()
+        .commit("a", async |tx| insert(tx, "a").await)
+        .await;
     assert!(matches!(kind, Err(StepError::Misused { .. })), "{kind:?}");
     bench.settle(claim, State::FailedRetriable).await.unwrap();
     let mut claim = bench.next().await;
@@ -341,7 +372,10 @@ async fn o14_a_closure_that_ends_its_transaction_is_final() {
         let step = step.await;
         assert!(matches!(step, Err(StepError::Ended)), "{end}: {step:?}");
         let settled = bench.settle(claim, State::FailedRetriable).await;
-        assert!(matches!(settled, Err(SettleError::Ended)), "{end}: {settled:?}");
+        assert!(
+            matches!(settled, Err(SettleError::Ended)),
+            "{end}: {settled:?}"
+        );
         assert_eq!(bench.state().await, Some(State::Ended), "{end}");
         assert_eq!(bench.count("SELECT count(*) FROM idem_steps").await, 0);
     }
@@ -351,30 +385,47 @@ async fn o14_a_closure_that_ends_its_transaction_is_final() {
 async fn t9_t10_runs_are_purged_erased_and_forgotten() {
     let bench = Bench::new().await;
     let mut claim = bench.first().await;
-    let step = claim.connection().call("a", async |_| Ok::<_, StepError>(1));
+    let step = claim
+        .connection()
+        .call("a", async |_| Ok::<_, StepError>(1));
     step.await.unwrap();
     assert_eq!(bench.store.purge_expired(10).await.unwrap().records, 0);
-    assert_eq!(bench.store.forget(&bench.identity).await.unwrap(), crate::Forgotten::InFlight);
+    assert_eq!(
+        bench.store.forget(&bench.identity).await.unwrap(),
+        crate::Forgotten::InFlight
+    );
     drop(claim);
     let expire = "UPDATE idem_runs SET leased_until = 1, expires_at = 1";
-    sqlx::query(expire).execute(bench.base.pool()).await.unwrap();
+    sqlx::query(expire)
+        .execute(bench.base.pool())
+        .await
+        .unwrap();
     // An expired run binds nothing, and its steps are forgotten.
     let Claimed::Won(mut claim) = bench.claim(1, None, b"b").await else {
         panic!("the run has expired");
     };
-    let step = claim.connection().call("a", async |_| Ok::<_, StepError>(2));
+    let step = claim
+        .connection()
+        .call("a", async |_| Ok::<_, StepError>(2));
     assert_eq!(step.await.unwrap(), 2);
     drop(claim);
-    sqlx::query(expire).execute(bench.base.pool()).await.unwrap();
+    sqlx::query(expire)
+        .execute(bench.base.pool())
+        .await
+        .unwrap();
     assert_eq!(bench.store.purge_expired(10).await.unwrap().records, 1);
     assert_eq!(bench.count("SELECT count(*) FROM idem_steps").await, 0);
     let mut claim = bench.first().await;
-    let step = claim.connection().call("a", async |_| Ok::<_, StepError>(3));
+    let step = claim
+        .connection()
+        .call("a", async |_| Ok::<_, StepError>(3));
     step.await.unwrap();
     let scope = ScopeDigest::new(Some("acme"));
     assert_eq!(bench.store.erase(&scope).await.unwrap(), 1);
     assert_eq!(bench.count("SELECT count(*) FROM idem_steps").await, 0);
-    let step = claim.connection().call("b", async |_| Ok::<_, StepError>(4));
+    let step = claim
+        .connection()
+        .call("b", async |_| Ok::<_, StepError>(4));
     let step = step.await;
     assert!(matches!(step, Err(StepError::Lost)), "{step:?}");
 }
@@ -390,7 +441,11 @@ async fn steps_are_send() {
         let first = steps
             .commit("ride", async |tx| insert(tx, &label).await)
             .await?;
-        steps.call("charge", async |key| Ok::<_, StepError>((key.to_string(), first))).await
+        steps
+            .call("charge", async |key| {
+                Ok::<_, StepError>((key.to_string(), first))
+            })
+            .await
     });
     task.await.unwrap().unwrap();
 }

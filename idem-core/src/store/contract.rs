@@ -101,7 +101,7 @@ macro_rules! store_contract {
 const OPENING: Opening = Opening {
     isolation: None,
     deadline: Duration::from_secs(30),
-        lease: None,
+    lease: None,
 };
 
 const DAY: Duration = Duration::from_hours(24);

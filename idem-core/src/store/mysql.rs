@@ -14,8 +14,8 @@ use tokio::sync::OnceCell;
 use self::sql::{Names, Sql};
 use super::connection::CheckedConnection;
 use super::erasure::{Erasure, erase_all};
-use super::runs::{RunSql, RunStore};
 use super::rehearsal::{Rehearsal, settle_failure, store_failure};
+use super::runs::{RunSql, RunStore};
 use super::{
     Claim, ClaimRequest, Claimed, Draft, Forgotten, Opening, Purged, SettleError, Settlement,
     Stats, Store, StoreError, Times,

@@ -15,8 +15,8 @@ use self::setup::Setup;
 use self::sql::{Schema, Sql};
 use super::connection::CheckedConnection;
 use super::erasure::{Erasure, erase_all};
-use super::runs::{RunSql, RunStore};
 use super::rehearsal::{HIDDEN, Rehearsal, misconfigured, settle_failure, store_failure};
+use super::runs::{RunSql, RunStore};
 use super::{
     Claim, ClaimRequest, Claimed, Draft, Forgotten, Opening, Purged, SettleError, Settlement,
     Stats, Store, StoreError, Times,

@@ -41,7 +41,10 @@ pub trait RunConnection: Send {
     ) -> impl Future<Output = Result<Vec<Vec<u8>>, StoreError>> + Send;
 
     /// Runs statements, and returns the number of rows that they changed.
-    fn change(&mut self, statements: String) -> impl Future<Output = Result<u64, StoreError>> + Send;
+    fn change(
+        &mut self,
+        statements: String,
+    ) -> impl Future<Output = Result<u64, StoreError>> + Send;
 
     /// Runs a statement with the result of a step as its parameter.
     fn keep(
@@ -193,7 +196,12 @@ impl RunSql {
     }
 
     /// A first claim. The steps of a run that has expired are gone then.
-    pub(crate) fn insert(&self, request: &ClaimRequest<'_>, fence: &Fence, lease: Duration) -> String {
+    pub(crate) fn insert(
+        &self,
+        request: &ClaimRequest<'_>,
+        fence: &Fence,
+        lease: Duration,
+    ) -> String {
         let (columns, values) = self.claimed(request, fence, lease);
         let columns = columns.join(", ");
         let values = values.join(", ");
@@ -207,7 +215,12 @@ impl RunSql {
     }
 
     /// The next claim of a run that is locked.
-    pub(crate) fn take_over(&self, request: &ClaimRequest<'_>, fence: &Fence, lease: Duration) -> String {
+    pub(crate) fn take_over(
+        &self,
+        request: &ClaimRequest<'_>,
+        fence: &Fence,
+        lease: Duration,
+    ) -> String {
         let (columns, values) = self.claimed(request, fence, lease);
         let now = self.dialect.now;
         let assignments = columns.iter().zip(values).map(|(column, value)| {
@@ -216,7 +229,11 @@ impl RunSql {
         });
         let assignments: Vec<_> = assignments.collect();
         let of = self.of(fence.identity.as_bytes());
-        format!("UPDATE {} SET {} WHERE {of}", self.runs, assignments.join(", "))
+        format!(
+            "UPDATE {} SET {} WHERE {of}",
+            self.runs,
+            assignments.join(", ")
+        )
     }
 
     fn claimed(
@@ -315,7 +332,11 @@ impl RunSql {
 
     /// Deletes the record that a run replaces, or the row that the store's claim has written.
     pub(crate) fn delete_record(&self, identity: &Identity) -> String {
-        format!("DELETE FROM {} WHERE {}", self.records, self.of(identity.as_bytes()))
+        format!(
+            "DELETE FROM {} WHERE {}",
+            self.records,
+            self.of(identity.as_bytes())
+        )
     }
 
     pub(crate) fn erase(&self, scope: &ScopeDigest) -> (String, String) {
@@ -373,7 +394,10 @@ macro_rules! runs {
                 &mut self,
                 select: String,
             ) -> Result<Option<crate::store::runs::Run>, StoreError> {
-                let row = sqlx::query(AssertSqlSafe(select)).persistent(false).fetch_optional(self).await;
+                let row = sqlx::query(AssertSqlSafe(select))
+                    .persistent(false)
+                    .fetch_optional(self)
+                    .await;
                 let Some(row) = row.map_err($store_error)? else {
                     return Ok(None);
                 };
@@ -396,7 +420,10 @@ macro_rules! runs {
                 &mut self,
                 select: String,
             ) -> Result<Vec<crate::store::runs::StepRow>, StoreError> {
-                let rows = sqlx::query(AssertSqlSafe(select)).persistent(false).fetch_all(self).await;
+                let rows = sqlx::query(AssertSqlSafe(select))
+                    .persistent(false)
+                    .fetch_all(self)
+                    .await;
                 let rows = rows.map_err($store_error)?;
                 let steps = rows.iter().map(|row| {
                     Ok(crate::store::runs::StepRow {
@@ -410,7 +437,10 @@ macro_rules! runs {
             }
 
             async fn identities(&mut self, select: String) -> Result<Vec<Vec<u8>>, StoreError> {
-                let rows = sqlx::query(AssertSqlSafe(select)).persistent(false).fetch_all(self).await;
+                let rows = sqlx::query(AssertSqlSafe(select))
+                    .persistent(false)
+                    .fetch_all(self)
+                    .await;
                 let rows = rows.map_err($store_error)?;
                 let identities: sqlx::Result<_> = rows.iter().map(|row| row.try_get(0)).collect();
                 identities.map_err($store_error)

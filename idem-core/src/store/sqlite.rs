@@ -17,8 +17,8 @@ use self::sql::{Ending, Sql};
 use self::watch::{IOERR, Watch};
 use super::connection::CheckedConnection;
 use super::migrate::{Migrations, check_version, migration};
-use super::runs::{RunSql, RunStore};
 use super::rehearsal::{Rehearsal, misconfigured, settle_failure, store_failure};
+use super::runs::{RunSql, RunStore};
 use super::{
     Claim, ClaimRequest, Claimed, Draft, Forgotten, Opening, Purged, SettleError, Settlement,
     Stats, Store, StoreError, Times,
@@ -638,8 +638,8 @@ mod tests {
         let opening = Opening {
             isolation: None,
             deadline: Duration::from_secs(1),
-        lease: None,
-};
+            lease: None,
+        };
         let mut claim = store.begin(opening).await.unwrap();
         let insert = sqlx::query("INSERT INTO orders VALUES ('book')");
         insert.execute(claim.connection()).await.unwrap();

@@ -111,6 +111,7 @@ fn configure<C: Domain>(config: &mut ServiceConfig, app: &App<C>, deploy: Deploy
     let nested = web::scope("/nested/{account}").route("/effects", post(handlers::effect::<C>));
     config
         .configure(idem_actix::engine(app.engine.clone()))
+        .configure(idem_actix::engine(app.steps.clone()))
         .app_data(State(app.clone()))
         .app_data(Data::from(Arc::clone(&app.control)))
         .service(limited)

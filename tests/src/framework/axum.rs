@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 use super::tenant::Tenant;
 use super::{Deploy, Framework, LIMIT, local};
 use crate::database::{Database, Galera, Mysql, Postgres, RecordInCommit, Sqlite};
-use crate::domain::{App, Domain};
+use crate::domain::{App, Domain, StepEngine};
 
 #[allow(clippy::duplicate_mod, reason = "each framework compiles its own")]
 #[path = "handlers.rs"]
@@ -69,6 +69,12 @@ async fn serve(router: Router, listener: TcpListener, stop: oneshot::Receiver<()
 impl<C: Domain> FromRef<App<C>> for Engine<C::Store> {
     fn from_ref(app: &App<C>) -> Self {
         app.engine.clone()
+    }
+}
+
+impl<C: Domain> FromRef<App<C>> for StepEngine<C> {
+    fn from_ref(app: &App<C>) -> Self {
+        app.steps.clone()
     }
 }
 

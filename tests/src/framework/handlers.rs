@@ -2,17 +2,17 @@
 //! framework compiles this file with its own extractors and its own attribute.
 
 use bytes::Bytes;
-use idem_core::{Attempt, Shared};
+use idem_core::{Attempt, Shared, Steps};
 use serde_json::Value;
 use sqlx::{MySql, MySqlConnection, PgConnection, Postgres, Sqlite, SqliteConnection, Transaction};
 
 use super::{Form, IntoResponse, Json, Path, Query, Rejection, State, idempotent};
-use crate::domain::{App, Domain};
+use crate::domain::{App, Domain, StepEngine};
 use crate::framework::bodies::{
     Defaulted, Fields, Flattened, Generated, Grown, Keyed, NewEffect, Noted, Numbers, Token,
 };
 use crate::framework::tenant::Tenant;
-use crate::scene::{Failed, Outcome, Reply};
+use crate::scene::{Failed, Outcome, Reply, RideError};
 
 /// Handlers that differ only in their options.
 macro_rules! promises {
@@ -53,6 +53,23 @@ promises! {
     read_committed(ttl = "24h", scope = "tenant", isolation = "read committed");
     repeatable_read(ttl = "24h", scope = "tenant", isolation = "repeatable read");
     serializable(ttl = "24h", scope = "tenant", isolation = "serializable");
+}
+
+#[idempotent(
+    ttl = "24h",
+    scope = "tenant",
+    lease = "1s",
+    deadline = "8s",
+    store = StepEngine<C>
+)]
+pub(super) async fn ride<C: Domain>(
+    steps: &mut Steps<C>,
+    attempt: &Attempt,
+    tenant: Tenant,
+    State(app): State<App<C>>,
+    Json(effect): Json<NewEffect>,
+) -> Result<Reply, RideError> {
+    app.ride(steps, attempt, &tenant.0, &effect.label).await
 }
 
 /// Handlers that differ only in their body.

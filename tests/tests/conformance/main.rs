@@ -79,6 +79,12 @@ mod l {
     mod rates;
 }
 
+/// T: steps.
+mod t {
+    mod steps;
+    mod wire;
+}
+
 /// P: problem documents.
 mod p {
     mod problems;

@@ -72,7 +72,11 @@ pub(super) async fn set_up_runs(pool: &PgPool, sql: &Sql) -> Result<(), StoreErr
     let schema = &sql.schema;
     let place = format!("the runs in the schema `{}`", schema.name);
     let bookkeeping = format!("{schema}.step_migrations");
-    let migrations = Migrations::new(place, bookkeeping, vec![migration(1, "runs", script, false)]);
+    let migrations = Migrations::new(
+        place,
+        bookkeeping,
+        vec![migration(1, "runs", script, false)],
+    );
     let opening = AssertSqlSafe(sql.begin_migration()).into_sql_str();
     let may_stop = |_: &MigrateError| false;
     migrations.run(pool, opening, may_stop, is_refusal).await

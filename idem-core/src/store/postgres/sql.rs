@@ -380,7 +380,12 @@ impl Sql {
             now: NOW,
             equals: "OPERATOR(pg_catalog.=)",
             bytes,
-            text: |text| format!("pg_catalog.convert_from({}, 'UTF8')", bytes(text.as_bytes())),
+            text: |text| {
+                format!(
+                    "pg_catalog.convert_from({}, 'UTF8')",
+                    bytes(text.as_bytes())
+                )
+            },
             lock: " FOR NO KEY UPDATE SKIP LOCKED",
             own_first: "",
             own: IN_TRANSACTION,

@@ -7,7 +7,7 @@ use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, Responder, ResponseError};
 use futures_util::future::Either;
 
-use crate::scene::{Failed, Reply};
+use crate::scene::{Failed, Reply, RideError};
 
 impl Responder for Reply {
     type Body = BoxBody;
@@ -43,5 +43,23 @@ impl fmt::Display for Failed {
 impl ResponseError for Failed {
     fn error_response(&self) -> HttpResponse {
         self.0.clone().into_response()
+    }
+}
+
+impl fmt::Display for RideError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Failed(failed) => failed.fmt(f),
+            Self::Step(error) => error.fmt(f),
+        }
+    }
+}
+
+impl ResponseError for RideError {
+    fn error_response(&self) -> HttpResponse {
+        match self {
+            Self::Failed(failed) => failed.error_response(),
+            Self::Step(error) => error.error_response(),
+        }
     }
 }

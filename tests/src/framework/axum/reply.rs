@@ -5,7 +5,7 @@ use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use futures_util::future::Either;
 
-use crate::scene::{Failed, Reply};
+use crate::scene::{Failed, Reply, RideError};
 
 impl IntoResponse for Reply {
     fn into_response(self) -> Response {
@@ -30,5 +30,14 @@ impl IntoResponse for Reply {
 impl IntoResponse for Failed {
     fn into_response(self) -> Response {
         self.0.into_response()
+    }
+}
+
+impl IntoResponse for RideError {
+    fn into_response(self) -> Response {
+        match self {
+            Self::Failed(failed) => failed.into_response(),
+            Self::Step(error) => error.into_response(),
+        }
     }
 }
