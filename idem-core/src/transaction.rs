@@ -28,6 +28,10 @@ pub trait Transaction {
 
     /// The store that is used where the attribute names none.
     type Store: Store<Connection = Self::Connection>;
+
+    /// Whether a handler that takes it holds its key by a lease, in place of one open transaction.
+    #[doc(hidden)]
+    const IS_LEASED: bool = false;
 }
 
 /// How a handler borrows a transaction. Generic handlers use it as a bound of their connection:

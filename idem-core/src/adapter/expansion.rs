@@ -43,6 +43,17 @@ pub fn attempt<T: IsAttempt + ?Sized>(attempt: &Attempt) -> &T {
     T::borrow(attempt)
 }
 
+/// A type that holds the key of its handler by a lease.
+#[diagnostic::on_unimplemented(
+    message = "`lease` is for a handler that takes `&mut Steps<_>`",
+    label = "not `Steps<_>`",
+    note = "leave `lease` out, or take `&mut Steps<…>` with a connection in it, such as `&mut Steps<PgConnection>`"
+)]
+#[doc(hidden)]
+pub trait Leased {}
+
+pub const fn leased<T: Leased + ?Sized>() {}
+
 /// The connection for the transaction `T`. The engine that `store = …` names can be one of another database.
 pub fn connection<C, T>(claim: &mut ClaimGuard<C>) -> Borrowed<'_, T::Connection>
 where
