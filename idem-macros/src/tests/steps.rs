@@ -30,7 +30,7 @@ fn body_accepted(body: &str) {
 }
 
 #[test]
-fn t1_steps_need_a_lease() {
+fn steps_need_a_lease() {
     for ty in ["Steps<PgConnection>", "idem_axum::Steps<C>", "Steps"] {
         refused(&lease("", ty), &[(ty, NO_LEASE)]);
         assert_eq!(mistakes(&lease(r#"lease = "1s""#, ty)), []);
@@ -43,7 +43,7 @@ fn t1_steps_need_a_lease() {
 }
 
 #[test]
-fn t1_a_connection_has_no_lease() {
+fn a_connection_has_no_lease() {
     for (ty, connection) in [
         ("PgConnection", "PgConnection"),
         ("sqlx::MySqlConnection", "MySqlConnection"),
@@ -66,7 +66,7 @@ fn t1_a_connection_has_no_lease() {
 }
 
 #[test]
-fn t1_a_type_that_is_no_transaction_is_one_mistake() {
+fn a_type_that_is_no_transaction_is_one_mistake() {
     refused(
         &lease(r#"lease = "10s""#, "PgPool"),
         &[(
@@ -77,7 +77,7 @@ fn t1_a_type_that_is_no_transaction_is_one_mistake() {
 }
 
 #[test]
-fn t1_a_lease_is_less_than_the_deadline() {
+fn a_lease_is_less_than_the_deadline() {
     for (options, at, message) in [
         (
             r#"lease = "0s""#,
@@ -122,7 +122,7 @@ fn t1_a_lease_is_less_than_the_deadline() {
 }
 
 #[test]
-fn t1_steps_are_taken_by_mut() {
+fn steps_are_taken_by_mut() {
     for (argument, ty) in [
         ("steps: Steps<PgConnection>", "Steps<PgConnection>"),
         ("steps: &Steps<PgConnection>", "&Steps<PgConnection>"),
@@ -144,7 +144,7 @@ fn t1_steps_are_taken_by_mut() {
 }
 
 #[test]
-fn t11_a_step_s_name_has_a_form() {
+fn a_step_s_name_has_a_form() {
     let long = "a".repeat(65);
     for (name, problem) in [
         ("", "it is empty"),
@@ -172,7 +172,7 @@ fn t11_a_step_s_name_has_a_form() {
 }
 
 #[test]
-fn t11_a_step_s_name_is_a_literal() {
+fn a_step_s_name_is_a_literal() {
     for name in [
         "name",
         "NAME",
@@ -193,7 +193,7 @@ fn t11_a_step_s_name_is_a_literal() {
 }
 
 #[test]
-fn t11_a_name_is_used_once() {
+fn a_name_is_used_once() {
     let twice = r#"the step `charge` is used twice, in line 3 first; rename one of the two, or name both as in `("charge", id)`"#;
     for second in [
         "steps.call(\"charge\", f).await?;",
@@ -217,7 +217,7 @@ fn t11_a_name_is_used_once() {
 }
 
 #[test]
-fn t11_only_one_of_the_branches_runs() {
+fn only_one_of_the_branches_runs() {
     body_accepted(
         r#"if cash { steps.call("charge", f) } else if card { steps.commit("charge", f) } else { steps.call("charge", f) }"#,
     );
@@ -256,7 +256,7 @@ fn t11_only_one_of_the_branches_runs() {
 }
 
 #[test]
-fn t11_a_step_in_a_loop_has_a_value_in_its_name() {
+fn a_step_in_a_loop_has_a_value_in_its_name() {
     let problem =
         r#"the step `mail` is in a loop, and a name is used once; name it `("mail", id)`"#;
     for body in [
@@ -273,7 +273,7 @@ fn t11_a_step_in_a_loop_has_a_value_in_its_name() {
 }
 
 #[test]
-fn t11_other_calls_are_not_steps() {
+fn other_calls_are_not_steps() {
     body_accepted(
         r#"
         other.call(NAME, 1);
@@ -295,7 +295,7 @@ fn t11_other_calls_are_not_steps() {
 }
 
 #[test]
-fn t11_an_alias_has_steps_if_there_is_a_lease() {
+fn an_alias_has_steps_if_there_is_a_lease() {
     let source = "#[idempotent(ttl = \"24h\", unscoped)] async fn pay(mut a: &mut Rides) { a.call(NAME, f) }";
     assert_eq!(mistakes(source), []);
     refused(
