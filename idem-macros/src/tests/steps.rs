@@ -275,7 +275,7 @@ fn a_step_in_a_loop_has_a_value_in_its_name() {
 #[test]
 fn other_calls_are_not_steps() {
     body_accepted(
-        r#"
+        r"
         other.call(NAME, 1);
         self.steps.call(NAME, 1);
         steps.attempt(NAME);
@@ -284,7 +284,7 @@ fn other_calls_are_not_steps() {
         let twice = || steps.call(NAME, f);
         fn call(steps: &mut Steps) { steps.call(NAME, f) }
         helper(steps, NAME).await
-        "#,
+        ",
     );
     assert_eq!(
         mistakes(
