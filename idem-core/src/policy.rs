@@ -27,6 +27,7 @@ pub struct Policy {
     pub(crate) ttl: Duration,
     pub(crate) wait: Duration,
     pub(crate) deadline: Duration,
+    pub(crate) lease: Option<Duration>,
     pub(crate) replay: Replay,
     pub(crate) target: BoundTarget,
     pub(crate) isolation: Option<Isolation>,
@@ -34,7 +35,6 @@ pub struct Policy {
     pub(crate) cookies: &'static [&'static str],
     pub(crate) response_limit: Option<usize>,
     pub(crate) is_head_only: bool,
-    pub(crate) lease: Option<Duration>,
 }
 
 impl Policy {
@@ -44,6 +44,7 @@ impl Policy {
             ttl,
             wait: DEFAULT_WAIT,
             deadline: DEFAULT_DEADLINE,
+            lease: None,
             replay: Replay::Final,
             target: BoundTarget::Exact,
             isolation: None,
@@ -51,7 +52,6 @@ impl Policy {
             cookies: &[],
             response_limit: None,
             is_head_only: false,
-            lease: None,
         }
     }
 
@@ -65,6 +65,15 @@ impl Policy {
     #[must_use]
     pub const fn with_deadline(self, deadline: Duration) -> Self {
         Self { deadline, ..self }
+    }
+
+    /// How long a handler with steps holds its key without a sign of life (rule T1).
+    #[must_use]
+    pub const fn with_lease(self, lease: Duration) -> Self {
+        Self {
+            lease: Some(lease),
+            ..self
+        }
     }
 
     /// Which outcomes are replayed (rule O5).
@@ -118,15 +127,6 @@ impl Policy {
     pub const fn with_head_only(self) -> Self {
         Self {
             is_head_only: true,
-            ..self
-        }
-    }
-
-    /// How long a handler with steps holds its key without a sign of life (rule T1).
-    #[must_use]
-    pub const fn with_lease(self, lease: Duration) -> Self {
-        Self {
-            lease: Some(lease),
             ..self
         }
     }

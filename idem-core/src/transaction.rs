@@ -29,7 +29,7 @@ pub trait Transaction {
     /// The store that is used where the attribute names none.
     type Store: Store<Connection = Self::Connection>;
 
-    /// Whether the handler holds its key by a lease, and has several transactions.
+    /// Whether a handler that takes it holds its key by a lease, in place of one open transaction.
     #[doc(hidden)]
     const IS_LEASED: bool = false;
 }

@@ -18,7 +18,9 @@ mod content;
 mod function;
 mod key;
 mod known;
+mod lease;
 mod scope;
+mod steps;
 
 use arguments::Arguments;
 pub(crate) use function::self_types;
@@ -33,6 +35,8 @@ pub(crate) fn check<F: Framework>(
     let mut policy = policy(given, errors);
     let scope = scope::check(given, &arguments, errors);
     let key = key::check(given, &arguments, errors);
+    let asks_for_lease = lease::check(given, &arguments, errors);
+    steps::check(given, &arguments, &function.block, errors);
     function::check::<F>(function, key.argument().is_some(), errors);
     let (body, content) = content::check::<F>(given, function, &arguments, errors);
     if let (Content::Nothing, Some(policy)) = (&content, &mut policy) {
@@ -45,6 +49,7 @@ pub(crate) fn check<F: Framework>(
         function: with_sources_read(function, read, &arguments.extractors),
         roles: arguments.roles,
         transaction: arguments.transaction.map(|argument| argument.ty)?,
+        asks_for_lease,
         attempt: arguments.attempt.map(|argument| argument.ty),
         extractors: arguments.extractors,
         body,
@@ -96,6 +101,7 @@ fn policy(given: &Given, errors: &mut Errors) -> Option<Policy> {
         ttl: duration(Name::Ttl)?,
         wait: duration(Name::Wait),
         deadline: duration(Name::Deadline),
+        lease: duration(Name::Lease),
         replay,
         isolation,
         operation,
@@ -136,7 +142,7 @@ fn with_sources_read<'a>(
     function
 }
 
-fn mentions(tokens: TokenStream, name: &Ident) -> bool {
+pub(crate) fn mentions(tokens: TokenStream, name: &Ident) -> bool {
     tokens.into_iter().any(|token| match token {
         TokenTree::Ident(ident) => ident == *name,
         TokenTree::Group(group) => mentions(group.stream(), name),

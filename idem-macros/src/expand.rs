@@ -20,6 +20,7 @@ use crate::place::{Place, Private, move_to};
 
 mod attempt;
 mod docs;
+mod lease;
 pub(crate) mod lifetimes;
 mod policy;
 
@@ -38,6 +39,7 @@ pub(crate) fn expand<F: Framework>(handler: &Handler) -> TokenStream {
     let frame = frame::<F>(handler);
     let private = &frame.private;
     let inputs = F::inputs(&frame, handler);
+    let lease = lease::expand(handler, private);
     let prologue = F::prologue(&frame, handler);
     let written = ItemFn {
         attrs: Vec::new(),
@@ -61,6 +63,7 @@ pub(crate) fn expand<F: Framework>(handler: &Handler) -> TokenStream {
             #(#inner)*
             #written
 
+            #lease
             #prologue
             let __idem_scope = #scope;
             #key

@@ -12,6 +12,8 @@ pub(crate) struct Handler {
     pub(crate) roles: Vec<Role>,
     /// The type that is taken by `&mut`.
     pub(crate) transaction: Type,
+    /// Whether the compiler has to be asked if that type has a lease, as its name doesn't say so.
+    pub(crate) asks_for_lease: bool,
     /// The type that is taken by `&`, if there is one.
     pub(crate) attempt: Option<Type>,
     /// The arguments that the framework extracts, in order.
@@ -133,6 +135,7 @@ pub(crate) struct Policy {
     pub(crate) ttl: Duration,
     pub(crate) wait: Option<Duration>,
     pub(crate) deadline: Option<Duration>,
+    pub(crate) lease: Option<Duration>,
     pub(crate) replay: Option<Replay>,
     pub(crate) isolation: Option<Isolation>,
     pub(crate) operation: Option<String>,

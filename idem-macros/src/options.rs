@@ -11,6 +11,7 @@ pub(crate) enum Name {
     Unscoped,
     Wait,
     Deadline,
+    Lease,
     Replay,
     Key,
     Isolation,
@@ -122,6 +123,13 @@ pub(crate) const OPTIONS: &[Spec] = &[
         meaning: "how long the handler can run before it is dropped and its writes are undone",
     },
     Spec {
+        name: Name::Lease,
+        word: "lease",
+        shape: Shape::Duration { zero: false },
+        example: r#"lease = "10s""#,
+        meaning: "how long a handler that takes `&mut Steps<_>` holds its key without a sign of life, less than `deadline` (required with `Steps`, refused without)",
+    },
+    Spec {
         name: Name::Replay,
         word: "replay",
         shape: Shape::Word(REPLAY),
@@ -140,7 +148,7 @@ pub(crate) const OPTIONS: &[Spec] = &[
         word: "isolation",
         shape: Shape::Word(ISOLATION),
         example: r#"isolation = "serializable""#,
-        meaning: "the isolation level of the handler's transaction, in place of the database's default",
+        meaning: "the isolation level of the handler's transaction, or of each `commit` step, in place of the database's default",
     },
     Spec {
         name: Name::Fingerprint,

@@ -11,6 +11,7 @@ mod documentation;
 mod expansions;
 mod handlers;
 mod names;
+mod steps;
 mod tokens;
 
 /// The arguments of the attribute that `source` begins with, and the item below it.

@@ -459,21 +459,40 @@ fn is_identifier(text: &str) -> bool {
 }
 
 fn operation(literal: &LitStr) -> Result<String> {
-    const REMEDY: &str = "use 1 to 100 of the characters `A-Z a-z 0-9 _ . : -`";
+    let allowed = |letter: char| letter.is_ascii_alphanumeric() || "_.:-".contains(letter);
+    name("operation", literal, allowed, 100, "A-Z a-z 0-9 _ . : -")
+}
+
+/// The name of a step.
+pub(crate) fn step(literal: &LitStr) -> Result<String> {
+    let allowed = |letter: char| {
+        letter.is_ascii_lowercase() || letter.is_ascii_digit() || "_.-".contains(letter)
+    };
+    name("step", literal, allowed, 64, "a-z 0-9 _ . -")
+}
+
+/// A name of up to `longest` letters. `letters` says in a message which ones are `allowed`.
+fn name(
+    what: &str,
+    literal: &LitStr,
+    allowed: impl Fn(char) -> bool,
+    longest: usize,
+    letters: &str,
+) -> Result<String> {
     let text = literal.value();
     let length = text.chars().count();
-    let stray = text
-        .chars()
-        .find(|letter| !letter.is_ascii_alphanumeric() && !"_.:-".contains(*letter));
+    let stray = text.chars().find(|letter| !allowed(*letter));
     let problem = match (stray, length) {
         (Some(letter), _) => format!("{letter:?} is not allowed"),
         (None, 0) => "it is empty".to_owned(),
-        (None, 1..=100) => return Ok(text),
+        (None, _) if length <= longest => return Ok(text),
         (None, _) => format!("it has {length} characters"),
     };
     Err(invalid(
         literal,
-        format!("invalid operation {text:?}: {problem}; {REMEDY}"),
+        format!(
+            "invalid {what} {text:?}: {problem}; use 1 to {longest} of the characters `{letters}`"
+        ),
     ))
 }
 

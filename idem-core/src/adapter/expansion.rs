@@ -43,11 +43,11 @@ pub fn attempt<T: IsAttempt + ?Sized>(attempt: &Attempt) -> &T {
     T::borrow(attempt)
 }
 
-/// A transaction that holds its key by a lease.
+/// A type that holds the key of its handler by a lease.
 #[diagnostic::on_unimplemented(
     message = "`lease` is for a handler that takes `&mut Steps<_>`",
-    label = "this is one transaction, which needs no lease",
-    note = "leave `lease` out, or take `&mut Steps<PgConnection>`, `&mut Steps<MySqlConnection>` or `&mut Steps<SqliteConnection>`"
+    label = "not `Steps<_>`",
+    note = "leave `lease` out, or take `&mut Steps<…>` with a connection in it, such as `&mut Steps<PgConnection>`"
 )]
 #[doc(hidden)]
 pub trait Leased {}

@@ -45,7 +45,8 @@ impl Arguments {
     fn report_missing_transaction(&self, function: &ItemFn, errors: &mut Errors) {
         for Extractor { ty, .. } in &self.extractors {
             let problem = match Known::of(ty) {
-                Some(Known::Transaction) => by_mut(ty),
+                Some(Known::Transaction) => by_mut("transaction is", ty),
+                Some(Known::Steps) => by_mut("steps are", ty),
                 Some(Known::NoTransaction(problem)) => problem,
                 _ => continue,
             };
@@ -83,7 +84,7 @@ impl Arguments {
         let known = Known::of(&reference.elem);
         let is_transaction = match known {
             Some(Known::Attempt) => false,
-            Some(Known::Transaction | Known::NoTransaction(_)) => true,
+            Some(Known::Transaction | Known::Steps | Known::NoTransaction(_)) => true,
             None => reference.mutability.is_some(),
         };
         let (role, slot, name, problem) = if is_transaction {
@@ -115,8 +116,12 @@ impl Arguments {
                 );
             }
             Some(Known::Transaction) if reference.mutability.is_none() => {
-                errors.spanned(&argument.ty, by_mut(&reference.elem));
+                errors.spanned(&argument.ty, by_mut("transaction is", &reference.elem));
             }
+            Some(Known::Steps) if reference.mutability.is_none() => {
+                errors.spanned(&argument.ty, by_mut("steps are", &reference.elem));
+            }
+            Some(Known::Steps) => check_lifetimes(reference, "argument", "", errors),
             _ => {
                 let instead = if is_transaction {
                     ", or take `&mut Shared<_>`, which has no lifetime"
@@ -171,9 +176,10 @@ fn check_authorization(pattern: &Pat, errors: &mut Errors) {
     }
 }
 
-fn by_mut(ty: &Type) -> String {
+/// `role` is the argument's, with its verb.
+fn by_mut(role: &str, ty: &Type) -> String {
     let ty = suggest::source(ty).replace("'static", "'_");
-    format!("the transaction is taken by `&mut`; write `&mut {ty}`")
+    format!("the {role} taken by `&mut`; write `&mut {ty}`")
 }
 
 /// The type as a reference, without parentheses and without the invisible groups that macros leave.

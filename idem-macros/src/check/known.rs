@@ -2,7 +2,7 @@
 //! a type under another name is left to the compiler.
 
 use quote::ToTokens;
-use syn::{GenericArgument, PathArguments, PathSegment, Type};
+use syn::{GenericArgument, Path, PathArguments, PathSegment, Type};
 
 use crate::suggest;
 
@@ -16,23 +16,23 @@ pub(super) enum Known {
     Attempt,
     /// A connection or a transaction that a store can open.
     Transaction,
+    /// The steps of a handler with a lease.
+    Steps,
     /// A type that no store can open, with the reason and the remedy.
     NoTransaction(String),
 }
 
 impl Known {
     pub(super) fn of(ty: &Type) -> Option<Self> {
-        let ty = match ty {
-            Type::Group(group) => return Self::of(&group.elem),
-            Type::Paren(paren) => return Self::of(&paren.elem),
-            Type::Path(ty) => ty,
-            _ => return None,
-        };
-        let segment = ty.path.segments.last()?;
+        let path = path(ty)?;
+        let segment = path.segments.last()?;
         if segment.ident == "Attempt" {
-            let first = ty.path.segments.first()?.ident.to_string();
-            return (ty.path.segments.len() == 1 || first.starts_with("idem"))
+            let first = path.segments.first()?.ident.to_string();
+            return (path.segments.len() == 1 || first.starts_with("idem"))
                 .then_some(Self::Attempt);
+        }
+        if segment.ident == "Steps" {
+            return Some(Self::Steps);
         }
         let (database, kind) = kind(segment)?;
         let connection = connection(&database);
@@ -46,6 +46,22 @@ impl Known {
             _ => return None,
         };
         Some(Self::NoTransaction(problem))
+    }
+}
+
+/// Whether the name is one of a connection or of a transaction, of whatever database.
+pub(super) fn is_connection(ty: &Type) -> bool {
+    let last = path(ty).and_then(|path| path.segments.last());
+    last.is_some_and(|last| last.ident == "Transaction" || last.ident == "Shared")
+        || matches!(Known::of(ty), Some(Known::Transaction))
+}
+
+fn path(ty: &Type) -> Option<&Path> {
+    match ty {
+        Type::Group(group) => path(&group.elem),
+        Type::Paren(paren) => path(&paren.elem),
+        Type::Path(ty) => Some(&ty.path),
+        _ => None,
     }
 }
 

@@ -19,18 +19,32 @@ pub(crate) fn contract(handler: &Handler) -> Vec<String> {
         .map_or_else(|| "method and route".to_owned(), |name| format!("`{name}`"));
     let isolation = policy.isolation.map(isolation);
     let isolation = isolation.map(|isolation| format!(" - Isolation: {isolation}"));
+    let stored = match policy.lease {
+        None => {
+            " The writes and the response are stored once per idempotency key; a retry gets that response."
+        }
+        Some(_) => {
+            " Each step is recorded once per idempotency key. A retry resumes after the recorded steps; once there is a \
+                     response, it gets that response."
+        }
+    };
+    let lease = policy.lease.as_ref();
+    let lease = lease.map(|lease| format!(" - Lease: {}", lease.text));
     let lines = [
         String::new(),
         " # Idempotency".to_owned(),
         String::new(),
-        " The writes and the response are stored once per idempotency key; a retry gets that response.".to_owned(),
+        stored.to_owned(),
         String::new(),
         format!(" - Key: {}", key(&handler.key)),
         format!(" - Scope: {}", scope(handler)),
         format!(" - Operation: {operation}"),
         format!(" - Remembered: {}", policy.ttl.text),
         format!(" - Bound to the key: {}", bound(handler)),
-        format!(" - Replayed: {}", replayed(policy.replay.unwrap_or_default())),
+        format!(
+            " - Replayed: {}",
+            replayed(policy.replay.unwrap_or_default())
+        ),
         format!(
             " - Statuses: 400 {invalid}, 409 while the first request runs, 422 for another request with the same key, \
              503 to try again"
@@ -39,7 +53,12 @@ pub(crate) fn contract(handler: &Handler) -> Vec<String> {
     let record = matches!(policy.record, Record::Head).then(|| {
         " - Not recorded: the body; a retry gets the status and the headers alone".to_owned()
     });
-    lines.into_iter().chain(record).chain(isolation).collect()
+    lines
+        .into_iter()
+        .chain(record)
+        .chain(isolation)
+        .chain(lease)
+        .collect()
 }
 
 fn key(key: &Key) -> String {

@@ -24,6 +24,11 @@ pub(crate) fn expand(policy: &Policy, target: &Target, private: &Private) -> Tok
         .as_ref()
         .map(duration)
         .map(|deadline| quote!(.with_deadline(#deadline)));
+    let lease = policy
+        .lease
+        .as_ref()
+        .map(duration)
+        .map(|lease| quote!(.with_lease(#lease)));
     let replay = policy
         .replay
         .map(replay)
@@ -48,7 +53,7 @@ pub(crate) fn expand(policy: &Policy, target: &Target, private: &Private) -> Tok
         .map(Literal::u64_unsuffixed)
         .map(|bytes| quote!(.with_response_limit(#bytes)));
     quote!(
-        #private::Policy::new(#ttl) #wait #deadline #replay #target #isolation #operation #record #response_limit
+        #private::Policy::new(#ttl) #wait #deadline #lease #replay #target #isolation #operation #record #response_limit
     )
 }
 

@@ -342,7 +342,7 @@ fn unknown_arguments_are_not_missing_as_well() {
         r#"ttl = "24h", unscoped, expires = Foo::<A, B>::new(1, 2)"#,
         &[(
             "expires",
-            "unknown argument `expires`; expected one of `ttl`, `scope`, `unscoped`, `wait`, `deadline`, `replay`, \
+            "unknown argument `expires`; expected one of `ttl`, `scope`, `unscoped`, `wait`, `deadline`, `lease`, `replay`, \
              `key`, `isolation`, `fingerprint`, `body`, `query`, `bind`, `record`, `response_limit`, `operation`, `store`, `state` or `crate`",
         )],
     );

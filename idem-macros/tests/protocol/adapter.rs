@@ -77,6 +77,12 @@ impl Savepoint<'_> {
     }
 }
 
+pub(crate) trait Transaction {
+    const IS_LEASED: bool = false;
+}
+
+impl Transaction for Savepoint<'_> {}
+
 pub(crate) trait Open<'c> {
     type Opened: Send;
 
