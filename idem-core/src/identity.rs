@@ -44,8 +44,8 @@ impl Identity {
         Self(identity)
     }
 
-    /// An identity of no request, for a store's check.
-    #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql", test))]
+    /// An identity of no request.
+    #[cfg(test)]
     pub(crate) fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }

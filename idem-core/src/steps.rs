@@ -349,7 +349,7 @@ impl<C: StepConnection> Steps<C> {
     ) -> Result<(), StepError> {
         if let Some(fence) = &self.fence {
             let record = self.sql.record(fence, name, kind as i16);
-            if let Err(error) = tx.connection().keep(record, result).await {
+            if let Err(error) = tx.connection().keep_step(record, result).await {
                 // A transaction of the handler's own has no step, and can't be undone.
                 let error = match settle(&self.store, tx, false).await {
                     Err(SettleError::Ended) => StepError::Ended,
@@ -370,7 +370,7 @@ impl<C: StepConnection> Steps<C> {
     ) -> Result<(), StepError> {
         if let Some(fence) = &self.fence {
             let complete = self.sql.complete(fence, name);
-            let kept = tx.connection().keep(complete, Some(result)).await;
+            let kept = tx.connection().keep_step(complete, Some(result)).await;
             kept.map_err(|error| self.fail(StepError::Store(error)))?;
         }
         self.keep(tx).await
@@ -444,7 +444,7 @@ async fn begin<S: RunStore>(
 ) -> Result<S::Claim, StepError> {
     let mut tx = store.begin(opening).await?;
     if let Some(fence) = &fence {
-        let held = tx.connection().change(sql.fence(fence, lease)).await?;
+        let held = tx.connection().change_runs(sql.fence(fence, lease)).await?;
         if held == 0 {
             return Err(StepError::Lost);
         }

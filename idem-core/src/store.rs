@@ -306,6 +306,7 @@ pub use crate::response::Recorded;
 
 #[macro_use]
 mod row;
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 #[macro_use]
 pub(crate) mod runs;
 #[macro_use]
@@ -338,6 +339,8 @@ pub use self::postgres::{PostgresClaim, PostgresStore, TimeLimit};
 pub use self::sqlite::{SqliteClaim, SqliteStore};
 
 pub use self::row::Row;
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+pub use self::runs::{RunConnection, RunStore};
 pub use self::tally::{Stats, Tally};
 
 /// Any error of a driver.

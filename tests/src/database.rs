@@ -37,7 +37,7 @@ pub trait Database: Sized + Send + Sync + 'static {
     type Connection: Domain<Store = Self::Store>;
 
     /// The store of the records.
-    type Store: Store<Connection = Self::Connection> + Debug;
+    type Store: Store<Connection = Self::Connection> + Clone + Debug;
 
     /// The service's tables.
     const SCHEMA: &'static str = SCHEMA;

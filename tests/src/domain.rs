@@ -13,11 +13,16 @@ use sqlx::{AssertSqlSafe, Pool, Row as _};
 
 use crate::control::{Control, Visit};
 use crate::framework;
-use crate::scene::{Act, Body, Failed, Reply};
+use crate::scene::{Act, Body, Failed, Reply, RideError};
 
 /// A connection that the service can run on.
 pub trait Domain:
-    Transaction<Connection = Self> + for<'c> Open<'c> + StepConnection + sqlx::Connection + 'static
+    Transaction<Connection = Self>
+    + for<'c> Open<'c>
+    + StepConnection
+    + sqlx::Connection
+    + std::fmt::Debug
+    + 'static
 {
     /// Inserts an effect.
     fn insert(

@@ -135,6 +135,7 @@ async fn attempt<C: Bank>(
     let opening = Opening {
         isolation: None,
         deadline: DEFAULT_DEADLINE,
+        lease: None,
     };
     let request = ClaimRequest {
         identity: &identity,

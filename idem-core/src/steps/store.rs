@@ -4,6 +4,7 @@
 //! locks, time limits and checks hold for them as they are.
 
 use std::collections::{HashMap, HashSet};
+use std::fmt;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -41,16 +42,35 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug, Clone)]
 pub struct StepStore<C: StepConnection> {
     inner: C::Store,
     sql: RunSql,
 }
 
 /// The hold of an attempt on its run.
-#[derive(Debug)]
 pub struct StepClaim<C: StepConnection> {
     steps: Steps<C>,
+}
+
+impl<C: StepConnection> Clone for StepStore<C> {
+    fn clone(&self) -> Self {
+        Self {
+            inner: self.inner.clone(),
+            sql: self.sql.clone(),
+        }
+    }
+}
+
+impl<C: StepConnection> fmt::Debug for StepStore<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("StepStore").field(&self.inner).finish()
+    }
+}
+
+impl<C: StepConnection> fmt::Debug for StepClaim<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("StepClaim").field(&self.steps).finish()
+    }
 }
 
 impl<C: StepConnection> Claim for StepClaim<C> {
@@ -119,8 +139,8 @@ impl<C: StepConnection> StepStore<C> {
         })
     }
 
-    /// Opens a transaction of the inner store that holds the identity, in which the record has the version
-    /// that was seen, if that is a record's.
+    /// Opens a transaction of the inner store that holds the identity. In it there is no record: the run
+    /// takes the place of one that has expired, and of the row that a claim may write.
     async fn hold(
         &self,
         request: ClaimRequest<'_>,
@@ -129,12 +149,19 @@ impl<C: StepConnection> StepStore<C> {
             seen: None,
             ..request
         };
-        match self.inner.claim(first).await? {
+        let (mut claimed, replaces) = match self.inner.claim(first).await? {
             Claimed::Changed(Some(found)) if Some(found.record.version()) == request.seen => {
-                self.inner.claim(request).await
+                (self.inner.claim(request).await?, true)
             }
-            claimed => Ok(claimed),
+            claimed => (claimed, false),
+        };
+        if let Claimed::Won(tx) = &mut claimed
+            && (replaces || C::Store::CLAIM_WRITES)
+        {
+            let delete = self.sql.delete_record(request.identity);
+            tx.connection().change_runs(delete).await?;
         }
+        Ok(claimed)
     }
 
     /// What there is under the key, in a transaction that holds it.
@@ -144,7 +171,7 @@ impl<C: StepConnection> StepStore<C> {
         request: ClaimRequest<'_>,
     ) -> Result<Look, StoreError> {
         let connection = tx.connection();
-        let Some(run) = connection.run(self.sql.run(request.identity)).await? else {
+        let Some(run) = connection.read_run(self.sql.run(request.identity)).await? else {
             return Ok(Look::Free {
                 epoch: 1,
                 is_resumed: false,
@@ -160,7 +187,7 @@ impl<C: StepConnection> StepStore<C> {
             return Ok(Look::Changed(Some(run.found(request.identity)?)));
         }
         // A step that outlasts its lease holds the row.
-        let locked = connection.run(self.sql.lock(request.identity)).await?;
+        let locked = connection.read_run(self.sql.lock(request.identity)).await?;
         Ok(match locked {
             Some(locked) if locked.epoch == run.epoch && !locked.is_leased() => Look::Free {
                 epoch: run.epoch + 1,
@@ -179,21 +206,20 @@ impl<C: StepConnection> StepStore<C> {
         steps: &mut Steps<C>,
     ) -> Result<(), StoreError> {
         let connection = tx.connection();
-        // The run takes the place of a record that has expired, and of the row that a claim may write.
-        let forget = self.sql.delete_record(request.identity);
-        connection.change(forget).await?;
         if is_resumed {
-            let rows = connection.steps(self.sql.steps(request.identity)).await?;
+            let rows = connection
+                .read_steps(self.sql.steps(request.identity))
+                .await?;
             let recorded = rows.into_iter().map(|row| {
                 let (kind, result) = (row.kind, row.result);
                 (row.name, Recorded { kind, result })
             });
             steps.recorded = recorded.collect();
             let take_over = self.sql.take_over(&request, fence, steps.lease);
-            connection.change(take_over).await?;
+            connection.change_runs(take_over).await?;
         } else {
             let insert = self.sql.insert(&request, fence, steps.lease);
-            connection.change(insert).await?;
+            connection.change_runs(insert).await?;
         }
         Ok(())
     }
@@ -201,7 +227,10 @@ impl<C: StepConnection> StepStore<C> {
     /// Whether the run is this attempt's.
     async fn is_held(&self, fence: &Fence) -> Result<bool, StoreError> {
         let mut tx = self.inner.begin(internal(PAUSE * 100)).await?;
-        let run = tx.connection().run(self.sql.run(&fence.identity)).await?;
+        let run = tx
+            .connection()
+            .read_run(self.sql.run(&fence.identity))
+            .await?;
         drop(settle(&self.inner, tx, false).await);
         Ok(run.is_some_and(|run| run.epoch == fence.epoch && run.is_held_by(fence.holder)))
     }
@@ -270,12 +299,14 @@ impl<C: StepConnection> StepStore<C> {
             Claimed::Changed(_) => return Err(SettleError::Superseded),
         };
         let connection = tx.connection();
-        let held = connection.change(self.sql.fence(&fence, steps.lease)).await;
+        let held = connection
+            .change_runs(self.sql.fence(&fence, steps.lease))
+            .await;
         if held.map_err(refused)? == 0 {
             return Err(SettleError::Superseded);
         }
         let deleted = connection
-            .change(self.sql.delete(fence.identity.as_bytes()))
+            .change_runs(self.sql.delete(fence.identity.as_bytes()))
             .await;
         deleted.map_err(refused)?;
         let settlement = Settlement {
@@ -301,13 +332,13 @@ impl<C: StepConnection> StepStore<C> {
         let mut tx = begun.map_err(refused)?;
         let connection = tx.connection();
         let leaves_nothing = !binds && steps.recorded.is_empty() && steps.used.is_empty();
-        let held = connection.change(self.sql.release(&fence)).await;
+        let held = connection.change_runs(self.sql.release(&fence)).await;
         if held.map_err(refused)? == 0 {
             return Err(SettleError::Superseded);
         }
         if leaves_nothing {
             let deleted = connection
-                .change(self.sql.delete(fence.identity.as_bytes()))
+                .change_runs(self.sql.delete(fence.identity.as_bytes()))
                 .await;
             deleted.map_err(refused)?;
         }
@@ -417,10 +448,13 @@ impl<C: StepConnection> Store for StepStore<C> {
         let mut purged = self.inner.purge_expired(limit).await?;
         let mut tx = self.inner.begin(internal(RESOLVE)).await?;
         let start = Instant::now();
-        let expired = tx.connection().identities(self.sql.expired(limit)).await?;
+        let expired = tx
+            .connection()
+            .read_identities(self.sql.expired(limit))
+            .await?;
         for identity in &expired {
             let delete = self.sql.delete(identity);
-            tx.connection().change(delete).await?;
+            tx.connection().change_runs(delete).await?;
         }
         let done = settle(&self.inner, tx, true).await;
         done.map_err(|error| StoreError::Unavailable(error.into()))?;
@@ -435,8 +469,8 @@ impl<C: StepConnection> Store for StepStore<C> {
         let (runs, steps) = self.sql.erase(scope);
         let mut tx = self.inner.begin(internal(RESOLVE)).await?;
         // From here on their holders are refused.
-        let erased = tx.connection().change(runs).await?;
-        tx.connection().change(steps).await?;
+        let erased = tx.connection().change_runs(runs).await?;
+        tx.connection().change_runs(steps).await?;
         let done = settle(&self.inner, tx, true).await;
         done.map_err(|error| StoreError::Unavailable(error.into()))?;
         Ok(erased + self.inner.erase(scope).await?)
@@ -444,17 +478,22 @@ impl<C: StepConnection> Store for StepStore<C> {
 
     async fn forget(&self, identity: &Identity) -> Result<Forgotten, StoreError> {
         let mut tx = self.inner.begin(internal(RESOLVE)).await?;
-        let run = tx.connection().run(self.sql.lock(identity)).await?;
+        let run = tx.connection().read_run(self.sql.lock(identity)).await?;
         let forgotten = match run {
             Some(run) if run.is_leased() => Forgotten::InFlight,
             Some(_) => {
                 tx.connection()
-                    .change(self.sql.delete(identity.as_bytes()))
+                    .change_runs(self.sql.delete(identity.as_bytes()))
                     .await?;
                 Forgotten::Deleted
             }
             // A step may have locked it.
-            None if tx.connection().run(self.sql.run(identity)).await?.is_some() => {
+            None if tx
+                .connection()
+                .read_run(self.sql.run(identity))
+                .await?
+                .is_some() =>
+            {
                 Forgotten::InFlight
             }
             None => Forgotten::Missing,

@@ -317,6 +317,8 @@ fn version(row: &MySqlRow) -> Result<Version, StoreError> {
 }
 
 impl RunStore for MySqlStore {
+    const CLAIM_WRITES: bool = true;
+
     fn runs(&self) -> RunSql {
         self.names.runs(self.pool.connect_options().get_database())
     }

@@ -4,6 +4,7 @@
 //! identity, the epoch and the holder of a run, under the run's row lock. The clock decides only when
 //! another attempt may claim, never whether a late holder may write.
 
+use std::fmt::Debug;
 use std::future::Future;
 use std::time::Duration;
 
@@ -14,7 +15,11 @@ use crate::identity::Identity;
 use crate::record::{Found, State, Timestamp, Unreadable, Version};
 
 /// A store whose database can also hold runs.
-pub trait RunStore: Store<Connection: RunConnection> + Clone {
+pub trait RunStore: Store<Connection: RunConnection> + Clone + Debug {
+    /// Whether a claim writes a row where there is no record.
+    #[doc(hidden)]
+    const CLAIM_WRITES: bool = false;
+
     #[doc(hidden)]
     fn runs(&self) -> RunSql;
 
@@ -25,29 +30,29 @@ pub trait RunStore: Store<Connection: RunConnection> + Clone {
 /// Sends the statements of runs. All of them are part of the transaction that is open, or their own.
 #[doc(hidden)]
 pub trait RunConnection: Send {
-    fn run(
+    fn read_run(
         &mut self,
         select: String,
     ) -> impl Future<Output = Result<Option<Run>, StoreError>> + Send;
 
-    fn steps(
+    fn read_steps(
         &mut self,
         select: String,
     ) -> impl Future<Output = Result<Vec<StepRow>, StoreError>> + Send;
 
-    fn identities(
+    fn read_identities(
         &mut self,
         select: String,
     ) -> impl Future<Output = Result<Vec<Vec<u8>>, StoreError>> + Send;
 
     /// Runs statements, and returns the number of rows that they changed.
-    fn change(
+    fn change_runs(
         &mut self,
         statements: String,
     ) -> impl Future<Output = Result<u64, StoreError>> + Send;
 
     /// Runs a statement with the result of a step as its parameter.
-    fn keep(
+    fn keep_step(
         &mut self,
         statement: String,
         result: Option<Vec<u8>>,
@@ -56,8 +61,7 @@ pub trait RunConnection: Send {
 
 /// The proof that an attempt still holds its run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[doc(hidden)]
-pub struct Fence {
+pub(crate) struct Fence {
     pub(crate) identity: Identity,
     pub(crate) epoch: i64,
     pub(crate) holder: Holder,
@@ -390,7 +394,7 @@ pub(super) fn hex_literal(bytes: &[u8]) -> String {
 macro_rules! runs {
     ($connection:ty, $store_error:path) => {
         impl crate::store::runs::RunConnection for $connection {
-            async fn run(
+            async fn read_run(
                 &mut self,
                 select: String,
             ) -> Result<Option<crate::store::runs::Run>, StoreError> {
@@ -416,7 +420,7 @@ macro_rules! runs {
                 Ok(Some(run().map_err($store_error)?))
             }
 
-            async fn steps(
+            async fn read_steps(
                 &mut self,
                 select: String,
             ) -> Result<Vec<crate::store::runs::StepRow>, StoreError> {
@@ -436,7 +440,10 @@ macro_rules! runs {
                 steps.map_err($store_error)
             }
 
-            async fn identities(&mut self, select: String) -> Result<Vec<Vec<u8>>, StoreError> {
+            async fn read_identities(
+                &mut self,
+                select: String,
+            ) -> Result<Vec<Vec<u8>>, StoreError> {
                 let rows = sqlx::query(AssertSqlSafe(select))
                     .persistent(false)
                     .fetch_all(self)
@@ -446,12 +453,12 @@ macro_rules! runs {
                 identities.map_err($store_error)
             }
 
-            async fn change(&mut self, statements: String) -> Result<u64, StoreError> {
+            async fn change_runs(&mut self, statements: String) -> Result<u64, StoreError> {
                 let done = sqlx::raw_sql(AssertSqlSafe(statements)).execute(self).await;
                 Ok(done.map_err($store_error)?.rows_affected())
             }
 
-            async fn keep(
+            async fn keep_step(
                 &mut self,
                 statement: String,
                 result: Option<Vec<u8>>,

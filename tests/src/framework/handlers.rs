@@ -60,7 +60,8 @@ promises! {
     scope = "tenant",
     lease = "1s",
     deadline = "8s",
-    store = StepEngine<C>
+    store = StepEngine<C>,
+    body = "effect"
 )]
 pub(super) async fn ride<C: Domain>(
     steps: &mut Steps<C>,

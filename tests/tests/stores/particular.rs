@@ -18,6 +18,7 @@ use super::Fresh;
 const OPENING: Opening = Opening {
     isolation: None,
     deadline: Duration::from_secs(30),
+    lease: None,
 };
 
 async fn settle<S: Store>(

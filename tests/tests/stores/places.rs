@@ -80,6 +80,7 @@ impl Placed for Sqlite {
 const OPENING: Opening = Opening {
     isolation: None,
     deadline: Duration::from_secs(30),
+    lease: None,
 };
 
 async fn claim<S: Store>(store: &S, identity: &Identity, likely_taken: bool) -> Claimed<S::Claim> {

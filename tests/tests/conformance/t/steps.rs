@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use idem_tests::{
-    Act, Answer, Database, Domain as _, Framework, Reply, Request, Scene, World, conformance,
-};
+use idem_tests::{Act, Answer, Database, Framework, Reply, Request, Scene, World, conformance};
 
 conformance![
     t2_t7_ride_is_executed_once_and_replayed,
@@ -140,16 +138,12 @@ async fn t1_other_instance_is_in_flight_while_a_step_runs<F: Framework<D>, D: Da
     let first = request.start();
     world.control.at_gate(1).await;
     // Longer than the lease, which the call renews.
-    let elsewhere = request.to(other.address).send().await;
-    elsewhere.assert_problem("in-flight");
+    let elsewhere = request.to(other.address);
+    elsewhere.send().await.assert_problem("in-flight");
     world.control.open(1);
     let first = first.answer().await;
     first.assert_executed(201);
-    request
-        .to(other.address)
-        .send()
-        .await
-        .assert_replays(&first);
+    elsewhere.send().await.assert_replays(&first);
     assert_eq!(world.effects("acme").await, 2);
 }
 
