@@ -95,7 +95,8 @@ pub use self::scope::Scope;
 pub use self::seal::Seal;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 pub use self::steps::{
-    Recovered, StepClaim, StepConnection, StepError, StepKey, StepName, StepStore, Steps,
+    RecordedStep, Recovered, Resolution, Resolved, StepClaim, StepConnection, StepError, StepKey,
+    StepName, StepStore, Steps, UnfinishedRun,
 };
 #[cfg(feature = "mysql")]
 pub use self::store::MySqlStore;

@@ -20,10 +20,12 @@ use crate::transaction::{Borrowed, Open, Transaction};
 
 mod error;
 mod name;
+mod operate;
 mod store;
 
 pub use self::error::StepError;
 pub use self::name::StepName;
+pub use self::operate::{RecordedStep, Resolution, Resolved, UnfinishedRun};
 pub use self::store::{StepClaim, StepStore};
 
 /// A database that holds runs: sqlx's `PgConnection`, `MySqlConnection` or `SqliteConnection`.
@@ -93,6 +95,25 @@ enum Kind {
     Commit = 1,
     Call = 2,
     CallOnce = 3,
+}
+
+impl Kind {
+    const fn from_code(code: i16) -> Option<Self> {
+        match code {
+            1 => Some(Self::Commit),
+            2 => Some(Self::Call),
+            3 => Some(Self::CallOnce),
+            _ => None,
+        }
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Commit => "commit",
+            Self::Call => "call",
+            Self::CallOnce => "call_once",
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -369,7 +390,7 @@ impl<C: StepConnection> Steps<C> {
         result: Vec<u8>,
     ) -> Result<(), StepError> {
         if let Some(fence) = &self.fence {
-            let complete = self.sql.complete(fence, name);
+            let complete = self.sql.complete(&fence.identity, name);
             let kept = tx.connection().keep_step(complete, Some(result)).await;
             kept.map_err(|error| self.fail(StepError::Store(error)))?;
         }

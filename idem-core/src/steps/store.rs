@@ -208,7 +208,7 @@ impl<C: StepConnection> StepStore<C> {
         let connection = tx.connection();
         if is_resumed {
             let rows = connection
-                .read_steps(self.sql.steps(request.identity))
+                .read_steps(self.sql.steps(request.identity.as_bytes()))
                 .await?;
             let recorded = rows.into_iter().map(|row| {
                 let (kind, result) = (row.kind, row.result);
@@ -226,7 +226,7 @@ impl<C: StepConnection> StepStore<C> {
 
     /// Whether the run is this attempt's.
     async fn is_held(&self, fence: &Fence) -> Result<bool, StoreError> {
-        let mut tx = self.inner.begin(internal(PAUSE * 100)).await?;
+        let mut tx = self.inner.begin(internal()).await?;
         let run = tx
             .connection()
             .read_run(self.sql.run(&fence.identity))
@@ -289,7 +289,7 @@ impl<C: StepConnection> StepStore<C> {
             fingerprint: draft.fingerprint,
             attempt: draft.attempts,
             ttl: draft.ttl,
-            opening: internal(steps.opening.deadline),
+            opening: opening(steps.opening.deadline),
             seen: None,
             likely_taken: false,
         };
@@ -328,7 +328,7 @@ impl<C: StepConnection> StepStore<C> {
         binds: bool,
     ) -> Result<(), SettleError> {
         let refused = |error: StoreError| SettleError::Refused(error.into());
-        let begun = self.inner.begin(internal(steps.opening.deadline)).await;
+        let begun = self.inner.begin(opening(steps.opening.deadline)).await;
         let mut tx = begun.map_err(refused)?;
         let connection = tx.connection();
         let leaves_nothing = !binds && steps.recorded.is_empty() && steps.used.is_empty();
@@ -346,8 +346,13 @@ impl<C: StepConnection> StepStore<C> {
     }
 }
 
+/// The same for one of the store's own or an operator's.
+pub(super) fn internal() -> Opening {
+    opening(RESOLVE)
+}
+
 /// The opening of a transaction in which no code of the application runs.
-fn internal(deadline: Duration) -> Opening {
+fn opening(deadline: Duration) -> Opening {
     Opening {
         isolation: Some(Isolation::ReadCommitted),
         deadline,
@@ -369,7 +374,7 @@ impl<C: StepConnection> Store for StepStore<C> {
 
     async fn claim(&self, request: ClaimRequest<'_>) -> Result<Claimed<StepClaim<C>>, StoreError> {
         let held = ClaimRequest {
-            opening: internal(request.opening.deadline),
+            opening: opening(request.opening.deadline),
             ..request
         };
         let mut tx = match self.hold(held).await? {
@@ -446,7 +451,7 @@ impl<C: StepConnection> Store for StepStore<C> {
 
     async fn purge_expired(&self, limit: u32) -> Result<Purged, StoreError> {
         let mut purged = self.inner.purge_expired(limit).await?;
-        let mut tx = self.inner.begin(internal(RESOLVE)).await?;
+        let mut tx = self.inner.begin(internal()).await?;
         let start = Instant::now();
         let expired = tx
             .connection()
@@ -456,8 +461,7 @@ impl<C: StepConnection> Store for StepStore<C> {
             let delete = self.sql.delete(identity);
             tx.connection().change_runs(delete).await?;
         }
-        let done = settle(&self.inner, tx, true).await;
-        done.map_err(|error| StoreError::Unavailable(error.into()))?;
+        self.end(tx).await?;
         purged.records += expired.len() as u64;
         if !purged.held.is_zero() {
             purged.held += start.elapsed();
@@ -467,17 +471,16 @@ impl<C: StepConnection> Store for StepStore<C> {
 
     async fn erase(&self, scope: &ScopeDigest) -> Result<u64, StoreError> {
         let (runs, steps) = self.sql.erase(scope);
-        let mut tx = self.inner.begin(internal(RESOLVE)).await?;
+        let mut tx = self.inner.begin(internal()).await?;
         // From here on their holders are refused.
         let erased = tx.connection().change_runs(runs).await?;
         tx.connection().change_runs(steps).await?;
-        let done = settle(&self.inner, tx, true).await;
-        done.map_err(|error| StoreError::Unavailable(error.into()))?;
+        self.end(tx).await?;
         Ok(erased + self.inner.erase(scope).await?)
     }
 
     async fn forget(&self, identity: &Identity) -> Result<Forgotten, StoreError> {
-        let mut tx = self.inner.begin(internal(RESOLVE)).await?;
+        let mut tx = self.inner.begin(internal()).await?;
         let run = tx.connection().read_run(self.sql.lock(identity)).await?;
         let forgotten = match run {
             Some(run) if run.is_leased() => Forgotten::InFlight,
@@ -498,8 +501,7 @@ impl<C: StepConnection> Store for StepStore<C> {
             }
             None => Forgotten::Missing,
         };
-        let done = settle(&self.inner, tx, true).await;
-        done.map_err(|error| StoreError::Unavailable(error.into()))?;
+        self.end(tx).await?;
         match forgotten {
             Forgotten::Missing => self.inner.forget(identity).await,
             forgotten => Ok(forgotten),

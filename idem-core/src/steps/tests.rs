@@ -7,7 +7,8 @@ use std::time::Duration;
 use http::StatusCode;
 use sqlx::SqliteConnection;
 
-use super::{Recovered, StepError, StepStore, Steps};
+use super::{Recovered, Resolution, Resolved, StepError, StepStore, Steps};
+use crate::engine::Engine;
 use crate::fingerprint::{Content, Fingerprint, RequestParts};
 use crate::identity::{Identity, ScopeDigest};
 use crate::key::IdempotencyKey;
@@ -448,4 +449,65 @@ async fn steps_are_send() {
             .await
     });
     task.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn t4_an_operator_sees_and_resolves_an_uncertain_call() {
+    let bench = Bench::new().await;
+    let engine = Engine::new(bench.store.clone());
+    let key = IdempotencyKey::parse(b"k").unwrap();
+    let of = (Some("acme"), &bench.operation, &key);
+    let resolve = async |step: &str, resolution| {
+        let resolved = engine
+            .resolve_step(of.0, of.1, of.2, step, resolution)
+            .await;
+        resolved.unwrap()
+    };
+    assert_eq!(engine.find_run(of.0, of.1, of.2).await.unwrap(), None);
+    assert_eq!(
+        resolve("sms", Resolution::Found(&5)).await,
+        Resolved::Missing
+    );
+    let mut claim = bench.first().await;
+    let steps = claim.connection();
+    steps
+        .commit("ride", async |tx| insert(tx, "ride").await)
+        .await
+        .unwrap();
+    let lost = async |_| Err::<u8, _>(StepError::Broken);
+    let never = async |_| panic!("it is the first call");
+    steps.call_once("sms", lost, never).await.unwrap_err();
+    let runs = engine.unfinished_runs(10).await.unwrap();
+    assert_eq!(runs.len(), 1);
+    let run = engine.find_run(of.0, of.1, of.2).await.unwrap().unwrap();
+    assert!(run.is_leased());
+    assert_eq!(
+        (run.operation.as_str(), run.attempts),
+        (bench.operation.as_str(), 1)
+    );
+    let steps: Vec<_> = run
+        .steps
+        .iter()
+        .map(|step| (&*step.name, step.kind, step.is_uncertain))
+        .collect();
+    assert_eq!(
+        steps,
+        [("ride", "commit", false), ("sms", "call_once", true)]
+    );
+    assert_eq!(
+        resolve("sms", Resolution::Found(&5)).await,
+        Resolved::InFlight
+    );
+    bench.settle(claim, State::FailedRetriable).await.unwrap();
+    assert_eq!(
+        resolve("ride", Resolution::Absent).await,
+        Resolved::Missing,
+        "it has a result"
+    );
+    assert_eq!(resolve("sms", Resolution::Found(&5)).await, Resolved::Done);
+    assert_eq!(resolve("sms", Resolution::Absent).await, Resolved::Missing);
+    let mut claim = bench.next().await;
+    let step = claim.connection().call_once("sms", lost, never).await;
+    assert_eq!(step.unwrap(), 5);
+    bench.settle(claim, State::FailedRetriable).await.unwrap();
 }

@@ -30,10 +30,17 @@ pub trait RunStore: Store<Connection: RunConnection> + Clone + Debug {
 /// Sends the statements of runs. All of them are part of the transaction that is open, or their own.
 #[doc(hidden)]
 pub trait RunConnection: Send {
+    fn read_runs(
+        &mut self,
+        select: String,
+    ) -> impl Future<Output = Result<Vec<Run>, StoreError>> + Send;
+
     fn read_run(
         &mut self,
         select: String,
-    ) -> impl Future<Output = Result<Option<Run>, StoreError>> + Send;
+    ) -> impl Future<Output = Result<Option<Run>, StoreError>> + Send {
+        async { Ok(self.read_runs(select).await?.pop()) }
+    }
 
     fn read_steps(
         &mut self,
@@ -83,6 +90,8 @@ impl Holder {
 #[derive(Debug, Clone)]
 #[doc(hidden)]
 pub struct Run {
+    pub(crate) identity: Vec<u8>,
+    pub(crate) operation: String,
     pub(crate) fingerprint: Vec<u8>,
     pub(crate) epoch: i64,
     pub(crate) holder: Vec<u8>,
@@ -144,6 +153,7 @@ pub struct StepRow {
     pub(crate) kind: i16,
     /// `None` for a `call_once` that may have happened.
     pub(crate) result: Option<Vec<u8>>,
+    pub(crate) recorded_at: i64,
 }
 
 /// The words that differ between databases.
@@ -194,9 +204,21 @@ impl RunSql {
         format!("{}{}", self.run(identity), self.dialect.lock)
     }
 
-    pub(crate) fn steps(&self, identity: &Identity) -> String {
-        let of = self.of(identity.as_bytes());
-        format!("SELECT name, kind, result FROM {} WHERE {of}", self.steps)
+    /// Runs, those that were claimed first at the front.
+    pub(crate) fn all(&self, limit: u32) -> String {
+        let columns = self.columns();
+        format!(
+            "SELECT {columns} FROM {} ORDER BY claimed_at LIMIT {limit}",
+            self.runs
+        )
+    }
+
+    pub(crate) fn steps(&self, identity: &[u8]) -> String {
+        let of = self.of(identity);
+        format!(
+            "SELECT name, kind, result, recorded_at FROM {} WHERE {of} ORDER BY recorded_at",
+            self.steps
+        )
     }
 
     /// A first claim. The steps of a run that has expired are gone then.
@@ -308,8 +330,18 @@ impl RunSql {
         )
     }
 
+    /// Deletes the intent of a `call_once` that has not happened.
+    pub(crate) fn retract(&self, identity: &Identity, name: &str) -> String {
+        let Dialect { equals, text, .. } = self.dialect;
+        let (of, name) = (self.of(identity.as_bytes()), text(name));
+        format!(
+            "DELETE FROM {} WHERE {of} AND name {equals} {name} AND result IS NULL",
+            self.steps
+        )
+    }
+
     /// Replaces the intent of a `call_once` by its result.
-    pub(crate) fn complete(&self, fence: &Fence, name: &str) -> String {
+    pub(crate) fn complete(&self, identity: &Identity, name: &str) -> String {
         let Dialect {
             now,
             equals,
@@ -317,7 +349,7 @@ impl RunSql {
             parameter,
             ..
         } = self.dialect;
-        let (of, name) = (self.of(fence.identity.as_bytes()), text(name));
+        let (of, name) = (self.of(identity.as_bytes()), text(name));
         format!(
             "UPDATE {} SET result = {parameter}, recorded_at = {now} \
              WHERE {of} AND name {equals} {name} AND result IS NULL",
@@ -365,7 +397,7 @@ impl RunSql {
 
     fn columns(&self) -> String {
         format!(
-            "fingerprint, epoch, holder, attempts, claimed_at, leased_until, expires_at, {}",
+            "identity, operation, fingerprint, epoch, holder, attempts, claimed_at, leased_until, expires_at, {}",
             self.dialect.now
         )
     }
@@ -394,30 +426,31 @@ pub(super) fn hex_literal(bytes: &[u8]) -> String {
 macro_rules! runs {
     ($connection:ty, $store_error:path) => {
         impl crate::store::runs::RunConnection for $connection {
-            async fn read_run(
+            async fn read_runs(
                 &mut self,
                 select: String,
-            ) -> Result<Option<crate::store::runs::Run>, StoreError> {
-                let row = sqlx::query(AssertSqlSafe(select))
+            ) -> Result<Vec<crate::store::runs::Run>, StoreError> {
+                let rows = sqlx::query(AssertSqlSafe(select))
                     .persistent(false)
-                    .fetch_optional(self)
+                    .fetch_all(self)
                     .await;
-                let Some(row) = row.map_err($store_error)? else {
-                    return Ok(None);
-                };
-                let run = || -> sqlx::Result<_> {
+                let rows = rows.map_err($store_error)?;
+                let runs = rows.iter().map(|row| {
                     Ok(crate::store::runs::Run {
-                        fingerprint: row.try_get(0)?,
-                        epoch: row.try_get(1)?,
-                        holder: row.try_get(2)?,
-                        attempts: row.try_get(3)?,
-                        claimed_at: row.try_get(4)?,
-                        leased_until: row.try_get(5)?,
-                        expires_at: row.try_get(6)?,
-                        now: row.try_get(7)?,
+                        identity: row.try_get(0)?,
+                        operation: row.try_get(1)?,
+                        fingerprint: row.try_get(2)?,
+                        epoch: row.try_get(3)?,
+                        holder: row.try_get(4)?,
+                        attempts: row.try_get(5)?,
+                        claimed_at: row.try_get(6)?,
+                        leased_until: row.try_get(7)?,
+                        expires_at: row.try_get(8)?,
+                        now: row.try_get(9)?,
                     })
-                };
-                Ok(Some(run().map_err($store_error)?))
+                });
+                let runs: sqlx::Result<_> = runs.collect();
+                runs.map_err($store_error)
             }
 
             async fn read_steps(
@@ -434,6 +467,7 @@ macro_rules! runs {
                         name: row.try_get(0)?,
                         kind: row.try_get(1)?,
                         result: row.try_get(2)?,
+                        recorded_at: row.try_get(3)?,
                     })
                 });
                 let steps: sqlx::Result<_> = steps.collect();
