@@ -1,5 +1,7 @@
 //! Kills the service at each point of `create_ride`, starts it again on the same file, and repeats the request.
 
+#![allow(clippy::unwrap_used)] // clippy takes helper functions for code outside tests
+
 use std::fs::{self, File};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
