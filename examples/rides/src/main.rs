@@ -50,7 +50,8 @@ use crate::client::ProviderClient;
 /// In minor units, wherever the ride goes.
 const FARE: i64 = 2000;
 
-/// `lease` is how long the key is held after the process has died: until then a retry gets 409.
+/// After the process has died, the key is held until the `lease` is over. A retry waits for that, and gets 409 if the wait
+/// takes too long.
 #[idempotent(ttl = "24h", scope = "user", lease = "2s", deadline = "20s")]
 async fn create_ride(
     steps: &mut Steps<SqliteConnection>,
