@@ -88,6 +88,7 @@ const ALONE: &[&[&str]] = &[
     &["-p", "payments-actix"],
     &["-p", "payments-postgres"],
     &["-p", "payments-mysql"],
+    &["-p", "rides"],
 ];
 
 /// The cheap steps come first.
