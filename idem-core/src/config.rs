@@ -9,6 +9,7 @@ use crate::key::{IdempotencyKey, KeyError, KeyRule};
 use crate::problem::DEFAULT_BASE;
 use crate::response::{ALLOWED, NEVER};
 use crate::seal::Seal;
+use crate::store::Mode;
 use crate::throttle::Rates;
 
 /// The settings that all endpoints of an engine share.
@@ -28,8 +29,8 @@ pub struct Config {
     pub(crate) key_rules: Vec<KeyRule>,
     pub(crate) echoes_key: bool,
     pub(crate) is_unprotected: bool,
-    /// Whether parts of an attempt stay when it fails: the engine knows it from its store.
-    pub(crate) has_steps: bool,
+    /// The engine knows it from its store.
+    pub(crate) mode: Mode,
     pub(crate) problem_base: Arc<str>,
     pub(crate) recorded_headers: Vec<HeaderName>,
     pub(crate) response_limit: usize,
@@ -55,7 +56,7 @@ impl Config {
             key_rules: Vec::new(),
             echoes_key: false,
             is_unprotected: false,
-            has_steps: false,
+            mode: Mode::Transaction,
             problem_base: DEFAULT_BASE.into(),
             recorded_headers: ALLOWED.to_vec(),
             response_limit: 1024 * 1024,
@@ -325,6 +326,7 @@ impl std::fmt::Debug for Config {
             .field("key_rules", &self.key_rules)
             .field("echoes_key", &self.echoes_key)
             .field("is_unprotected", &self.is_unprotected)
+            .field("mode", &self.mode)
             .field("problem_base", &self.problem_base)
             .field("recorded_headers", &self.recorded_headers)
             .field("response_limit", &self.response_limit)

@@ -84,7 +84,7 @@ impl<S: Store> Engine<S> {
 
     /// An engine with settings of its own.
     pub fn with_config(store: S, mut config: Config) -> Self {
-        config.has_steps = S::HAS_STEPS;
+        config.mode = S::MODE;
         if config.is_unprotected {
             tracing::error!("protection is off: a retry runs its handler again");
         }

@@ -50,6 +50,7 @@ use serde::Serialize;
 use crate::config::Config;
 use crate::key::{KeyError, KeyPlace};
 use crate::response::Response;
+use crate::store::Mode;
 
 /// The default base of the problem types: this module's page.
 pub(crate) const DEFAULT_BASE: &str =
@@ -136,7 +137,7 @@ impl Problem {
     /// The same for an endpoint that has its keys in `place`.
     pub(crate) fn to_response_about(self, place: KeyPlace, config: &Config) -> Response {
         let (name, status, retryable, title) = self.row();
-        let has_steps = config.has_steps;
+        let has_steps = config.mode == Mode::Steps;
         let title = self
             .title_with_steps()
             .filter(|_| has_steps)
@@ -313,7 +314,7 @@ impl Problem {
                     .into()
             }
             Self::TryAgain | Self::HandlerPanicked | Self::TransactionAborted
-                if config.has_steps =>
+                if config.mode == Mode::Steps =>
             {
                 "finished steps are kept; send the same request with the same key again".into()
             }
@@ -333,7 +334,7 @@ impl Problem {
                 "the request can't go on until the operator has found out; don't send it with a new key"
                     .into()
             }
-            Self::ResponseTooLarge if config.has_steps => {
+            Self::ResponseTooLarge if config.mode == Mode::Steps => {
                 "finished steps are kept; the operator has to raise the limit".into()
             }
             Self::ResponseTooLarge => {

@@ -363,9 +363,8 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// - A record that can't be read is [`StoreError::Unreadable`], never a missing record and never an
 ///   error that a retry could mend.
 pub trait Store: Send + Sync + 'static {
-    /// Whether parts of an attempt stay when it fails.
     #[doc(hidden)]
-    const HAS_STEPS: bool = false;
+    const MODE: Mode = Mode::Transaction;
 
     /// The connection that handlers write through.
     type Connection: Send;
@@ -547,6 +546,16 @@ pub struct Purged {
     /// How long no other transaction could write, because this one did. Zero for a database whose
     /// transactions write side by side. The engine chooses the size of the next batch by it.
     pub held: Duration,
+}
+
+/// What stays of an attempt that fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[doc(hidden)]
+pub enum Mode {
+    /// Nothing: it is one transaction.
+    Transaction,
+    /// The steps that were committed.
+    Steps,
 }
 
 /// An open transaction. The handler borrows its connection. Dropping the claim undoes everything.

@@ -17,7 +17,7 @@ use crate::problem::Problem;
 use crate::record::{Found, State};
 use crate::store::runs::{Fence, Holder, RunSql, RunStore as _};
 use crate::store::{
-    Claim, ClaimRequest, Claimed, Draft, Forgotten, Opening, Purged, SettleError, Settlement,
+    Claim, ClaimRequest, Claimed, Draft, Forgotten, Mode, Opening, Purged, SettleError, Settlement,
     Stats, Store, StoreError, Times,
 };
 
@@ -361,7 +361,7 @@ fn opening(deadline: Duration) -> Opening {
 }
 
 impl<C: StepConnection> Store for StepStore<C> {
-    const HAS_STEPS: bool = true;
+    const MODE: Mode = Mode::Steps;
 
     type Connection = Steps<C>;
     type Claim = StepClaim<C>;

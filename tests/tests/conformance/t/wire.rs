@@ -22,7 +22,7 @@ async fn t2_t3_cut_at_every_commit_has_one_effect_of_each_step<F: Framework<D>, 
         for commit in 0..COMMITS {
             let tenant = format!("acme-{number}-{commit}");
             let request = instance.post("/ride").key("k").effect("a");
-            let request = request.header("x-tenant", &tenant);
+            let request = request.tenant(&tenant);
             wire.cut_after(commit, cut);
             let answer = until_answered(&request).await;
             assert_eq!(answer.status, 201, "{cut:?} {commit}");
