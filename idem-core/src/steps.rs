@@ -535,5 +535,6 @@ impl<C: StepConnection> fmt::Debug for Steps<C> {
     }
 }
 
-#[cfg(all(test, feature = "sqlite"))]
+#[cfg(feature = "sqlite")]
+#[cfg(test)]
 mod tests;

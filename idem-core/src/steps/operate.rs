@@ -8,7 +8,7 @@ use crate::identity::Identity;
 use crate::key::IdempotencyKey;
 use crate::operation::Operation;
 use crate::record::{Timestamp, Unreadable};
-use crate::store::runs::{Run, RunConnection as _, StepRow};
+use crate::store::runs::{Run, StepRow};
 use crate::store::{Claim as _, Store as _, StoreError};
 
 /// A request with steps that has no record yet: its attempt runs, or is waited for, or is given up.
@@ -132,7 +132,7 @@ impl<C: StepConnection> StepStore<C> {
         for run in tx.connection().read_runs(select).await? {
             let steps = self.sql.steps(&run.identity);
             let steps = tx.connection().read_steps(steps).await?;
-            runs.push(UnfinishedRun::new(run, steps)?);
+            runs.push(UnfinishedRun::new(&run, steps)?);
         }
         self.end(tx).await?;
         Ok(runs)
@@ -186,7 +186,7 @@ impl<C: StepConnection> StepStore<C> {
 }
 
 impl UnfinishedRun {
-    fn new(run: Run, steps: Vec<StepRow>) -> Result<Self, StoreError> {
+    fn new(run: &Run, steps: Vec<StepRow>) -> Result<Self, StoreError> {
         let steps = steps.into_iter().map(|step| {
             Ok(RecordedStep {
                 kind: Kind::from_code(step.kind)

@@ -43,8 +43,8 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// # }
 /// ```
 pub struct StepStore<C: StepConnection> {
-    inner: C::Store,
-    sql: RunSql,
+    pub(super) inner: C::Store,
+    pub(super) sql: RunSql,
 }
 
 /// The hold of an attempt on its run.

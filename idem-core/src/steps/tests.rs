@@ -69,7 +69,7 @@ impl Bench {
             operation: &self.operation,
             fingerprint: &fingerprint,
             attempt,
-            ttl: Duration::from_secs(60),
+            ttl: Duration::from_mins(1),
             opening: Opening {
                 isolation: Some(Isolation::ReadCommitted),
                 deadline: Duration::from_secs(30),
@@ -119,7 +119,7 @@ impl Bench {
             status: StatusCode::OK,
             fingerprint: &fingerprint,
             response: state.is_replayed().then_some(&response[..]),
-            ttl: Duration::from_secs(60),
+            ttl: Duration::from_mins(1),
             replaces: None,
         };
         let settlement = Settlement {

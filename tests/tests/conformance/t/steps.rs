@@ -198,10 +198,10 @@ async fn t12_nothing_is_open_while_another_service_is_called<F: Framework<D>, D:
         .play([Scene::effect(), Scene::new([Act::Wait])]);
     let first = request.start();
     world.control.at_gate(1).await;
-    let _all = instance.whole_pool().await;
+    let all = instance.whole_pool().await;
     let unfinished = D::unfinished(&mut *world.observe().await).await;
     assert_eq!(unfinished, 0);
-    drop(_all);
+    drop(all);
     world.control.open(1);
     first.answer().await.assert_executed(201);
 }
