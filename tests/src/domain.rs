@@ -144,7 +144,8 @@ impl<C: Domain> App<C> {
     }
 
     /// The steps of a ride: two transactions, and a call between them. Each step that is entered plays the
-    /// next scene. With the label `pauses`, the first attempt waits at the gate before its last step.
+    /// next scene. With the label `pauses`, the first attempt waits at the gate before its last step. With
+    /// the label `swallows`, it swallows the error of a step.
     ///
     /// # Errors
     ///
@@ -174,6 +175,10 @@ impl<C: Domain> App<C> {
                 self.entry(&reply).ok_or(RideError::Failed(Failed(reply)))
             })
             .await?;
+        if label == "swallows" {
+            let twice = steps.call("charge", async |key| self.charge(key, attempt).await);
+            assert!(twice.await.is_err(), "the name is used twice");
+        }
         let number = attempt.number();
         let json =
             format!(r#"{{"ride":{ride},"charge":{charge},"paid":{paid},"attempt":{number}}}"#);

@@ -212,7 +212,7 @@ async fn t2_t3_t7_a_retry_gets_the_results_of_finished_steps() {
 }
 
 #[tokio::test]
-async fn t5_t7_a_late_holder_writes_nothing() {
+async fn t5_t13_a_late_holder_writes_nothing() {
     let bench = Bench::new().await;
     let mut late = bench.first().await;
     over().await;

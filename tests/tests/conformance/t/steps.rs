@@ -12,8 +12,9 @@ conformance![
     t8_run_binds_its_key_before_there_is_a_record,
     t10_erasure_deletes_runs_and_refuses_their_holders,
     t12_nothing_is_open_while_another_service_is_called,
-    o12_panic_in_a_step_keeps_the_finished_ones,
+    t14_panic_in_a_step_keeps_the_finished_ones,
     o14_step_that_ends_its_transaction_is_final,
+    t13_error_of_a_step_is_the_answer_even_if_the_handler_swallows_it,
     t9_run_is_forgotten_after_its_time_to_live,
 ];
 
@@ -206,7 +207,7 @@ async fn t12_nothing_is_open_while_another_service_is_called<F: Framework<D>, D:
     first.answer().await.assert_executed(201);
 }
 
-async fn o12_panic_in_a_step_keeps_the_finished_ones<F: Framework<D>, D: Database>(
+async fn t14_panic_in_a_step_keeps_the_finished_ones<F: Framework<D>, D: Database>(
     world: &World<F, D>,
 ) {
     let request = world.with_steps().await.post("/ride").key("k").effect("a");
@@ -260,4 +261,24 @@ async fn t9_run_is_forgotten_after_its_time_to_live<F: Framework<D>, D: Database
         visits[1].key, visits[3].key,
         "the key for the other service stays"
     );
+}
+
+async fn t13_error_of_a_step_is_the_answer_even_if_the_handler_swallows_it<
+    F: Framework<D>,
+    D: Database,
+>(
+    world: &World<F, D>,
+) {
+    let instance = world.with_steps().await;
+    let request = instance.post("/ride").key("k").effect("swallows");
+    request
+        .send()
+        .await
+        .assert_problem_of_steps("misconfigured");
+    assert_eq!((world.effects("acme").await, world.records().await), (2, 0));
+    request
+        .send()
+        .await
+        .assert_problem_of_steps("misconfigured");
+    assert_eq!(world.control.entries(), 3, "the finished steps stay");
 }
