@@ -418,6 +418,7 @@ impl RunSql {
     }
 }
 
+#[cfg(any(feature = "mysql", feature = "sqlite"))]
 pub(super) fn hex_literal(bytes: &[u8]) -> String {
     format!("x'{}'", hex(bytes))
 }
