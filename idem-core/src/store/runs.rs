@@ -9,7 +9,6 @@ use std::future::Future;
 use std::time::Duration;
 
 use super::{ClaimRequest, Row, ScopeDigest, Store, StoreError};
-use crate::digest::hex;
 use crate::fingerprint::Fingerprint;
 use crate::identity::Identity;
 use crate::record::{Found, State, Timestamp, Unreadable, Version};
@@ -420,7 +419,7 @@ impl RunSql {
 
 #[cfg(any(feature = "mysql", feature = "sqlite"))]
 pub(super) fn hex_literal(bytes: &[u8]) -> String {
-    format!("x'{}'", hex(bytes))
+    format!("x'{}'", crate::digest::hex(bytes))
 }
 
 /// Sends the statements on a connection of sqlx.
