@@ -497,6 +497,7 @@ async fn settle<S: Store>(store: &S, tx: S::Claim, keep_writes: bool) -> Result<
     store.settle(tx, settlement).await
 }
 
+#[diagnostic::do_not_recommend]
 impl<C: StepConnection> Transaction for Steps<C> {
     type Connection = Self;
     type Store = StepStore<C>;
@@ -504,8 +505,10 @@ impl<C: StepConnection> Transaction for Steps<C> {
     const IS_LEASED: bool = true;
 }
 
+#[diagnostic::do_not_recommend]
 impl<C: StepConnection> crate::adapter::expansion::Leased for Steps<C> {}
 
+#[diagnostic::do_not_recommend]
 impl<'c, C: StepConnection> Open<'c> for Steps<C> {
     type Opened = &'c mut Self;
 
