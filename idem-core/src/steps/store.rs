@@ -34,9 +34,10 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// # #[cfg(feature = "sqlite")]
 /// # async fn example(pool: sqlx::SqlitePool) -> Result<(), Box<dyn std::error::Error>> {
 /// use idem_core::{Engine, SqliteStore, StepStore};
+/// use sqlx::SqliteConnection;
 ///
 /// let store = SqliteStore::new(pool);
-/// let steps = StepStore::new(store.clone());
+/// let steps = StepStore::<SqliteConnection>::new(store.clone());
 /// steps.migrate().await?;
 /// let (engine, step_engine) = (Engine::new(store), Engine::new(steps));
 /// # Ok(())
