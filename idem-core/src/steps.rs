@@ -1,4 +1,4 @@
-//! Handlers in steps: each step is recorded, and a retry resumes after the last one (rules T1 to T12).
+//! Handlers in steps: each step is recorded, and a retry resumes after the last one (rules T1 to T14).
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -74,15 +74,10 @@ impl<C> StepConnection for C where
 /// A step's name is a literal of 1 to 64 of `a-z`, `0-9`, `_`, `.` and `-`, and is used once in an attempt.
 /// In a loop it is a pair, such as `("mail", line.id)`. A step that is renamed is a new step (rule T11).
 pub struct Steps<C: StepConnection> {
-    store: C::Store,
-    sql: RunSql,
-    /// `None` for a request without a key, which leaves no trace.
-    fence: Option<Fence>,
+    lease: Lease<C::Store>,
+    renewed: Instant,
     /// From which keys for other services are derived.
     identity: Identity,
-    opening: Opening,
-    lease: Duration,
-    renewed: Instant,
     /// The steps of earlier attempts.
     recorded: HashMap<String, Recorded>,
     /// The names that this attempt has used.
@@ -234,9 +229,8 @@ impl<C: StepConnection> Steps<C> {
             return Ok(value);
         }
         // A process that was frozen between two steps may have lost its lease.
-        if self.renewed.elapsed() > self.lease / RENEWALS {
-            let renewed = self.renew().await;
-            renewed.map_err(|error| self.fail(error))?;
+        if self.renewed.elapsed() > self.lease.duration / RENEWALS {
+            self.renew().await?;
         }
         let key = self.key(&name);
         let value = self.alive(work(key)).await??;
@@ -284,8 +278,7 @@ impl<C: StepConnection> Steps<C> {
                 Recovered::Unknown => Err(self.fail(StepError::Uncertain(name.clone())))?,
                 Recovered::Absent => {
                     // Nobody else calls in the meantime.
-                    let renewed = self.renew().await;
-                    renewed.map_err(|error| self.fail(error))?;
+                    self.renew().await?;
                     None
                 }
             },
@@ -341,24 +334,25 @@ impl<C: StepConnection> Steps<C> {
     fn key(&self, name: &str) -> StepKey {
         StepKey {
             text: self.identity.derive(&format!("step {name}")),
-            epoch: self.fence.map_or(0, |fence| fence.epoch.unsigned_abs()),
+            epoch: self
+                .lease
+                .fence
+                .map_or(0, |fence| fence.epoch.unsigned_abs()),
         }
     }
 
-    /// Opens a transaction that only the holder of the run can commit.
     async fn begin(&mut self) -> Result<<C::Store as Store>::Claim, StepError> {
-        let begun = begin(&self.store, &self.sql, self.opening, self.fence, self.lease).await;
+        let begun = self.lease.begin().await;
         let tx = begun.map_err(|error| self.fail(error))?;
         self.renewed = Instant::now();
         Ok(tx)
     }
 
     async fn renew(&mut self) -> Result<(), StepError> {
-        let renewed = renew(&self.store, &self.sql, self.opening, self.fence, self.lease).await;
-        if renewed.is_ok() {
-            self.renewed = Instant::now();
-        }
-        renewed
+        let renewed = self.lease.renew().await;
+        renewed.map_err(|error| self.fail(error))?;
+        self.renewed = Instant::now();
+        Ok(())
     }
 
     async fn record(
@@ -368,11 +362,11 @@ impl<C: StepConnection> Steps<C> {
         kind: Kind,
         result: Option<Vec<u8>>,
     ) -> Result<(), StepError> {
-        if let Some(fence) = &self.fence {
-            let record = self.sql.record(fence, name, kind as i16);
+        if let Some(fence) = &self.lease.fence {
+            let record = self.lease.sql.record(fence, name, kind as i16);
             if let Err(error) = tx.connection().keep_step(record, result).await {
                 // A transaction of the handler's own has no step, and can't be undone.
-                let error = match settle(&self.store, tx, false).await {
+                let error = match settle(&self.lease.store, tx, false).await {
                     Err(SettleError::Ended) => StepError::Ended,
                     _ => StepError::Store(error),
                 };
@@ -389,8 +383,8 @@ impl<C: StepConnection> Steps<C> {
         name: &str,
         result: Vec<u8>,
     ) -> Result<(), StepError> {
-        if let Some(fence) = &self.fence {
-            let complete = self.sql.complete(&fence.identity, name);
+        if let Some(fence) = &self.lease.fence {
+            let complete = self.lease.sql.complete(&fence.identity, name);
             let kept = tx.connection().keep_step(complete, Some(result)).await;
             kept.map_err(|error| self.fail(StepError::Store(error)))?;
         }
@@ -398,12 +392,12 @@ impl<C: StepConnection> Steps<C> {
     }
 
     async fn keep(&mut self, tx: <C::Store as Store>::Claim) -> Result<(), StepError> {
-        let kept = settle(&self.store, tx, true).await;
+        let kept = settle(&self.lease.store, tx, true).await;
         kept.map_err(|error| self.fail(error.into()))
     }
 
     async fn undo(&mut self, tx: <C::Store as Store>::Claim) -> Result<(), StepError> {
-        match settle(&self.store, tx, false).await {
+        match settle(&self.lease.store, tx, false).await {
             Err(SettleError::Ended) => Err(self.fail(StepError::Ended)),
             Err(error) => {
                 tracing::warn!(%error, "the connection of a failed step is closed");
@@ -415,12 +409,11 @@ impl<C: StepConnection> Steps<C> {
 
     /// Runs a call, and renews the lease in the meantime.
     async fn alive<T>(&mut self, call: impl Future<Output = T>) -> Result<T, StepError> {
-        let (store, sql, fence) = (&self.store, &self.sql, self.fence);
-        let (opening, lease) = (self.opening, self.lease);
+        let lease = &self.lease;
         let renewing = async {
             loop {
-                sleep(lease / RENEWALS).await;
-                match renew(store, sql, opening, fence, lease).await {
+                sleep(lease.duration / RENEWALS).await;
+                match lease.renew().await {
                     Err(StepError::Lost) => return StepError::Lost,
                     Err(error) => {
                         let cause: &dyn std::error::Error = &error;
@@ -456,35 +449,37 @@ impl<C: StepConnection> Steps<C> {
 /// In the time of a lease it is renewed so many times.
 const RENEWALS: u32 = 3;
 
-async fn begin<S: RunStore>(
-    store: &S,
-    sql: &RunSql,
-    opening: Opening,
+/// The hold of an attempt on its run, and what its transactions need.
+#[derive(Debug)]
+struct Lease<S> {
+    store: S,
+    sql: RunSql,
+    /// `None` for a request without a key, which leaves no trace.
     fence: Option<Fence>,
-    lease: Duration,
-) -> Result<S::Claim, StepError> {
-    let mut tx = store.begin(opening).await?;
-    if let Some(fence) = &fence {
-        let held = tx.connection().change_runs(sql.fence(fence, lease)).await?;
-        if held == 0 {
-            return Err(StepError::Lost);
-        }
-    }
-    Ok(tx)
+    opening: Opening,
+    duration: Duration,
 }
 
-async fn renew<S: RunStore>(
-    store: &S,
-    sql: &RunSql,
-    opening: Opening,
-    fence: Option<Fence>,
-    lease: Duration,
-) -> Result<(), StepError> {
-    if fence.is_some() {
-        let tx = begin(store, sql, opening, fence, lease).await?;
-        settle(store, tx, true).await?;
+impl<S: RunStore> Lease<S> {
+    /// Opens a transaction that only the holder of the run can commit.
+    async fn begin(&self) -> Result<S::Claim, StepError> {
+        let mut tx = self.store.begin(self.opening).await?;
+        if let Some(fence) = &self.fence {
+            let fence = self.sql.fence(fence, self.duration);
+            if tx.connection().change_runs(fence).await? == 0 {
+                return Err(StepError::Lost);
+            }
+        }
+        Ok(tx)
     }
-    Ok(())
+
+    async fn renew(&self) -> Result<(), StepError> {
+        if self.fence.is_some() {
+            let tx = self.begin().await?;
+            settle(&self.store, tx, true).await?;
+        }
+        Ok(())
+    }
 }
 
 /// Ends a transaction without a record.
@@ -532,7 +527,7 @@ impl<'c, C: StepConnection> Open<'c> for Steps<C> {
 impl<C: StepConnection> fmt::Debug for Steps<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Steps")
-            .field("fence", &self.fence)
+            .field("fence", &self.lease.fence)
             .field("used", &self.used)
             .finish_non_exhaustive()
     }

@@ -105,10 +105,11 @@ impl<S: Store> Turn<S> {
             return self.engine.problem(Problem::TryAgain);
         };
 
-        if let Some(problem) = claim.problem() {
-            return self.undo(info, claim, problem, &attempt).await;
-        }
-        match self.ending(outcome) {
+        let ending = match claim.problem() {
+            Some(problem) => Err(problem),
+            None => self.ending(outcome),
+        };
+        match ending {
             Ok(ending) => self.finish(info, claim, ending, &attempt).await,
             Err(problem) => self.undo(info, claim, problem, &attempt).await,
         }

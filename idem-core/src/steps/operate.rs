@@ -9,7 +9,7 @@ use crate::key::IdempotencyKey;
 use crate::operation::Operation;
 use crate::record::{Timestamp, Unreadable};
 use crate::store::runs::{Run, StepRow};
-use crate::store::{Claim as _, Store as _, StoreError};
+use crate::store::{Claim as _, Store, StoreError};
 
 /// A request with steps that has no record yet: its attempt runs, or is waited for, or is given up.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,6 +70,15 @@ pub enum Resolved {
     Missing,
     /// An attempt holds the run; nothing was changed.
     InFlight,
+}
+
+/// What there is of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// A run that no attempt holds.
+    Free,
+    Held,
+    Missing,
 }
 
 impl<C: StepConnection> Engine<StepStore<C>> {
@@ -145,41 +154,48 @@ impl<C: StepConnection> StepStore<C> {
         result: Option<Vec<u8>>,
     ) -> Result<Resolved, StoreError> {
         let mut tx = self.inner.begin(internal()).await?;
-        let connection = tx.connection();
-        let resolved = match connection.read_run(self.sql.lock(identity)).await? {
-            Some(run) if run.is_leased() => Resolved::InFlight,
-            Some(_) => {
-                let changed = match result {
-                    Some(result) => {
-                        let complete = self.sql.complete(identity, step);
-                        connection.keep_step(complete, Some(result)).await?
-                    }
-                    None => {
-                        connection
-                            .change_runs(self.sql.retract(identity, step))
-                            .await?
-                    }
+        let resolved = match self.lock(&mut tx, identity).await? {
+            Standing::Free => {
+                let connection = tx.connection();
+                let changed = if result.is_some() {
+                    let complete = self.sql.complete(identity, step);
+                    connection.keep_step(complete, result).await?
+                } else {
+                    let retract = self.sql.retract(identity, step);
+                    connection.change_runs(retract).await?
                 };
                 match changed {
                     0 => Resolved::Missing,
                     _ => Resolved::Done,
                 }
             }
-            // A step of an attempt may have locked it.
-            None => match connection.read_run(self.sql.run(identity)).await? {
-                Some(_) => Resolved::InFlight,
-                None => Resolved::Missing,
-            },
+            Standing::Held => Resolved::InFlight,
+            Standing::Missing => Resolved::Missing,
         };
         self.end(tx).await?;
         Ok(resolved)
     }
 
-    /// Commits a transaction of the operator's.
-    pub(super) async fn end(
+    /// Locks the run of an identity, if no attempt holds it.
+    pub(super) async fn lock(
         &self,
-        tx: <C::Store as crate::store::Store>::Claim,
-    ) -> Result<(), StoreError> {
+        tx: &mut <C::Store as Store>::Claim,
+        identity: &Identity,
+    ) -> Result<Standing, StoreError> {
+        let connection = tx.connection();
+        Ok(match connection.read_run(self.sql.lock(identity)).await? {
+            Some(run) if run.is_leased() => Standing::Held,
+            Some(_) => Standing::Free,
+            // A step of an attempt may have locked it.
+            None => match connection.read_run(self.sql.run(identity)).await? {
+                Some(_) => Standing::Held,
+                None => Standing::Missing,
+            },
+        })
+    }
+
+    /// Commits a transaction of the operator's.
+    pub(super) async fn end(&self, tx: <C::Store as Store>::Claim) -> Result<(), StoreError> {
         let ended = settle(&self.inner, tx, true).await;
         ended.map_err(|error| StoreError::Unavailable(error.into()))
     }

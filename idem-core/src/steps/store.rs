@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::{Recorded, StepConnection, Steps, settle};
+use super::operate::Standing;
+use super::{Lease, Recorded, StepConnection, Steps, settle};
 use crate::identity::{Identity, ScopeDigest};
 use crate::policy::Isolation;
 use crate::problem::Problem;
@@ -122,18 +123,20 @@ impl<C: StepConnection> StepStore<C> {
         identity: Identity,
         opening: Opening,
     ) -> Result<Steps<C>, StoreError> {
-        let lease = opening.lease.ok_or_else(|| {
+        let duration = opening.lease.ok_or_else(|| {
             let missing = "a handler with steps needs `lease = …` in its attribute";
             StoreError::Misconfigured(missing.into())
         })?;
         Ok(Steps {
-            store: self.inner.clone(),
-            sql: self.sql.clone(),
-            fence,
-            identity,
-            opening,
-            lease,
+            lease: Lease {
+                store: self.inner.clone(),
+                sql: self.sql.clone(),
+                fence,
+                opening,
+                duration,
+            },
             renewed: Instant::now(),
+            identity,
             recorded: HashMap::new(),
             used: HashSet::new(),
             broken: None,
@@ -216,10 +219,10 @@ impl<C: StepConnection> StepStore<C> {
                 (row.name, Recorded { kind, result })
             });
             steps.recorded = recorded.collect();
-            let take_over = self.sql.take_over(&request, fence, steps.lease);
+            let take_over = self.sql.take_over(&request, fence, steps.lease.duration);
             connection.change_runs(take_over).await?;
         } else {
-            let insert = self.sql.insert(&request, fence, steps.lease);
+            let insert = self.sql.insert(&request, fence, steps.lease.duration);
             connection.change_runs(insert).await?;
         }
         Ok(())
@@ -290,7 +293,7 @@ impl<C: StepConnection> StepStore<C> {
             fingerprint: draft.fingerprint,
             attempt: draft.attempts,
             ttl: draft.ttl,
-            opening: opening(steps.opening.deadline),
+            opening: opening(steps.lease.opening.deadline),
             seen: None,
             likely_taken: false,
         };
@@ -301,7 +304,7 @@ impl<C: StepConnection> StepStore<C> {
         };
         let connection = tx.connection();
         let held = connection
-            .change_runs(self.sql.fence(&fence, steps.lease))
+            .change_runs(self.sql.fence(&fence, steps.lease.duration))
             .await;
         if held.map_err(refused)? == 0 {
             return Err(SettleError::Superseded);
@@ -329,7 +332,10 @@ impl<C: StepConnection> StepStore<C> {
         binds: bool,
     ) -> Result<(), SettleError> {
         let refused = |error: StoreError| SettleError::Refused(error.into());
-        let begun = self.inner.begin(opening(steps.opening.deadline)).await;
+        let begun = self
+            .inner
+            .begin(opening(steps.lease.opening.deadline))
+            .await;
         let mut tx = begun.map_err(refused)?;
         let connection = tx.connection();
         let leaves_nothing = !binds && steps.recorded.is_empty() && steps.used.is_empty();
@@ -347,11 +353,6 @@ impl<C: StepConnection> StepStore<C> {
     }
 }
 
-/// The same for one of the store's own or an operator's.
-pub(super) fn internal() -> Opening {
-    opening(RESOLVE)
-}
-
 /// The opening of a transaction in which no code of the application runs.
 fn opening(deadline: Duration) -> Opening {
     Opening {
@@ -359,6 +360,11 @@ fn opening(deadline: Duration) -> Opening {
         deadline,
         lease: None,
     }
+}
+
+/// The same for a transaction of the store's own, or of an operator.
+pub(super) fn internal() -> Opening {
+    opening(RESOLVE)
 }
 
 impl<C: StepConnection> Store for StepStore<C> {
@@ -421,7 +427,7 @@ impl<C: StepConnection> Store for StepStore<C> {
         settlement: Settlement<'_>,
     ) -> Result<(), SettleError> {
         let steps = claim.steps;
-        let Some(fence) = steps.fence else {
+        let Some(fence) = steps.lease.fence else {
             return Ok(());
         };
         let ended = steps.broken == Some(Problem::TransactionEnded);
@@ -454,17 +460,14 @@ impl<C: StepConnection> Store for StepStore<C> {
         let mut purged = self.inner.purge_expired(limit).await?;
         let mut tx = self.inner.begin(internal()).await?;
         let start = Instant::now();
-        let expired = tx
-            .connection()
-            .read_identities(self.sql.expired(limit))
-            .await?;
-        for identity in &expired {
-            let delete = self.sql.delete(identity);
+        let expired = tx.connection().read_runs(self.sql.expired(limit)).await?;
+        for run in &expired {
+            let delete = self.sql.delete(&run.identity);
             tx.connection().change_runs(delete).await?;
         }
         self.end(tx).await?;
         purged.records += expired.len() as u64;
-        if !purged.held.is_zero() {
+        if C::Store::HAS_ONE_WRITER {
             purged.held += start.elapsed();
         }
         Ok(purged)
@@ -482,30 +485,16 @@ impl<C: StepConnection> Store for StepStore<C> {
 
     async fn forget(&self, identity: &Identity) -> Result<Forgotten, StoreError> {
         let mut tx = self.inner.begin(internal()).await?;
-        let run = tx.connection().read_run(self.sql.lock(identity)).await?;
-        let forgotten = match run {
-            Some(run) if run.is_leased() => Forgotten::InFlight,
-            Some(_) => {
-                tx.connection()
-                    .change_runs(self.sql.delete(identity.as_bytes()))
-                    .await?;
-                Forgotten::Deleted
-            }
-            // A step may have locked it.
-            None if tx
-                .connection()
-                .read_run(self.sql.run(identity))
-                .await?
-                .is_some() =>
-            {
-                Forgotten::InFlight
-            }
-            None => Forgotten::Missing,
-        };
+        let standing = self.lock(&mut tx, identity).await?;
+        if standing == Standing::Free {
+            let delete = self.sql.delete(identity.as_bytes());
+            tx.connection().change_runs(delete).await?;
+        }
         self.end(tx).await?;
-        match forgotten {
-            Forgotten::Missing => self.inner.forget(identity).await,
-            forgotten => Ok(forgotten),
+        match standing {
+            Standing::Free => Ok(Forgotten::Deleted),
+            Standing::Held => Ok(Forgotten::InFlight),
+            Standing::Missing => self.inner.forget(identity).await,
         }
     }
 

@@ -19,6 +19,10 @@ pub trait RunStore: Store<Connection: RunConnection> + Clone + Debug {
     #[doc(hidden)]
     const CLAIM_WRITES: bool = false;
 
+    /// Whether a transaction that writes keeps all others from writing.
+    #[doc(hidden)]
+    const HAS_ONE_WRITER: bool = false;
+
     #[doc(hidden)]
     fn runs(&self) -> RunSql;
 
@@ -45,11 +49,6 @@ pub trait RunConnection: Send {
         &mut self,
         select: String,
     ) -> impl Future<Output = Result<Vec<StepRow>, StoreError>> + Send;
-
-    fn read_identities(
-        &mut self,
-        select: String,
-    ) -> impl Future<Output = Result<Vec<Vec<u8>>, StoreError>> + Send;
 
     /// Runs statements, and returns the number of rows that they changed.
     fn change_runs(
@@ -227,15 +226,14 @@ impl RunSql {
         fence: &Fence,
         lease: Duration,
     ) -> String {
-        let (columns, values) = self.claimed(request, fence, lease);
-        let columns = columns.join(", ");
-        let values = values.join(", ");
+        let (columns, values): (Vec<_>, Vec<_>) =
+            self.claimed(request, fence, lease).into_iter().unzip();
+        let (columns, values) = (columns.join(", "), values.join(", "));
         let identity = (self.dialect.bytes)(fence.identity.as_bytes());
         format!(
-            "{}; INSERT INTO {} (identity, {columns}) SELECT {identity}, {values} FROM (SELECT {} AS now) AS clock",
+            "{}; INSERT INTO {} (identity, {columns}) SELECT {identity}, {values}",
             self.delete(fence.identity.as_bytes()),
             self.runs,
-            self.dialect.now,
         )
     }
 
@@ -246,49 +244,33 @@ impl RunSql {
         fence: &Fence,
         lease: Duration,
     ) -> String {
-        let (columns, values) = self.claimed(request, fence, lease);
-        let now = self.dialect.now;
-        let assignments = columns.iter().zip(values).map(|(column, value)| {
-            let value = value.replace("clock.now", now);
-            format!("{column} = {value}")
-        });
-        let assignments: Vec<_> = assignments.collect();
+        let claimed = self.claimed(request, fence, lease);
+        let claimed = claimed.map(|(column, value)| format!("{column} = {value}"));
         let of = self.of(fence.identity.as_bytes());
-        format!(
-            "UPDATE {} SET {} WHERE {of}",
-            self.runs,
-            assignments.join(", ")
-        )
+        format!("UPDATE {} SET {} WHERE {of}", self.runs, claimed.join(", "))
     }
 
+    /// The columns that a claim writes, and their values.
     fn claimed(
         &self,
         request: &ClaimRequest<'_>,
         fence: &Fence,
         lease: Duration,
-    ) -> ([&'static str; 8], [String; 8]) {
-        let Dialect { bytes, text, .. } = self.dialect;
-        let columns = [
-            "operation",
-            "fingerprint",
-            "epoch",
-            "holder",
-            "attempts",
-            "claimed_at",
-            "leased_until",
-            "expires_at",
-        ];
-        let values = [
-            text(request.operation.as_str()),
-            bytes(&request.fingerprint.to_bytes()),
-            fence.epoch.to_string(),
-            bytes(&fence.holder.0),
-            request.attempt.to_string(),
-            "clock.now".to_owned(),
-            format!("clock.now + {}", lease.as_micros()),
-            format!("clock.now + {}", request.ttl.max(lease).as_micros()),
-        ];
-        (columns, values)
+    ) -> [(&'static str, String); 8] {
+        let Dialect {
+            now, bytes, text, ..
+        } = self.dialect;
+        let (lease, ttl) = (lease.as_micros(), request.ttl.max(lease).as_micros());
+        [
+            ("operation", text(request.operation.as_str())),
+            ("fingerprint", bytes(&request.fingerprint.to_bytes())),
+            ("epoch", fence.epoch.to_string()),
+            ("holder", bytes(&fence.holder.0)),
+            ("attempts", request.attempt.to_string()),
+            ("claimed_at", now.to_owned()),
+            ("leased_until", format!("{now} + {lease}")),
+            ("expires_at", format!("{now} + {ttl}")),
+        ]
     }
 
     /// Proves that the attempt still holds the run, locks the run, and renews the lease. A write on each
@@ -387,8 +369,9 @@ impl RunSql {
     /// Runs that have expired, and that nobody has locked.
     pub(crate) fn expired(&self, limit: u32) -> String {
         let Dialect { now, lock, .. } = self.dialect;
+        let columns = self.columns();
         format!(
-            "SELECT identity FROM {} WHERE expires_at <= {now} AND leased_until <= {now} \
+            "SELECT {columns} FROM {} WHERE expires_at <= {now} AND leased_until <= {now} \
              ORDER BY expires_at LIMIT {limit}{lock}",
             self.runs
         )
@@ -472,19 +455,6 @@ macro_rules! runs {
                 });
                 let steps: sqlx::Result<_> = steps.collect();
                 steps.map_err($store_error)
-            }
-
-            async fn read_identities(
-                &mut self,
-                select: String,
-            ) -> Result<Vec<Vec<u8>>, StoreError> {
-                let rows = sqlx::query(AssertSqlSafe(select))
-                    .persistent(false)
-                    .fetch_all(self)
-                    .await;
-                let rows = rows.map_err($store_error)?;
-                let identities: sqlx::Result<_> = rows.iter().map(|row| row.try_get(0)).collect();
-                identities.map_err($store_error)
             }
 
             async fn change_runs(&mut self, statements: String) -> Result<u64, StoreError> {

@@ -148,19 +148,27 @@ impl SqliteStore {
     /// [`StoreError::Misconfigured`] if the database refuses; [`StoreError::Unavailable`] if it can't be
     /// opened or written, or if another process writes for longer than the busy timeout.
     pub async fn migrate(&self) -> Result<(), StoreError> {
-        let script = self.sql.script(RECORDS);
-        let script = AssertSqlSafe(script).into_sql_str();
-        let migrations = Migrations::new(
-            self.place(),
-            self.sql.migrations(),
-            vec![migration(VERSION, "records", script, false)],
-        );
+        self.apply(self.sql.migrations(), VERSION, "records", RECORDS)
+            .await?;
+        self.check().await
+    }
+
+    /// Runs a script, unless the bookkeeping has it already.
+    async fn apply(
+        &self,
+        bookkeeping: String,
+        version: i64,
+        name: &'static str,
+        script: &str,
+    ) -> Result<(), StoreError> {
+        let script = AssertSqlSafe(self.sql.script(script)).into_sql_str();
+        let migrations = vec![migration(version, name, script, false)];
+        let migrations = Migrations::new(self.place(), bookkeeping, migrations);
         let opening = "BEGIN IMMEDIATE".into_sql_str();
         let may_stop = |_: &MigrateError| false;
         migrations
             .run(&self.pool, opening, may_stop, is_refusal)
-            .await?;
-        self.check().await
+            .await
     }
 
     /// Checks that this release can work with the table. Then it claims an identity that nobody else has,
@@ -275,23 +283,15 @@ impl Claim for SqliteClaim {
 }
 
 impl RunStore for SqliteStore {
+    const HAS_ONE_WRITER: bool = true;
+
     fn runs(&self) -> RunSql {
         self.sql.runs()
     }
 
     async fn migrate_runs(&self) -> Result<(), StoreError> {
         self.migrate().await?;
-        let script = AssertSqlSafe(self.sql.script(RUNS)).into_sql_str();
-        let migrations = Migrations::new(
-            self.place(),
-            self.sql.run_migrations(),
-            vec![migration(1, "runs", script, false)],
-        );
-        let opening = "BEGIN IMMEDIATE".into_sql_str();
-        let may_stop = |_: &MigrateError| false;
-        migrations
-            .run(&self.pool, opening, may_stop, is_refusal)
-            .await
+        self.apply(self.sql.run_migrations(), 1, "runs", RUNS).await
     }
 }
 
