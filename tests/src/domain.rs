@@ -7,7 +7,8 @@ use std::sync::Arc;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use idem_core::{
-    Attempt, Engine, Open, Provider, StepConnection, StepKey, StepStore, Steps, Transaction,
+    Attempt, Engine, Open, Provider, Recovered, StepConnection, StepKey, StepStore, Steps,
+    Transaction,
 };
 use sqlx::{AssertSqlSafe, Pool, Row as _};
 
@@ -159,8 +160,7 @@ impl<C: Domain> App<C> {
     ) -> Result<Reply, RideError> {
         let ride = steps
             .commit("ride", async |tx| {
-                let reply = self.play(tx, attempt, tenant, label).await;
-                self.entry(&reply).ok_or(RideError::Failed(Failed(reply)))
+                self.leg(tx, attempt, tenant, label).await
             })
             .await?;
         let charge = steps
@@ -171,8 +171,7 @@ impl<C: Domain> App<C> {
         }
         let paid = steps
             .commit("paid", async |tx| {
-                let reply = self.play(tx, attempt, tenant, label).await;
-                self.entry(&reply).ok_or(RideError::Failed(Failed(reply)))
+                self.leg(tx, attempt, tenant, label).await
             })
             .await?;
         if label == "swallows" {
@@ -188,9 +187,56 @@ impl<C: Domain> App<C> {
         })
     }
 
-    /// The number of the entry of a step that succeeded.
-    fn entry(&self, reply: &Reply) -> Option<usize> {
-        (reply.status < 400).then(|| self.control.entries())
+    /// One call to a service that takes no key. If it may have happened, the service is asked: the next scene
+    /// answers 200 if it has happened, and 404 if it has not.
+    ///
+    /// # Errors
+    ///
+    /// A scene's reply of 400 or more to the call, or the step's own error.
+    pub(crate) async fn sms(
+        &self,
+        steps: &mut Steps<C>,
+        attempt: &Attempt,
+        _tenant: &str,
+        _label: &str,
+    ) -> Result<Reply, RideError> {
+        let sent = steps
+            .call_once(
+                "sms",
+                async |key| self.charge(key, attempt).await,
+                async |key| {
+                    Ok(match self.charge(key, attempt).await {
+                        Ok(entry) => Recovered::Found(entry),
+                        Err(RideError::Failed(failed)) if failed.0.status == 404 => {
+                            Recovered::Absent
+                        }
+                        Err(_) => Recovered::Unknown,
+                    })
+                },
+            )
+            .await?;
+        Ok(Reply::bytes(201, sent.to_string()))
+    }
+
+    /// A transaction of a ride.
+    async fn leg(
+        &self,
+        tx: &mut C,
+        attempt: &Attempt,
+        tenant: &str,
+        label: &str,
+    ) -> Result<usize, RideError> {
+        let reply = self.play(tx, attempt, tenant, label).await;
+        self.entry(reply)
+    }
+
+    /// The number of the entry of a step, if it succeeded.
+    fn entry(&self, reply: Reply) -> Result<usize, RideError> {
+        if reply.status < 400 {
+            Ok(self.control.entries())
+        } else {
+            Err(RideError::Failed(Failed(reply)))
+        }
     }
 
     /// A call: its scene has no connection.
@@ -209,8 +255,7 @@ impl<C: Domain> App<C> {
                 _ => {}
             }
         }
-        let failed = RideError::Failed(Failed(scene.reply.clone()));
-        self.entry(&scene.reply).ok_or(failed)
+        self.entry(scene.reply)
     }
 
     async fn scene(&self, tx: &mut C, attempt: &Attempt, tenant: &str, label: &str) -> Reply {

@@ -49,6 +49,7 @@ macro_rules! routes {
             .route("/value", post(handlers::value::<C>))
             .route("/numbers", post(handlers::numbers::<C>))
             .route("/ride", post(handlers::ride::<C>))
+            .route("/sms", post(handlers::sms::<C>))
             .route("/generated", post(handlers::generated::<C>));
         // The routes that change with a deploy.
         match $deploy {

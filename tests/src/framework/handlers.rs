@@ -55,23 +55,30 @@ promises! {
     serializable(ttl = "24h", scope = "tenant", isolation = "serializable");
 }
 
-#[idempotent(
-    ttl = "24h",
-    scope = "tenant",
-    lease = "1s",
-    deadline = "8s",
-    store = StepEngine<C>,
-    body = "effect"
-)]
-pub(super) async fn ride<C: Domain>(
-    steps: &mut Steps<C>,
-    attempt: &Attempt,
-    tenant: Tenant,
-    State(app): State<App<C>>,
-    Json(effect): Json<NewEffect>,
-) -> Result<Reply, RideError> {
-    app.ride(steps, attempt, &tenant.0, &effect.label).await
+/// Handlers with steps.
+macro_rules! stepped {
+    ($($name:ident)*) => {$(
+        #[idempotent(
+            ttl = "24h",
+            scope = "tenant",
+            lease = "1s",
+            deadline = "8s",
+            store = StepEngine<C>,
+            body = "effect"
+        )]
+        pub(super) async fn $name<C: Domain>(
+            steps: &mut Steps<C>,
+            attempt: &Attempt,
+            tenant: Tenant,
+            State(app): State<App<C>>,
+            Json(effect): Json<NewEffect>,
+        ) -> Result<Reply, RideError> {
+            app.$name(steps, attempt, &tenant.0, &effect.label).await
+        }
+    )*};
 }
+
+stepped!(ride sms);
 
 /// Handlers that differ only in their body.
 macro_rules! bodies {

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use idem_core::{IdempotencyKey, Resolution, Resolved};
 use idem_tests::{Act, Answer, Database, Framework, Reply, Request, Scene, World, conformance};
 
 conformance![
     t2_t7_ride_is_executed_once_and_replayed,
     t3_t6_t7_retry_resumes_after_the_last_finished_step,
+    t4_call_that_may_have_happened_waits_for_a_proof_or_for_the_operator,
     t5_attempt_that_was_frozen_past_its_lease_writes_nothing,
     t1_other_instance_is_in_flight_while_a_step_runs,
     t8_run_binds_its_key_before_there_is_a_record,
@@ -281,4 +283,51 @@ async fn t13_error_of_a_step_is_the_answer_even_if_the_handler_swallows_it<
         .await
         .assert_problem_of_steps("misconfigured");
     assert_eq!(world.control.entries(), 3, "the finished steps stay");
+}
+
+async fn t4_call_that_may_have_happened_waits_for_a_proof_or_for_the_operator<
+    F: Framework<D>,
+    D: Database,
+>(
+    world: &World<F, D>,
+) {
+    let answers = |status| Scene::effect().answer(Reply::bytes(status, "sms"));
+    let instance = world.with_steps().await;
+    for (key, known, entry) in [("absent", 404, "3"), ("found", 200, "5")] {
+        let request = instance.post("/sms").key(key).effect("a");
+        world.control.play([answers(500), answers(known)]);
+        request.send().await.assert_executed(500);
+        let sent = request.send().await;
+        sent.assert_executed(201);
+        assert_eq!(sent.text(), entry, "{key}");
+        request.send().await.assert_replays(&sent);
+    }
+    let request = instance.post("/sms").key("unknown").effect("a");
+    world
+        .control
+        .play([answers(500), answers(503), answers(503)]);
+    request.send().await.assert_executed(500);
+    for _ in 0..2 {
+        request.send().await.assert_problem("step-uncertain");
+    }
+    let engine = &instance.steps;
+    let runs = engine.unfinished_runs(10).await.expect("the runs");
+    let [run] = &runs[..] else {
+        panic!("one run is unfinished: {runs:?}");
+    };
+    assert!(run.steps[0].is_uncertain && !run.is_leased(), "{run:?}");
+    let key = IdempotencyKey::parse(b"unknown").expect("a key");
+    let of = (Some("acme"), &run.operation, &key);
+    let resolve = async |resolution| {
+        let resolved = engine.resolve_step(of.0, of.1, of.2, "sms", resolution);
+        resolved.await.expect("a resolution")
+    };
+    let found = engine.find_run(of.0, of.1, of.2).await.expect("a run");
+    assert_eq!(found.map(|found| found.steps), Some(run.steps.clone()));
+    assert_eq!(resolve(Resolution::Found(&9)).await, Resolved::Done);
+    assert_eq!(resolve(Resolution::Absent).await, Resolved::Missing);
+    let sent = request.send().await;
+    sent.assert_executed(201);
+    assert_eq!((sent.text(), world.control.entries()), ("9".to_owned(), 8));
+    assert_eq!(left(world).await, 0);
 }
