@@ -1,7 +1,6 @@
 //! What a record is stored under (rules S1, S4 and S5).
 
 use std::fmt;
-#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 use std::hash::{BuildHasher as _, RandomState};
 
 use sha2::{Digest as _, Sha256};
@@ -51,7 +50,6 @@ impl Identity {
     }
 
     /// An identity that nobody else has.
-    #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
     pub(crate) fn random() -> Self {
         let random = RandomState::new();
         let mut bytes = [0; 32];

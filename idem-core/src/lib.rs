@@ -64,7 +64,6 @@ mod response;
 mod scope;
 mod seal;
 mod single_flight;
-#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 mod steps;
 pub mod store;
 #[cfg(feature = "rate-limit")]
@@ -94,6 +93,7 @@ pub use self::scope::Scope;
 #[cfg(feature = "seal")]
 pub use self::seal::Seal;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+pub use self::steps::SqlStepConnection;
 pub use self::steps::{
     RecordedStep, Recovered, Resolution, Resolved, StepClaim, StepConnection, StepError, StepKey,
     StepName, StepStore, Steps, UnfinishedRun,

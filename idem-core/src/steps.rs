@@ -4,39 +4,36 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::ops::Deref;
 use std::pin::pin;
-use std::sync::OnceLock;
-use std::time::Duration;
 
 use futures_util::future::{Either, select};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, sleep};
 
-use crate::identity::Identity;
 use crate::problem::Problem;
-use crate::store::runs::{Fence, RunConnection, RunSql, RunStore};
-use crate::store::{BoxError, Claim, Opening, SettleError, Settlement, Store};
+use crate::store::BoxError;
+use crate::store::runs::{Lease, RunStore};
 use crate::transaction::{Borrowed, Open, Transaction};
 
 mod error;
 mod name;
 mod operate;
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+mod sql;
 mod store;
 
 pub use self::error::StepError;
 pub use self::name::StepName;
 pub use self::operate::{RecordedStep, Resolution, Resolved, UnfinishedRun};
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+pub use self::sql::{SqlRuns, SqlStepConnection};
 pub use self::store::{StepClaim, StepStore};
 
-/// A database that holds runs: sqlx's `PgConnection`, `MySqlConnection` or `SqliteConnection`.
-pub trait StepConnection:
-    Transaction<Connection = Self, Store: RunStore<Connection = Self>> + RunConnection + 'static
-{
-}
-
-impl<C> StepConnection for C where
-    C: Transaction<Connection = C, Store: RunStore<Connection = C>> + RunConnection + 'static
-{
+/// A database that holds runs: sqlx's `PgConnection`, `MySqlConnection` or `SqliteConnection`, or a type of a
+/// crate for another store.
+pub trait StepConnection: Send + 'static {
+    /// The runs in this database.
+    type Runs: RunStore;
 }
 
 /// The steps of one attempt. A handler takes them by `&mut`, in place of its transaction, and its attribute
@@ -74,10 +71,11 @@ impl<C> StepConnection for C where
 /// A step's name is a literal of 1 to 64 of `a-z`, `0-9`, `_`, `.` and `-`, and is used once in an attempt.
 /// In a loop it is a pair, such as `("mail", line.id)`. A step that is renamed is a new step (rule T11).
 pub struct Steps<C: StepConnection> {
-    lease: Lease<C::Store>,
+    runs: C::Runs,
+    lease: Lease,
+    /// A request without a key leaves no trace.
+    has_key: bool,
     renewed: Instant,
-    /// From which keys for other services are derived.
-    identity: Identity,
     /// The steps of earlier attempts.
     recorded: HashMap<String, Recorded>,
     /// The names that this attempt has used.
@@ -85,14 +83,27 @@ pub struct Steps<C: StepConnection> {
     broken: Option<Problem>,
 }
 
+/// The function of [`Steps`] that recorded a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Commit = 1,
-    Call = 2,
-    CallOnce = 3,
+pub enum StepKind {
+    /// [`Steps::commit`].
+    Commit,
+    /// [`Steps::call`].
+    Call,
+    /// [`Steps::call_once`].
+    CallOnce,
 }
 
-impl Kind {
+impl StepKind {
+    /// The stored form.
+    pub const fn code(self) -> i16 {
+        match self {
+            Self::Commit => 1,
+            Self::Call => 2,
+            Self::CallOnce => 3,
+        }
+    }
+
     const fn from_code(code: i16) -> Option<Self> {
         match code {
             1 => Some(Self::Commit),
@@ -169,42 +180,6 @@ enum Entered<T> {
 }
 
 impl<C: StepConnection> Steps<C> {
-    /// Runs `work` in a transaction of its own, once: its writes, its result, and the proof that the key is
-    /// still this attempt's are one commit (rule T2).
-    ///
-    /// A later attempt gets the result without running `work`.
-    ///
-    /// # Errors
-    ///
-    /// The closure's own, after which its writes are undone; a [`StepError`], of which only
-    /// [`StepError::Unconfirmed`] leaves open whether the step was committed: then a retry finds out.
-    ///
-    /// # Cancellation
-    ///
-    /// The transaction is undone.
-    pub async fn commit<T, E, F>(&mut self, name: impl Into<StepName>, work: F) -> Result<T, E>
-    where
-        T: Serialize + DeserializeOwned,
-        E: From<StepError>,
-        F: AsyncFnOnce(&mut C) -> Result<T, E>,
-    {
-        let name = name.into().into_string();
-        if let Entered::Done(value) = self.enter(&name, Kind::Commit)? {
-            return Ok(value);
-        }
-        let mut tx = self.begin().await?;
-        let value = match work(tx.connection()).await {
-            Ok(value) => value,
-            Err(error) => {
-                self.undo(tx).await?;
-                return Err(error);
-            }
-        };
-        let result = self.encode(&name, &value)?;
-        self.record(tx, &name, Kind::Commit, Some(result)).await?;
-        Ok(value)
-    }
-
     /// Calls another service, at least once and always with the same key, and records the result once
     /// (rule T3).
     ///
@@ -225,7 +200,7 @@ impl<C: StepConnection> Steps<C> {
         F: AsyncFnOnce(StepKey) -> Result<T, E>,
     {
         let name = name.into().into_string();
-        if let Entered::Done(value) = self.enter(&name, Kind::Call)? {
+        if let Entered::Done(value) = self.enter(&name, StepKind::Call)? {
             return Ok(value);
         }
         // A process that was frozen between two steps may have lost its lease.
@@ -235,8 +210,7 @@ impl<C: StepConnection> Steps<C> {
         let key = self.key(&name);
         let value = self.alive(work(key)).await??;
         let result = self.encode(&name, &value)?;
-        let tx = self.begin().await?;
-        self.record(tx, &name, Kind::Call, Some(result)).await?;
+        self.record(&name, StepKind::Call, Some(result)).await?;
         Ok(value)
     }
 
@@ -266,11 +240,10 @@ impl<C: StepConnection> Steps<C> {
     {
         let name = name.into().into_string();
         let key = self.key(&name);
-        let found = match self.enter(&name, Kind::CallOnce)? {
+        let found = match self.enter(&name, StepKind::CallOnce)? {
             Entered::Done(value) => return Ok(value),
             Entered::New => {
-                let tx = self.begin().await?;
-                self.record(tx, &name, Kind::CallOnce, None).await?;
+                self.record(&name, StepKind::CallOnce, None).await?;
                 None
             }
             Entered::Intended => match self.alive(recover(key.clone())).await?? {
@@ -288,8 +261,7 @@ impl<C: StepConnection> Steps<C> {
             None => self.alive(work(key)).await??,
         };
         let result = self.encode(&name, &value)?;
-        let tx = self.begin().await?;
-        self.complete(tx, &name, result).await?;
+        self.complete(&name, result).await?;
         Ok(value)
     }
 
@@ -297,7 +269,7 @@ impl<C: StepConnection> Steps<C> {
     fn enter<T: DeserializeOwned>(
         &mut self,
         name: &str,
-        kind: Kind,
+        kind: StepKind,
     ) -> Result<Entered<T>, StepError> {
         if self.broken.is_some() {
             return Err(StepError::Broken);
@@ -311,7 +283,7 @@ impl<C: StepConnection> Steps<C> {
         let Some(recorded) = self.recorded.get(name) else {
             return Ok(Entered::New);
         };
-        if recorded.kind != kind as i16 {
+        if recorded.kind != kind.code() {
             return Err(self.misused(
                 name,
                 "an earlier attempt has recorded a step of another kind",
@@ -333,87 +305,57 @@ impl<C: StepConnection> Steps<C> {
 
     fn key(&self, name: &str) -> StepKey {
         StepKey {
-            text: self.identity.derive(&format!("step {name}")),
-            epoch: self
-                .lease
-                .fence
-                .map_or(0, |fence| fence.epoch.unsigned_abs()),
+            text: self.lease.identity.derive(&format!("step {name}")),
+            epoch: self.lease.epoch.unsigned_abs(),
         }
     }
 
-    async fn begin(&mut self) -> Result<<C::Store as Store>::Claim, StepError> {
-        let begun = self.lease.begin().await;
-        let tx = begun.map_err(|error| self.fail(error))?;
-        self.renewed = Instant::now();
-        Ok(tx)
-    }
-
     async fn renew(&mut self) -> Result<(), StepError> {
-        let renewed = self.lease.renew().await;
-        renewed.map_err(|error| self.fail(error))?;
-        self.renewed = Instant::now();
+        if self.has_key {
+            let renewed = self.runs.renew(&self.lease).await;
+            self.written(renewed)?;
+        }
         Ok(())
     }
 
     async fn record(
         &mut self,
-        mut tx: <C::Store as Store>::Claim,
         name: &str,
-        kind: Kind,
+        kind: StepKind,
         result: Option<Vec<u8>>,
     ) -> Result<(), StepError> {
-        if let Some(fence) = &self.lease.fence {
-            let record = self.lease.sql.record(fence, name, kind as i16);
-            if let Err(error) = tx.connection().keep_step(record, result).await {
-                // A transaction of the handler's own has no step, and can't be undone.
-                let error = match settle(&self.lease.store, tx, false).await {
-                    Err(SettleError::Ended) => StepError::Ended,
-                    _ => StepError::Store(error),
-                };
-                return Err(self.fail(error));
-            }
+        if self.has_key {
+            let recorded = self.runs.record(&self.lease, name, kind, result).await;
+            self.written(recorded)?;
         }
-        self.keep(tx).await
+        Ok(())
     }
 
     /// Records the result of a `call_once`.
-    async fn complete(
-        &mut self,
-        mut tx: <C::Store as Store>::Claim,
-        name: &str,
-        result: Vec<u8>,
-    ) -> Result<(), StepError> {
-        if let Some(fence) = &self.lease.fence {
-            let complete = self.lease.sql.complete(&fence.identity, name);
-            let kept = tx.connection().keep_step(complete, Some(result)).await;
-            kept.map_err(|error| self.fail(StepError::Store(error)))?;
+    async fn complete(&mut self, name: &str, result: Vec<u8>) -> Result<(), StepError> {
+        if self.has_key {
+            let completed = self.runs.complete(&self.lease, name, result).await;
+            self.written(completed)?;
         }
-        self.keep(tx).await
+        Ok(())
     }
 
-    async fn keep(&mut self, tx: <C::Store as Store>::Claim) -> Result<(), StepError> {
-        let kept = settle(&self.lease.store, tx, true).await;
-        kept.map_err(|error| self.fail(error.into()))
-    }
-
-    async fn undo(&mut self, tx: <C::Store as Store>::Claim) -> Result<(), StepError> {
-        match settle(&self.lease.store, tx, false).await {
-            Err(SettleError::Ended) => Err(self.fail(StepError::Ended)),
-            Err(error) => {
-                tracing::warn!(%error, "the connection of a failed step is closed");
-                Ok(())
-            }
-            Ok(()) => Ok(()),
-        }
+    /// Each write renews the lease.
+    fn written(&mut self, written: Result<(), StepError>) -> Result<(), StepError> {
+        written.map_err(|error| self.fail(error))?;
+        self.renewed = Instant::now();
+        Ok(())
     }
 
     /// Runs a call, and renews the lease in the meantime.
     async fn alive<T>(&mut self, call: impl Future<Output = T>) -> Result<T, StepError> {
-        let lease = &self.lease;
+        if !self.has_key {
+            return Ok(call.await);
+        }
         let renewing = async {
             loop {
-                sleep(lease.duration / RENEWALS).await;
-                match lease.renew().await {
+                sleep(self.lease.duration / RENEWALS).await;
+                match self.runs.renew(&self.lease).await {
                     Err(StepError::Lost) => return StepError::Lost,
                     Err(error) => {
                         let cause: &dyn std::error::Error = &error;
@@ -448,49 +390,6 @@ impl<C: StepConnection> Steps<C> {
 
 /// In the time of a lease it is renewed so many times.
 const RENEWALS: u32 = 3;
-
-/// The hold of an attempt on its run, and what its transactions need.
-#[derive(Debug)]
-struct Lease<S> {
-    store: S,
-    sql: RunSql,
-    /// `None` for a request without a key, which leaves no trace.
-    fence: Option<Fence>,
-    opening: Opening,
-    duration: Duration,
-}
-
-impl<S: RunStore> Lease<S> {
-    /// Opens a transaction that only the holder of the run can commit.
-    async fn begin(&self) -> Result<S::Claim, StepError> {
-        let mut tx = self.store.begin(self.opening).await?;
-        if let Some(fence) = &self.fence {
-            let fence = self.sql.fence(fence, self.duration);
-            if tx.connection().change_runs(fence).await? == 0 {
-                return Err(StepError::Lost);
-            }
-        }
-        Ok(tx)
-    }
-
-    async fn renew(&self) -> Result<(), StepError> {
-        if self.fence.is_some() {
-            let tx = self.begin().await?;
-            settle(&self.store, tx, true).await?;
-        }
-        Ok(())
-    }
-}
-
-/// Ends a transaction without a record.
-async fn settle<S: Store>(store: &S, tx: S::Claim, keep_writes: bool) -> Result<(), SettleError> {
-    let settlement = Settlement {
-        keep_writes,
-        record: None,
-        written: &OnceLock::new(),
-    };
-    store.settle(tx, settlement).await
-}
 
 #[diagnostic::do_not_recommend]
 impl<C: StepConnection> Transaction for Steps<C> {
@@ -527,7 +426,7 @@ impl<'c, C: StepConnection> Open<'c> for Steps<C> {
 impl<C: StepConnection> fmt::Debug for Steps<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Steps")
-            .field("fence", &self.lease.fence)
+            .field("lease", &self.lease)
             .field("used", &self.used)
             .finish_non_exhaustive()
     }

@@ -303,11 +303,15 @@ pub use crate::policy::Isolation;
 use crate::problem::Problem;
 pub use crate::record::{Found, Record, State, Timestamp, Unreadable, Version};
 pub use crate::response::Recorded;
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+pub use crate::steps::SqlRuns;
+pub use crate::steps::StepKind;
 
 #[macro_use]
 mod row;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 #[macro_use]
+pub(crate) mod run_sql;
 pub(crate) mod runs;
 #[macro_use]
 mod tally;
@@ -339,8 +343,7 @@ pub use self::postgres::{PostgresClaim, PostgresStore, TimeLimit};
 pub use self::sqlite::{SqliteClaim, SqliteStore};
 
 pub use self::row::Row;
-#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
-pub use self::runs::{RunConnection, RunStore};
+pub use self::runs::{Holder, Lease, Run, RunStore, StepRow};
 pub use self::tally::{Stats, Tally};
 
 /// Any error of a driver.

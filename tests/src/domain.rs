@@ -7,7 +7,7 @@ use std::sync::Arc;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use idem_core::{
-    Attempt, Engine, Open, Provider, Recovered, StepConnection, StepKey, StepStore, Steps,
+    Attempt, Engine, Open, Provider, Recovered, SqlStepConnection, StepKey, StepStore, Steps,
     Transaction,
 };
 use sqlx::{AssertSqlSafe, Pool, Row as _};
@@ -20,7 +20,7 @@ use crate::scene::{Act, Body, Failed, Reply, RideError};
 pub trait Domain:
     Transaction<Connection = Self>
     + for<'c> Open<'c>
-    + StepConnection
+    + SqlStepConnection
     + sqlx::Connection
     + std::fmt::Debug
     + 'static

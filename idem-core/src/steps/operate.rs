@@ -2,14 +2,13 @@
 
 use serde::Serialize;
 
-use super::{Kind, StepConnection, StepStore, settle, store::internal};
+use super::{StepConnection, StepKind, StepStore};
 use crate::engine::Engine;
-use crate::identity::Identity;
 use crate::key::IdempotencyKey;
 use crate::operation::Operation;
 use crate::record::{Timestamp, Unreadable};
-use crate::store::runs::{Run, StepRow};
-use crate::store::{Claim as _, Store, StoreError};
+use crate::store::StoreError;
+use crate::store::runs::{Run, RunStore as _, StepRow};
 
 /// A request with steps that has no record yet: its attempt runs, or is waited for, or is given up.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,15 +71,6 @@ pub enum Resolved {
     InFlight,
 }
 
-/// What there is of a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Standing {
-    /// A run that no attempt holds.
-    Free,
-    Held,
-    Missing,
-}
-
 impl<C: StepConnection> Engine<StepStore<C>> {
     /// The unfinished run of a key; `None` if there is no run, or if its response is recorded.
     ///
@@ -94,8 +84,8 @@ impl<C: StepConnection> Engine<StepStore<C>> {
         key: &IdempotencyKey,
     ) -> Result<Option<UnfinishedRun>, StoreError> {
         let identity = self.identity(scope, operation, key);
-        let select = self.store().sql.run(&identity);
-        Ok(self.store().read(select).await?.pop())
+        let run = self.store().runs.run(&identity).await?;
+        run.map(UnfinishedRun::new).transpose()
     }
 
     /// At most this many unfinished runs, those with the oldest claim first.
@@ -104,8 +94,8 @@ impl<C: StepConnection> Engine<StepStore<C>> {
     ///
     /// [`StoreError`] if the database does not answer.
     pub async fn unfinished_runs(&self, limit: u32) -> Result<Vec<UnfinishedRun>, StoreError> {
-        let select = self.store().sql.all(limit);
-        self.store().read(select).await
+        let runs = self.store().runs.runs(limit).await?;
+        runs.into_iter().map(UnfinishedRun::new).collect()
     }
 
     /// Ends the doubt about a `call_once`, after the operator has found out (rule T4).
@@ -130,82 +120,15 @@ impl<C: StepConnection> Engine<StepStore<C>> {
             Resolution::Absent => None,
         };
         let identity = self.identity(scope, operation, key);
-        self.store().resolve(&identity, step, result).await
-    }
-}
-
-impl<C: StepConnection> StepStore<C> {
-    async fn read(&self, select: String) -> Result<Vec<UnfinishedRun>, StoreError> {
-        let mut tx = self.inner.begin(internal()).await?;
-        let mut runs = Vec::new();
-        for run in tx.connection().read_runs(select).await? {
-            let steps = self.sql.steps(&run.identity);
-            let steps = tx.connection().read_steps(steps).await?;
-            runs.push(UnfinishedRun::new(&run, steps)?);
-        }
-        self.end(tx).await?;
-        Ok(runs)
-    }
-
-    async fn resolve(
-        &self,
-        identity: &Identity,
-        step: &str,
-        result: Option<Vec<u8>>,
-    ) -> Result<Resolved, StoreError> {
-        let mut tx = self.inner.begin(internal()).await?;
-        let resolved = match self.lock(&mut tx, identity).await? {
-            Standing::Free => {
-                let connection = tx.connection();
-                let changed = if result.is_some() {
-                    let complete = self.sql.complete(identity, step);
-                    connection.keep_step(complete, result).await?
-                } else {
-                    let retract = self.sql.retract(identity, step);
-                    connection.change_runs(retract).await?
-                };
-                match changed {
-                    0 => Resolved::Missing,
-                    _ => Resolved::Done,
-                }
-            }
-            Standing::Held => Resolved::InFlight,
-            Standing::Missing => Resolved::Missing,
-        };
-        self.end(tx).await?;
-        Ok(resolved)
-    }
-
-    /// Locks the run of an identity, if no attempt holds it.
-    pub(super) async fn lock(
-        &self,
-        tx: &mut <C::Store as Store>::Claim,
-        identity: &Identity,
-    ) -> Result<Standing, StoreError> {
-        let connection = tx.connection();
-        Ok(match connection.read_run(self.sql.lock(identity)).await? {
-            Some(run) if run.is_leased() => Standing::Held,
-            Some(_) => Standing::Free,
-            // A step of an attempt may have locked it.
-            None => match connection.read_run(self.sql.run(identity)).await? {
-                Some(_) => Standing::Held,
-                None => Standing::Missing,
-            },
-        })
-    }
-
-    /// Commits a transaction of the operator's.
-    pub(super) async fn end(&self, tx: <C::Store as Store>::Claim) -> Result<(), StoreError> {
-        let ended = settle(&self.inner, tx, true).await;
-        ended.map_err(|error| StoreError::Unavailable(error.into()))
+        self.store().runs.resolve(&identity, step, result).await
     }
 }
 
 impl UnfinishedRun {
-    fn new(run: &Run, steps: Vec<StepRow>) -> Result<Self, StoreError> {
+    fn new((run, steps): (Run, Vec<StepRow>)) -> Result<Self, StoreError> {
         let steps = steps.into_iter().map(|step| {
             Ok(RecordedStep {
-                kind: Kind::from_code(step.kind)
+                kind: StepKind::from_code(step.kind)
                     .ok_or(Unreadable("kind of a step"))?
                     .name(),
                 is_uncertain: step.result.is_none(),

@@ -15,7 +15,7 @@ use self::sql::{Names, Sql};
 use super::connection::CheckedConnection;
 use super::erasure::{Erasure, erase_all};
 use super::rehearsal::{Rehearsal, settle_failure, store_failure};
-use super::runs::{RunSql, RunStore};
+use super::run_sql::{RunSql, SqlRunStore};
 use super::{
     Claim, ClaimRequest, Claimed, Draft, Forgotten, Opening, Purged, SettleError, Settlement,
     Stats, Store, StoreError, Times,
@@ -316,10 +316,10 @@ fn version(row: &MySqlRow) -> Result<Version, StoreError> {
     })
 }
 
-impl RunStore for MySqlStore {
+impl SqlRunStore for MySqlStore {
     const CLAIM_WRITES: bool = true;
 
-    fn runs(&self) -> RunSql {
+    fn run_sql(&self) -> RunSql {
         self.names.runs(self.pool.connect_options().get_database())
     }
 
@@ -329,7 +329,7 @@ impl RunStore for MySqlStore {
     }
 }
 
-runs!(MySqlConnection, store_error);
+runs!(MySqlConnection, MySqlStore, store_error);
 
 impl MySqlStore {
     /// A number of records, and the database's time.

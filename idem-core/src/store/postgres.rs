@@ -16,7 +16,7 @@ use self::sql::{Schema, Sql};
 use super::connection::CheckedConnection;
 use super::erasure::{Erasure, erase_all};
 use super::rehearsal::{HIDDEN, Rehearsal, misconfigured, settle_failure, store_failure};
-use super::runs::{RunSql, RunStore};
+use super::run_sql::{RunSql, SqlRunStore};
 use super::{
     Claim, ClaimRequest, Claimed, Draft, Forgotten, Opening, Purged, SettleError, Settlement,
     Stats, Store, StoreError, Times,
@@ -436,8 +436,8 @@ impl Store for PostgresStore {
     }
 }
 
-impl RunStore for PostgresStore {
-    fn runs(&self) -> RunSql {
+impl SqlRunStore for PostgresStore {
+    fn run_sql(&self) -> RunSql {
         self.settings.sql.runs()
     }
 
@@ -447,7 +447,7 @@ impl RunStore for PostgresStore {
     }
 }
 
-runs!(PgConnection, store_error);
+runs!(PgConnection, PostgresStore, store_error);
 
 impl PostgresStore {
     async fn claim_with(

@@ -1,80 +1,206 @@
-//! Runs of requests with steps, and the results of the steps: the statements, and their rows.
-//!
-//! The statements are the same on each database, except for a few words of its [`Dialect`]. A fence is the
-//! identity, the epoch and the holder of a run, under the run's row lock. The clock decides only when
-//! another attempt may claim, never whether a late holder may write.
+//! Stores of requests with steps: their runs, leases and steps.
 
 use std::fmt::Debug;
 use std::future::Future;
 use std::time::Duration;
 
-use super::{ClaimRequest, Row, ScopeDigest, Store, StoreError};
+use super::{
+    ClaimRequest, Claimed, Draft, Forgotten, Opening, Purged, Row, SettleError, Stats, StoreError,
+    Times,
+};
 use crate::fingerprint::Fingerprint;
-use crate::identity::Identity;
+use crate::identity::{Identity, ScopeDigest};
 use crate::record::{Found, State, Timestamp, Unreadable, Version};
+use crate::steps::{Resolved, StepError, StepKind};
 
-/// A store whose database can also hold runs.
-pub trait RunStore: Store<Connection: RunConnection> + Clone + Debug {
-    /// Whether a claim writes a row where there is no record.
-    #[doc(hidden)]
-    const CLAIM_WRITES: bool = false;
+/// A store of requests with [`Steps`](crate::Steps): of their runs, and of their records.
+///
+/// A run is an unfinished request. An attempt that has claimed a run holds it by a [`Lease`].
+///
+/// # Contract
+///
+/// - **The fence.** Each write of an attempt compares the lease's epoch and its holder with those of the
+///   run, and is one atomic operation with this comparison. The clock decides only when another attempt may
+///   claim, never whether a late holder may write.
+/// - Times are the store's own, read when an operation runs.
+/// - An operation whose answer was lost can be sent again by the store: the holder's name tells whether it
+///   has happened.
+/// - Runs and records exclude each other: [`finish`](Self::finish) deletes the run and writes the record in
+///   one atomic operation.
+pub trait RunStore: Clone + Debug + Send + Sync + 'static {
+    /// Claims the run of `request.identity` for `lease.holder`. Sets `lease.epoch`, and returns the steps that
+    /// earlier attempts have recorded.
+    ///
+    /// A run that no attempt holds is shown to the engine as a record by [`Run::found`], and is taken over
+    /// if it has the version that the engine has seen: the epoch grows by one, and the steps stay. A run
+    /// that has expired is replaced with its steps. So is a record that has the version that was seen.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if the store can't tell who has the run.
+    ///
+    /// # Cancellation
+    ///
+    /// The run may be claimed, until the end of the lease.
+    fn claim(
+        &self,
+        request: ClaimRequest<'_>,
+        lease: &mut Lease,
+    ) -> impl Future<Output = Result<Claimed<Vec<StepRow>>, StoreError>> + Send;
 
-    /// Whether a transaction that writes keeps all others from writing.
-    #[doc(hidden)]
-    const HAS_ONE_WRITER: bool = false;
+    /// Renews a lease, also one that is over, unless another attempt has claimed the run.
+    ///
+    /// # Errors
+    ///
+    /// [`StepError::Lost`] if the run is another attempt's, or gone.
+    fn renew(&self, lease: &Lease) -> impl Future<Output = Result<(), StepError>> + Send;
 
-    #[doc(hidden)]
-    fn runs(&self) -> RunSql;
-
-    #[doc(hidden)]
-    fn migrate_runs(&self) -> impl Future<Output = Result<(), StoreError>> + Send;
-}
-
-/// Sends the statements of runs. All of them are part of the transaction that is open, or their own.
-#[doc(hidden)]
-pub trait RunConnection: Send {
-    fn read_runs(
-        &mut self,
-        select: String,
-    ) -> impl Future<Output = Result<Vec<Run>, StoreError>> + Send;
-
-    fn read_run(
-        &mut self,
-        select: String,
-    ) -> impl Future<Output = Result<Option<Run>, StoreError>> + Send {
-        async { Ok(self.read_runs(select).await?.pop()) }
-    }
-
-    fn read_steps(
-        &mut self,
-        select: String,
-    ) -> impl Future<Output = Result<Vec<StepRow>, StoreError>> + Send;
-
-    /// Runs statements, and returns the number of rows that they changed.
-    fn change_runs(
-        &mut self,
-        statements: String,
-    ) -> impl Future<Output = Result<u64, StoreError>> + Send;
-
-    /// Runs a statement with the result of a step as its parameter.
-    fn keep_step(
-        &mut self,
-        statement: String,
+    /// Records a step, and renews the lease. `None` in place of a result is the intent of a `call_once`.
+    ///
+    /// # Errors
+    ///
+    /// [`StepError::Lost`] as for [`renew`](Self::renew); [`StepError::Unconfirmed`] if the step may be
+    /// recorded.
+    fn record(
+        &self,
+        lease: &Lease,
+        name: &str,
+        kind: StepKind,
         result: Option<Vec<u8>>,
-    ) -> impl Future<Output = Result<u64, StoreError>> + Send;
+    ) -> impl Future<Output = Result<(), StepError>> + Send;
+
+    /// Records the result of a `call_once` whose intent is recorded, and renews the lease.
+    ///
+    /// # Errors
+    ///
+    /// As those of [`record`](Self::record).
+    fn complete(
+        &self,
+        lease: &Lease,
+        name: &str,
+        result: Vec<u8>,
+    ) -> impl Future<Output = Result<(), StepError>> + Send;
+
+    /// Replaces the run and its steps by a record.
+    ///
+    /// # Errors
+    ///
+    /// [`SettleError`], of which [`SettleError::Superseded`] says that the run is another attempt's.
+    fn finish(
+        &self,
+        lease: &Lease,
+        draft: Draft<'_>,
+    ) -> impl Future<Output = Result<Times, SettleError>> + Send;
+
+    /// Ends a lease, so that the next attempt may begin at once. The steps stay, unless the run is to be
+    /// forgotten.
+    ///
+    /// # Errors
+    ///
+    /// As those of [`finish`](Self::finish).
+    fn release(
+        &self,
+        lease: &Lease,
+        forget: bool,
+    ) -> impl Future<Output = Result<(), SettleError>> + Send;
+
+    /// Reads a record. A run is none.
+    ///
+    /// # Errors
+    ///
+    /// As those of [`Store::find`](super::Store::find).
+    fn find(
+        &self,
+        identity: &Identity,
+    ) -> impl Future<Output = Result<Option<Found>, StoreError>> + Send;
+
+    /// Deletes at most `limit` expired runs, and as many expired records.
+    ///
+    /// # Errors
+    ///
+    /// As those of [`Store::purge_expired`](super::Store::purge_expired).
+    fn purge_expired(&self, limit: u32) -> impl Future<Output = Result<Purged, StoreError>> + Send;
+
+    /// Deletes the runs and the records of a scope. The holders of the runs are refused afterwards.
+    ///
+    /// # Errors
+    ///
+    /// As those of [`Store::erase`](super::Store::erase).
+    fn erase(&self, scope: &ScopeDigest) -> impl Future<Output = Result<u64, StoreError>> + Send;
+
+    /// Deletes the run, or the record, of an identity. A run that is leased stays.
+    ///
+    /// # Errors
+    ///
+    /// As those of [`Store::forget`](super::Store::forget).
+    fn forget(
+        &self,
+        identity: &Identity,
+    ) -> impl Future<Output = Result<Forgotten, StoreError>> + Send;
+
+    /// Counts records.
+    ///
+    /// # Errors
+    ///
+    /// As those of [`Store::tally`](super::Store::tally).
+    fn tally(
+        &self,
+        scope: Option<&ScopeDigest>,
+    ) -> impl Future<Output = Result<Stats, StoreError>> + Send;
+
+    /// Reads a run, with its steps in the order of their recording.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if the store does not answer.
+    fn run(
+        &self,
+        identity: &Identity,
+    ) -> impl Future<Output = Result<Option<(Run, Vec<StepRow>)>, StoreError>> + Send;
+
+    /// Reads at most `limit` runs, those with the oldest claim first.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if the store does not answer.
+    fn runs(
+        &self,
+        limit: u32,
+    ) -> impl Future<Output = Result<Vec<(Run, Vec<StepRow>)>, StoreError>> + Send;
+
+    /// Gives a `call_once` without a result the result that an operator has found, or deletes its intent
+    /// for `None`. A run that is leased stays as it is.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if the store does not answer.
+    fn resolve(
+        &self,
+        identity: &Identity,
+        name: &str,
+        result: Option<Vec<u8>>,
+    ) -> impl Future<Output = Result<Resolved, StoreError>> + Send;
 }
 
-/// The proof that an attempt still holds its run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Fence {
-    pub(crate) identity: Identity,
-    pub(crate) epoch: i64,
-    pub(crate) holder: Holder,
+/// The hold of an attempt on its run.
+#[derive(Debug, Clone, Copy)]
+pub struct Lease {
+    /// The run.
+    pub identity: Identity,
+    /// The number of the claim. It grows with each attempt that takes over.
+    pub epoch: i64,
+    /// The attempt.
+    pub holder: Holder,
+    /// How long the run is held without a sign of life.
+    pub duration: Duration,
+    /// How to open the transactions of steps, where there are transactions.
+    pub opening: Opening,
 }
 
-/// A random name of an attempt.
+/// A random name of an attempt. An epoch alone does not tell two attempts apart: runs that were deleted
+/// begin again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Holder([u8; 16]);
+pub struct Holder([u8; 16]);
 
 impl Holder {
     pub(crate) fn new() -> Self {
@@ -82,51 +208,78 @@ impl Holder {
         name.copy_from_slice(&Identity::random().as_bytes()[..16]);
         Self(name)
     }
+
+    /// The stored form.
+    pub fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
 }
 
-/// A row of the table of runs.
+/// A run, as every store has it.
 #[derive(Debug, Clone)]
-#[doc(hidden)]
 pub struct Run {
-    pub(crate) identity: Vec<u8>,
-    pub(crate) operation: String,
-    pub(crate) fingerprint: Vec<u8>,
-    pub(crate) epoch: i64,
-    pub(crate) holder: Vec<u8>,
-    pub(crate) attempts: i32,
-    pub(crate) claimed_at: i64,
-    pub(crate) leased_until: i64,
-    pub(crate) expires_at: i64,
-    pub(crate) now: i64,
+    /// [`Identity::as_bytes`].
+    pub identity: Vec<u8>,
+    /// The endpoint.
+    pub operation: String,
+    /// [`Fingerprint::to_bytes`].
+    pub fingerprint: Vec<u8>,
+    /// [`Lease::epoch`].
+    pub epoch: i64,
+    /// [`Holder::as_bytes`] of the last holder.
+    pub holder: Vec<u8>,
+    /// The number of attempts.
+    pub attempts: i32,
+    /// [`Timestamp`] of the last claim.
+    pub claimed_at: i64,
+    /// [`Timestamp`] of the end of the lease.
+    pub leased_until: i64,
+    /// [`Timestamp`] after which the run is forgotten.
+    pub expires_at: i64,
+    /// [`Timestamp`] of the read.
+    pub now: i64,
 }
 
 impl Run {
-    pub(crate) const fn is_leased(&self) -> bool {
+    /// Whether an attempt may be running.
+    pub const fn is_leased(&self) -> bool {
         self.leased_until > self.now
     }
 
-    pub(crate) const fn is_expired(&self) -> bool {
+    /// Whether the run binds its key no longer.
+    pub const fn is_expired(&self) -> bool {
         self.expires_at <= self.now && !self.is_leased()
     }
 
-    pub(crate) const fn version(&self) -> Version {
+    /// The version that the next claim has seen.
+    pub const fn version(&self) -> Version {
         Version {
             attempts: self.attempts,
             settled_at: Timestamp(self.claimed_at),
         }
     }
 
-    pub(crate) fn fingerprint(&self) -> Result<Fingerprint, Unreadable> {
+    /// The request that the run is bound to.
+    ///
+    /// # Errors
+    ///
+    /// [`Unreadable`] if this release did not write the run.
+    pub fn fingerprint(&self) -> Result<Fingerprint, Unreadable> {
         Fingerprint::from_bytes(&self.fingerprint).ok_or(Unreadable("fingerprint of a run"))
     }
 
-    pub(crate) fn is_held_by(&self, holder: Holder) -> bool {
+    /// Whether this attempt claimed the run last.
+    pub fn is_held_by(&self, holder: Holder) -> bool {
         self.holder == holder.0
     }
 
     /// The run as the record of an attempt that failed and may be repeated: it binds its key, and the next
     /// attempt replaces exactly this version.
-    pub(crate) fn found(self, identity: &Identity) -> Result<Found, Unreadable> {
+    ///
+    /// # Errors
+    ///
+    /// [`Unreadable`] if this release did not write the run.
+    pub fn found(self, identity: &Identity) -> Result<Found, Unreadable> {
         let row = Row {
             state: State::FailedRetriable.code(),
             attempts: self.attempts,
@@ -143,334 +296,15 @@ impl Run {
     }
 }
 
-/// A row of the table of steps.
+/// A step, as every store has it.
 #[derive(Debug, Clone)]
-#[doc(hidden)]
 pub struct StepRow {
-    pub(crate) name: String,
-    pub(crate) kind: i16,
+    /// The name.
+    pub name: String,
+    /// [`StepKind::code`].
+    pub kind: i16,
     /// `None` for a `call_once` that may have happened.
-    pub(crate) result: Option<Vec<u8>>,
-    pub(crate) recorded_at: i64,
-}
-
-/// The words that differ between databases.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Dialect {
-    /// The clock, in microseconds since 1970.
-    pub(super) now: &'static str,
-    pub(super) equals: &'static str,
-    pub(super) bytes: fn(&[u8]) -> String,
-    /// Text out of bytes, so that no character needs an escape.
-    pub(super) text: fn(&str) -> String,
-    /// Locks the rows of a SELECT that nobody else has locked.
-    pub(super) lock: &'static str,
-    /// Before a statement that may only run in the transaction that the store began.
-    pub(super) own_first: &'static str,
-    /// A condition that holds in that transaction alone.
-    pub(super) own: &'static str,
-    pub(super) parameter: &'static str,
-}
-
-/// The statements for one place.
-#[derive(Debug, Clone)]
-#[doc(hidden)]
-pub struct RunSql {
-    dialect: Dialect,
-    runs: String,
-    steps: String,
-    records: String,
-}
-
-impl RunSql {
-    pub(super) fn new(dialect: Dialect, runs: String, steps: String, records: String) -> Self {
-        Self {
-            dialect,
-            runs,
-            steps,
-            records,
-        }
-    }
-
-    pub(crate) fn run(&self, identity: &Identity) -> String {
-        let (columns, of) = (self.columns(), self.of(identity.as_bytes()));
-        format!("SELECT {columns} FROM {} WHERE {of}", self.runs)
-    }
-
-    /// Locks the run, unless a step of its holder has locked it.
-    pub(crate) fn lock(&self, identity: &Identity) -> String {
-        format!("{}{}", self.run(identity), self.dialect.lock)
-    }
-
-    /// Runs, those that were claimed first at the front.
-    pub(crate) fn all(&self, limit: u32) -> String {
-        let columns = self.columns();
-        format!(
-            "SELECT {columns} FROM {} ORDER BY claimed_at LIMIT {limit}",
-            self.runs
-        )
-    }
-
-    pub(crate) fn steps(&self, identity: &[u8]) -> String {
-        let of = self.of(identity);
-        format!(
-            "SELECT name, kind, result, recorded_at FROM {} WHERE {of} ORDER BY recorded_at",
-            self.steps
-        )
-    }
-
-    /// A first claim. The steps of a run that has expired are gone then.
-    pub(crate) fn insert(
-        &self,
-        request: &ClaimRequest<'_>,
-        fence: &Fence,
-        lease: Duration,
-    ) -> String {
-        let (columns, values): (Vec<_>, Vec<_>) =
-            self.claimed(request, fence, lease).into_iter().unzip();
-        let (columns, values) = (columns.join(", "), values.join(", "));
-        let identity = (self.dialect.bytes)(fence.identity.as_bytes());
-        format!(
-            "{}; INSERT INTO {} (identity, {columns}) SELECT {identity}, {values}",
-            self.delete(fence.identity.as_bytes()),
-            self.runs,
-        )
-    }
-
-    /// The next claim of a run that is locked.
-    pub(crate) fn take_over(
-        &self,
-        request: &ClaimRequest<'_>,
-        fence: &Fence,
-        lease: Duration,
-    ) -> String {
-        let claimed = self.claimed(request, fence, lease);
-        let claimed = claimed.map(|(column, value)| format!("{column} = {value}"));
-        let of = self.of(fence.identity.as_bytes());
-        format!("UPDATE {} SET {} WHERE {of}", self.runs, claimed.join(", "))
-    }
-
-    /// The columns that a claim writes, and their values.
-    fn claimed(
-        &self,
-        request: &ClaimRequest<'_>,
-        fence: &Fence,
-        lease: Duration,
-    ) -> [(&'static str, String); 8] {
-        let Dialect {
-            now, bytes, text, ..
-        } = self.dialect;
-        let (lease, ttl) = (lease.as_micros(), request.ttl.max(lease).as_micros());
-        [
-            ("operation", text(request.operation.as_str())),
-            ("fingerprint", bytes(&request.fingerprint.to_bytes())),
-            ("epoch", fence.epoch.to_string()),
-            ("holder", bytes(&fence.holder.0)),
-            ("attempts", request.attempt.to_string()),
-            ("claimed_at", now.to_owned()),
-            ("leased_until", format!("{now} + {lease}")),
-            ("expires_at", format!("{now} + {ttl}")),
-        ]
-    }
-
-    /// Proves that the attempt still holds the run, locks the run, and renews the lease. A write on each
-    /// database, as the nodes of a cluster compare writes only.
-    pub(crate) fn fence(&self, fence: &Fence, lease: Duration) -> String {
-        let (now, held) = (self.dialect.now, self.held(fence));
-        let lease = lease.as_micros();
-        format!(
-            "UPDATE {} SET leased_until = {now} + {lease} WHERE {held}",
-            self.runs
-        )
-    }
-
-    /// Ends the lease, so that the next attempt may begin at once.
-    pub(crate) fn release(&self, fence: &Fence) -> String {
-        let (now, held) = (self.dialect.now, self.held(fence));
-        format!("UPDATE {} SET leased_until = {now} WHERE {held}", self.runs)
-    }
-
-    /// Records a step, in the transaction that the store began and nowhere else. The parameter is the
-    /// result.
-    pub(crate) fn record(&self, fence: &Fence, name: &str, kind: i16) -> String {
-        let Dialect {
-            now,
-            bytes,
-            text,
-            own_first,
-            own,
-            parameter,
-            ..
-        } = self.dialect;
-        let (identity, name) = (bytes(fence.identity.as_bytes()), text(name));
-        let epoch = fence.epoch;
-        format!(
-            "{own_first}INSERT INTO {} (identity, name, kind, epoch, result, recorded_at) \
-             SELECT {identity}, {name}, CASE WHEN {own} THEN {kind} END, {epoch}, {parameter}, {now}",
-            self.steps
-        )
-    }
-
-    /// Deletes the intent of a `call_once` that has not happened.
-    pub(crate) fn retract(&self, identity: &Identity, name: &str) -> String {
-        let Dialect { equals, text, .. } = self.dialect;
-        let (of, name) = (self.of(identity.as_bytes()), text(name));
-        format!(
-            "DELETE FROM {} WHERE {of} AND name {equals} {name} AND result IS NULL",
-            self.steps
-        )
-    }
-
-    /// Replaces the intent of a `call_once` by its result.
-    pub(crate) fn complete(&self, identity: &Identity, name: &str) -> String {
-        let Dialect {
-            now,
-            equals,
-            text,
-            parameter,
-            ..
-        } = self.dialect;
-        let (of, name) = (self.of(identity.as_bytes()), text(name));
-        format!(
-            "UPDATE {} SET result = {parameter}, recorded_at = {now} \
-             WHERE {of} AND name {equals} {name} AND result IS NULL",
-            self.steps
-        )
-    }
-
-    /// Deletes the run with its steps.
-    pub(crate) fn delete(&self, identity: &[u8]) -> String {
-        let of = self.of(identity);
-        format!(
-            "DELETE FROM {} WHERE {of}; DELETE FROM {} WHERE {of}",
-            self.steps, self.runs
-        )
-    }
-
-    /// Deletes the record that a run replaces, or the row that the store's claim has written.
-    pub(crate) fn delete_record(&self, identity: &Identity) -> String {
-        format!(
-            "DELETE FROM {} WHERE {}",
-            self.records,
-            self.of(identity.as_bytes())
-        )
-    }
-
-    pub(crate) fn erase(&self, scope: &ScopeDigest) -> (String, String) {
-        let bytes = self.dialect.bytes;
-        let (first, last) = (bytes(&scope.first()), bytes(&scope.last()));
-        let of = format!("WHERE identity BETWEEN {first} AND {last}");
-        (
-            format!("DELETE FROM {} {of}", self.runs),
-            format!("DELETE FROM {} {of}", self.steps),
-        )
-    }
-
-    /// Runs that have expired, and that nobody has locked.
-    pub(crate) fn expired(&self, limit: u32) -> String {
-        let Dialect { now, lock, .. } = self.dialect;
-        let columns = self.columns();
-        format!(
-            "SELECT {columns} FROM {} WHERE expires_at <= {now} AND leased_until <= {now} \
-             ORDER BY expires_at LIMIT {limit}{lock}",
-            self.runs
-        )
-    }
-
-    fn columns(&self) -> String {
-        format!(
-            "identity, operation, fingerprint, epoch, holder, attempts, claimed_at, leased_until, expires_at, {}",
-            self.dialect.now
-        )
-    }
-
-    fn of(&self, identity: &[u8]) -> String {
-        let Dialect { bytes, equals, .. } = self.dialect;
-        format!("identity {equals} {}", bytes(identity))
-    }
-
-    fn held(&self, fence: &Fence) -> String {
-        let Dialect { bytes, equals, .. } = self.dialect;
-        format!(
-            "{} AND epoch {equals} {} AND holder {equals} {}",
-            self.of(fence.identity.as_bytes()),
-            fence.epoch,
-            bytes(&fence.holder.0)
-        )
-    }
-}
-
-#[cfg(any(feature = "mysql", feature = "sqlite"))]
-pub(super) fn hex_literal(bytes: &[u8]) -> String {
-    format!("x'{}'", crate::digest::hex(bytes))
-}
-
-/// Sends the statements on a connection of sqlx.
-macro_rules! runs {
-    ($connection:ty, $store_error:path) => {
-        impl crate::store::runs::RunConnection for $connection {
-            async fn read_runs(
-                &mut self,
-                select: String,
-            ) -> Result<Vec<crate::store::runs::Run>, StoreError> {
-                let rows = sqlx::query(AssertSqlSafe(select))
-                    .persistent(false)
-                    .fetch_all(self)
-                    .await;
-                let rows = rows.map_err($store_error)?;
-                let runs = rows.iter().map(|row| {
-                    Ok(crate::store::runs::Run {
-                        identity: row.try_get(0)?,
-                        operation: row.try_get(1)?,
-                        fingerprint: row.try_get(2)?,
-                        epoch: row.try_get(3)?,
-                        holder: row.try_get(4)?,
-                        attempts: row.try_get(5)?,
-                        claimed_at: row.try_get(6)?,
-                        leased_until: row.try_get(7)?,
-                        expires_at: row.try_get(8)?,
-                        now: row.try_get(9)?,
-                    })
-                });
-                let runs: sqlx::Result<_> = runs.collect();
-                runs.map_err($store_error)
-            }
-
-            async fn read_steps(
-                &mut self,
-                select: String,
-            ) -> Result<Vec<crate::store::runs::StepRow>, StoreError> {
-                let rows = sqlx::query(AssertSqlSafe(select))
-                    .persistent(false)
-                    .fetch_all(self)
-                    .await;
-                let rows = rows.map_err($store_error)?;
-                let steps = rows.iter().map(|row| {
-                    Ok(crate::store::runs::StepRow {
-                        name: row.try_get(0)?,
-                        kind: row.try_get(1)?,
-                        result: row.try_get(2)?,
-                        recorded_at: row.try_get(3)?,
-                    })
-                });
-                let steps: sqlx::Result<_> = steps.collect();
-                steps.map_err($store_error)
-            }
-
-            async fn change_runs(&mut self, statements: String) -> Result<u64, StoreError> {
-                let done = sqlx::raw_sql(AssertSqlSafe(statements)).execute(self).await;
-                Ok(done.map_err($store_error)?.rows_affected())
-            }
-
-            async fn keep_step(
-                &mut self,
-                statement: String,
-                result: Option<Vec<u8>>,
-            ) -> Result<u64, StoreError> {
-                let query = sqlx::query(AssertSqlSafe(statement)).persistent(false);
-                let done = query.bind(result).execute(self).await;
-                Ok(done.map_err($store_error)?.rows_affected())
-            }
-        }
-    };
+    pub result: Option<Vec<u8>>,
+    /// [`Timestamp`] of the recording.
+    pub recorded_at: i64,
 }

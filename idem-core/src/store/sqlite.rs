@@ -18,7 +18,7 @@ use self::watch::{IOERR, Watch};
 use super::connection::CheckedConnection;
 use super::migrate::{Migrations, check_version, migration};
 use super::rehearsal::{Rehearsal, misconfigured, settle_failure, store_failure};
-use super::runs::{RunSql, RunStore};
+use super::run_sql::{RunSql, SqlRunStore};
 use super::{
     Claim, ClaimRequest, Claimed, Draft, Forgotten, Opening, Purged, SettleError, Settlement,
     Stats, Store, StoreError, Times,
@@ -282,10 +282,10 @@ impl Claim for SqliteClaim {
     }
 }
 
-impl RunStore for SqliteStore {
+impl SqlRunStore for SqliteStore {
     const HAS_ONE_WRITER: bool = true;
 
-    fn runs(&self) -> RunSql {
+    fn run_sql(&self) -> RunSql {
         self.sql.runs()
     }
 
@@ -295,7 +295,7 @@ impl RunStore for SqliteStore {
     }
 }
 
-runs!(SqliteConnection, store_error);
+runs!(SqliteConnection, SqliteStore, store_error);
 
 impl SqliteClaim {
     /// Ends the transaction, and leaves the connection open.

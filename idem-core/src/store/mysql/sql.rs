@@ -9,7 +9,7 @@ use crate::digest::hex;
 use crate::identity::{Identity, ScopeDigest};
 use crate::policy::Isolation;
 use crate::record::{State, Timestamp, Version};
-use crate::store::runs::{Dialect, RunSql, hex_literal};
+use crate::store::run_sql::{Dialect, RunSql, hex_literal};
 use crate::store::{ClaimRequest, Opening};
 
 /// The savepoint is set after the claim, so rolling back to it keeps the claim. It ends with the

@@ -11,7 +11,7 @@ use crate::digest::hex;
 use crate::identity::{Identity, ScopeDigest};
 use crate::policy::Isolation;
 use crate::record::Timestamp;
-use crate::store::runs::{Dialect, RunSql};
+use crate::store::run_sql::{Dialect, RunSql};
 use crate::store::{ClaimRequest, Draft};
 
 /// The savepoint is set after the claim, so rolling back to it keeps the claim.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::store::runs::{Dialect, RunSql, hex_literal};
+use crate::store::run_sql::{Dialect, RunSql, hex_literal};
 
 /// The savepoint can only be released, or rolled back to, in the claim's own transaction: this detects
 /// a handler that ended the transaction.
