@@ -78,6 +78,11 @@ impl<C: StepConnection> StepStore<C> {
         Self { runs }
     }
 
+    /// The store of runs below it.
+    pub fn runs(&self) -> &C::Runs {
+        &self.runs
+    }
+
     fn steps(&self, lease: Lease, recorded: Option<Vec<StepRow>>) -> StepClaim<C> {
         let has_key = recorded.is_some();
         let rows = recorded.unwrap_or_default().into_iter();

@@ -34,6 +34,8 @@ use crate::operation::Operation;
 use crate::record::{Record, State, Version};
 use crate::response::Recorded;
 
+pub mod runs;
+
 /// A store with a table that represents the application's own.
 pub trait Subject: Send + Sync + 'static {
     /// The store.

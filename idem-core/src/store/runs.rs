@@ -148,7 +148,7 @@ pub trait RunStore: Clone + Debug + Send + Sync + 'static {
         scope: Option<&ScopeDigest>,
     ) -> impl Future<Output = Result<Stats, StoreError>> + Send;
 
-    /// Reads a run, with its steps in the order of their recording.
+    /// Reads a run, with its steps in the order of their times.
     ///
     /// # Errors
     ///

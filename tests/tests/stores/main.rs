@@ -6,7 +6,8 @@ mod places;
 mod pooler;
 
 use idem_core::store::contract::Subject;
-use idem_core::{PostgresStore, Store};
+use idem_core::store::contract::runs::RunSubject;
+use idem_core::{PostgresStore, StepStore, Store};
 use idem_tests::{Choices, Database, Domain as _, Driver, Wires};
 use sqlx::Pool;
 
@@ -24,6 +25,24 @@ mod record_in_commit {
 
 mod mysql {
     idem_core::store_contract!(super::Fresh::<idem_tests::Mysql>::create().await);
+}
+
+mod runs {
+    mod sqlite {
+        idem_core::run_contract!(crate::FreshRuns::<idem_tests::Sqlite>::create().await);
+    }
+
+    mod postgres {
+        idem_core::run_contract!(crate::FreshRuns::<idem_tests::Postgres>::create().await);
+    }
+
+    mod record_in_commit {
+        idem_core::run_contract!(crate::FreshRuns::<idem_tests::RecordInCommit>::create().await);
+    }
+
+    mod mysql {
+        idem_core::run_contract!(crate::FreshRuns::<idem_tests::Mysql>::create().await);
+    }
 }
 
 /// On a database that does not allow functions.
@@ -72,6 +91,33 @@ impl<D: Database> Fresh<D> {
         self.pool.close().await;
         drop(self.pooler);
         self.database.remove().await;
+    }
+}
+
+/// The same with the tables of runs.
+struct FreshRuns<D: Database> {
+    fresh: Fresh<D>,
+    steps: StepStore<D::Connection>,
+}
+
+impl<D: Database> FreshRuns<D> {
+    async fn create() -> Self {
+        let fresh = Fresh::<D>::create().await;
+        let steps = StepStore::new(fresh.store.clone());
+        steps.migrate().await.expect("the store migrates");
+        Self { fresh, steps }
+    }
+}
+
+impl<D: Database> RunSubject for FreshRuns<D> {
+    type Connection = D::Connection;
+
+    fn store(&self) -> &StepStore<D::Connection> {
+        &self.steps
+    }
+
+    async fn end(self) {
+        self.fresh.remove().await;
     }
 }
 
