@@ -23,6 +23,8 @@ conformance![on Galera:
     e3_purges_and_erasures_on_different_nodes_agree,
     o14_own_commit_is_the_last_word_on_every_node,
     o9_node_that_is_cut_off_at_commit_has_no_second_effect,
+    t2_rides_on_different_nodes_have_one_effect_of_each_step,
+    t5_step_that_meets_a_takeover_on_another_node_has_one_effect,
 ];
 
 /// Held for reading by a test that counts on its nodes, for writing by one that isolates a node.
@@ -318,6 +320,74 @@ async fn o9_node_that_is_cut_off_at_commit_has_no_second_effect<F: Framework<Gal
     );
     let requests = [request.clone(), request.to(other.address)];
     has_one_effect(world, &requests, "acme").await;
+}
+
+/// An instance on each node, with the tables of steps.
+async fn with_steps<F: Framework<Galera>>(world: &World<F, Galera>) -> Vec<Arc<Instance<Galera>>> {
+    let mut instances = vec![world.with_steps().await];
+    while instances.len() < NODES {
+        instances.push(world.instance().await);
+    }
+    // The others know the tables from here on.
+    for instance in &instances {
+        let mut connection = instance.pool.acquire().await.expect("a connection");
+        number(&mut connection, "SELECT COUNT(*) FROM idem_runs").await;
+    }
+    instances
+}
+
+/// One ride and one payment, and no rest of the run.
+async fn has_one_ride<F: Framework<Galera>>(
+    world: &World<F, Galera>,
+    requests: &[Request],
+    tenant: &str,
+) {
+    let mut bodies = Vec::new();
+    for request in requests {
+        bodies.push(persist(request).await.body);
+    }
+    assert!(bodies.iter().all(|body| *body == bodies[0]), "{bodies:?}");
+    assert_eq!(effects(world, tenant).await, 2, "{tenant}");
+    let left = "SELECT (SELECT COUNT(*) FROM idem_runs) + (SELECT COUNT(*) FROM idem_steps)";
+    assert_eq!(causal(world, left).await, 0, "{tenant}");
+}
+
+async fn t2_rides_on_different_nodes_have_one_effect_of_each_step<F: Framework<Galera>>(
+    world: &World<F, Galera>,
+) {
+    let _whole = CLUSTER.read().await;
+    let instances = with_steps(world).await;
+    for number in 0..10 {
+        let tenant = format!("tenant-{number}");
+        let request = instances[0].post("/ride").key("k").effect("a");
+        let requests = everywhere(&request.tenant(&tenant), &instances);
+        let pending = (0..3).flat_map(|_| requests.iter().map(Request::start));
+        assert_none_is_final(&answers(pending.collect()).await);
+        has_one_ride(world, &requests, &tenant).await;
+    }
+}
+
+/// The step is in its transaction until its lease is over. Its COMMIT and the takeover on another node meet.
+async fn t5_step_that_meets_a_takeover_on_another_node_has_one_effect<F: Framework<Galera>>(
+    world: &World<F, Galera>,
+) {
+    let _whole = CLUSTER.read().await;
+    let instances = with_steps(world).await;
+    for number in 0..5 {
+        let tenant = format!("tenant-{number}");
+        let request = instances[0].post("/ride").key("k").effect("a");
+        let requests = everywhere(&request.tenant(&tenant), &instances[..2]);
+        world.control.play([Scene::gated()]);
+        let late = requests[0].start();
+        world.control.at_gate(number + 1).await;
+        // The lease is of one second.
+        sleep(Duration::from_millis(950 + 20 * number as u64)).await;
+        let second = requests[1].start();
+        sleep(Duration::from_millis(40)).await;
+        world.control.open(1);
+        assert_none_is_final(&[late.answer().await, second.answer().await]);
+        has_one_ride(world, &requests, &tenant).await;
+    }
 }
 
 /// Takes a node out of its cluster, or lets it in again and waits until it has caught up.

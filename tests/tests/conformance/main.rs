@@ -81,8 +81,8 @@ mod l {
 
 /// T: steps.
 mod t {
+    mod servers;
     mod steps;
-    mod wire;
 }
 
 /// P: problem documents.

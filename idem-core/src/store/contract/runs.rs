@@ -48,6 +48,7 @@ macro_rules! run_contract {
             a_run_binds_its_key
             a_run_is_taken_over_after_its_lease
             a_renewed_lease_holds
+            each_write_renews_the_lease
             a_late_holder_writes_nothing
             another_holder_of_the_same_epoch_writes_nothing
             a_holder_of_an_erased_run_writes_nothing
@@ -150,6 +151,31 @@ pub async fn a_renewed_lease_holds<S: RunSubject>(subject: &S) {
         let renewed = subject.store().runs().renew(&held.lease).await;
         renewed.expect("it is held");
         assert!(matches!(case.claim(None).await, Claimed::InFlight));
+    }
+}
+
+/// Each write of an attempt is also a write of its run: a cluster compares writes only.
+pub async fn each_write_renews_the_lease<S: RunSubject>(subject: &S) {
+    let case = Case::new(subject, "acme", "writes");
+    let held = case.win().await;
+    let leased_until = async || {
+        let run = case.runs.run(&case.identity).await.expect("reads");
+        run.expect("a run").0.leased_until
+    };
+    let mut before = leased_until().await;
+    for write in 0..3 {
+        sleep(Duration::from_millis(5)).await;
+        match write {
+            0 => case.record(&held.lease, "a", Some("1")).await,
+            1 => case.record(&held.lease, "intent", None).await,
+            _ => {
+                let completed = case.runs.complete(&held.lease, "intent", b"1".into());
+                completed.await.expect("completes");
+            }
+        }
+        let after = leased_until().await;
+        assert!(after > before, "write {write}");
+        before = after;
     }
 }
 

@@ -23,7 +23,7 @@ conformance![
 /// The rows that runs leave.
 const LEFT: [&str; 2] = ["runs", "steps"];
 
-async fn left<F: Framework<D>, D: Database>(world: &World<F, D>) -> i64 {
+pub(crate) async fn left<F: Framework<D>, D: Database>(world: &World<F, D>) -> i64 {
     let mut rows = 0;
     for table in LEFT {
         let table = D::RECORDS.replace("records", table);
