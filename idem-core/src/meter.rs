@@ -12,8 +12,9 @@ use tokio::time::Instant;
 pub(crate) use crate::metrics::describe;
 use crate::metrics::{
     CACHE_BYTES, CACHE_REQUESTS, CLAIM_DURATION, COMMITS_UNKNOWN, ERROR_TYPE, HANDLER_DURATION,
-    HIT, IN_FLIGHT, KEPT, OPERATION, OUTCOME, PURGE_COMPLETED, RECORDS_PURGED, REPLAY_AGE,
-    REQUEST_DURATION, REQUESTS, RESOLVED, SETTLE_DURATION, STORE, TRANSACTIONS_LOST, WAITERS,
+    HIT, IN_FLIGHT, KEPT, KIND, OPERATION, OUTCOME, PURGE_COMPLETED, RECORDS_PURGED, REPLAY_AGE,
+    REQUEST_DURATION, REQUESTS, RESOLVED, RESUMED, RUNS_RESUMED, SETTLE_DURATION, STEPS,
+    STEPS_FAILED, STORE, TRANSACTIONS_LOST, WAITERS,
 };
 use crate::operation::Operation;
 use crate::problem::Problem;
@@ -114,6 +115,20 @@ pub(crate) fn purge_completed() {
 
 pub(crate) fn cache_asked(is_hit: bool) {
     counter!(CACHE_REQUESTS, HIT => text(is_hit)).increment(1);
+}
+
+/// Rule T7.
+pub(crate) fn step(kind: &'static str, is_resumed: bool) {
+    counter!(STEPS, KIND => kind, RESUMED => text(is_resumed)).increment(1);
+}
+
+/// Rule T13.
+pub(crate) fn step_failed(problem: Problem) {
+    counter!(STEPS_FAILED, ERROR_TYPE => problem.name()).increment(1);
+}
+
+pub(crate) fn run_resumed() {
+    counter!(RUNS_RESUMED).increment(1);
 }
 
 fn text(is_true: bool) -> &'static str {

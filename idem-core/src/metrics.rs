@@ -40,6 +40,13 @@ pub const CACHE_REQUESTS: &str = "idem.cache.requests";
 /// Gauge in bytes: the content of the replay cache.
 pub const CACHE_BYTES: &str = "idem.cache.bytes";
 
+/// Counter of finished steps (rule T7), by [`KIND`] and [`RESUMED`].
+pub const STEPS: &str = "idem.steps";
+/// Counter of steps that failed by themselves (rule T13), by [`ERROR_TYPE`]; `in-flight` is a lease that was lost.
+pub const STEPS_FAILED: &str = "idem.steps.failed";
+/// Counter of runs that a later attempt has claimed.
+pub const RUNS_RESUMED: &str = "idem.runs.resumed";
+
 /// Label: the operation as in the records, such as `POST /payments/{}`; `unknown` where a request was refused before.
 pub const OPERATION: &str = "operation";
 /// Label: the outcome as in the log.
@@ -54,6 +61,10 @@ pub const RESOLVED: &str = "resolved";
 pub const KEPT: &str = "kept";
 /// Label: `true` if the cache had the record.
 pub const HIT: &str = "hit";
+/// Label: `commit`, `call` or `call_once`.
+pub const KIND: &str = "kind";
+/// Label: `true` if the result was that of an earlier attempt.
+pub const RESUMED: &str = "resumed";
 
 /// Buckets for the durations, in seconds: from a claim on a fast disk to a request that uses up its deadline.
 pub const DURATION_BUCKETS: &[f64] = &[
@@ -102,4 +113,7 @@ pub(crate) fn describe() {
     );
     describe_counter!(CACHE_REQUESTS, count, "Questions to the replay cache");
     describe_gauge!(CACHE_BYTES, Unit::Bytes, "The content of the replay cache");
+    describe_counter!(STEPS, count, "Finished steps");
+    describe_counter!(STEPS_FAILED, count, "Steps that failed by themselves");
+    describe_counter!(RUNS_RESUMED, count, "Runs that a later attempt has claimed");
 }

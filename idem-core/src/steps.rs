@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, sleep};
 
+use crate::meter;
 use crate::problem::Problem;
 use crate::store::BoxError;
 use crate::store::runs::{Lease, RunStore};
@@ -211,6 +212,7 @@ impl<C: StepConnection> Steps<C> {
         let value = self.alive(work(key)).await??;
         let result = self.encode(&name, &value)?;
         self.record(&name, StepKind::Call, Some(result)).await?;
+        meter::step(StepKind::Call.name(), false);
         Ok(value)
     }
 
@@ -262,6 +264,7 @@ impl<C: StepConnection> Steps<C> {
         };
         let result = self.encode(&name, &value)?;
         self.complete(&name, result).await?;
+        meter::step(StepKind::CallOnce.name(), false);
         Ok(value)
     }
 
@@ -293,7 +296,10 @@ impl<C: StepConnection> Steps<C> {
             return Ok(Entered::Intended);
         };
         match serde_json::from_slice(result) {
-            Ok(value) => Ok(Entered::Done(value)),
+            Ok(value) => {
+                meter::step(kind.name(), true);
+                Ok(Entered::Done(value))
+            }
             Err(error) => Err(self.fail(StepError::Unreadable(name.to_owned(), error.into()))),
         }
     }
@@ -383,6 +389,7 @@ impl<C: StepConnection> Steps<C> {
     fn fail(&mut self, error: StepError) -> StepError {
         let cause: &dyn std::error::Error = &error;
         tracing::error!(error = cause, "a step failed");
+        meter::step_failed(error.problem());
         self.broken.get_or_insert(error.problem());
         error
     }
@@ -434,4 +441,4 @@ impl<C: StepConnection> fmt::Debug for Steps<C> {
 
 #[cfg(feature = "sqlite")]
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

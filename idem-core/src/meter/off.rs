@@ -47,6 +47,12 @@ pub(crate) fn purge_completed() {}
 
 pub(crate) fn cache_asked(_: bool) {}
 
+pub(crate) fn step(_: &'static str, _: bool) {}
+
+pub(crate) fn step_failed(_: Problem) {}
+
+pub(crate) fn run_resumed() {}
+
 #[derive(Debug)]
 pub(crate) struct Level;
 

@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{Entered, Resolved, StepConnection, StepError, StepKind, StepName, StepStore, Steps};
 use crate::identity::{Identity, ScopeDigest};
+use crate::meter;
 use crate::policy::Isolation;
 use crate::record::Found;
 use crate::store::run_sql::{RunConnection as _, RunSql, SqlRunStore};
@@ -119,7 +120,8 @@ impl<C: SqlStepConnection> Steps<C> {
         } else {
             self.runs.commit(tx).await
         };
-        kept.map_err(|error| self.fail(error))?;
+        self.written(kept)?;
+        meter::step(StepKind::Commit.name(), false);
         Ok(value)
     }
 }

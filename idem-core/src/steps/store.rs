@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use super::{Recorded, StepConnection, Steps};
 use crate::identity::{Identity, ScopeDigest};
+use crate::meter;
 use crate::problem::Problem;
 use crate::record::{Found, State};
 use crate::store::runs::{Holder, Lease, RunStore as _, StepRow};
@@ -134,7 +135,12 @@ impl<C: StepConnection> Store for StepStore<C> {
     async fn claim(&self, request: ClaimRequest<'_>) -> Result<Claimed<StepClaim<C>>, StoreError> {
         let mut lease = lease(*request.identity, request.opening)?;
         Ok(match self.runs.claim(request, &mut lease).await? {
-            Claimed::Won(recorded) => Claimed::Won(self.steps(lease, Some(recorded))),
+            Claimed::Won(recorded) => {
+                if lease.epoch > 1 {
+                    meter::run_resumed();
+                }
+                Claimed::Won(self.steps(lease, Some(recorded)))
+            }
             Claimed::InFlight => Claimed::InFlight,
             Claimed::Changed(found) => Claimed::Changed(found),
         })

@@ -24,10 +24,10 @@ use crate::store::{
 
 const LEASE: Duration = Duration::from_millis(300);
 
-type Claim = super::StepClaim<SqliteConnection>;
+pub(crate) type Claim = super::StepClaim<SqliteConnection>;
 
 /// A database, and a request to it.
-struct Bench {
+pub(crate) struct Bench {
     store: StepStore<SqliteConnection>,
     base: SqliteStore,
     identity: Identity,
@@ -45,7 +45,7 @@ fn fingerprint(body: &[u8]) -> Fingerprint {
 }
 
 impl Bench {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let base = SqliteStore::in_memory().await.unwrap();
         let table = sqlx::query("CREATE TABLE effects (label TEXT)");
         table.execute(base.pool()).await.unwrap();
@@ -81,7 +81,7 @@ impl Bench {
         self.store.claim(request).await.unwrap()
     }
 
-    async fn first(&self) -> Claim {
+    pub(crate) async fn first(&self) -> Claim {
         match self.claim(1, None, b"a").await {
             Claimed::Won(claim) => claim,
             other => panic!("{other:?}"),
@@ -100,7 +100,7 @@ impl Bench {
     }
 
     /// The next attempt, after the lease.
-    async fn next(&self) -> Claim {
+    pub(crate) async fn next(&self) -> Claim {
         let seen = self.version().await;
         match self.claim(seen.attempts + 1, Some(seen), b"a").await {
             Claimed::Won(claim) => claim,
@@ -108,7 +108,7 @@ impl Bench {
         }
     }
 
-    async fn settle(&self, claim: Claim, state: State) -> Result<(), SettleError> {
+    pub(crate) async fn settle(&self, claim: Claim, state: State) -> Result<(), SettleError> {
         let fingerprint = fingerprint(b"a");
         let response = Recorded::default().encode(&self.identity, StatusCode::OK);
         let draft = Draft {

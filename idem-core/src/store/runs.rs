@@ -308,3 +308,30 @@ pub struct StepRow {
     /// [`Timestamp`] of the recording.
     pub recorded_at: i64,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A clock of this process would be in another century.
+    #[test]
+    fn t5_a_lease_is_over_by_the_clock_of_its_store() {
+        let mut run = Run {
+            identity: Vec::new(),
+            operation: String::new(),
+            fingerprint: Vec::new(),
+            epoch: 1,
+            holder: Vec::new(),
+            attempts: 1,
+            claimed_at: 1_000,
+            leased_until: 3_000,
+            expires_at: 2_000,
+            now: 2_999,
+        };
+        assert!(run.is_leased() && !run.is_expired());
+        run.now = 3_000;
+        assert!(!run.is_leased() && run.is_expired());
+        run.expires_at = 4_000;
+        assert!(!run.is_expired());
+    }
+}

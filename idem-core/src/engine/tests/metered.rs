@@ -204,6 +204,37 @@ async fn v2_the_cache_and_the_purge_are_measured() {
     assert!(bytes(&meter).abs() < 0.5);
 }
 
+#[cfg(feature = "sqlite")]
+#[tokio::test]
+async fn v2_steps_are_counted() {
+    use crate::State;
+    use crate::steps::StepError;
+    use crate::steps::tests::Bench;
+    use crate::store::Claim as _;
+
+    let meter = Meter::install();
+    let bench = Bench::new().await;
+    let one = async |_| Ok::<_, StepError>(1);
+    let mut claim = bench.first().await;
+    claim.connection().call("a", one).await.unwrap();
+    bench.settle(claim, State::FailedRetriable).await.unwrap();
+    let mut claim = bench.next().await;
+    let steps = claim.connection();
+    steps.call("a", one).await.unwrap();
+    let done = steps.commit("b", async |_| Ok::<_, StepError>(2));
+    done.await.unwrap();
+    steps.call("a", one).await.unwrap_err();
+    let steps = [
+        r#"{kind="call",resumed="false"} 1"#,
+        r#"{kind="call",resumed="true"} 1"#,
+        r#"{kind="commit",resumed="false"} 1"#,
+    ];
+    meter.is("idem_steps_total", &steps);
+    let failed = r#"{error_type="misconfigured"} 1"#;
+    meter.is("idem_steps_failed_total", &[failed]);
+    meter.is("idem_runs_resumed_total", &["1"]);
+}
+
 #[tokio::test]
 async fn v2_no_label_has_a_key_or_a_scope() {
     let meter = Meter::install();
@@ -302,6 +333,9 @@ async fn v2_dashboard_and_alerts_name_only_what_is_recorded() {
     let engine = Engine::new(wins());
     let waiting = [(); 2].map(|()| run(&engine, request(Some("k"), &POLICY), slow));
     futures_util::future::join_all(waiting).await;
+    crate::meter::step("call", false);
+    crate::meter::step_failed(Problem::StepUncertain);
+    crate::meter::run_resumed();
     let rendered = meter.handle.render();
     for file in ["grafana.json", "alerts.yaml"] {
         let path = format!("{}/../docs/{file}", env!("CARGO_MANIFEST_DIR"));
@@ -315,7 +349,7 @@ async fn v2_dashboard_and_alerts_name_only_what_is_recorded() {
         );
     }
     // The check itself finds what is wrong.
-    let wrong = r#"sum by (le, store) (idem_requests_total{outcome=~"executed|waitd", kind="a"}) idem_no {{kind}}"#;
+    let wrong = r#"sum by (le, store) (idem_requests_total{outcome=~"executed|waitd", sort="a"}) idem_no {{sort}}"#;
     let found = unknown_names(wrong, &rendered);
     assert_eq!(found.len(), 4, "{found:?}");
 }
