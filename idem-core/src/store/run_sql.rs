@@ -310,10 +310,7 @@ macro_rules! runs {
                 &mut self,
                 select: String,
             ) -> Result<Vec<crate::store::runs::Run>, StoreError> {
-                let rows = sqlx::query(AssertSqlSafe(select))
-                    .persistent(false)
-                    .fetch_all(self)
-                    .await;
+                let rows = sqlx::raw_sql(AssertSqlSafe(select)).fetch_all(self).await;
                 let rows = rows.map_err($store_error)?;
                 let runs = rows.iter().map(|row| {
                     Ok(crate::store::runs::Run {
@@ -337,10 +334,7 @@ macro_rules! runs {
                 &mut self,
                 select: String,
             ) -> Result<Vec<crate::store::runs::StepRow>, StoreError> {
-                let rows = sqlx::query(AssertSqlSafe(select))
-                    .persistent(false)
-                    .fetch_all(self)
-                    .await;
+                let rows = sqlx::raw_sql(AssertSqlSafe(select)).fetch_all(self).await;
                 let rows = rows.map_err($store_error)?;
                 let steps = rows.iter().map(|row| {
                     Ok(crate::store::runs::StepRow {
