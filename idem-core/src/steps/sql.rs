@@ -425,7 +425,9 @@ impl<S: SqlRunStore> RunStore for SqlRuns<S> {
     async fn complete(&self, lease: &Lease, name: &str, result: Vec<u8>) -> Result<(), StepError> {
         let mut tx = self.begin(lease).await?;
         let complete = self.sql.complete(&lease.identity, name);
-        tx.connection().keep_step(complete, Some(result)).await?;
+        if tx.connection().keep_step(complete, Some(result)).await? == 0 {
+            return Err(StepError::Lost);
+        }
         self.commit(tx).await
     }
 
@@ -503,6 +505,10 @@ impl<S: SqlRunStore> RunStore for SqlRuns<S> {
     }
 
     async fn forget(&self, identity: &Identity) -> Result<Forgotten, StoreError> {
+        match self.store.forget(identity).await? {
+            Forgotten::Missing => {}
+            forgotten => return Ok(forgotten),
+        }
         let mut tx = self.store.begin(internal()).await?;
         let standing = self.lock(&mut tx, identity).await?;
         if standing == Standing::Free {
@@ -510,11 +516,13 @@ impl<S: SqlRunStore> RunStore for SqlRuns<S> {
             tx.connection().change_runs(delete).await?;
         }
         self.end_own(tx).await?;
-        match standing {
-            Standing::Free => Ok(Forgotten::Deleted),
-            Standing::Held => Ok(Forgotten::InFlight),
-            Standing::Missing => self.store.forget(identity).await,
-        }
+        Ok(match standing {
+            Standing::Free => Forgotten::Deleted,
+            Standing::Held => Forgotten::InFlight,
+            // The attempt that was in flight has recorded its response in the meantime.
+            Standing::Missing if self.store.find(identity).await?.is_some() => Forgotten::InFlight,
+            Standing::Missing => Forgotten::Missing,
+        })
     }
 
     async fn tally(&self, scope: Option<&ScopeDigest>) -> Result<Stats, StoreError> {
@@ -546,9 +554,12 @@ impl<S: SqlRunStore> RunStore for SqlRuns<S> {
                     let retract = self.sql.retract(identity, name);
                     connection.change_runs(retract).await?
                 };
-                match changed {
-                    0 => Resolved::Missing,
-                    _ => Resolved::Done,
+                if changed == 0 {
+                    Resolved::Missing
+                } else {
+                    let refuse = self.sql.refuse(identity);
+                    connection.change_runs(refuse).await?;
+                    Resolved::Done
                 }
             }
             Standing::Held => Resolved::InFlight,

@@ -183,6 +183,12 @@ impl RunSql {
         format!("UPDATE {} SET leased_until = {now} WHERE {held}", self.runs)
     }
 
+    /// Refuses the last holder, whose lease is over, from here on.
+    pub(crate) fn refuse(&self, identity: &Identity) -> String {
+        let of = self.of(identity.as_bytes());
+        format!("UPDATE {} SET epoch = epoch + 1 WHERE {of}", self.runs)
+    }
+
     /// Records a step, in the transaction that the store began and nowhere else. The parameter is the
     /// result.
     pub(crate) fn record(&self, lease: &Lease, name: &str, kind: i16) -> String {

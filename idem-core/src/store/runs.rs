@@ -73,7 +73,7 @@ pub trait RunStore: Clone + Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// As those of [`record`](Self::record).
+    /// As those of [`record`](Self::record); [`StepError::Lost`] also if there is no intent without a result.
     fn complete(
         &self,
         lease: &Lease,
@@ -169,7 +169,8 @@ pub trait RunStore: Clone + Debug + Send + Sync + 'static {
     ) -> impl Future<Output = Result<Vec<(Run, Vec<StepRow>)>, StoreError>> + Send;
 
     /// Gives a `call_once` without a result the result that an operator has found, or deletes its intent
-    /// for `None`. A run that is leased stays as it is.
+    /// for `None`. From then on the last holder is refused: it may be frozen, and not dead. A run that is
+    /// leased stays as it is.
     ///
     /// # Errors
     ///

@@ -52,6 +52,7 @@ macro_rules! run_contract {
             a_late_holder_writes_nothing
             another_holder_of_the_same_epoch_writes_nothing
             a_holder_of_an_erased_run_writes_nothing
+            a_holder_of_a_resolved_run_writes_nothing
             a_result_is_never_overwritten
             an_intent_gets_one_result
             a_finished_run_is_a_record
@@ -228,6 +229,22 @@ pub async fn a_holder_of_an_erased_run_writes_nothing<S: RunSubject>(subject: &S
     case.finish(&holder.lease).await.expect("finishes");
 }
 
+/// After an operator's word the last holder, whose lease is over, changes nothing: it may have been frozen.
+pub async fn a_holder_of_a_resolved_run_writes_nothing<S: RunSubject>(subject: &S) {
+    for (key, result) in [("found", Some(b"1".to_vec())), ("absent", None)] {
+        let case = Case::new(subject, "acme", key);
+        let late = case.win().await;
+        case.record(&late.lease, "sms", None).await;
+        case.record(&late.lease, "intent", None).await;
+        sleep(LEASE * 2).await;
+        let resolved = case.runs.resolve(&case.identity, "sms", result).await;
+        assert_eq!(resolved.expect("resolves"), Resolved::Done);
+        case.refuses(&late.lease).await;
+        case.take_over().await;
+        case.refuses(&late.lease).await;
+    }
+}
+
 /// The first result of a step stays, whoever records another one.
 pub async fn a_result_is_never_overwritten<S: RunSubject>(subject: &S) {
     let case = Case::new(subject, "acme", "overwritten");
@@ -259,8 +276,10 @@ pub async fn an_intent_gets_one_result<S: RunSubject>(subject: &S) {
     let runs = subject.store().runs();
     let completed = runs.complete(&held.lease, "sms", b"1".into()).await;
     completed.expect("completes");
-    drop(runs.complete(&held.lease, "sms", b"2".into()).await);
-    drop(runs.complete(&held.lease, "never", b"2".into()).await);
+    for name in ["sms", "never"] {
+        let completed = runs.complete(&held.lease, name, b"2".into()).await;
+        assert!(matches!(completed, Err(StepError::Lost)), "{completed:?}");
+    }
     let steps = [("sms".to_owned(), Some("1".to_owned()))];
     assert_eq!(case.steps().await, steps);
 }
