@@ -89,7 +89,7 @@ async fn show<C: StepConnection>(
     let (scope, key) = (identity.scope.get()?, identity.key.get()?);
     let operation = identity.operation();
     let Some(found) = engines.records.find(scope, &operation, &key).await? else {
-        if let Some(run) = runs::beside(&engines.steps, scope, &operation, &key).await {
+        if let Some(run) = runs::of_unrecorded(&engines.steps, scope, &operation, &key).await {
             return Err(runs::unfinished(&run));
         }
         return Err(missing(&engines.records, scope).await?);
@@ -214,7 +214,7 @@ async fn forget<C: StepConnection>(
         Err(error) => return Err(error.into()),
     };
     if found.is_none() {
-        let run = runs::beside(&engines.steps, scope, &operation, &key).await;
+        let run = runs::of_unrecorded(&engines.steps, scope, &operation, &key).await;
         found = run.map(|run| format!("1 run would be deleted: {}", output::summary_of_run(&run)));
     }
     let Some(found) = found else {

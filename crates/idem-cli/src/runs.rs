@@ -148,7 +148,7 @@ fn failure(error: StoreError) -> Failure {
 }
 
 /// The run of a key without a record. What is known of records is said also if runs can't be read.
-pub(crate) async fn beside<C: StepConnection>(
+pub(crate) async fn of_unrecorded<C: StepConnection>(
     engine: &Engine<StepStore<C>>,
     scope: Option<&str>,
     operation: &Operation,
