@@ -6,22 +6,24 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use idem_core::{IdempotencyKey, Operation};
+use serde_json::value::RawValue;
 
 use crate::failure::Failure;
 
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done
-  1  there is no such record
-  2  wrong usage; also an `erase` or `forget` without `--yes`
+  1  there is no such record or run
+  2  wrong usage; also an `erase`, `forget` or `resolve` without `--yes`
   3  the database can't be reached, or does not answer
   4  something is in the way for a moment: an attempt in flight, a lock; try again
   5  a problem is found: tables that are missing or of another release, missing rights,
-     a record that can't be read";
+     a record or a step that can't be read";
 
-/// Looks at the records of idem, and cleans them up.
+/// Looks at the records and runs of idem, and cleans them up.
 ///
-/// A record is what idem remembers of a request with an idempotency key. All times are the database's.
+/// A record is what idem remembers of a request with an idempotency key. A run is what it remembers of a
+/// request with steps until that has a record. All times are the database's.
 #[derive(Debug, Parser)]
 #[command(name = "idem", version, after_help = EXIT_CODES, after_long_help = EXIT_CODES)]
 pub(crate) struct Arguments {
@@ -84,7 +86,13 @@ pub(crate) enum Command {
     /// Tries what a request needs, and rolls it back: tables, rights, triggers.
     Check,
     /// Creates the tables or brings them up to date, then checks them.
-    Migrate,
+    ///
+    /// The tables of runs and steps are brought up to date if they exist.
+    Migrate {
+        /// Creates the tables of runs and steps, too: for services that have handlers with `Steps`.
+        #[arg(long)]
+        steps: bool,
+    },
     /// Counts records by operation and state. Reads the whole table, or one scope.
     Stats {
         /// Only the records of this owner of keys.
@@ -102,32 +110,58 @@ pub(crate) enum Command {
         #[arg(long, value_name = "FILE", conflicts_with = "json")]
         body: Option<OsString>,
     },
-    /// Finds the records of a key for which the operation is not known.
+    /// Finds the records and unfinished runs of a key for which the operation is not known.
     ///
-    /// Tries the key with each operation that has records in the scope.
+    /// Tries the key with each operation that has records in the scope, and with those of the oldest
+    /// unfinished runs.
     Find {
         #[command(flatten)]
         scope: Scope,
         #[command(flatten)]
         key: Key,
     },
-    /// Deletes all records of a scope. Their requests can run again.
+    /// Deletes all records and runs of a scope. Their requests can run again.
     Erase {
         #[command(flatten)]
         scope: Scope,
         #[command(flatten)]
         consent: Consent,
     },
-    /// Deletes expired records, which answer no request any more.
+    /// Deletes expired records and runs, which answer no request any more.
     Purge {
-        /// Counts what would be deleted, and deletes nothing.
+        /// Counts the records that would be deleted, and deletes nothing.
         #[arg(long)]
         dry_run: bool,
     },
-    /// Deletes the record of one key. The next request with the key runs again.
+    /// Deletes the record or the run of one key. The next request with the key runs again.
     Forget {
         #[command(flatten)]
         identity: IdentityOf,
+        #[command(flatten)]
+        consent: Consent,
+    },
+    /// Lists unfinished runs: requests with steps that have no record yet. The oldest claim is first.
+    Runs {
+        /// The most runs to list.
+        #[arg(long, value_name = "RUNS", default_value_t = 50)]
+        limit: u32,
+    },
+    /// Shows the unfinished run of a key: does it run, which steps are recorded, which one is uncertain?
+    Run {
+        #[command(flatten)]
+        identity: IdentityOf,
+    },
+    /// Ends the doubt about a `call_once` that may have happened.
+    ///
+    /// Find out at the other service first: the answer is not checked.
+    Resolve {
+        #[command(flatten)]
+        identity: IdentityOf,
+        /// The name of the step.
+        #[arg(long)]
+        step: String,
+        #[command(flatten)]
+        resolution: ResolutionOf,
         #[command(flatten)]
         consent: Consent,
     },
@@ -139,13 +173,16 @@ impl Command {
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Check => "check",
-            Self::Migrate => "migrate",
+            Self::Migrate { .. } => "migrate",
             Self::Stats { .. } => "stats",
             Self::Show { .. } => "show",
             Self::Find { .. } => "find",
             Self::Erase { .. } => "erase",
             Self::Purge { .. } => "purge",
             Self::Forget { .. } => "forget",
+            Self::Runs { .. } => "runs",
+            Self::Run { .. } => "run",
+            Self::Resolve { .. } => "resolve",
             Self::Completions { .. } => "completions",
         }
     }
@@ -193,7 +230,7 @@ impl Key {
     }
 }
 
-/// What a record is stored under.
+/// What a record or a run is stored under.
 #[derive(Debug, Args)]
 pub(crate) struct IdentityOf {
     #[command(flatten)]
@@ -215,25 +252,47 @@ impl IdentityOf {
     }
 }
 
+/// What was found out about a `call_once`.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct ResolutionOf {
+    /// It has happened, with this result: JSON, as serde writes what the step returns. A result of
+    /// another form stops the request for good.
+    #[arg(long, value_name = "JSON")]
+    found: Option<String>,
+    /// It has not happened, and can't happen any more: the next attempt makes the call.
+    #[arg(long)]
+    absent: bool,
+}
+
+impl ResolutionOf {
+    /// The result, as it is written: a number can be longer than any of Rust's. `None` for a call that
+    /// has not happened.
+    pub(crate) fn get(&self) -> Result<Option<&RawValue>, Failure> {
+        let found = self.found.as_deref().map(serde_json::from_str).transpose();
+        found.map_err(|error| Failure::usage(&format!("the result is not JSON: {error}")))
+    }
+}
+
 /// For what can't be undone.
 #[derive(Debug, Args)]
 pub(crate) struct Consent {
-    /// Shows what would be deleted, and deletes nothing.
+    /// Shows what would be changed, and changes nothing.
     #[arg(long, conflicts_with = "yes")]
     pub(crate) dry_run: bool,
-    /// Deletes. Without it nothing is deleted.
+    /// Changes it. Without it nothing is changed.
     #[arg(long)]
     yes: bool,
 }
 
 impl Consent {
-    /// Whether to delete.
+    /// Whether to change anything.
     pub(crate) fn get(&self) -> Result<bool, Failure> {
         if self.dry_run || self.yes {
             return Ok(self.yes);
         }
         let question =
-            "this can't be undone; `--dry-run` shows what it deletes, `--yes` deletes it";
+            "this can't be undone; `--dry-run` shows what it changes, `--yes` changes it";
         Err(Failure::usage(question))
     }
 }

@@ -4,30 +4,39 @@ use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::io::Write as _;
 
-use idem_core::{Engine, Forgotten, IdempotencyKey, Operation, Stats, StoreError};
+use idem_core::{
+    Engine, Forgotten, IdempotencyKey, Operation, Stats, StepConnection, Store, StoreError,
+};
 use serde_json::json;
 
 use crate::arguments::{Arguments, Command, Consent, IdentityOf, Scope, checked};
-use crate::database::Setup;
+use crate::database::{Engines, Setup};
 use crate::failure::{Failure, Kind};
 use crate::output::{self, Entry, Report};
 use crate::progress::shown;
+use crate::runs;
 
-pub(crate) async fn run<S: Setup>(
+pub(crate) async fn run<C: StepConnection<Store: Setup>>(
     arguments: &Arguments,
     database: &str,
-    engine: &Engine<S>,
+    engines: &Engines<C>,
 ) -> Result<Report, Failure> {
+    let engine = &engines.records;
     match &arguments.command {
         Command::Check => {
             engine.store().check().await?;
             let text = "no fault found: the tables fit this release, and this role can use them\n";
             Ok(Report::new(text, json!({ "database": database })))
         }
-        Command::Migrate => {
+        Command::Migrate { steps } => {
             shown("migrating", engine.store().migrate()).await?;
+            let steps = *steps || runs::have_tables(&engines.steps).await.unwrap_or(true);
+            if steps {
+                shown("migrating", engines.steps.store().migrate()).await?;
+            }
             let text = "the tables are up to date, and the check found no fault\n";
-            Ok(Report::new(text, json!({ "database": database })))
+            let json = json!({ "database": database, "steps": steps });
+            Ok(Report::new(text, json))
         }
         Command::Stats {
             scope: None,
@@ -41,34 +50,49 @@ pub(crate) async fn run<S: Setup>(
             let counted = shown("counting", engine.stats_of(scope)).await?;
             Ok(output::stats(&counted))
         }
-        Command::Show { identity, body } => show(engine, identity, body.as_deref()).await,
+        Command::Show { identity, body } => show(engines, identity, body.as_deref()).await,
         Command::Find { scope, key } => {
             let (scope, key) = (scope.get()?, key.get()?);
-            find(engine, scope, &key).await
+            find(engines, scope, &key).await
         }
-        Command::Erase { scope, consent } => erase(engine, scope, consent).await,
+        Command::Erase { scope, consent } => erase(engines, scope, consent).await,
         Command::Purge { dry_run: true } => {
             let counted = shown("counting", engine.stats()).await?;
             Ok(output::deleted(counted.expired(), true))
         }
         Command::Purge { dry_run: false } => {
-            let purged = shown("purging", engine.purge_expired()).await?;
+            let purged = if runs::have_tables(&engines.steps).await? {
+                shown("purging", engines.steps.purge_expired()).await?
+            } else {
+                shown("purging", engine.purge_expired()).await?
+            };
             Ok(output::deleted(purged, false))
         }
-        Command::Forget { identity, consent } => forget(engine, identity, consent).await,
+        Command::Forget { identity, consent } => forget(engines, identity, consent).await,
+        Command::Runs { limit } => runs::list(&engines.steps, *limit).await,
+        Command::Run { identity } => runs::show(engines, identity).await,
+        Command::Resolve {
+            identity,
+            step,
+            resolution,
+            consent,
+        } => runs::resolve(engines, identity, step, resolution, consent).await,
         Command::Completions { .. } => Ok(Report::default()),
     }
 }
 
-async fn show<S: Setup>(
-    engine: &Engine<S>,
+async fn show<C: StepConnection>(
+    engines: &Engines<C>,
     identity: &IdentityOf,
     body: Option<&OsStr>,
 ) -> Result<Report, Failure> {
     let (scope, key) = (identity.scope.get()?, identity.key.get()?);
     let operation = identity.operation();
-    let Some(found) = engine.find(scope, &operation, &key).await? else {
-        return Err(missing(engine, scope).await?);
+    let Some(found) = engines.records.find(scope, &operation, &key).await? else {
+        if let Some(run) = runs::of_unrecorded(&engines.steps, scope, &operation, &key).await {
+            return Err(runs::unfinished(&run));
+        }
+        return Err(missing(&engines.records, scope).await?);
     };
     let Some(path) = body else {
         return Ok(output::record(&operation, scope, &key, &found));
@@ -91,15 +115,23 @@ async fn show<S: Setup>(
     })
 }
 
-async fn find<S: Setup>(
-    engine: &Engine<S>,
+async fn find<C: StepConnection>(
+    engines: &Engines<C>,
     scope: Option<&str>,
     key: &IdempotencyKey,
 ) -> Result<Report, Failure> {
+    let engine = &engines.records;
     let counted = shown("searching", engine.stats_of(scope)).await?;
+    let unfinished = runs::operations(&engines.steps).await;
+    let mut names = operations(&counted);
+    names.extend(unfinished.iter().flatten().map(Operation::as_str));
     let mut entries: Vec<Entry> = Vec::new();
-    for name in operations(&counted) {
+    let mut runs = Vec::new();
+    for name in names {
         let operation = Operation::named(name);
+        if unfinished.is_some() {
+            runs.extend(engines.steps.find_run(scope, &operation, key).await?);
+        }
         match engine.find(scope, &operation, key).await {
             Ok(None) => {}
             Ok(Some(found)) => entries.push((operation, Ok(found))),
@@ -107,10 +139,10 @@ async fn find<S: Setup>(
             Err(error) => return Err(error.into()),
         }
     }
-    if entries.is_empty() {
+    if entries.is_empty() && runs.is_empty() {
         return Err(missing(engine, scope).await?);
     }
-    Ok(output::entries(&entries))
+    Ok(output::entries(&entries, &runs))
 }
 
 fn operations(stats: &Stats) -> BTreeSet<&str> {
@@ -120,7 +152,7 @@ fn operations(stats: &Stats) -> BTreeSet<&str> {
 
 /// The answer for a key without a record. It names the operations that the scope has records of, as a wrong
 /// operation or scope is the usual reason.
-async fn missing<S: Setup>(engine: &Engine<S>, scope: Option<&str>) -> Result<Failure, Failure> {
+async fn missing<S: Store>(engine: &Engine<S>, scope: Option<&str>) -> Result<Failure, Failure> {
     let counted = engine.stats_of(scope).await?;
     let operations: Vec<&str> = operations(&counted).into_iter().collect();
     let others = if operations.is_empty() {
@@ -134,29 +166,38 @@ async fn missing<S: Setup>(engine: &Engine<S>, scope: Option<&str>) -> Result<Fa
     Ok(Failure::new(Kind::NotFound, message))
 }
 
-async fn erase<S: Setup>(
-    engine: &Engine<S>,
+async fn erase<C: StepConnection>(
+    engines: &Engines<C>,
     scope: &Scope,
     consent: &Consent,
 ) -> Result<Report, Failure> {
     let scope = scope.get()?;
     if consent.get()? {
-        let erased = shown("erasing", engine.erase(scope)).await?;
+        let erased = if runs::have_tables(&engines.steps).await? {
+            shown("erasing", engines.steps.erase(scope)).await?
+        } else {
+            shown("erasing", engines.records.erase(scope)).await?
+        };
         return Ok(output::deleted(erased, false));
     }
-    let counted = shown("counting", engine.stats_of(scope)).await?;
+    let counted = shown("counting", engines.records.stats_of(scope)).await?;
     Ok(output::deleted(counted.records(), true))
 }
 
-async fn forget<S: Setup>(
-    engine: &Engine<S>,
+async fn forget<C: StepConnection>(
+    engines: &Engines<C>,
     identity: &IdentityOf,
     consent: &Consent,
 ) -> Result<Report, Failure> {
     let (scope, key) = (identity.scope.get()?, identity.key.get()?);
-    let operation = identity.operation();
+    let (operation, engine) = (identity.operation(), &engines.records);
     if consent.get()? {
-        return match engine.forget(scope, &operation, &key).await? {
+        // The record first: on SQLite the look at the run waits for an attempt, whose record stays.
+        let mut forgotten = engine.forget(scope, &operation, &key).await?;
+        if forgotten == Forgotten::Missing && runs::have_tables(&engines.steps).await? {
+            forgotten = engines.steps.forget(scope, &operation, &key).await?;
+        }
+        return match forgotten {
             Forgotten::Deleted => Ok(output::deleted(1, false)),
             Forgotten::Missing => Err(missing(engine, scope).await?),
             Forgotten::InFlight => Err(Failure::new(
@@ -165,13 +206,21 @@ async fn forget<S: Setup>(
             )),
         };
     }
-    let found = match engine.find(scope, &operation, &key).await {
-        Ok(None) => return Err(missing(engine, scope).await?),
-        Ok(Some(found)) => output::summary(&found),
-        Err(StoreError::Unreadable(error)) => error.to_string(),
+    let mut found = match engine.find(scope, &operation, &key).await {
+        Ok(found) => {
+            found.map(|found| format!("1 record would be deleted: {}", output::summary(&found)))
+        }
+        Err(StoreError::Unreadable(error)) => Some(format!("1 record would be deleted: {error}")),
         Err(error) => return Err(error.into()),
     };
+    if found.is_none() {
+        let run = runs::of_unrecorded(&engines.steps, scope, &operation, &key).await;
+        found = run.map(|run| format!("1 run would be deleted: {}", output::summary_of_run(&run)));
+    }
+    let Some(found) = found else {
+        return Err(missing(engine, scope).await?);
+    };
     let mut report = output::deleted(1, true);
-    report.text = format!("1 record would be deleted: {found}\n");
+    report.text = found + "\n";
     Ok(report)
 }

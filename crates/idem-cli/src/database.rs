@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use idem_core::{Config, ConfigError, Engine, Store, StoreError};
+use idem_core::{Config, ConfigError, Engine, StepConnection, StepStore, Store, StoreError};
 
 use crate::arguments::{Arguments, Place};
 use crate::failure::{Failure, Kind};
@@ -12,6 +12,21 @@ use crate::output::Report;
 pub(crate) trait Setup: Store {
     async fn migrate(&self) -> Result<(), StoreError>;
     async fn check(&self) -> Result<(), StoreError>;
+}
+
+/// The engines of one database: that of the records, and that of runs with their records.
+pub(crate) struct Engines<C: StepConnection> {
+    pub(crate) records: Engine<C::Store>,
+    pub(crate) steps: Engine<StepStore<C>>,
+}
+
+impl<C: StepConnection> Engines<C> {
+    fn new(store: C::Store, place: &Place) -> Self {
+        Self {
+            steps: engine(StepStore::new(store.clone()), place),
+            records: engine(store, place),
+        }
+    }
 }
 
 /// Connects and runs the command.
@@ -72,7 +87,7 @@ fn not_a_url(error: &sqlx::Error) -> Failure {
 
 macro_rules! database {
     (
-        $feature:literal $module:ident $options:ident $pool:ident $pools:ident
+        $feature:literal $module:ident $options:ident $connection:ident $pool:ident $pools:ident
         $store:ident $(.$choice:ident)?, $name:ident => $placed:ident, $other:ident => $refusal:literal
     ) => {
         #[cfg(feature = $feature)]
@@ -81,9 +96,9 @@ macro_rules! database {
 
             use idem_core::{StoreError, $store};
             use sqlx::$module::{$options, $pools};
-            use sqlx::{ConnectOptions as _, Connection as _, $pool};
+            use sqlx::{ConnectOptions as _, Connection as _, $connection, $pool};
 
-            use super::{Setup, engine, not_a_url, refuse, refused, within};
+            use super::{Engines, Setup, not_a_url, refuse, refused, within};
             use crate::arguments::{Arguments, Place};
             use crate::commands;
             use crate::failure::Failure;
@@ -97,7 +112,8 @@ macro_rules! database {
                 if let Some(name) = &place.$name {
                     store = store.$placed(name).map_err(|error| refused(&error))?;
                 }
-                let done = commands::run(arguments, $feature, &engine(store, place)).await;
+                let engines = Engines::<$connection>::new(store, place);
+                let done = commands::run(arguments, $feature, &engines).await;
                 pool.close().await;
                 done
             }
@@ -127,14 +143,14 @@ macro_rules! database {
 
 // Without names for statements, so that any pooler will do.
 database!(
-    "postgres" postgres PgConnectOptions PgPool PgPoolOptions
+    "postgres" postgres PgConnectOptions PgConnection PgPool PgPoolOptions
     PostgresStore.with_unnamed_statements, schema => try_with_schema, table_prefix => "`--table-prefix`; use `--schema`"
 );
 database!(
-    "mysql" mysql MySqlConnectOptions MySqlPool MySqlPoolOptions
+    "mysql" mysql MySqlConnectOptions MySqlConnection MySqlPool MySqlPoolOptions
     MySqlStore, table_prefix => try_with_table_prefix, schema => "`--schema`; use `--table-prefix`"
 );
 database!(
-    "sqlite" sqlite SqliteConnectOptions SqlitePool SqlitePoolOptions
+    "sqlite" sqlite SqliteConnectOptions SqliteConnection SqlitePool SqlitePoolOptions
     SqliteStore, table_prefix => try_with_table_prefix, schema => "`--schema`; use `--table-prefix`"
 );

@@ -59,7 +59,7 @@ impl From<StoreError> for Failure {
 }
 
 /// An error and its causes.
-fn chain(error: &(dyn Error + 'static)) -> String {
+pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
     let causes = std::iter::successors(Some(error), |error| (*error).source());
     let mut texts: Vec<String> = causes.map(ToString::to_string).collect();
     // Some errors have the text of their cause in their own.

@@ -15,6 +15,7 @@ mod database;
 mod failure;
 mod output;
 mod progress;
+mod runs;
 mod text;
 
 fn main() -> ExitCode {

@@ -9,12 +9,16 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use idem_core::store::{Recorded, Unreadable};
-use idem_core::{Found, IdempotencyKey, Operation, State, Stats};
+use idem_core::{Found, IdempotencyKey, Operation, State, Stats, Timestamp, UnfinishedRun};
 use serde_json::{Value, json};
 
 use crate::arguments::Arguments;
 use crate::failure::Failure;
 use crate::text::{bytes, duration, harmless, hex, rfc3339, seconds, table};
+
+mod runs;
+
+pub(crate) use self::runs::{resolved, run, runs, summary_of_run};
 
 /// The most bytes of a body that are shown.
 const SHOWN: usize = 4096;
@@ -166,31 +170,21 @@ pub(crate) fn record(
     let record = &found.record;
     let (settled, expires) = (record.settled_at, record.expires_at);
     let age = duration(settled.until(found.now));
-    let expiry = if expires > found.now {
-        format!("in {}", duration(found.now.until(expires)))
-    } else {
-        let since = duration(expires.until(found.now));
-        format!("{since} ago: the key is as good as new")
-    };
+    let expiry = expiry(expires, found.now);
     let attempts = match record.attempts {
         1 => "1".to_owned(),
         attempts => format!("{attempts} (this is the outcome of the last)"),
     };
-    let lines = [
+    let mut text = facts([
         ("operation", harmless(operation.as_str())),
-        (
-            "scope",
-            scope.map_or_else(|| "unscoped".to_owned(), harmless),
-        ),
+        ("scope", owner(scope)),
         ("key", key.to_string()),
         ("state", meaning(record.state).to_owned()),
         ("status", record.status.to_string()),
         ("attempts", attempts),
         ("settled", format!("{} ({age} ago)", rfc3339(settled))),
         ("expires", format!("{} ({expiry})", rfc3339(expires))),
-    ];
-    let rows = lines.map(|(name, value)| vec![name.to_owned(), value]);
-    let mut text = table(&rows, 0..0);
+    ]);
     if let Some(response) = record.response() {
         text += "\n";
         for (name, value) in &response.headers {
@@ -200,6 +194,25 @@ pub(crate) fn record(
         text += &format!("\n{}", body(&response.body));
     }
     Report::new(text, json!({ "record": json_of(operation, found, true) }))
+}
+
+fn expiry(expires: Timestamp, now: Timestamp) -> String {
+    if expires > now {
+        format!("in {}", duration(now.until(expires)))
+    } else {
+        let since = duration(expires.until(now));
+        format!("{since} ago: the key is as good as new")
+    }
+}
+
+fn owner(scope: Option<&str>) -> String {
+    scope.map_or_else(|| "unscoped".to_owned(), harmless)
+}
+
+/// Names and values, one in each line.
+fn facts<const N: usize>(lines: [(&str, String); N]) -> String {
+    let rows = lines.map(|(name, value)| vec![name.to_owned(), value]);
+    table(&rows, 0..0)
 }
 
 /// A body as people can read it.
@@ -222,8 +235,8 @@ fn body(body: &[u8]) -> String {
     shown
 }
 
-/// The records of one key.
-pub(crate) fn entries(entries: &[Entry]) -> Report {
+/// The records and runs of one key.
+pub(crate) fn entries(entries: &[Entry], unfinished: &[UnfinishedRun]) -> Report {
     let title = [
         "operation",
         "state",
@@ -258,7 +271,14 @@ pub(crate) fn entries(entries: &[Entry]) -> Report {
         }),
     });
     let records: Vec<_> = records.collect();
-    Report::new(table(&rows, 2..4), json!({ "records": records }))
+    let runs = runs::table_of(unfinished);
+    let text = match (entries, unfinished) {
+        ([], _) => runs,
+        (_, []) => table(&rows, 2..4),
+        _ => table(&rows, 2..4) + "\n" + &runs,
+    };
+    let json = json!({ "records": records, "runs": runs::json_of(unfinished) });
+    Report::new(text, json)
 }
 
 fn json_of(operation: &Operation, found: &Found, with_response: bool) -> Value {

@@ -19,6 +19,7 @@ pub(crate) const PUBLISHED: &[&str] = &[
     "idem-axum",
     "idem-actix",
     "idem-sea-orm",
+    "idem-client",
 ];
 
 /// The program that makes the lists. It is built into the same folder as this one.

@@ -75,6 +75,7 @@ const ALONE: &[&[&str]] = &[
     &["-p", "idem-sea-orm", "--features", "sqlite"],
     &["-p", "idem-sea-orm", "--features", "postgres,stream"],
     &["-p", "idem-sea-orm", "--features", "mysql"],
+    &["-p", "idem-client"],
     &["-p", "idem-cli"],
     &[
         "-p",

@@ -2,4 +2,5 @@
 
 mod program;
 mod records;
+mod runs;
 mod usage;

@@ -2,6 +2,7 @@
 
 use std::process::Stdio;
 
+use idem_tests::Database;
 use serde_json::Value;
 use tokio::process::Command;
 
@@ -16,6 +17,12 @@ pub(crate) struct Run {
 /// Runs the program on a database.
 pub(crate) async fn idem(url: &str, arguments: &[&str]) -> Run {
     idem_with("IDEM_DATABASE_URL", url, arguments).await
+}
+
+/// Runs a command on a database.
+pub(crate) async fn run<D: Database>(database: &D, command: &str, arguments: &[&str]) -> Run {
+    let arguments = [&[command], arguments].concat();
+    idem(&database.url(), &arguments).await
 }
 
 /// Runs the program with the URL in this variable alone.

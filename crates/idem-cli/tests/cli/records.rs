@@ -5,7 +5,7 @@ use std::time::Duration;
 use idem_tests::{Database, Framework, Reply, Scene, World, conformance};
 use serde_json::{Value, json};
 
-use crate::program::{Run, idem};
+use crate::program::run;
 
 conformance![
     by Axum:
@@ -23,11 +23,6 @@ const K1: [&str; 6] = [
     "--key",
     "k1",
 ];
-
-async fn run<D: Database>(database: &D, command: &str, arguments: &[&str]) -> Run {
-    let arguments = [&[command], arguments].concat();
-    idem(&database.url(), &arguments).await
-}
 
 #[expect(
     clippy::too_many_lines,
