@@ -147,10 +147,11 @@ async fn create_charge(
         delay,
     } = provider.faults;
     tokio::time::sleep(delay).await;
-    let mut book = provider.book();
-    let charge = book.charge(key, token, &new, forget);
-    let number = book.counts.requests;
-    drop(book);
+    let (charge, number) = {
+        let mut book = provider.book();
+        let charge = book.charge(key, token, &new, forget);
+        (charge, book.counts.requests)
+    };
     tokio::time::sleep(delay).await;
     if lose_answers.is_some_and(|every| number.is_multiple_of(every.get())) {
         // The task of the connection ends, without a panic's message.

@@ -155,6 +155,14 @@ pub enum Violation {
     Foreign,
     /// I8: the answer says that nothing was done, but there is an effect.
     Denied,
+    /// I10: a `commit` step or a `call_once` has two effects.
+    SecondStep,
+    /// I11: a second charge at a provider that keeps keys, or under another key.
+    SecondCharge,
+    /// I12: an attempt wrote after another one had taken over.
+    Late,
+    /// I13: a run of a key that has a record.
+    Left,
 }
 
 impl Display for Violation {
@@ -166,6 +174,10 @@ impl Display for Violation {
             Self::Differs => "I4: a replay differs",
             Self::Foreign => "I7: another identity's answer",
             Self::Denied => "I8: an effect of a request that was refused",
+            Self::SecondStep => "I10: a second effect of one step",
+            Self::SecondCharge => "I11: a second charge",
+            Self::Late => "I12: a write after another attempt had taken over",
+            Self::Left => "I13: a run beside its record",
         })
     }
 }

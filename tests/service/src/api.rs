@@ -3,9 +3,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use idem_axum::{
-    Engine, Open, Provider, Scope, StepConnection, StepError, StepStore, Transaction,
-};
+use idem_axum::{Engine, Open, Provider, Scope, StepConnection, StepError, StepStore, Transaction};
 use serde::Serialize;
 use sqlx::Pool;
 
