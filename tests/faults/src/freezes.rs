@@ -39,7 +39,7 @@ pub struct Freezes {
 impl Freezes {
     /// Rides for a database. Where there is one writer, few of them are short, so that not each freeze hits the writer.
     pub fn some<D: Database>(times: usize, rng: Rng) -> Self {
-        let (rides, work) = if D::ONE_WRITER { (6, 2) } else { (16, 10) };
+        let (rides, work) = if D::ONE_WRITER { (4, 2) } else { (16, 10) };
         Self {
             times,
             rides,
@@ -59,6 +59,9 @@ enum Wakes {
     AfterTakeover,
 }
 
+/// A ride has four steps.
+const ALL_HALVES: i64 = 8;
+
 /// Where a ride was when its service was frozen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
@@ -68,6 +71,8 @@ pub enum Phase {
     Inside(i64),
     /// In no transaction, after this many halves of a step.
     Between(i64),
+    /// After its last step: in the transaction of the record, or before it.
+    Settling,
     /// On its way to the client.
     Recorded,
 }
@@ -106,6 +111,8 @@ impl Standing {
         let halves = self.halves.get(&hex).copied().unwrap_or_default();
         if self.records.contains_key(&hex) {
             Phase::Recorded
+        } else if halves == ALL_HALVES {
+            Phase::Settling
         } else if self.free.contains_key(&hex) {
             Phase::Between(halves)
         } else if self.runs.contains_key(&hex) {

@@ -55,7 +55,7 @@ pub struct Rides {
     pub own: BTreeMap<String, usize>,
     /// The times from a freeze to the next attempt of a ride that was frozen in no transaction.
     pub takeovers: Vec<Duration>,
-    /// The same of a ride that was frozen in a transaction.
+    /// The same of a ride that was frozen in a transaction, or before its last one.
     pub waits: Vec<Duration>,
 }
 
@@ -70,7 +70,7 @@ impl Rides {
         for (label, phase) in phases {
             let times = match phase {
                 Phase::Between(_) => &mut self.takeovers,
-                Phase::Inside(_) => &mut self.waits,
+                Phase::Inside(_) | Phase::Settling => &mut self.waits,
                 Phase::Unclaimed | Phase::Recorded => continue,
             };
             let ride = answered[label].iter().find_map(|end| match end {
@@ -145,7 +145,7 @@ impl Display for Rides {
             let [middle, late, last] = [50, 99, 100].map(|percent| percentile(times, percent));
             write!(
                 f,
-                "; {} in {name} transaction were taken over {middle:.0?} (p50), {late:.0?} (p99), {last:.0?} (all) after \
+                "; {} in {name} transaction were taken over {middle:.3?} (p50), {late:.3?} (p99), {last:.3?} (all) after \
                  the freeze",
                 times.len()
             )?;

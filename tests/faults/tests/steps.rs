@@ -54,22 +54,23 @@ fn kill<D: Database>(program: &'static str, keys: Keys) -> Report {
 
 #[test]
 fn x27_t5_service_frozen_past_its_lease_axum_sqlite() {
-    frozen::<Sqlite>("service-axum");
+    frozen::<Sqlite>("service-axum", 8);
 }
 
 #[test]
 fn x27_t5_service_frozen_past_its_lease_actix_postgres() {
-    frozen::<Postgres>("service-actix");
+    frozen::<Postgres>("service-actix", 4);
 }
 
 #[test]
 fn x27_t5_service_frozen_past_its_lease_axum_mysql() {
-    frozen::<Mysql>("service-axum");
+    frozen::<Mysql>("service-axum", 4);
 }
 
-fn frozen<D: Database>(program: &'static str) {
-    let freezes = Freezes::some::<D>(4, Rng::with_seed(27));
+fn frozen<D: Database>(program: &'static str, times: usize) {
+    let freezes = Freezes::some::<D>(times, Rng::with_seed(27));
     let report = alone(freeze_riders::<D>(program, freezes));
     report.holds();
-    assert!(report.rides.frozen > 4, "hardly any attempt was frozen");
+    // A second lease: the tests of a machine share its processors.
+    report.rides.are_taken_over_within(Duration::from_secs(2));
 }
