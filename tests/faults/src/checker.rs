@@ -155,13 +155,13 @@ pub enum Violation {
     Foreign,
     /// I8: the answer says that nothing was done, but there is an effect.
     Denied,
-    /// I10: a `commit` step or a `call_once` has two effects.
+    /// T2 and T4: a second effect of a `commit` step or of a `call_once`.
     SecondStep,
-    /// I11: a second charge at a provider that keeps keys, or under another key.
+    /// T3: a second charge at a provider that keeps keys, or under another key.
     SecondCharge,
-    /// I12: an attempt wrote after another one had taken over.
+    /// T5: an attempt wrote after another one had taken over.
     Late,
-    /// I13: a run of a key that has a record.
+    /// T9: a run that is finished is still there.
     Left,
 }
 
@@ -174,10 +174,10 @@ impl Display for Violation {
             Self::Differs => "I4: a replay differs",
             Self::Foreign => "I7: another identity's answer",
             Self::Denied => "I8: an effect of a request that was refused",
-            Self::SecondStep => "I10: a second effect of one step",
-            Self::SecondCharge => "I11: a second charge",
-            Self::Late => "I12: a write after another attempt had taken over",
-            Self::Left => "I13: a run beside its record",
+            Self::SecondStep => "T2, T4: a second effect of one step",
+            Self::SecondCharge => "T3: a second charge",
+            Self::Late => "T5: a write after another attempt had taken over",
+            Self::Left => "T9: a run beside its record",
         })
     }
 }

@@ -24,27 +24,35 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 /// The number of freezes, and the load.
 #[derive(Debug, Clone)]
 pub struct Freezes {
-    /// The number of freezes.
+    /// The number of freezes during which others can write.
     pub times: usize,
     /// The number of rides that begin before each.
-    pub rides: usize,
+    pub rides: u64,
     /// The time within which they begin. At its end the service is frozen.
     pub within: Duration,
     /// The time that a handler works in each transaction, and after each step.
     pub work: Duration,
+    /// The time before a charge, and after it.
+    pub delay: Duration,
     /// Decides when each ride begins.
     pub rng: Rng,
 }
 
 impl Freezes {
-    /// Rides for a database. Where there is one writer, few of them are short, so that not each freeze hits the writer.
+    /// Rides for a database. Where there is one writer, they are few and mostly wait for the services that they call.
+    /// So not each freeze hits the writer.
     pub fn some<D: Database>(times: usize, rng: Rng) -> Self {
-        let (rides, work) = if D::ONE_WRITER { (4, 2) } else { (16, 10) };
+        let [rides, within, work, delay] = if D::ONE_WRITER {
+            [6, 600, 1, 60]
+        } else {
+            [16, 250, 10, 10]
+        };
         Self {
             times,
             rides,
-            within: Duration::from_millis(250),
+            within: Duration::from_millis(within),
             work: Duration::from_millis(work),
+            delay: Duration::from_millis(delay),
             rng,
         }
     }
@@ -132,7 +140,12 @@ impl Standing {
 
 /// X27: freezes one of two services, again and again.
 pub async fn freeze_riders<D: Database>(program: &'static str, freezes: Freezes) -> Report {
-    let fleet = Fleet::<D>::start(program, Keys::Kept, Peers::Reliable, freezes.work).await;
+    let peers = Peers {
+        keys: Keys::Kept,
+        delay: freezes.delay,
+        are_lossy: false,
+    };
+    let fleet = Fleet::<D>::start(program, peers, freezes.work).await;
     let mut riding = Riding {
         fleet,
         freezes,
@@ -140,8 +153,16 @@ pub async fn freeze_riders<D: Database>(program: &'static str, freezes: Freezes)
         late: HashMap::new(),
         report: Report::default(),
     };
-    for number in 0..riding.freezes.times {
-        riding.freeze(number).await;
+    let wakes = [Wakes::DuringTakeover, Wakes::AfterTakeover];
+    let mut all = 0;
+    while all < riding.freezes.times + riding.report.rides.blocked {
+        assert!(
+            all < 10 * riding.freezes.times,
+            "each freeze hits the writer"
+        );
+        let taken_over = all - riding.report.rides.blocked;
+        riding.freeze(all, wakes[taken_over % 2]).await;
+        all += 1;
     }
     let Riding {
         fleet,
@@ -162,8 +183,7 @@ struct Riding<D: Database> {
 }
 
 impl<D: Database> Riding<D> {
-    async fn freeze(&mut self, number: usize) {
-        let wakes = [Wakes::DuringTakeover, Wakes::AfterTakeover][number / 2 % 2];
+    async fn freeze(&mut self, number: usize, wakes: Wakes) {
         let addresses = self.fleet.addresses();
         let (frozen, other) = (number % 2, addresses[1 - number % 2]);
         let mut pending = BTreeMap::new();
@@ -184,6 +204,8 @@ impl<D: Database> Riding<D> {
         // What was on the wire arrives.
         sleep(Duration::from_millis(50)).await;
         let before = Standing::read(&self.fleet).await;
+        // A frozen writer keeps all others from writing, so nobody can take over.
+        let is_blocked = D::ONE_WRITER && self.is_writing().await;
         let in_flight = pending.iter().filter(|(_, asked)| !asked.is_finished());
         let phases: BTreeMap<String, Phase> = in_flight
             .map(|(label, _)| (label.clone(), before.phase(label)))
@@ -198,8 +220,6 @@ impl<D: Database> Riding<D> {
         });
         let labels: Vec<String> = pending.keys().cloned().collect();
         let sleeping = async {
-            // A frozen writer keeps all others from writing, so nobody can take over.
-            let is_blocked = D::ONE_WRITER && self.is_writing().await;
             if is_blocked {
                 sleep((LEASE + LEASE / 4).saturating_sub(since.elapsed())).await;
             } else {
@@ -208,10 +228,10 @@ impl<D: Database> Riding<D> {
             let asleep = Standing::read(&self.fleet).await;
             let written = self.written(frozen).await;
             self.fleet.services[frozen].thaw();
-            (is_blocked, asleep, written, self.answers(pending).await)
+            (asleep, written, self.answers(pending).await)
         };
         let (recoveries, slept) = join(join_all(retries), sleeping).await;
-        let (is_blocked, asleep, written, answers) = slept;
+        let (asleep, written, answers) = slept;
         for label in &labels {
             let request = ride(other, label);
             let ask = async || request.attempt().await;

@@ -33,13 +33,15 @@ pub enum Keys {
     Forgotten,
 }
 
-/// Whether the two services that are called lose answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Peers {
-    /// Never.
-    Reliable,
-    /// One in seven.
-    Lossy,
+/// The two services that are called.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Peers {
+    /// Of the payment provider.
+    pub(crate) keys: Keys,
+    /// Before a charge, and after it.
+    pub(crate) delay: Duration,
+    /// Whether they lose one of seven answers.
+    pub(crate) are_lossy: bool,
 }
 
 /// All facts that can be seen about one ride, once everything is quiet.
@@ -147,17 +149,14 @@ pub(crate) struct Fleet<D: Database> {
 
 impl<D: Database> Fleet<D> {
     /// Starts all processes. Handlers work for `work` in each transaction, and after each step.
-    pub(crate) async fn start(
-        program: &'static str,
-        keys: Keys,
-        peers: Peers,
-        work: Duration,
-    ) -> Self {
+    pub(crate) async fn start(program: &'static str, peers: Peers, work: Duration) -> Self {
         let database = D::create().await;
         let site = Site { database, program };
+        let keys = peers.keys;
+        let delay = peers.delay.as_millis().to_string();
         let peer = async |keys| {
-            let mut arguments = vec!["--delay-ms", "10"];
-            if peers == Peers::Lossy {
+            let mut arguments = vec!["--delay-ms", &delay];
+            if peers.are_lossy {
                 arguments.extend(["--lose-answers", "7"]);
             }
             if keys == Keys::Forgotten {
@@ -360,7 +359,12 @@ pub async fn kill_riders<D: Database>(
     keys: Keys,
     mut kills: Kills,
 ) -> Report {
-    let mut fleet = Fleet::<D>::start(program, keys, Peers::Lossy, kills.work).await;
+    let peers = Peers {
+        keys,
+        delay: Duration::from_millis(10),
+        are_lossy: true,
+    };
+    let mut fleet = Fleet::<D>::start(program, peers, kills.work).await;
     let addresses = Arc::new(Mutex::new(fleet.addresses()));
     let current = Arc::clone(&addresses);
     let request = move |label: &str, number: usize| ride(lock(&current)[number % 2], label);
