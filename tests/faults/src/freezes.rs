@@ -45,7 +45,7 @@ impl Freezes {
         let [rides, within, work, delay] = if D::ONE_WRITER {
             [6, 600, 1, 60]
         } else {
-            [16, 250, 10, 10]
+            [16, 400, 15, 10]
         };
         Self {
             times,
