@@ -286,7 +286,7 @@ impl<D: Database> Riding<D> {
             if wakes == Wakes::DuringTakeover {
                 let standing = Standing::read(&self.fleet).await;
                 let is_taken = |label: &&String| standing.attempt(label) > before.attempt(label);
-                if between.iter().any(|label| is_taken(label)) {
+                if between.iter().any(is_taken) {
                     return;
                 }
             }
