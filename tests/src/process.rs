@@ -48,16 +48,24 @@ impl Service {
 
     /// Starts the service with handlers that work for a while inside their transactions.
     pub async fn working<D: Database>(site: &Site<D>, work: Duration) -> Self {
+        Self::with(site, work, &[]).await
+    }
+
+    /// The same, with more arguments.
+    pub async fn with<D: Database>(site: &Site<D>, work: Duration, arguments: &[&str]) -> Self {
+        let url = site.database.url();
+        let work = work.as_millis().to_string();
+        let first = ["--database-url", &url, "--work-ms", &work];
+        Self::run(site.program, &[&first, arguments].concat()).await
+    }
+
+    /// Starts any program that listens and says where.
+    pub async fn run(name: &str, arguments: &[&str]) -> Self {
         let log = NamedTempFile::new().expect("a temporary file");
         let stderr = log.reopen().expect("the file can be opened twice");
-        let mut child = Command::new(program(site.program))
-            .args([
-                "--listen",
-                "127.0.0.1:0",
-                "--database-url",
-                &site.database.url(),
-            ])
-            .args(["--work-ms", &work.as_millis().to_string()])
+        let mut child = Command::new(program(name))
+            .args(["--listen", "127.0.0.1:0"])
+            .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(stderr)
@@ -79,6 +87,11 @@ impl Service {
             log,
             output,
         }
+    }
+
+    /// The number of the process.
+    pub fn id(&self) -> u32 {
+        self.child.id().expect("the service runs")
     }
 
     /// A request of the tenant `acme`.
@@ -135,7 +148,7 @@ impl Service {
     }
 
     fn signal(&self, name: &str) {
-        let id = self.child.id().expect("the service runs").to_string();
+        let id = self.id().to_string();
         // The shell's own `kill` exists even if no package installs a program of that name.
         let killed = StdCommand::new("sh")
             .args(["-c", "kill -s \"$1\" -- \"$2\"", "kill", name, &id])
@@ -179,13 +192,14 @@ pub async fn until_working<D: Database>(observer: &mut D::Connection) {
 }
 
 /// The packages to build: the test service, and the examples.
-const PACKAGES: [&str; 6] = [
+const PACKAGES: [&str; 7] = [
     "idem-service",
     "payments",
     "payments-actix",
     "payments-auth",
     "payments-mysql",
     "payments-postgres",
+    "rides",
 ];
 
 /// Builds the programs once, and returns the path of one.

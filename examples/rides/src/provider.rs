@@ -4,12 +4,14 @@
 use std::collections::HashMap;
 use std::num::NonZeroU64;
 use std::panic::resume_unwind;
+use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::get;
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 
@@ -18,9 +20,15 @@ use serde::{Deserialize, Serialize};
 pub struct Faults {
     /// Of so many requests for a charge, the last one gets no answer: its connection is dropped after the charge.
     pub lose_answers: Option<NonZeroU64>,
-    /// Keys are forgotten at once, so a repeated request is one more charge.
+    /// Keys of requests are not looked up, so a repeated request is one more charge. The provider can still be asked.
     pub forget: bool,
+    /// A charge comes so long after its request, and the answer as long after the charge.
+    pub delay: Duration,
 }
+
+/// The header with a number that grows with each attempt of a caller. Once the provider has seen a number with a key, it
+/// refuses requests for a charge with a lower one.
+pub const FENCING_TOKEN: &str = "fencing-token";
 
 /// The body of a request for a charge.
 #[derive(Debug, Serialize, Deserialize)]
@@ -56,8 +64,8 @@ impl IntoResponse for Charge {
 /// The provider's routes.
 pub fn router(faults: Faults) -> Router {
     Router::new()
-        .route("/charges", post(create_charge))
-        .route("/charges/{key}", get(charge))
+        .route("/charges", get(all_charges).post(create_charge))
+        .route("/charges/{key}", get(charges))
         .route("/counts", get(counts))
         .with_state(Arc::new(Provider {
             faults,
@@ -72,8 +80,16 @@ struct Provider {
 
 #[derive(Default)]
 struct Book {
-    by_key: HashMap<String, Charge>,
+    by_key: HashMap<String, Entry>,
     counts: Counts,
+}
+
+/// What there is under a key.
+#[derive(Default)]
+struct Entry {
+    charges: Vec<Charge>,
+    /// The highest fencing token.
+    token: u64,
 }
 
 /// How often the provider was asked for a charge, and how often it took money.
@@ -90,15 +106,32 @@ impl Provider {
 }
 
 impl Book {
-    fn charge(&mut self, new: &NewCharge) -> Charge {
+    fn charge(&mut self, key: String, token: u64, new: &NewCharge, forget: bool) -> Option<Charge> {
+        self.counts.requests += 1;
+        let entry = self.by_key.entry(key).or_default();
+        if token < entry.token {
+            return None;
+        }
+        entry.token = token;
+        if let Some(known) = entry.charges.first()
+            && !forget
+        {
+            return Some(known.clone());
+        }
         let is_declined = new.customer == "broke";
         self.counts.charges += u64::from(!is_declined);
-        Charge {
+        let charge = Charge {
             id: format!("ch_{}", self.counts.requests),
             amount: new.amount,
             is_declined,
-        }
+        };
+        entry.charges.push(charge.clone());
+        Some(charge)
     }
+}
+
+fn header<T: FromStr>(headers: &HeaderMap, name: &str) -> Option<T> {
+    headers.get(name)?.to_str().ok()?.parse().ok()
 }
 
 async fn create_charge(
@@ -106,34 +139,50 @@ async fn create_charge(
     headers: HeaderMap,
     Json(new): Json<NewCharge>,
 ) -> Result<Charge, StatusCode> {
-    let key = headers.get("idempotency-key");
-    let key = key.and_then(|key| key.to_str().ok());
-    let key = key.ok_or(StatusCode::BAD_REQUEST)?;
-    let mut book = provider.book();
-    book.counts.requests += 1;
-    let number = book.counts.requests;
-    let known = book.by_key.get(key).cloned();
-    let charge = known.unwrap_or_else(|| book.charge(&new));
-    if !provider.faults.forget {
-        book.by_key.insert(key.to_owned(), charge.clone());
-    }
-    drop(book);
-    if let Some(every) = provider.faults.lose_answers
-        && number.is_multiple_of(every.get())
-    {
+    let key = header(&headers, "idempotency-key").ok_or(StatusCode::BAD_REQUEST)?;
+    let token = header(&headers, FENCING_TOKEN).unwrap_or_default();
+    let Faults {
+        lose_answers,
+        forget,
+        delay,
+    } = provider.faults;
+    tokio::time::sleep(delay).await;
+    let (charge, number) = {
+        let mut book = provider.book();
+        let charge = book.charge(key, token, &new, forget);
+        (charge, book.counts.requests)
+    };
+    tokio::time::sleep(delay).await;
+    if lose_answers.is_some_and(|every| number.is_multiple_of(every.get())) {
         // The task of the connection ends, without a panic's message.
         resume_unwind(Box::new("the answer is lost"));
     }
-    Ok(charge)
+    charge.ok_or(StatusCode::CONFLICT)
 }
 
-/// What became of a key: the charge, or 404.
-async fn charge(
+/// What became of a key: its charges, or 404. With a fencing token the answer stays true: no request with a lower one is
+/// charged after it.
+async fn charges(
     State(provider): State<Arc<Provider>>,
+    headers: HeaderMap,
     Path(key): Path<String>,
-) -> Result<Json<Charge>, StatusCode> {
-    let charge = provider.book().by_key.get(&key).cloned();
-    charge.map(Json).ok_or(StatusCode::NOT_FOUND)
+) -> Result<Json<Vec<Charge>>, StatusCode> {
+    let mut book = provider.book();
+    let entry = book.by_key.entry(key).or_default();
+    let token = header(&headers, FENCING_TOKEN).unwrap_or_default();
+    entry.token = entry.token.max(token);
+    if entry.charges.is_empty() {
+        return Err(StatusCode::NOT_FOUND);
+    }
+    Ok(Json(entry.charges.clone()))
+}
+
+/// The charges of each key.
+async fn all_charges(State(provider): State<Arc<Provider>>) -> Json<HashMap<String, Vec<Charge>>> {
+    let book = provider.book();
+    let all = book.by_key.iter();
+    let all = all.map(|(key, entry)| (key.clone(), entry.charges.clone()));
+    Json(all.collect())
 }
 
 async fn counts(State(provider): State<Arc<Provider>>) -> Json<Counts> {

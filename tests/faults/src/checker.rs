@@ -155,6 +155,14 @@ pub enum Violation {
     Foreign,
     /// I8: the answer says that nothing was done, but there is an effect.
     Denied,
+    /// T2 and T4: a second effect of a `commit` step or of a `call_once`.
+    SecondStep,
+    /// T3: a second charge at a provider that keeps keys, or under another key.
+    SecondCharge,
+    /// T5: an attempt wrote after another one had taken over.
+    Late,
+    /// T9: a run that is finished is still there.
+    Left,
 }
 
 impl Display for Violation {
@@ -166,6 +174,10 @@ impl Display for Violation {
             Self::Differs => "I4: a replay differs",
             Self::Foreign => "I7: another identity's answer",
             Self::Denied => "I8: an effect of a request that was refused",
+            Self::SecondStep => "T2, T4: a second effect of one step",
+            Self::SecondCharge => "T3: a second charge",
+            Self::Late => "T5: a write after another attempt had taken over",
+            Self::Left => "T9: a run beside its record",
         })
     }
 }

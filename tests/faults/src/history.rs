@@ -87,6 +87,15 @@ impl History {
             .await
     }
 
+    /// The results of every key's requests.
+    pub(crate) fn answered(&self) -> BTreeMap<String, Vec<Answered>> {
+        let all = self.lock();
+        let all = all
+            .iter()
+            .map(|(label, past)| (label.clone(), past.answered.clone()));
+        all.collect()
+    }
+
     /// The violations, and the number of answers.
     ///
     /// # Panics

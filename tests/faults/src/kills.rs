@@ -200,6 +200,6 @@ async fn observe<F: Framework<D>, D: Database>(world: &World<F, D>) -> PoolConne
     panic!("the server does not come back");
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -11,8 +11,8 @@ use fastrand::Rng;
 use futures_util::FutureExt as _;
 use futures_util::future::{LocalBoxFuture, join_all};
 use idem_faults::{
-    Drops, Durability, Kills, Lane, Replication, Report, fail_over, full_postgres, full_sqlite,
-    kill_application, kill_server, may_mount,
+    Drops, Durability, Freezes, Keys, Kills, Lane, Replication, Report, fail_over, freeze_riders,
+    full_postgres, full_sqlite, kill_application, kill_riders, kill_server, may_mount,
 };
 use idem_tests::{
     Actix, Axum, Database, Framework, Mysql, Postgres, RecordInCommit, Served, Sqlite, World,
@@ -42,7 +42,7 @@ struct Options {
 type Round = (&'static str, fn(Rng) -> LocalBoxFuture<'static, Report>);
 
 /// The rounds, in order. After the last one, the first comes again.
-const ROUNDS: [Round; 20] = [
+const ROUNDS: [Round; 26] = [
     ("wire, axum, postgres", |rng| {
         wire::<Axum, Postgres>(rng).boxed_local()
     }),
@@ -96,6 +96,24 @@ const ROUNDS: [Round; 20] = [
     }),
     ("asynchronous standby, actix, record in commit", |rng| {
         standby::<Actix, RecordInCommit>(Replication::Asynchronous, rng).boxed_local()
+    }),
+    ("rides killed, axum, postgres", |rng| {
+        killed::<Postgres>("service-axum", rng).boxed_local()
+    }),
+    ("rides frozen, axum, mysql", |rng| {
+        frozen::<Mysql>("service-axum", rng).boxed_local()
+    }),
+    ("rides killed, actix, sqlite", |rng| {
+        killed::<Sqlite>("service-actix", rng).boxed_local()
+    }),
+    ("rides frozen, actix, postgres", |rng| {
+        frozen::<Postgres>("service-actix", rng).boxed_local()
+    }),
+    ("rides killed, actix, mysql", |rng| {
+        killed::<Mysql>("service-actix", rng).boxed_local()
+    }),
+    ("rides frozen, axum, sqlite", |rng| {
+        frozen::<Sqlite>("service-axum", rng).boxed_local()
     }),
     (FULL_DISKS[0], |rng| full_sqlite(full(rng)).boxed_local()),
     (FULL_DISKS[1], |rng| full_postgres(full(rng)).boxed_local()),
@@ -152,6 +170,20 @@ async fn application<D: Database>(program: &'static str, rng: Rng) -> Report {
         rng,
     };
     kill_application::<D>(program, kills).await
+}
+
+async fn killed<D: Database>(program: &'static str, rng: Rng) -> Report {
+    let kills = Kills {
+        times: 20,
+        clients: 16,
+        work: Duration::from_millis(3),
+        rng,
+    };
+    kill_riders::<D>(program, Keys::Kept, kills).await
+}
+
+async fn frozen<D: Database>(program: &'static str, rng: Rng) -> Report {
+    freeze_riders::<D>(program, Freezes::some::<D>(40, rng)).await
 }
 
 async fn server<F: Framework<D>, D: Served>(kind: &'static dyn Kind, rng: Rng) -> Report {

@@ -31,3 +31,11 @@ CREATE TABLE IF NOT EXISTS charges (
     currency VARCHAR(16)  NOT NULL,
     source   VARCHAR(255)
 ) ENGINE = InnoDB CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
+
+CREATE TABLE IF NOT EXISTS legs (
+    id       BIGINT       NOT NULL AUTO_INCREMENT PRIMARY KEY,
+    note     VARCHAR(255) NOT NULL,
+    step     VARCHAR(16)  NOT NULL,
+    attempt  BIGINT       NOT NULL,
+    instance BIGINT       NOT NULL
+) ENGINE = InnoDB CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;

@@ -30,3 +30,11 @@ CREATE TABLE IF NOT EXISTS charges (
     currency text   NOT NULL,
     source   text
 );
+
+CREATE TABLE IF NOT EXISTS legs (
+    id       bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    note     text   NOT NULL,
+    step     text   NOT NULL,
+    attempt  bigint NOT NULL,
+    instance bigint NOT NULL
+);

@@ -30,3 +30,11 @@ CREATE TABLE IF NOT EXISTS charges (
     currency TEXT    NOT NULL,
     source   TEXT
 ) STRICT;
+
+CREATE TABLE IF NOT EXISTS legs (
+    id       INTEGER PRIMARY KEY AUTOINCREMENT,
+    note     TEXT    NOT NULL,
+    step     TEXT    NOT NULL,
+    attempt  INTEGER NOT NULL,
+    instance INTEGER NOT NULL
+) STRICT;

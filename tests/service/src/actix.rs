@@ -11,10 +11,11 @@ use actix_web::{
     ResponseError,
 };
 use anyhow::Context as _;
-use idem_actix::idempotent;
+use idem_actix::{Attempt, Steps, idempotent};
 
-use crate::api::{ApiError, App, Bank, ChargeObject, Document, List, Tenant};
+use crate::api::{ApiError, App, Bank, ChargeObject, Document, List, StepEngine, Tenant};
 use crate::ledger::{Account, NewCharge, NewPayment, NewRefund, Payment};
+use crate::rides::NewRide;
 use crate::serve::{Flags, PURGE_EVERY, introduce};
 
 /// Serves until Ctrl-C or SIGTERM, then lets every attempt end.
@@ -23,14 +24,13 @@ use crate::serve::{Flags, PURGE_EVERY, introduce};
 ///
 /// If the address can't be listened on.
 pub async fn serve<C: Bank>(flags: &Flags, app: App<C>) -> anyhow::Result<()> {
-    let engine = app.engine.clone();
-    let pool = app.pool.clone();
-    let _purge = engine.spawn_purge(PURGE_EVERY);
-    let app = Data::new(app);
+    let _purge = app.engine.spawn_purge(PURGE_EVERY);
+    let data = Data::new(app.clone());
     let server = HttpServer::new(move || {
-        let engine = idem_actix::engine(app.engine.clone());
-        let routes = routes(app.clone());
-        Application::new().configure(engine).configure(routes)
+        Application::new()
+            .configure(idem_actix::engine(data.engine.clone()))
+            .configure(idem_actix::engine(data.steps.clone()))
+            .configure(routes(data.clone()))
     });
     let server = server
         .bind(flags.listen)
@@ -38,8 +38,7 @@ pub async fn serve<C: Bank>(flags: &Flags, app: App<C>) -> anyhow::Result<()> {
     for address in server.addrs() {
         introduce(address);
     }
-    idem_actix::run(server, engine.drain()).await?;
-    pool.close().await;
+    idem_actix::run(server, app.drain()).await?;
     Ok(())
 }
 
@@ -57,6 +56,7 @@ fn routes<C: Bank>(app: Data<App<C>>) -> impl FnOnce(&mut ServiceConfig) {
             .service(payments)
             .route("/payments/{id}", web::get().to(payment::<C>))
             .route("/payments/{id}/refunds", web::post().to(create_refund::<C>))
+            .route("/rides", web::post().to(create_ride::<C>))
             .service(charges);
     }
 }
@@ -100,6 +100,25 @@ async fn create_charge<C: Bank>(
     let charge = tx.charge(&tenant.0, &charge).await?;
     tokio::time::sleep(app.work).await;
     Ok(Json(charge.into()))
+}
+
+#[idempotent(
+    ttl = "24h",
+    scope = "tenant",
+    lease = "1s",
+    deadline = "3s",
+    store = StepEngine<C>,
+    body = "new"
+)]
+async fn create_ride<C: Bank>(
+    steps: &mut Steps<C>,
+    attempt: &Attempt,
+    tenant: Tenant,
+    app: Data<App<C>>,
+    new: Json<NewRide>,
+) -> Result<impl Responder, ApiError> {
+    let ride = app.ride(steps, attempt, &tenant, &new).await?;
+    Ok((Json(ride), StatusCode::CREATED))
 }
 
 async fn accounts<C: Bank>(

@@ -3,15 +3,22 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use idem_axum::{Engine, Open, Scope, Transaction};
+use idem_axum::{Engine, Open, Provider, Scope, StepConnection, StepError, StepStore, Transaction};
 use serde::Serialize;
 use sqlx::Pool;
 
 use crate::ledger::{Charge, Ledger, LedgerError};
+use crate::rides::Peer;
+use crate::serve::Flags;
 
 /// A connection that the service can run on: the same code for every database.
 pub trait Bank:
-    Ledger + Transaction<Connection = Self> + for<'c> Open<'c> + sqlx::Connection + 'static
+    Ledger
+    + Transaction<Connection = Self>
+    + for<'c> Open<'c>
+    + StepConnection
+    + sqlx::Connection
+    + 'static
 {
 }
 
@@ -25,18 +32,70 @@ impl Bank for sqlx::SqliteConnection {}
 pub struct App<C: Bank> {
     /// Runs the protected handlers.
     pub engine: Engine<C::Store>,
+    /// Runs the handlers with steps.
+    pub steps: StepEngine<C>,
     /// Connections for reading.
     pub pool: Pool<C::Database>,
     /// How long a handler pretends to work inside its transaction.
     pub work: Duration,
+    /// The payment provider.
+    pub provider: Peer,
+    /// The sender of receipts.
+    pub sender: Peer,
+}
+
+/// The engine of handlers with steps. A type of its own, as the store of a generic connection could be this one.
+pub struct StepEngine<C: Bank>(pub Engine<StepStore<C>>);
+
+impl<C: Bank> Clone for StepEngine<C> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<C: Bank> Provider for StepEngine<C> {
+    type Store = StepStore<C>;
+
+    fn engine(&self) -> &Engine<StepStore<C>> {
+        &self.0
+    }
+}
+
+impl<C: Bank> App<C> {
+    pub(crate) async fn new(
+        store: C::Store,
+        pool: Pool<C::Database>,
+        flags: &Flags,
+    ) -> anyhow::Result<Self> {
+        let steps = StepStore::<C>::new(store.clone());
+        steps.migrate().await?;
+        Ok(Self {
+            engine: Engine::new(store),
+            steps: StepEngine(Engine::new(steps)),
+            pool,
+            work: flags.work(),
+            provider: Peer::new(&flags.provider),
+            sender: Peer::new(&flags.sender),
+        })
+    }
+
+    /// Lets every attempt end.
+    pub(crate) async fn drain(self) {
+        self.engine.drain().await;
+        self.steps.0.drain().await;
+        self.pool.close().await;
+    }
 }
 
 impl<C: Bank> Clone for App<C> {
     fn clone(&self) -> Self {
         Self {
             engine: self.engine.clone(),
+            steps: self.steps.clone(),
             pool: self.pool.clone(),
             work: self.work,
+            provider: self.provider.clone(),
+            sender: self.sender.clone(),
         }
     }
 }
@@ -110,10 +169,26 @@ pub(crate) enum ApiError {
     Unauthorized,
     #[error(transparent)]
     Ledger(LedgerError),
+    #[error(transparent)]
+    Step(StepError),
+    #[error("the other service gave no answer: {0:#}")]
+    Peer(anyhow::Error),
 }
 
-impl<E: Into<LedgerError>> From<E> for ApiError {
-    fn from(error: E) -> Self {
+impl From<StepError> for ApiError {
+    fn from(error: StepError) -> Self {
+        Self::Step(error)
+    }
+}
+
+impl From<LedgerError> for ApiError {
+    fn from(error: LedgerError) -> Self {
+        Self::Ledger(error)
+    }
+}
+
+impl From<sqlx::Error> for ApiError {
+    fn from(error: sqlx::Error) -> Self {
         Self::Ledger(error.into())
     }
 }
@@ -143,6 +218,8 @@ impl ApiError {
             Self::Ledger(LedgerError::InsufficientFunds) => (402, "Insufficient funds"),
             Self::Ledger(LedgerError::RefundTooLarge) => (409, "Refund too large"),
             Self::Ledger(LedgerError::Invalid(_)) => (422, "Invalid request"),
+            Self::Step(error) => (error.problem().status().as_u16(), "Step failed"),
+            Self::Peer(_) => (503, "Not confirmed"),
             Self::Ledger(LedgerError::Database(error)) => {
                 tracing::error!(%error, "the database failed");
                 return Document {

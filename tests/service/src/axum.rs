@@ -8,11 +8,12 @@ use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Form, Json, Router};
-use idem_axum::{Engine, idempotent};
+use idem_axum::{Attempt, Engine, Steps, idempotent};
 use tokio::net::TcpListener;
 
-use crate::api::{ApiError, App, Bank, ChargeObject, Document, List, Tenant};
+use crate::api::{ApiError, App, Bank, ChargeObject, Document, List, StepEngine, Tenant};
 use crate::ledger::{Account, NewCharge, NewPayment, NewRefund, Payment, Refund};
+use crate::rides::{NewRide, Ride};
 use crate::serve::{Flags, PURGE_EVERY, introduce, shutdown};
 
 /// Serves until Ctrl-C or SIGTERM, then lets every attempt end.
@@ -26,14 +27,11 @@ pub async fn serve<C: Bank>(flags: &Flags, app: App<C>) -> anyhow::Result<()> {
         .with_context(|| format!("can't listen on {}", flags.listen))?;
     introduce(listener.local_addr()?);
 
-    let engine = app.engine.clone();
-    let pool = app.pool.clone();
-    let _purge = engine.spawn_purge(PURGE_EVERY);
-    axum::serve(listener, router(app))
+    let _purge = app.engine.spawn_purge(PURGE_EVERY);
+    axum::serve(listener, router(app.clone()))
         .with_graceful_shutdown(shutdown()?)
         .await?;
-    engine.drain().await;
-    pool.close().await;
+    app.drain().await;
     Ok(())
 }
 
@@ -44,6 +42,12 @@ impl<C: Bank> FromRef<App<C>> for Engine<C::Store> {
     }
 }
 
+impl<C: Bank> FromRef<App<C>> for StepEngine<C> {
+    fn from_ref(app: &App<C>) -> Self {
+        app.steps.clone()
+    }
+}
+
 fn router<C: Bank>(app: App<C>) -> Router {
     Router::new()
         .route("/accounts", get(accounts::<C>))
@@ -51,6 +55,7 @@ fn router<C: Bank>(app: App<C>) -> Router {
         .route("/payments/{id}", get(payment::<C>))
         .route("/payments/{id}/refunds", post(create_refund::<C>))
         .route("/v1/charges", get(charges::<C>).post(create_charge::<C>))
+        .route("/rides", post(create_ride::<C>))
         .with_state(app)
 }
 
@@ -90,6 +95,18 @@ async fn create_charge<C: Bank>(
     let charge = tx.charge(&tenant.0, &charge).await?;
     tokio::time::sleep(app.work).await;
     Ok(Json(charge.into()))
+}
+
+#[idempotent(ttl = "24h", scope = "tenant", lease = "1s", deadline = "3s", store = StepEngine<C>)]
+async fn create_ride<C: Bank>(
+    steps: &mut Steps<C>,
+    attempt: &Attempt,
+    tenant: Tenant,
+    State(app): State<App<C>>,
+    Json(new): Json<NewRide>,
+) -> Result<(StatusCode, Json<Ride>), ApiError> {
+    let ride = app.ride(steps, attempt, &tenant, &new).await?;
+    Ok((StatusCode::CREATED, Json(ride)))
 }
 
 async fn accounts<C: Bank>(

@@ -4,7 +4,7 @@ use std::str::FromStr as _;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use idem_axum::{Engine, MySqlStore, PostgresStore, SqliteStore};
+use idem_axum::{MySqlStore, PostgresStore, SqliteStore};
 use sqlx::mysql::MySqlPoolOptions;
 use sqlx::postgres::PgPoolOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
@@ -45,10 +45,7 @@ pub async fn sqlite(flags: &Flags) -> anyhow::Result<App<SqliteConnection>> {
         .execute(&pool)
         .await?;
     let store = SqliteStore::new(pool.clone());
-    store.migrate().await?;
-    let engine = Engine::new(store);
-    let work = flags.work();
-    Ok(App { engine, pool, work })
+    App::new(store, pool, flags).await
 }
 
 /// Connects to PostgreSQL.
@@ -70,10 +67,7 @@ pub async fn postgres(flags: &Flags) -> anyhow::Result<App<PgConnection>> {
     );
     sqlx::raw_sql(schema).execute(&pool).await?;
     let store = PostgresStore::new(pool.clone());
-    store.migrate().await?;
-    let engine = Engine::new(store);
-    let work = flags.work();
-    Ok(App { engine, pool, work })
+    App::new(store, pool, flags).await
 }
 
 /// Connects to MariaDB or MySQL.
@@ -97,8 +91,5 @@ pub async fn mysql(flags: &Flags) -> anyhow::Result<App<MySqlConnection>> {
         .execute(&pool)
         .await?;
     let store = MySqlStore::new(pool.clone());
-    store.migrate().await?;
-    let engine = Engine::new(store);
-    let work = flags.work();
-    Ok(App { engine, pool, work })
+    App::new(store, pool, flags).await
 }

@@ -100,6 +100,17 @@ pub struct Charge {
     pub currency: String,
 }
 
+/// What one step of a ride writes.
+#[derive(Debug, Clone, Copy)]
+pub struct Leg<'a> {
+    /// The name of the ride.
+    pub note: &'a str,
+    /// The step.
+    pub step: &'static str,
+    /// The number of the attempt that writes it.
+    pub attempt: u32,
+}
+
 /// Reads rows by position. So one impl serves every database, and sqlx is not compiled a second
 /// time for its derive macro.
 macro_rules! from_row {
@@ -206,6 +217,9 @@ pub trait Ledger: Send + Sized {
         &mut self,
         tenant: &str,
     ) -> impl Future<Output = Result<Vec<Charge>, LedgerError>> + Send;
+
+    /// Writes a leg, with the number of this process, and returns its number.
+    fn leg(&mut self, leg: Leg<'_>) -> impl Future<Output = Result<i64, LedgerError>> + Send;
 }
 
 macro_rules! open_accounts {
@@ -350,6 +364,15 @@ macro_rules! ledger {
                     .bind(tenant)
                     .fetch_all(self)
                     .await?)
+            }
+
+            async fn leg(&mut self, leg: Leg<'_>) -> Result<i64, LedgerError> {
+                let statement = sqlx::query(Self::LEG)
+                    .bind(leg.note)
+                    .bind(leg.step)
+                    .bind(i64::from(leg.attempt))
+                    .bind(i64::from(std::process::id()));
+                Ok(self.insert(statement).await?)
             }
         }
     };

@@ -27,6 +27,14 @@ pub struct Flags {
     /// Milliseconds of pretended work inside a handler's transaction, to see duplicates meet.
     #[arg(long, default_value_t = 0)]
     work_ms: u64,
+
+    /// The payment provider of rides, which keeps keys.
+    #[arg(long, default_value = "http://127.0.0.1:3001")]
+    pub(crate) provider: String,
+
+    /// The sender of their receipts, which takes no key and can be asked.
+    #[arg(long, default_value = "http://127.0.0.1:3002")]
+    pub(crate) sender: String,
 }
 
 impl Flags {

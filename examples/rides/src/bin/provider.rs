@@ -1,6 +1,7 @@
 //! The provider in a process of its own, so that it survives the service: `cargo run -p rides --bin provider`.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use lexopt::{
@@ -13,7 +14,8 @@ use tokio::net::TcpListener;
 const HELP: &str = "\
 --listen ADDRESS      where to listen; port 0 takes a free one [127.0.0.1:3001]
 --lose-answers N      drop the connection of every Nth request, after charging
---forget              forget every key at once, so that a repeated request charges again";
+--forget              forget every key at once, so that a repeated request charges again
+--delay-ms N          charge so many milliseconds after a request, and answer as many after that";
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
@@ -38,6 +40,9 @@ fn flags() -> Result<(SocketAddr, Faults), lexopt::Error> {
             Long("listen") => listen = arguments.value()?.parse()?,
             Long("lose-answers") => faults.lose_answers = Some(arguments.value()?.parse()?),
             Long("forget") => faults.forget = true,
+            Long("delay-ms") => {
+                faults.delay = Duration::from_millis(arguments.value()?.parse()?);
+            }
             Long("help") | Short('h') => {
                 println!("{HELP}");
                 std::process::exit(0);

@@ -43,6 +43,9 @@ pub(super) trait Dialect: Connection {
     const CHARGES: &'static str =
         "SELECT id, amount, currency FROM charges WHERE tenant = $1 ORDER BY id";
 
+    const LEG: &'static str = "INSERT INTO legs (note, step, attempt, instance) \
+         VALUES ($1, $2, $3, $4) RETURNING id";
+
     /// Inserts a row, and returns its number.
     fn insert(
         &mut self,
@@ -100,6 +103,9 @@ impl Dialect for MySqlConnection {
 
     const CHARGES: &'static str =
         "SELECT id, amount, currency FROM charges WHERE tenant = ? ORDER BY id";
+
+    const LEG: &'static str =
+        "INSERT INTO legs (note, step, attempt, instance) VALUES (?, ?, ?, ?)";
 
     /// MariaDB has RETURNING, but MySQL does not.
     async fn insert(&mut self, statement: QueryOf<'_, Self>) -> sqlx::Result<i64> {
