@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::io::Write as _;
 
 use idem_core::{
-    Engine, Forgotten, IdempotencyKey, Operation, Stats, StepConnection, Store, StoreError,
+    Engine, Forgotten, IdempotencyKey, Operation, SqlStepConnection, Stats, Store, StoreError,
 };
 use serde_json::json;
 
@@ -16,7 +16,7 @@ use crate::output::{self, Entry, Report};
 use crate::progress::shown;
 use crate::runs;
 
-pub(crate) async fn run<C: StepConnection<Store: Setup>>(
+pub(crate) async fn run<C: SqlStepConnection<Store: Setup>>(
     arguments: &Arguments,
     database: &str,
     engines: &Engines<C>,
@@ -81,7 +81,7 @@ pub(crate) async fn run<C: StepConnection<Store: Setup>>(
     }
 }
 
-async fn show<C: StepConnection>(
+async fn show<C: SqlStepConnection>(
     engines: &Engines<C>,
     identity: &IdentityOf,
     body: Option<&OsStr>,
@@ -115,7 +115,7 @@ async fn show<C: StepConnection>(
     })
 }
 
-async fn find<C: StepConnection>(
+async fn find<C: SqlStepConnection>(
     engines: &Engines<C>,
     scope: Option<&str>,
     key: &IdempotencyKey,
@@ -166,7 +166,7 @@ async fn missing<S: Store>(engine: &Engine<S>, scope: Option<&str>) -> Result<Fa
     Ok(Failure::new(Kind::NotFound, message))
 }
 
-async fn erase<C: StepConnection>(
+async fn erase<C: SqlStepConnection>(
     engines: &Engines<C>,
     scope: &Scope,
     consent: &Consent,
@@ -184,7 +184,7 @@ async fn erase<C: StepConnection>(
     Ok(output::deleted(counted.records(), true))
 }
 
-async fn forget<C: StepConnection>(
+async fn forget<C: SqlStepConnection>(
     engines: &Engines<C>,
     identity: &IdentityOf,
     consent: &Consent,

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use idem_core::{Config, ConfigError, Engine, StepConnection, StepStore, Store, StoreError};
+use idem_core::{Config, ConfigError, Engine, SqlStepConnection, StepStore, Store, StoreError};
 
 use crate::arguments::{Arguments, Place};
 use crate::failure::{Failure, Kind};
@@ -15,12 +15,12 @@ pub(crate) trait Setup: Store {
 }
 
 /// The engines of one database: that of the records, and that of runs with their records.
-pub(crate) struct Engines<C: StepConnection> {
+pub(crate) struct Engines<C: SqlStepConnection> {
     pub(crate) records: Engine<C::Store>,
     pub(crate) steps: Engine<StepStore<C>>,
 }
 
-impl<C: StepConnection> Engines<C> {
+impl<C: SqlStepConnection> Engines<C> {
     fn new(store: C::Store, place: &Place) -> Self {
         Self {
             steps: engine(StepStore::new(store.clone()), place),

@@ -3,7 +3,9 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use idem_axum::{Engine, Open, Provider, Scope, StepConnection, StepError, StepStore, Transaction};
+use idem_axum::{
+    Engine, Open, Provider, Scope, SqlStepConnection, StepError, StepStore, Transaction,
+};
 use serde::Serialize;
 use sqlx::Pool;
 
@@ -16,7 +18,7 @@ pub trait Bank:
     Ledger
     + Transaction<Connection = Self>
     + for<'c> Open<'c>
-    + StepConnection
+    + SqlStepConnection
     + sqlx::Connection
     + 'static
 {
