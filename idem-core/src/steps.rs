@@ -220,6 +220,10 @@ impl<C: StepConnection> Steps<C> {
     /// result after it, the call is not made again unless `recover` proves that it has not happened
     /// (rule T4).
     ///
+    /// A process that was frozen after its intent makes its call when it wakes. So an answer such as "not
+    /// found" proves an absence only where the other service refuses late calls: by a lower
+    /// [`StepKey::epoch`], or after the question.
+    ///
     /// # Errors
     ///
     /// The closures' own; [`StepError::Uncertain`], now and for each retry, where `recover` answers

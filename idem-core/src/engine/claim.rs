@@ -16,6 +16,8 @@ use crate::store::{ClaimRequest, Claimed, Opening, Store, StoreError};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
+/// The same for a run that is held by a lease: a takeover comes at most so late.
+const LONGEST_PAUSE_OF_A_RUN: Duration = Duration::from_millis(50);
 
 /// How many times a record may change between a read and the claim before the next claim waits.
 const QUICK_CHANGES: u32 = 3;
@@ -64,7 +66,11 @@ impl Terms {
         let has_time = Instant::now() + self.pause <= self.until;
         if has_time {
             sleep(self.pause).await;
-            self.pause = (self.pause * 3 / 2).min(LONGEST_PAUSE);
+            let longest = match self.opening.lease {
+                Some(_) => LONGEST_PAUSE_OF_A_RUN,
+                None => LONGEST_PAUSE,
+            };
+            self.pause = (self.pause * 3 / 2).min(longest);
             self.has_waited = true;
         }
         has_time

@@ -165,8 +165,8 @@ impl<S: SqlRunStore> SqlRuns<S> {
         kind: StepKind,
         result: Option<Vec<u8>>,
     ) -> Result<(), StepError> {
-        let record = self.sql.record(lease, name, kind.code());
-        if let Err(error) = tx.connection().keep_step(record, result).await {
+        let record = self.sql.record(lease, name, kind, result);
+        if let Err(error) = tx.connection().run_prepared(record).await {
             // A transaction of the handler's own has no step, and can't be undone.
             return Err(match self.end(tx, false).await {
                 Err(SettleError::Ended) => StepError::Ended,
@@ -424,8 +424,8 @@ impl<S: SqlRunStore> RunStore for SqlRuns<S> {
 
     async fn complete(&self, lease: &Lease, name: &str, result: Vec<u8>) -> Result<(), StepError> {
         let mut tx = self.begin(lease).await?;
-        let complete = self.sql.complete(&lease.identity, name);
-        if tx.connection().keep_step(complete, Some(result)).await? == 0 {
+        let complete = self.sql.complete(&lease.identity, name, result);
+        if tx.connection().run_prepared(complete).await? == 0 {
             return Err(StepError::Lost);
         }
         self.commit(tx).await
@@ -547,9 +547,9 @@ impl<S: SqlRunStore> RunStore for SqlRuns<S> {
         let resolved = match self.lock(&mut tx, identity).await? {
             Standing::Free => {
                 let connection = tx.connection();
-                let changed = if result.is_some() {
-                    let complete = self.sql.complete(identity, name);
-                    connection.keep_step(complete, result).await?
+                let changed = if let Some(result) = result {
+                    let complete = self.sql.complete(identity, name, result);
+                    connection.run_prepared(complete).await?
                 } else {
                     let retract = self.sql.retract(identity, name);
                     connection.change_runs(retract).await?

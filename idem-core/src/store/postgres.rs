@@ -438,7 +438,8 @@ impl Store for PostgresStore {
 
 impl SqlRunStore for PostgresStore {
     fn run_sql(&self) -> RunSql {
-        self.settings.sql.runs()
+        let sql = self.settings.sql.runs();
+        sql.with_names(self.settings.named_statements)
     }
 
     async fn migrate_runs(&self) -> Result<(), StoreError> {

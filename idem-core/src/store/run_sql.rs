@@ -10,6 +10,7 @@ use std::future::Future;
 use super::runs::{Lease, Run, StepRow};
 use super::{ClaimRequest, ScopeDigest, Store, StoreError};
 use crate::identity::Identity;
+use crate::steps::StepKind;
 
 /// A store whose database can also hold runs.
 pub trait SqlRunStore: Store<Connection: RunConnection> + Clone + Debug {
@@ -54,11 +55,10 @@ pub trait RunConnection: Send {
         statements: String,
     ) -> impl Future<Output = Result<u64, StoreError>> + Send;
 
-    /// Runs a statement with the result of a step as its parameter.
-    fn keep_step(
+    /// Runs a statement with parameters.
+    fn run_prepared(
         &mut self,
-        statement: String,
-        result: Option<Vec<u8>>,
+        statement: Prepared,
     ) -> impl Future<Output = Result<u64, StoreError>> + Send;
 }
 
@@ -77,7 +77,26 @@ pub(super) struct Dialect {
     pub(super) own_first: &'static str,
     /// A condition that holds in that transaction alone.
     pub(super) own: &'static str,
-    pub(super) parameter: &'static str,
+    /// The parameter of this number. The numbers are in the order of the text.
+    pub(super) parameter: fn(usize) -> String,
+}
+
+/// A statement whose text does not depend on its values, so that a connection prepares it once.
+#[derive(Debug)]
+#[doc(hidden)]
+pub struct Prepared {
+    pub(super) text: String,
+    pub(super) values: Vec<Value>,
+    /// Whether the statement is kept on the connection. Some poolers can't.
+    pub(super) has_name: bool,
+}
+
+/// A parameter.
+#[derive(Debug)]
+pub(super) enum Value {
+    Bytes(Option<Vec<u8>>),
+    Text(String),
+    Number(i64),
 }
 
 /// The statements for one place.
@@ -88,6 +107,7 @@ pub struct RunSql {
     runs: String,
     steps: String,
     records: String,
+    has_names: bool,
 }
 
 impl RunSql {
@@ -97,7 +117,14 @@ impl RunSql {
             runs,
             steps,
             records,
+            has_names: true,
         }
+    }
+
+    #[cfg(feature = "postgres")]
+    pub(super) fn with_names(mut self, has_names: bool) -> Self {
+        self.has_names = has_names;
+        self
     }
 
     pub(crate) fn run(&self, identity: &Identity) -> String {
@@ -189,24 +216,35 @@ impl RunSql {
         format!("UPDATE {} SET epoch = epoch + 1 WHERE {of}", self.runs)
     }
 
-    /// Records a step, in the transaction that the store began and nowhere else. The parameter is the
-    /// result.
-    pub(crate) fn record(&self, lease: &Lease, name: &str, kind: i16) -> String {
+    /// Records a step, in the transaction that the store began and nowhere else.
+    pub(crate) fn record(
+        &self,
+        lease: &Lease,
+        name: &str,
+        kind: StepKind,
+        result: Option<Vec<u8>>,
+    ) -> Prepared {
         let Dialect {
             now,
-            bytes,
-            text,
             own_first,
             own,
             parameter,
             ..
         } = self.dialect;
-        let (identity, name) = (bytes(lease.identity.as_bytes()), text(name));
-        let epoch = lease.epoch;
-        format!(
-            "{own_first}INSERT INTO {} (identity, name, kind, epoch, result, recorded_at) \
-             SELECT {identity}, {name}, CASE WHEN {own} THEN {kind} END, {epoch}, {parameter}, {now}",
-            self.steps
+        let [identity, step, epoch, content] = [1, 2, 3, 4].map(parameter);
+        let kind = kind.code();
+        self.prepared(
+            format!(
+                "{own_first}INSERT INTO {} (identity, name, epoch, result, kind, recorded_at) \
+                 SELECT {identity}, {step}, {epoch}, {content}, CASE WHEN {own} THEN {kind} END, {now}",
+                self.steps
+            ),
+            vec![
+                Value::Bytes(Some(lease.identity.as_bytes().to_vec())),
+                Value::Text(name.to_owned()),
+                Value::Number(lease.epoch),
+                Value::Bytes(result),
+            ],
         )
     }
 
@@ -221,20 +259,34 @@ impl RunSql {
     }
 
     /// Replaces the intent of a `call_once` by its result.
-    pub(crate) fn complete(&self, identity: &Identity, name: &str) -> String {
+    pub(crate) fn complete(&self, identity: &Identity, name: &str, result: Vec<u8>) -> Prepared {
         let Dialect {
             now,
             equals,
-            text,
             parameter,
             ..
         } = self.dialect;
-        let (of, name) = (self.of(identity.as_bytes()), text(name));
-        format!(
-            "UPDATE {} SET result = {parameter}, recorded_at = {now} \
-             WHERE {of} AND name {equals} {name} AND result IS NULL",
-            self.steps
+        let [content, of, step] = [1, 2, 3].map(parameter);
+        self.prepared(
+            format!(
+                "UPDATE {} SET result = {content}, recorded_at = {now} \
+                 WHERE identity {equals} {of} AND name {equals} {step} AND result IS NULL",
+                self.steps
+            ),
+            vec![
+                Value::Bytes(Some(result)),
+                Value::Bytes(Some(identity.as_bytes().to_vec())),
+                Value::Text(name.to_owned()),
+            ],
         )
+    }
+
+    fn prepared(&self, text: String, values: Vec<Value>) -> Prepared {
+        Prepared {
+            text,
+            values,
+            has_name: self.has_names,
+        }
     }
 
     /// Deletes the run with its steps.
@@ -359,13 +411,21 @@ macro_rules! runs {
                 Ok(done.map_err($store_error)?.rows_affected())
             }
 
-            async fn keep_step(
+            async fn run_prepared(
                 &mut self,
-                statement: String,
-                result: Option<Vec<u8>>,
+                statement: crate::store::run_sql::Prepared,
             ) -> Result<u64, StoreError> {
-                let query = sqlx::query(AssertSqlSafe(statement)).persistent(false);
-                let done = query.bind(result).execute(self).await;
+                use crate::store::run_sql::Value;
+                let query = sqlx::query(AssertSqlSafe(statement.text));
+                let mut query = query.persistent(statement.has_name);
+                for value in statement.values {
+                    query = match value {
+                        Value::Bytes(bytes) => query.bind(bytes),
+                        Value::Text(text) => query.bind(text),
+                        Value::Number(number) => query.bind(number),
+                    };
+                }
+                let done = query.execute(self).await;
                 Ok(done.map_err($store_error)?.rows_affected())
             }
         }

@@ -92,7 +92,7 @@ impl Names {
             lock: " FOR UPDATE SKIP LOCKED",
             own_first: "",
             own: "@@autocommit = 0",
-            parameter: "?",
+            parameter: |_| "?".to_owned(),
         };
         let database = database.map(|database| format!("`{}`.", database.replace('`', "``")));
         let database = database.unwrap_or_default();

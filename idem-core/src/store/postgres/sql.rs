@@ -389,7 +389,7 @@ impl Sql {
             lock: " FOR NO KEY UPDATE SKIP LOCKED",
             own_first: "",
             own: IN_TRANSACTION,
-            parameter: "$1::pg_catalog.bytea",
+            parameter: |number| format!("${number}"),
         };
         let place = |table| format!("{}.{table}", self.schema);
         RunSql::new(dialect, place("runs"), place("steps"), place("records"))

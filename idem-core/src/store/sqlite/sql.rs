@@ -135,7 +135,7 @@ impl Sql {
             lock: "",
             own_first: "RELEASE SAVEPOINT idem_attempt; SAVEPOINT idem_attempt; ",
             own: "1",
-            parameter: "$1",
+            parameter: |number| format!("${number}"),
         };
         let place = |table| format!("main.{}{table}", self.prefix);
         let records = place("idem_records");
