@@ -24,6 +24,7 @@ mod model;
 mod proxy;
 mod report;
 mod retried;
+mod ride;
 
 pub use self::caller::{Asking, Caller};
 pub use self::checker::{Answered, Evidence, Facts, Ledger, Violation, check};
@@ -39,3 +40,6 @@ pub use self::model::{Ending, Explained, Request};
 pub use self::proxy::{Direction, Fault, Harm, Proxy, Traffic};
 pub use self::report::Report;
 pub use self::retried::retried;
+pub use self::ride::{
+    Flaw, Gate, Middle, Play, Process, Ride, Rows, STEPS, Service, Stop, create_legs, end_lease,
+};
