@@ -10,13 +10,14 @@ use futures_util::future::join_all;
 use idem_core::adapter::Policy;
 use idem_core::store::Identity;
 use idem_faults::{
-    Asking, Direction, Fault, Gate, Harm, Middle, Play, Process, Proxy, Ride, Rows, Service, Stop,
-    Traffic, create_legs, end_lease,
+    Asking, Direction, Fault, Flaw, Gate, Harm, Middle, Play, Process, Proxy, Ride, Rows, Service,
+    Stop, Traffic, create_legs, end_lease,
 };
 use idem_tests::{
     Answer, Axum, Domain as _, Driver, Framework, Mysql, Postgres, RecordInCommit, Served, Threads,
     Wires, World,
 };
+use sqlx::PgConnection;
 use sqlx::pool::PoolConnection;
 use tokio::time::{sleep, timeout};
 
@@ -37,8 +38,11 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// The number of requests with faults in parallel.
 const LANES: usize = 4;
 
-/// Of so many bytes, one is the last before a cut. With `FAULTS_LONG=1`, each is.
-const STEP: usize = 61;
+/// A cut after every byte takes long: `FAULTS_LONG=1` has them all, and `FAULTS_LONG=7` every seventh.
+fn step(short: usize) -> usize {
+    let long = std::env::var("FAULTS_LONG").ok();
+    long.map_or(short, |long| long.parse().expect("a number of bytes"))
+}
 
 /// A request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,6 +118,7 @@ struct Lane<D: Served> {
     faulty: Process<D>,
     clean: Process<D>,
     observer: PoolConnection<Driver<D>>,
+    flaw: Rc<Flaw<D::Connection>>,
     name: usize,
     rides: usize,
     cuts: Cuts,
@@ -138,6 +143,7 @@ impl<D: Served> Lane<D> {
                 .acquire()
                 .await
                 .expect("a connection"),
+            flaw: Rc::new(Flaw::None),
             name,
             rides: 0,
             cuts: Cuts::default(),
@@ -149,6 +155,13 @@ impl<D: Served> Lane<D> {
         let label = format!("ride-{}-{}", self.name, self.rides);
         let ride = Ride::new(label.clone(), kind.middle());
         (Rc::new(ride), Asking::of(label))
+    }
+
+    fn play(&self, gate: &Rc<Gate>) -> Play<D::Connection> {
+        Play {
+            flaw: Rc::clone(&self.flaw),
+            ..Play::right(gate)
+        }
     }
 
     /// The traffic of a request.
@@ -174,7 +187,7 @@ impl<D: Served> Lane<D> {
                 _ => |stop| stop == Stop::Charged,
             };
             let gate = Rc::new(Gate::new(stops));
-            let play = Play::right(&gate);
+            let play = self.play(&gate);
             let asked = self
                 .clean
                 .ask(asking.clone(), &POLICY, Rc::clone(ride), play);
@@ -198,7 +211,7 @@ impl<D: Served> Lane<D> {
             _ => &POLICY,
         };
         let gate = Rc::new(Gate::new(stops));
-        let play = Play::right(&gate);
+        let play = self.play(&gate);
         let asked = self
             .faulty
             .ask(asking.clone(), policy, Rc::clone(ride), play);
@@ -237,7 +250,7 @@ impl<D: Served> Lane<D> {
     /// Sends a request without a fault.
     async fn ask(&mut self, ride: &Rc<Ride>, asking: &Asking) -> Result<Answer> {
         self.cuts.requests += 1;
-        let play = Play::right(&Rc::new(Gate::new(|_| false)));
+        let play = self.play(&Rc::new(Gate::new(|_| false)));
         let asked = self
             .clean
             .ask(asking.clone(), &POLICY, Rc::clone(ride), play);
@@ -310,83 +323,107 @@ fn summary(answer: &Answer) -> String {
     format!("{replay}{} {}", answer.status, problem.unwrap_or_default())
 }
 
-fn every_byte<F: Framework<D>, D: Served>() {
-    let step = if std::env::var_os("FAULTS_LONG").is_some() {
-        1
-    } else {
-        STEP
-    };
-    idem_tests::run(Threads::Many, async |world: &World<F, D>| {
-        let start = Instant::now();
-        let legs = create_legs(&mut *world.observe().await).await;
-        legs.expect("a table");
-        let mut lanes = Vec::new();
-        for lane in 0..LANES {
-            lanes.push(Lane::open(world, lane).await);
-        }
-        let mut faults = Vec::new();
-        for kind in Kind::ALL {
-            let traffic = lanes[0].traffic(kind).await.expect("without a fault");
-            println!("{kind:?}: {traffic:?}");
-            for direction in [Direction::Requests, Direction::Answers] {
+/// The report of the cuts after every `step` bytes, spread over lanes.
+async fn sweep<F: Framework<D>, D: Served>(
+    world: &World<F, D>,
+    kinds: &[Kind],
+    step: usize,
+    flaw: impl Fn(&Process<D>) -> Flaw<D::Connection>,
+) -> Cuts {
+    let start = Instant::now();
+    let legs = create_legs(&mut *world.observe().await).await;
+    legs.expect("a table");
+    let mut lanes = Vec::new();
+    for lane in 0..LANES {
+        lanes.push(Lane::open(world, lane).await);
+    }
+    let mut faults = Vec::new();
+    for &kind in kinds {
+        let traffic = lanes[0].traffic(kind).await.expect("without a fault");
+        for direction in [Direction::Requests, Direction::Answers] {
+            let bytes = (0..traffic.of(direction)).step_by(step);
+            faults.extend(bytes.map(|after| {
                 let harm = Harm::Cut;
-                let bytes = (0..traffic.of(direction)).step_by(step);
-                faults.extend(bytes.map(|after| {
-                    let fault = Fault {
-                        direction,
-                        after,
-                        harm,
-                    };
-                    (kind, fault)
-                }));
-            }
+                let fault = Fault {
+                    direction,
+                    after,
+                    harm,
+                };
+                (kind, fault)
+            }));
         }
-        let faults = &faults;
-        let lanes = lanes
-            .into_iter()
-            .enumerate()
-            .map(async |(number, mut lane)| {
-                for (kind, fault) in faults.iter().skip(number).step_by(LANES) {
-                    lane.suffer(*kind, *fault).await;
-                }
-                for process in [&lane.faulty, &lane.clean] {
-                    process.whole_pool().await.expect("I6: the pool is whole");
-                    process.pool.close().await;
-                }
-                lane.cuts
-            });
-        let mut cuts = Cuts::default();
-        join_all(lanes)
-            .await
-            .into_iter()
-            .for_each(|lane| cuts.add(lane));
-        let test = std::thread::current();
-        println!(
-            "{}: {} cuts in {} requests, {} violations; {} calls were made again; answered {:?}; {:.0?}",
-            test.name().unwrap_or_default(),
-            cuts.cuts,
-            cuts.requests,
-            cuts.violations.len(),
-            cuts.repeated,
-            cuts.answers,
-            start.elapsed()
-        );
+    }
+    let (faults, flaw) = (&faults, &flaw);
+    let lanes = lanes.into_iter().enumerate();
+    let lanes = lanes.map(async |(number, mut lane)| {
+        lane.flaw = Rc::new(flaw(&lane.clean));
+        for (kind, fault) in faults.iter().skip(number).step_by(LANES) {
+            lane.suffer(*kind, *fault).await;
+        }
+        for process in [&lane.faulty, &lane.clean] {
+            process.whole_pool().await.expect("I6: the pool is whole");
+            process.pool.close().await;
+        }
+        lane.cuts
+    });
+    let mut cuts = Cuts::default();
+    for lane in join_all(lanes).await {
+        cuts.add(lane);
+    }
+    let test = std::thread::current();
+    println!(
+        "{}: {} cuts in {} requests, {} violations; {} calls were made again; answered {:?}; {:.0?}",
+        test.name().unwrap_or_default(),
+        cuts.cuts,
+        cuts.requests,
+        cuts.violations.len(),
+        cuts.repeated,
+        cuts.answers,
+        start.elapsed()
+    );
+    assert!(cuts.cuts >= 20, "hardly any wire was cut");
+    cuts
+}
+
+fn every_byte<F: Framework<D>, D: Served>(short: usize) {
+    idem_tests::run(Threads::Many, async |world: &World<F, D>| {
+        let cuts = sweep(world, &Kind::ALL, step(short), |_| Flaw::None).await;
         assert!(cuts.violations.is_empty(), "{:#?}", cuts.violations);
-        assert!(cuts.cuts >= 20, "hardly any wire was cut");
     });
 }
 
 #[test]
 fn x28_t2_t3_t4_wire_cut_after_every_byte_on_postgres() {
-    every_byte::<Axum, Postgres>();
+    every_byte::<Axum, Postgres>(127);
 }
 
 #[test]
 fn x28_t2_t3_t4_wire_cut_after_every_byte_on_record_in_commit() {
-    every_byte::<Axum, RecordInCommit>();
+    every_byte::<Axum, RecordInCommit>(127);
 }
 
 #[test]
 fn x28_t2_t3_t4_wire_cut_after_every_byte_on_mysql() {
-    every_byte::<Axum, Mysql>();
+    every_byte::<Axum, Mysql>(607);
+}
+
+/// A handler that does wrong: the cuts have to show it.
+fn is_found(rule: &str, flaw: impl Fn(&Process<Postgres>) -> Flaw<PgConnection>) {
+    idem_tests::run(Threads::Many, async |world: &World<Axum, Postgres>| {
+        let cuts = sweep(world, &[Kind::Call], 61, flaw).await;
+        let violations = cuts.violations.iter();
+        let of_rule = violations.filter(|found| found.starts_with(rule)).count();
+        println!("{of_rule} cuts break {rule}");
+        assert!(of_rule > 0, "{:#?}", cuts.violations);
+    });
+}
+
+#[test]
+fn x28_t2_write_outside_of_the_step_is_found() {
+    is_found("T2", |process| Flaw::WritesOutside(process.pool.clone()));
+}
+
+#[test]
+fn x28_t3_key_of_each_attempt_is_found() {
+    is_found("T3", |_| Flaw::Rekeys);
 }
