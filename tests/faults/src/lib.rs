@@ -25,6 +25,7 @@ mod proxy;
 mod report;
 mod retried;
 mod ride;
+mod schedule;
 
 pub use self::caller::{Asking, Caller};
 pub use self::checker::{Answered, Evidence, Facts, Ledger, Violation, check};
@@ -43,3 +44,4 @@ pub use self::retried::retried;
 pub use self::ride::{
     Flaw, Gate, Middle, Play, Process, Ride, Rows, STEPS, Service, Stop, create_legs, end_lease,
 };
+pub use self::schedule::{Expected, Live, Next, Reached, View};

@@ -90,7 +90,7 @@ impl Kind {
 
 /// The counts of some cuts.
 #[derive(Debug, Default)]
-struct Cuts {
+struct Seen {
     cuts: usize,
     requests: usize,
     /// The calls that were made again.
@@ -100,7 +100,7 @@ struct Cuts {
     violations: Vec<String>,
 }
 
-impl Cuts {
+impl Seen {
     fn add(&mut self, other: Self) {
         self.cuts += other.cuts;
         self.requests += other.requests;
@@ -121,7 +121,7 @@ struct Lane<D: Served> {
     flaw: Rc<Flaw<D::Connection>>,
     name: usize,
     rides: usize,
-    cuts: Cuts,
+    seen: Seen,
 }
 
 impl<D: Served> Lane<D> {
@@ -146,7 +146,7 @@ impl<D: Served> Lane<D> {
             flaw: Rc::new(Flaw::None),
             name,
             rides: 0,
-            cuts: Cuts::default(),
+            seen: Seen::default(),
         }
     }
 
@@ -224,12 +224,12 @@ impl<D: Served> Lane<D> {
                 sleep(Duration::from_millis(2)).await;
             }
             gate.open();
-            std::future::pending().await
+            std::future::pending::<()>().await;
         };
         let answer = async {
             tokio::select! {
                 answer = asked => answer,
-                () = renewed => unreachable!("it is pending"),
+                () = renewed => unreachable!("it never ends"),
             }
         };
         timeout(TIMEOUT, answer).await.context("it hangs")
@@ -249,7 +249,7 @@ impl<D: Served> Lane<D> {
 
     /// Sends a request without a fault.
     async fn ask(&mut self, ride: &Rc<Ride>, asking: &Asking) -> Result<Answer> {
-        self.cuts.requests += 1;
+        self.seen.requests += 1;
         let play = self.play(&Rc::new(Gate::new(|_| false)));
         let asked = self
             .clean
@@ -262,7 +262,7 @@ impl<D: Served> Lane<D> {
         let (ride, asking) = self.ride(kind);
         if let Err(violation) = self.try_suffer(kind, fault, &ride, &asking).await {
             let violation = format!("{violation:#}: {kind:?}, {fault:?}, {ride:?}");
-            self.cuts.violations.push(violation);
+            self.seen.violations.push(violation);
             self.proxy.heal();
         }
     }
@@ -279,10 +279,10 @@ impl<D: Served> Lane<D> {
         self.proxy.arm(fault);
         let first = self.first(kind, ride, asking).await?;
         self.proxy.heal();
-        self.cuts.requests += 1;
+        self.seen.requests += 1;
         if self.proxy.harms() > harms {
-            self.cuts.cuts += 1;
-            *self.cuts.answers.entry(summary(&first)).or_default() += 1;
+            self.seen.cuts += 1;
+            *self.seen.answers.entry(summary(&first)).or_default() += 1;
         }
         let start = Instant::now();
         let last = loop {
@@ -307,7 +307,7 @@ impl<D: Served> Lane<D> {
             replay.is_replay() && replay.body == last.body,
             "R3: {replay:?} after {last:?}"
         );
-        self.cuts.repeated += ride.charges().saturating_sub(1);
+        self.seen.repeated += ride.charges().saturating_sub(1);
         let rows = Rows::read::<D>(&mut self.observer, &asking.identity(), &ride.label).await?;
         ride.check_success(&rows, &last)
     }
@@ -329,7 +329,7 @@ async fn sweep<F: Framework<D>, D: Served>(
     kinds: &[Kind],
     step: usize,
     flaw: impl Fn(&Process<D>) -> Flaw<D::Connection>,
-) -> Cuts {
+) -> Seen {
     let start = Instant::now();
     let legs = create_legs(&mut *world.observe().await).await;
     legs.expect("a table");
@@ -364,31 +364,31 @@ async fn sweep<F: Framework<D>, D: Served>(
             process.whole_pool().await.expect("I6: the pool is whole");
             process.pool.close().await;
         }
-        lane.cuts
+        lane.seen
     });
-    let mut cuts = Cuts::default();
+    let mut seen = Seen::default();
     for lane in join_all(lanes).await {
-        cuts.add(lane);
+        seen.add(lane);
     }
     let test = std::thread::current();
     println!(
         "{}: {} cuts in {} requests, {} violations; {} calls were made again; answered {:?}; {:.0?}",
         test.name().unwrap_or_default(),
-        cuts.cuts,
-        cuts.requests,
-        cuts.violations.len(),
-        cuts.repeated,
-        cuts.answers,
+        seen.cuts,
+        seen.requests,
+        seen.violations.len(),
+        seen.repeated,
+        seen.answers,
         start.elapsed()
     );
-    assert!(cuts.cuts >= 20, "hardly any wire was cut");
-    cuts
+    assert!(seen.cuts >= 20, "hardly any wire was cut");
+    seen
 }
 
 fn every_byte<F: Framework<D>, D: Served>(short: usize) {
     idem_tests::run(Threads::Many, async |world: &World<F, D>| {
-        let cuts = sweep(world, &Kind::ALL, step(short), |_| Flaw::None).await;
-        assert!(cuts.violations.is_empty(), "{:#?}", cuts.violations);
+        let seen = sweep(world, &Kind::ALL, step(short), |_| Flaw::None).await;
+        assert!(seen.violations.is_empty(), "{:#?}", seen.violations);
     });
 }
 
@@ -410,11 +410,11 @@ fn x28_t2_t3_t4_wire_cut_after_every_byte_on_mysql() {
 /// A handler that does wrong: the cuts have to show it.
 fn is_found(rule: &str, flaw: impl Fn(&Process<Postgres>) -> Flaw<PgConnection>) {
     idem_tests::run(Threads::Many, async |world: &World<Axum, Postgres>| {
-        let cuts = sweep(world, &[Kind::Call], 61, flaw).await;
-        let violations = cuts.violations.iter();
+        let seen = sweep(world, &[Kind::Call], 61, flaw).await;
+        let violations = seen.violations.iter();
         let of_rule = violations.filter(|found| found.starts_with(rule)).count();
         println!("{of_rule} cuts break {rule}");
-        assert!(of_rule > 0, "{:#?}", cuts.violations);
+        assert!(of_rule > 0, "{:#?}", seen.violations);
     });
 }
 

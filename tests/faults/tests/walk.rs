@@ -1,21 +1,19 @@
 //! X27: every schedule of two attempts in steps, on two processes with one database. The attempts are
 //! paused between any two of their steps, dropped at any poll, and restarted; their leases end.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
-use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use fastrand::Rng;
-use futures_util::future::LocalBoxFuture;
 use idem_core::adapter::Policy;
 use idem_core::store::Identity;
 use idem_core::{Engine, Resolution, Resolved};
 use idem_faults::{
-    Asking, Flaw, Gate, Middle, Play, Process, Ride, Rows, Service, Stop, create_legs, end_lease,
+    Asking, Ending, Expected, Flaw, Gate, Live, Middle, Play, Process, Reached, Ride, Rows,
+    Service, Stop, View, create_legs, end_lease,
 };
 use idem_tests::{
     Answer, Axum, Database, Driver, Framework, Mysql, Postgres, RecordInCommit, Sqlite, Threads,
@@ -125,214 +123,6 @@ impl Chooser {
                 *left > 0
             }
         }
-    }
-}
-
-/// One attempt.
-struct Live {
-    future: LocalBoxFuture<'static, Answer>,
-    gate: Rc<Gate>,
-    view: View,
-}
-
-/// What an attempt knows.
-#[derive(Debug, Clone, Default)]
-struct View {
-    at: Option<Stop>,
-    number: i64,
-    /// The steps that were recorded at its claim.
-    recorded: BTreeSet<String>,
-    is_intended: bool,
-}
-
-#[derive(Debug)]
-enum Reached {
-    Stop(Stop),
-    Answer(Answer),
-}
-
-impl Live {
-    /// Polls the attempt until it reaches a point or its end; at most so many times.
-    async fn go(&mut self, polls: usize) -> Option<Reached> {
-        if self.gate.at().is_some() {
-            self.gate.open();
-        }
-        let mut left = polls;
-        poll_fn(|context| {
-            if left == 0 {
-                return Poll::Ready(None);
-            }
-            left -= 1;
-            if let Poll::Ready(answer) = self.future.as_mut().poll(context) {
-                return Poll::Ready(Some(Reached::Answer(answer)));
-            }
-            match self.gate.at() {
-                Some(stop) => Poll::Ready(Some(Reached::Stop(stop))),
-                None => Poll::Pending,
-            }
-        })
-        .await
-    }
-}
-
-/// What the next move of an attempt leads to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Next {
-    At(Stop),
-    Executed,
-    Replayed,
-    Problem(&'static str),
-}
-
-/// The rows that there have to be.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct Expected {
-    epoch: Option<i64>,
-    is_leased: bool,
-    steps: BTreeMap<String, i64>,
-    intent: Option<i64>,
-    is_settled: bool,
-    /// The attempt that has written the row of a step.
-    legs: BTreeMap<String, i64>,
-    /// Whether an attempt has paused in its transaction.
-    is_locked: bool,
-}
-
-impl Expected {
-    fn record(&mut self, step: &str, epoch: i64) {
-        self.steps.insert(step.to_owned(), epoch);
-        self.is_leased = true;
-    }
-
-    fn commit(&mut self, step: &str, epoch: i64) {
-        self.record(step, epoch);
-        self.legs.insert(step.to_owned(), epoch);
-        self.is_locked = false;
-    }
-
-    /// What an attempt is answered that is refused with this problem.
-    fn refused(&self, problem: &'static str) -> Next {
-        if self.is_settled {
-            Next::Replayed
-        } else {
-            Next::Problem(problem)
-        }
-    }
-
-    /// The rules of one move: what it writes, and where it leads.
-    fn go(
-        &mut self,
-        view: &mut View,
-        ride: &Ride,
-        middle: Middle,
-        stops: fn(Stop) -> bool,
-    ) -> Next {
-        let (number, holds) = (view.number, self.epoch == Some(view.number));
-        let has = |view: &View, step: &str| view.recorded.contains(step);
-        match view.at {
-            None if self.is_settled => Next::Replayed,
-            None if self.is_leased || self.is_locked => Next::Problem("in-flight"),
-            None => {
-                view.number = self.epoch.unwrap_or(0) + 1;
-                view.recorded = self.steps.keys().cloned().collect();
-                view.is_intended = self.intent.is_some();
-                self.epoch = Some(view.number);
-                self.is_leased = true;
-                Next::At(Stop::Claimed)
-            }
-            Some(Stop::Claimed) if has(view, "ride") => Next::At(Stop::Ridden),
-            Some(Stop::Charged) if has(view, "paid") => Next::At(Stop::Paid),
-            Some(Stop::Claimed | Stop::Charged) if !holds => self.refused("in-flight"),
-            Some(at @ (Stop::Claimed | Stop::Charged)) => {
-                let (step, inside, after) = match at {
-                    Stop::Claimed => ("ride", Stop::InRide, Stop::Ridden),
-                    _ => ("paid", Stop::InPaid, Stop::Paid),
-                };
-                if stops(inside) {
-                    self.is_locked = true;
-                    return Next::At(inside);
-                }
-                self.commit(step, number);
-                Next::At(after)
-            }
-            Some(Stop::InRide) => {
-                self.commit("ride", number);
-                Next::At(Stop::Ridden)
-            }
-            Some(Stop::InPaid) => {
-                self.commit("paid", number);
-                Next::At(Stop::Paid)
-            }
-            Some(Stop::Ridden) if has(view, "charge") && !view.is_intended => {
-                Next::At(Stop::Charged)
-            }
-            Some(Stop::Ridden) => match middle {
-                Middle::Call => Next::At(Stop::Sent),
-                Middle::CallOnce(Service::Forgets) if view.is_intended => {
-                    self.is_leased &= !holds;
-                    self.refused("step-uncertain")
-                }
-                Middle::CallOnce(_) if !holds => self.refused("in-flight"),
-                Middle::CallOnce(_) if !view.is_intended => {
-                    self.record("charge", number);
-                    self.intent = Some(number);
-                    Next::At(Stop::Calling)
-                }
-                Middle::CallOnce(_) => {
-                    self.is_leased = true;
-                    if ride.charges() == 0 {
-                        return Next::At(Stop::Calling);
-                    }
-                    self.intent = None;
-                    Next::At(Stop::Charged)
-                }
-            },
-            Some(Stop::Calling) if ride.refuses(number) => self.refused("try-again"),
-            Some(Stop::Calling) => Next::At(Stop::Sent),
-            Some(Stop::Sent) if !holds => self.refused("in-flight"),
-            Some(Stop::Sent) => {
-                // A result takes the place of the intent, whose epoch stays.
-                let epoch = self.intent.take().unwrap_or(number);
-                self.record("charge", epoch);
-                Next::At(Stop::Charged)
-            }
-            Some(Stop::Paid) if !holds => self.refused("try-again"),
-            Some(Stop::Paid) => {
-                *self = Self {
-                    is_settled: true,
-                    legs: std::mem::take(&mut self.legs),
-                    ..Self::default()
-                };
-                Next::Executed
-            }
-        }
-    }
-
-    fn check(&self, rows: &Rows) -> Result<()> {
-        let settled = if self.is_settled { i64::MAX } else { 0 };
-        let newest = self.epoch.unwrap_or(settled);
-        for ((step, _), attempt) in &rows.legs {
-            let is_known = self.legs.get(step) == Some(attempt);
-            ensure!(
-                is_known || *attempt >= newest,
-                "T5: {attempt} has written {step} after {newest} had claimed"
-            );
-        }
-        let legs = rows
-            .legs
-            .iter()
-            .map(|((step, _), attempt)| (step.clone(), *attempt));
-        let seen = Self {
-            epoch: rows.epoch,
-            is_leased: rows.is_leased,
-            steps: rows.steps.clone(),
-            intent: rows.intent,
-            is_settled: rows.records > 0,
-            legs: legs.collect(),
-            is_locked: self.is_locked,
-        };
-        ensure!(seen == *self, "the rows are {seen:?}, expected {self:?}");
-        Ok(())
     }
 }
 
@@ -491,7 +281,7 @@ impl<D: Database> Walk<D> {
         Live {
             future: process.ask(this.asking.clone(), &POLICY, Rc::clone(&this.ride), play),
             gate,
-            view: View::default(),
+            view: View::new(0, Ending::Success),
         }
     }
 
@@ -500,22 +290,9 @@ impl<D: Database> Walk<D> {
         let expected = this
             .expected
             .go(&mut live.view, &this.ride, self.middle, self.stops);
-        let reached = timeout(TIMEOUT, live.go(usize::MAX)).await;
+        let reached = timeout(TIMEOUT, live.go(&mut usize::MAX.clone())).await;
         let reached = reached.context("it hangs")?.context("it has polls")?;
-        let holds = match (&reached, &expected) {
-            (Reached::Stop(stop), Next::At(expected)) => stop == expected,
-            (Reached::Answer(answer), Next::Executed) => {
-                answer.status == 201 && !answer.is_replay()
-            }
-            (Reached::Answer(answer), Next::Replayed) => {
-                let first = this.answer.as_ref();
-                answer.is_replay() && first.is_none_or(|first| first.body == answer.body)
-            }
-            (Reached::Answer(answer), Next::Problem(kind)) => {
-                answer.text().contains(&format!("#{kind}\""))
-            }
-            _ => false,
-        };
+        let holds = expected.is(&reached, this.answer.as_ref());
         if !holds {
             let rows = self.rows(this).await?;
             this.expected.check(&rows)?;
@@ -538,7 +315,9 @@ impl<D: Database> Walk<D> {
         let mut moved = this.expected.clone();
         if polls > 0 {
             moved.go(&mut live.view.clone(), &this.ride, self.middle, self.stops);
-            let reached = timeout(TIMEOUT, live.go(polls)).await.context("it hangs")?;
+            let reached = timeout(TIMEOUT, live.go(&mut polls.clone()))
+                .await
+                .context("it hangs")?;
             if reached.is_some() {
                 return Ok(false);
             }
