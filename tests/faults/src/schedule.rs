@@ -132,6 +132,7 @@ impl Next {
 
 /// The state of an identity, and the rows that there have to be.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "they are independent")]
 pub struct Expected {
     /// The number of the holder.
     pub epoch: Option<i64>,
@@ -244,7 +245,9 @@ impl Expected {
             None => self.claim(view),
             Some(Stop::Claimed) if has(view, "ride") => Next::At(Stop::Ridden),
             Some(Stop::Charged) if has(view, "paid") => Next::At(Stop::Paid),
-            Some(Stop::Claimed | Stop::Charged) if !holds => self.late(view, in_flight),
+            Some(Stop::Claimed | Stop::Sent | Stop::Charged) if !holds => {
+                self.late(view, in_flight)
+            }
             Some(at @ (Stop::Claimed | Stop::Charged)) => {
                 let (step, inside, after) = match at {
                     Stop::Claimed => ("ride", Stop::InRide, Stop::Ridden),
@@ -293,7 +296,6 @@ impl Expected {
                 self.late(view, Next::Problem("try-again"))
             }
             Some(Stop::Calling) => Next::At(Stop::Sent),
-            Some(Stop::Sent) if !holds => self.late(view, in_flight),
             Some(Stop::Sent) => {
                 // A result takes the place of the intent, whose epoch stays.
                 let epoch = self.intent.take().unwrap_or(view.epoch);
