@@ -159,12 +159,17 @@ impl ReferenceStateMachine for Sequence {
             (6, Just(Step::EndLeases).boxed()),
             (1, Just(Step::Expire).boxed()),
             (1, Just(Step::Purge).boxed()),
-            (1, (0..2_u8).prop_map(Step::Erase).boxed()),
+            (3, mostly(1).prop_map(Step::Erase).boxed()),
         ])
         .boxed()
     }
 
     fn apply((): (), _: &Step) {}
+}
+
+/// 0, and so many times in five the other.
+fn mostly(others: u32) -> impl Strategy<Value = u8> {
+    prop_oneof![5 => Just(0), others => Just(1)]
 }
 
 fn ask() -> impl Strategy<Value = Ask> {
@@ -174,9 +179,8 @@ fn ask() -> impl Strategy<Value = Ask> {
         1 => Just(Ending::FinalFailure),
         1 => Just(Ending::Panic),
     ];
-    let mostly = |other: u32| prop_oneof![4 => Just(0_u8), other => Just(1)];
     (
-        (0..2_usize, mostly(1), mostly(3), mostly(1)),
+        (0..2_usize, mostly(1), mostly(2), mostly(1)),
         ending,
         prop::option::weighted(0.6, select(&PAUSES[..])),
         prop::option::weighted(0.3, 1..60_usize),
