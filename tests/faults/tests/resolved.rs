@@ -37,7 +37,8 @@ fn t4_t5_holder_is_late_after_an_operator_has_resolved_its_call() {
             }
         };
         let mut late = ask(&process, |stop| matches!(stop, Stop::Sent | Stop::Paid));
-        let sent = late.go(&mut usize::MAX.clone()).await;
+        let mut polls = usize::MAX;
+        let sent = late.go(&mut polls).await;
         assert!(matches!(sent, Some(Reached::Stop(Stop::Sent))), "{sent:?}");
         end_lease::<Sqlite>(&mut observer, &identity)
             .await
@@ -49,7 +50,7 @@ fn t4_t5_holder_is_late_after_an_operator_has_resolved_its_call() {
             .resolve_step(Some(tenant), &operation, &key, "charge", found);
         assert_eq!(resolved.await.expect("an answer"), Resolved::Done);
         // It writes its third step, with a result of the second that nobody else gets.
-        let reached = late.go(&mut usize::MAX.clone()).await;
+        let reached = late.go(&mut polls).await;
         drop(late);
         end_lease::<Sqlite>(&mut observer, &identity)
             .await

@@ -290,7 +290,8 @@ impl<D: Database> Walk<D> {
         let expected = this
             .expected
             .go(&mut live.view, &this.ride, self.middle, self.stops);
-        let reached = timeout(TIMEOUT, live.go(&mut usize::MAX.clone())).await;
+        let mut polls = usize::MAX;
+        let reached = timeout(TIMEOUT, live.go(&mut polls)).await;
         let reached = reached.context("it hangs")?.context("it has polls")?;
         let holds = expected.is(&reached, this.answer.as_ref());
         if !holds {
@@ -315,10 +316,9 @@ impl<D: Database> Walk<D> {
         let mut moved = this.expected.clone();
         if polls > 0 {
             moved.go(&mut live.view.clone(), &this.ride, self.middle, self.stops);
-            let reached = timeout(TIMEOUT, live.go(&mut polls.clone()))
-                .await
-                .context("it hangs")?;
-            if reached.is_some() {
+            let mut left = polls;
+            let reached = timeout(TIMEOUT, live.go(&mut left)).await;
+            if reached.context("it hangs")?.is_some() {
                 return Ok(false);
             }
         }
