@@ -69,6 +69,9 @@ static POLICY: Policy = Policy::new(Duration::from_hours(24))
 /// How long anything may take.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
+/// The connections of the test itself.
+const OBSERVERS: u32 = 2;
+
 /// The number of attempts that can be paused at once.
 const PAUSED: usize = 3;
 
@@ -197,23 +200,37 @@ fn ask() -> impl Strategy<Value = Ask> {
         )
 }
 
-/// A database that can tell whether another session works in a transaction, or waits in one.
+/// A database that can tell whether the sessions of dropped attempts have ended. Their clients have gone, and
+/// they may still have messages to read.
 trait Quiet: Database {
-    async fn busy(connection: &mut Self::Connection) -> i64 {
-        Self::unfinished(connection).await
-    }
+    /// A query for the number of sessions, on a server.
+    const SESSIONS: Option<&'static str>;
 }
 
-impl Quiet for Sqlite {}
-impl Quiet for Mysql {}
+impl Quiet for Sqlite {
+    const SESSIONS: Option<&'static str> = None;
+}
+
+impl Quiet for Mysql {
+    const SESSIONS: Option<&'static str> =
+        Some("SELECT count(*) FROM information_schema.processlist WHERE db = DATABASE()");
+}
 
 impl<const RECORD_IN_COMMIT: bool> Quiet for Postgres<RECORD_IN_COMMIT> {
-    /// Also a session whose client has gone while it commits.
-    async fn busy(connection: &mut Self::Connection) -> i64 {
-        let sessions = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
-             AND xact_start IS NOT NULL AND pid <> pg_backend_pid()";
-        connection.number(sessions).await.expect("a number")
+    const SESSIONS: Option<&'static str> = Some(
+        "SELECT count(*) FROM pg_stat_activity \
+         WHERE datname = current_database() AND backend_type = 'client backend'",
+    );
+}
+
+/// Whether a session is left.
+async fn is_busy<D: Quiet>(connection: &mut D::Connection, sessions: u32) -> bool {
+    if let Some(all) = D::SESSIONS
+        && connection.number(all).await.expect("a number") != i64::from(sessions)
+    {
+        return true;
     }
+    D::unfinished(connection).await > 0
 }
 
 /// What is known of an identity.
@@ -462,7 +479,9 @@ impl<F: Framework<D>, D: Quiet> System<F, D> {
             // A connection of its own: on SQLite the question changes its timeout.
             let world = self.world.as_ref().context("it is there until the end")?;
             let mut other = world.observe().await;
-            while D::busy(&mut other).await > 0 {
+            let pools = self.processes.iter().map(|process| process.pool.size());
+            let sessions = pools.sum::<u32>() + OBSERVERS;
+            while is_busy::<D>(&mut other, sessions).await {
                 sleep(Duration::from_millis(1)).await;
             }
             Ok(())
