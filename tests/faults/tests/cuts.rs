@@ -1,4 +1,4 @@
-//! X28: the wire between application and database is cut after every byte of a ride in steps, in both
+//! X29: the wire between application and database is cut after every byte of a ride in steps, in both
 //! directions. The client repeats the request until it is answered for good.
 
 use std::collections::BTreeMap;
@@ -393,17 +393,17 @@ fn every_byte<F: Framework<D>, D: Served>(short: usize) {
 }
 
 #[test]
-fn x28_t2_t3_t4_wire_cut_after_every_byte_on_postgres() {
+fn x29_t2_t3_t4_wire_cut_after_every_byte_on_postgres() {
     every_byte::<Axum, Postgres>(127);
 }
 
 #[test]
-fn x28_t2_t3_t4_wire_cut_after_every_byte_on_record_in_commit() {
+fn x29_t2_t3_t4_wire_cut_after_every_byte_on_record_in_commit() {
     every_byte::<Axum, RecordInCommit>(127);
 }
 
 #[test]
-fn x28_t2_t3_t4_wire_cut_after_every_byte_on_mysql() {
+fn x29_t2_t3_t4_wire_cut_after_every_byte_on_mysql() {
     every_byte::<Axum, Mysql>(607);
 }
 
@@ -419,11 +419,11 @@ fn is_found(rule: &str, flaw: impl Fn(&Process<Postgres>) -> Flaw<PgConnection>)
 }
 
 #[test]
-fn x28_t2_write_outside_of_the_step_is_found() {
+fn x29_t2_write_outside_of_the_step_is_found() {
     is_found("T2", |process| Flaw::WritesOutside(process.pool.clone()));
 }
 
 #[test]
-fn x28_t3_key_of_each_attempt_is_found() {
+fn x29_t3_key_of_each_attempt_is_found() {
     is_found("T3", |_| Flaw::Rekeys);
 }

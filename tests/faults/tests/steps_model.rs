@@ -1,4 +1,4 @@
-//! X29: attempts in steps compared with their rules, in random sequences that shrink. Two processes work
+//! X30: attempts in steps compared with their rules, in random sequences that shrink. Two processes work
 //! for two tenants with two keys. Attempts are paused between steps, wake, and are dropped at any poll; leases
 //! and times to live end, processes crash, and an operator purges and erases.
 //!
@@ -32,22 +32,22 @@ use tokio::time::{sleep, timeout};
 prop_state_machine! {
     #![proptest_config(cases(64))]
     #[test]
-    fn x29_t1_t2_t5_t7_t8_t9_t10_model_on_sqlite(sequential 1..32 => System<Axum, Sqlite>);
+    fn x30_t1_t2_t5_t7_t8_t9_t10_model_on_sqlite(sequential 1..32 => System<Axum, Sqlite>);
 }
 
 prop_state_machine! {
     #![proptest_config(cases(12))]
     #[test]
-    fn x29_t1_t2_t5_t7_t8_t9_t10_model_on_postgres(sequential 1..32 => System<Axum, Postgres>);
+    fn x30_t1_t2_t5_t7_t8_t9_t10_model_on_postgres(sequential 1..32 => System<Axum, Postgres>);
     #[test]
-    fn x29_t1_t2_t5_t7_t8_t9_t10_model_on_record_in_commit(sequential 1..32 => System<Axum, RecordInCommit>);
+    fn x30_t1_t2_t5_t7_t8_t9_t10_model_on_record_in_commit(sequential 1..32 => System<Axum, RecordInCommit>);
 }
 
 prop_state_machine! {
     // Each commit waits for the disk.
     #![proptest_config(cases(4))]
     #[test]
-    fn x29_t1_t2_t5_t7_t8_t9_t10_model_on_mysql(sequential 1..32 => System<Axum, Mysql>);
+    fn x30_t1_t2_t5_t7_t8_t9_t10_model_on_mysql(sequential 1..32 => System<Axum, Mysql>);
 }
 
 fn cases(default: u32) -> Cases {

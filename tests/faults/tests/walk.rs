@@ -1,4 +1,4 @@
-//! X27: every schedule of two attempts in steps, on two processes with one database. The attempts are
+//! X28: every schedule of two attempts in steps, on two processes with one database. The attempts are
 //! paused between any two of their steps, dropped at any poll, and restarted; their leases end.
 
 use std::collections::BTreeMap;
@@ -494,29 +494,29 @@ macro_rules! schedules {
             use super::*;
 
             #[test]
-            fn x27_t2_t5_t7_every_schedule() {
+            fn x28_t2_t5_t7_every_schedule() {
                 walk::<Axum, Sqlite>($kind, BETWEEN, Chooser::every());
             }
 
             #[test]
-            fn x27_t2_t5_t7_dropped_at_any_poll() {
+            fn x28_t2_t5_t7_dropped_at_any_poll() {
                 let all = std::env::var_os("FAULTS_LONG").is_some();
                 let chooser = if all { Chooser::every() } else { sample(10 * SAMPLE) };
                 walk::<Axum, Sqlite>($kind, AT_POLLS, chooser);
             }
 
             #[test]
-            fn x27_t2_t5_t7_schedules_on_postgres() {
+            fn x28_t2_t5_t7_schedules_on_postgres() {
                 walk::<Axum, Postgres>($kind, BETWEEN, sample(SAMPLE));
             }
 
             #[test]
-            fn x27_t2_t5_t7_schedules_on_record_in_commit() {
+            fn x28_t2_t5_t7_schedules_on_record_in_commit() {
                 walk::<Axum, RecordInCommit>($kind, BETWEEN, sample(SAMPLE));
             }
 
             #[test]
-            fn x27_t2_t5_t7_schedules_on_mysql() {
+            fn x28_t2_t5_t7_schedules_on_mysql() {
                 // Each of its commits waits for the disk.
                 walk::<Axum, Mysql>($kind, BETWEEN, sample(SAMPLE / 5));
             }
@@ -543,7 +543,7 @@ mod control {
     }
 
     #[test]
-    fn x27_t5_write_outside_of_the_step_is_found() {
+    fn x28_t5_write_outside_of_the_step_is_found() {
         idem_tests::run(Threads::Many, async |world: &World<Axum, Sqlite>| {
             let walk = Walk::new(world, Middle::Call, BETWEEN).await;
             let outside = walk.third.pool.clone();
@@ -552,7 +552,7 @@ mod control {
     }
 
     #[test]
-    fn x27_t3_key_of_each_attempt_is_found() {
+    fn x28_t3_key_of_each_attempt_is_found() {
         idem_tests::run(Threads::Many, async |world: &World<Axum, Sqlite>| {
             let walk = Walk::new(world, Middle::Call, BETWEEN).await;
             found(walk, Flaw::Rekeys, "T3").await;
@@ -560,7 +560,7 @@ mod control {
     }
 
     #[test]
-    fn x27_t4_call_in_place_of_a_call_once_is_found() {
+    fn x28_t4_call_in_place_of_a_call_once_is_found() {
         idem_tests::run(Threads::Many, async |world: &World<Axum, Sqlite>| {
             let mut walk = Walk::new(world, Middle::Call, BETWEEN).await;
             walk.promised = Middle::CallOnce(Service::Knows);
