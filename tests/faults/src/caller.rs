@@ -6,11 +6,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::StatusCode;
 use idem_core::adapter::{
-    self, Fingerprint, HandlerOutcome, Policy, Prepared, RequestParts, Response, Returned,
+    self, ClaimGuard, Fingerprint, HandlerOutcome, Policy, Prepared, RequestParts, Response,
+    Returned,
 };
-use idem_core::store::Claim as _;
-use idem_core::store::Identity;
-use idem_core::{Content, Engine, IdempotencyKey, Operation, Store};
+use idem_core::store::{BoxError, Claim as _, Identity};
+use idem_core::{Attempt, Content, Engine, IdempotencyKey, Operation, Store};
 use idem_tests::{Answer, Domain};
 
 use crate::kind::Kind;
@@ -44,7 +44,8 @@ pub struct Asking {
 }
 
 impl Asking {
-    fn of(label: String) -> Self {
+    /// A request whose key, body and label are this.
+    pub fn of(label: String) -> Self {
         Self {
             tenant: TENANT.to_owned(),
             key: label.clone(),
@@ -55,8 +56,14 @@ impl Asking {
 
     /// The identity of the request: tenant, operation and key.
     pub fn identity(&self) -> Identity {
+        let (tenant, operation, key) = self.parts();
+        Identity::new(Some(tenant), &operation, &key)
+    }
+
+    /// Tenant, operation and key.
+    pub fn parts(&self) -> (&str, Operation, IdempotencyKey) {
         let key = IdempotencyKey::parse(self.key.as_bytes()).expect("a key");
-        Identity::new(Some(&self.tenant), &Operation::named(OPERATION), &key)
+        (&self.tenant, Operation::named(OPERATION), key)
     }
 
     fn request(&self, policy: &'static Policy) -> Prepared {
@@ -85,11 +92,7 @@ impl<S: Store> Clone for Caller<S> {
     }
 }
 
-impl<S> Caller<S>
-where
-    S: Store,
-    S::Connection: Domain,
-{
+impl<S: Store> Caller<S> {
     /// Calls this engine.
     pub fn of(engine: Engine<S>) -> Self {
         Self::with_policy(engine, &POLICY)
@@ -105,6 +108,41 @@ where
         Asking::of(label.to_owned()).identity()
     }
 
+    /// Sends one request. Its handler gets its connection, or its steps, and the number of the attempt.
+    /// It answers with a status and a body, or it breaks.
+    pub async fn run(
+        self,
+        asking: Asking,
+        handle: impl AsyncFnOnce(&mut S::Connection, u32) -> Result<(u16, String), BoxError>,
+    ) -> Answer {
+        let turn = match adapter::admit(&self.engine, asking.request(self.policy)).await {
+            Ok(turn) => turn,
+            Err(answer) => return answered(answer),
+        };
+        let work = async move |mut claim: ClaimGuard<S::Claim>, attempt: Attempt| {
+            let (status, body) = match handle(claim.connection(), attempt.number()).await {
+                Ok(answer) => answer,
+                Err(error) => return HandlerOutcome::Broken(error),
+            };
+            let mut response = Response::new(Bytes::from(body));
+            *response.status_mut() = StatusCode::from_u16(status).expect("a status");
+            HandlerOutcome::Answered {
+                settle: self
+                    .policy
+                    .classify(response.status(), None, Returned::Value),
+                response,
+                closed: Ok(()),
+            }
+        };
+        answered(turn.run(work).await)
+    }
+}
+
+impl<S> Caller<S>
+where
+    S: Store,
+    S::Connection: Domain,
+{
     /// Sends one request. Its handler inserts an effect with this label, and ends as the kind says.
     /// The label is also the key.
     pub async fn call(self, kind: Kind, label: String) -> Answer {
@@ -122,28 +160,12 @@ where
     where
         F: Future<Output = (u16, String)>,
     {
-        let turn = match adapter::admit(&self.engine, asking.request(self.policy)).await {
-            Ok(turn) => turn,
-            Err(answer) => return answered(answer),
+        let Asking { tenant, label, .. } = asking.clone();
+        let handle = async move |connection: &mut S::Connection, number| {
+            connection.insert(&tenant, &label).await?;
+            Ok(end(number).await)
         };
-        let work = async move |mut claim: idem_core::adapter::ClaimGuard<S::Claim>,
-                               attempt: idem_core::Attempt| {
-            let Asking { tenant, label, .. } = &asking;
-            if let Err(error) = claim.connection().insert(tenant, label).await {
-                return HandlerOutcome::Broken(error.into());
-            }
-            let (status, body) = end(attempt.number()).await;
-            let mut response = Response::new(Bytes::from(body));
-            *response.status_mut() = StatusCode::from_u16(status).expect("a status");
-            HandlerOutcome::Answered {
-                settle: self
-                    .policy
-                    .classify(response.status(), None, Returned::Value),
-                response,
-                closed: Ok(()),
-            }
-        };
-        answered(turn.run(work).await)
+        self.run(asking, handle).await
     }
 }
 

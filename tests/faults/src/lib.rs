@@ -26,6 +26,8 @@ mod proxy;
 mod report;
 mod retried;
 mod rides;
+mod ride;
+mod schedule;
 
 pub use self::caller::{Asking, Caller};
 pub use self::checker::{Answered, Evidence, Facts, Ledger, Violation, check};
@@ -43,3 +45,7 @@ pub use self::proxy::{Direction, Fault, Harm, Proxy, Traffic};
 pub use self::report::{Report, Rides};
 pub use self::retried::retried;
 pub use self::rides::{Keys, RideEvidence, check_ride, kill_riders};
+pub use self::ride::{
+    Flaw, Gate, Middle, Play, Process, Ride, Rows, STEPS, Service, Stop, create_legs, end_lease,
+};
+pub use self::schedule::{Expected, Live, Next, Reached, View};
