@@ -25,8 +25,8 @@ mod model;
 mod proxy;
 mod report;
 mod retried;
-mod rides;
 mod ride;
+mod rides;
 mod schedule;
 
 pub use self::caller::{Asking, Caller};
@@ -44,8 +44,8 @@ pub use self::model::{Ending, Explained, Request};
 pub use self::proxy::{Direction, Fault, Harm, Proxy, Traffic};
 pub use self::report::{Report, Rides};
 pub use self::retried::retried;
-pub use self::rides::{Keys, RideEvidence, check_ride, kill_riders};
 pub use self::ride::{
     Flaw, Gate, Middle, Play, Process, Ride, Rows, STEPS, Service, Stop, create_legs, end_lease,
 };
+pub use self::rides::{Keys, RideEvidence, check_ride, kill_riders};
 pub use self::schedule::{Expected, Live, Next, Reached, View};
