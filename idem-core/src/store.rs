@@ -331,7 +331,7 @@ mod name;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
-mod rehearsal;
+pub(crate) mod rehearsal;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 

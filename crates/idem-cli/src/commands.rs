@@ -25,6 +25,9 @@ pub(crate) async fn run<C: SqlStepConnection<Store: Setup>>(
     match &arguments.command {
         Command::Check => {
             engine.store().check().await?;
+            if runs::have_tables(&engines.steps).await? {
+                engines.steps.store().check().await?;
+            }
             let text = "no fault found: the tables fit this release, and this role can use them\n";
             Ok(Report::new(text, json!({ "database": database })))
         }

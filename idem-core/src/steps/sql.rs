@@ -16,8 +16,9 @@ use crate::identity::{Identity, ScopeDigest};
 use crate::meter;
 use crate::policy::Isolation;
 use crate::record::Found;
+use crate::store::rehearsal::{HIDDEN, Rehearsal, misconfigured};
 use crate::store::run_sql::{RunConnection as _, RunSql, SqlRunStore};
-use crate::store::runs::{Lease, Run, RunStore, StepRow};
+use crate::store::runs::{Holder, Lease, Run, RunStore, StepRow};
 use crate::store::{
     Claim as _, ClaimRequest, Claimed, Draft, Forgotten, Opening, Purged, SettleError, Settlement,
     Stats, Store as _, StoreError, Times,
@@ -70,6 +71,43 @@ impl<C: SqlStepConnection> StepStore<C> {
     /// As those of the store's own `migrate()`.
     pub async fn migrate(&self) -> Result<(), StoreError> {
         self.runs.store.migrate_runs().await
+    }
+
+    /// Checks the store below it, and the tables of runs and steps: it claims a run that nobody else has,
+    /// renews the lease, records a step, and rolls back. So missing tables and rights are found at the start
+    /// of a service, and not by its first request.
+    ///
+    /// # Errors
+    ///
+    /// As those of the store's own `check()`.
+    pub async fn check(&self) -> Result<(), StoreError> {
+        let SqlRuns { store, sql } = &self.runs;
+        store.check_records().await?;
+        let rehearsal = Rehearsal::new();
+        let lease = Lease {
+            identity: rehearsal.identity,
+            epoch: 1,
+            holder: Holder::new(),
+            duration: RESOLVE,
+            opening: internal(),
+        };
+        let insert = sql.insert(&rehearsal.claim(None), &lease);
+        let record = sql.record(&lease, "check", StepKind::CallOnce, None);
+        let complete = sql.complete(&lease.identity, "check", b"1".into());
+        let mut tx = store.begin(lease.opening).await?;
+        let connection = tx.connection();
+        connection.change_runs(insert).await?;
+        let renewed = connection.change_runs(sql.fence(&lease)).await?;
+        connection.run_prepared(record).await?;
+        let completed = connection.run_prepared(complete).await?;
+        let delete = sql.delete(lease.identity.as_bytes());
+        connection.change_runs(delete).await?;
+        drop(self.runs.end(tx, false).await);
+        if (renewed, completed) == (1, 1) {
+            Ok(())
+        } else {
+            Err(misconfigured(HIDDEN))
+        }
     }
 }
 

@@ -323,6 +323,10 @@ impl SqlRunStore for MySqlStore {
         self.names.runs(self.pool.connect_options().get_database())
     }
 
+    async fn check_records(&self) -> Result<(), StoreError> {
+        self.check().await
+    }
+
     async fn migrate_runs(&self) -> Result<(), StoreError> {
         self.migrate().await?;
         setup::set_up_runs(&self.pool, &self.names).await

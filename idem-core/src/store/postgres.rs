@@ -442,6 +442,10 @@ impl SqlRunStore for PostgresStore {
         sql.with_names(self.settings.named_statements)
     }
 
+    async fn check_records(&self) -> Result<(), StoreError> {
+        self.check().await
+    }
+
     async fn migrate_runs(&self) -> Result<(), StoreError> {
         self.migrate().await?;
         setup::set_up_runs(&self.pool, &self.settings.sql).await

@@ -17,22 +17,22 @@ use crate::record::{Found, State, Version};
 use crate::response::Recorded;
 
 /// Of a record that is not found right after it was written.
-pub(super) const HIDDEN: &str =
+pub(crate) const HIDDEN: &str =
     "a record can't be written or replaced; a trigger, a rule or row level security may hide it";
 
 const TTL: Duration = Duration::from_mins(1);
 
 /// A request whose identity nobody else has.
 #[derive(Debug)]
-pub(super) struct Rehearsal {
-    pub(super) identity: Identity,
+pub(crate) struct Rehearsal {
+    pub(crate) identity: Identity,
     operation: Operation,
     fingerprint: Fingerprint,
     response: Vec<u8>,
 }
 
 impl Rehearsal {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let identity = Identity::random();
         let nothing = RequestParts {
             method: "",
@@ -49,7 +49,7 @@ impl Rehearsal {
     }
 
     /// The first claim, or that of the record with the version `seen`.
-    pub(super) fn claim(&self, seen: Option<Version>) -> ClaimRequest<'_> {
+    pub(crate) fn claim(&self, seen: Option<Version>) -> ClaimRequest<'_> {
         ClaimRequest {
             identity: &self.identity,
             operation: &self.operation,
@@ -136,6 +136,6 @@ pub(super) fn store_failure(
     }
 }
 
-pub(super) fn misconfigured(text: impl Into<BoxError>) -> StoreError {
+pub(crate) fn misconfigured(text: impl Into<BoxError>) -> StoreError {
     StoreError::Misconfigured(text.into())
 }

@@ -25,6 +25,10 @@ pub trait SqlRunStore: Store<Connection: RunConnection> + Clone + Debug {
     #[doc(hidden)]
     fn run_sql(&self) -> RunSql;
 
+    /// The check of the tables of records.
+    #[doc(hidden)]
+    fn check_records(&self) -> impl Future<Output = Result<(), StoreError>> + Send;
+
     #[doc(hidden)]
     fn migrate_runs(&self) -> impl Future<Output = Result<(), StoreError>> + Send;
 }

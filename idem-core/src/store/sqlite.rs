@@ -289,6 +289,10 @@ impl SqlRunStore for SqliteStore {
         self.sql.runs()
     }
 
+    async fn check_records(&self) -> Result<(), StoreError> {
+        self.check().await
+    }
+
     async fn migrate_runs(&self) -> Result<(), StoreError> {
         self.migrate().await?;
         self.apply(self.sql.run_migrations(), 1, "runs", RUNS).await

@@ -1,7 +1,7 @@
 //! The check of a store tries a claim and a record.
 
-use idem_core::{MySqlStore, PostgresStore, SqliteStore, StoreError};
-use idem_tests::{Database as _, Domain as _, Driver, Mysql, Postgres, Sqlite, Wires};
+use idem_core::{Engine, MySqlStore, PostgresStore, SqliteStore, StepStore, StoreError};
+use idem_tests::{Database, Domain as _, Driver, Mysql, Postgres, Sqlite, Wires};
 use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 use sqlx::{MySqlPool, PgPool};
@@ -229,4 +229,31 @@ async fn p5_read_only_server_is_found_and_unavailable_on_mysql() {
     assert!(text(&error).contains("read-only"), "{}", text(&error));
     again.expect("the server is the primary now");
     fresh.remove().await;
+}
+
+async fn p5_steps<D: Database>() {
+    let fresh = Fresh::<D>::create().await;
+    let steps = StepStore::<D::Connection>::new(fresh.store.clone());
+    assert_misconfigured(steps.check().await, "steps");
+    steps.migrate().await.expect("migrates");
+    steps.check().await.expect("a whole setup");
+    let runs = Engine::new(steps.clone())
+        .unfinished_runs(10)
+        .await
+        .expect("the runs");
+    assert!(runs.is_empty(), "{runs:?}");
+    let mut connection = fresh.pool.acquire().await.expect("a connection");
+    let table = D::RECORDS.replace("records", "steps");
+    let dropped = connection.run(&format!("DROP TABLE {table}")).await;
+    dropped.expect("drops");
+    drop(connection);
+    assert_misconfigured(steps.check().await, "steps");
+    fresh.remove().await;
+}
+
+#[tokio::test]
+async fn p5_check_of_steps_finds_missing_tables() {
+    p5_steps::<Sqlite>().await;
+    p5_steps::<Postgres>().await;
+    p5_steps::<Mysql>().await;
 }
