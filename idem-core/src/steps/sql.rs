@@ -204,14 +204,24 @@ impl<S: SqlRunStore> SqlRuns<S> {
         result: Option<Vec<u8>>,
     ) -> Result<(), StepError> {
         let record = self.sql.record(lease, name, kind, result);
-        if let Err(error) = tx.connection().run_prepared(record).await {
-            // A transaction of the handler's own has no step, and can't be undone.
-            return Err(match self.end(tx, false).await {
-                Err(SettleError::Ended) => StepError::Ended,
-                _ => StepError::Store(error),
-            });
+        if let Some(proof) = self.sql.proof() {
+            if let Err(error) = tx.connection().change_runs(proof).await {
+                return Err(self.refused(tx, error).await);
+            }
+            // The savepoint is a new one, so only the end of the connection undoes the step.
+            tx.connection().run_prepared(record).await?;
+        } else if let Err(error) = tx.connection().run_prepared(record).await {
+            return Err(self.refused(tx, error).await);
         }
         self.commit(tx).await
+    }
+
+    /// Undoes a transaction that took no step. One of the handler's own takes none, and can't be undone.
+    async fn refused(&self, tx: S::Claim, error: StoreError) -> StepError {
+        match self.end(tx, false).await {
+            Err(SettleError::Ended) => StepError::Ended,
+            _ => StepError::Store(error),
+        }
     }
 
     async fn commit(&self, tx: S::Claim) -> Result<(), StepError> {

@@ -383,6 +383,22 @@ async fn o14_a_closure_that_ends_its_transaction_is_final() {
 }
 
 #[tokio::test]
+async fn t2_a_step_that_can_not_be_recorded_is_undone() {
+    let bench = Bench::new().await;
+    let full =
+        "CREATE TRIGGER full BEFORE INSERT ON idem_steps BEGIN SELECT RAISE(ABORT, 'full'); END";
+    sqlx::query(full).execute(bench.base.pool()).await.unwrap();
+    let mut claim = bench.first().await;
+    let step = claim
+        .connection()
+        .commit("ride", async |tx| insert(tx, "ride").await);
+    let step = step.await;
+    assert!(matches!(step, Err(StepError::Store(_))), "{step:?}");
+    bench.settle(claim, State::FailedRetriable).await.unwrap();
+    assert_eq!(bench.effects().await, 0);
+}
+
+#[tokio::test]
 async fn t9_t10_runs_are_purged_erased_and_forgotten() {
     let bench = Bench::new().await;
     let mut claim = bench.first().await;

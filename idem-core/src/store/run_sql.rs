@@ -77,10 +77,10 @@ pub(super) struct Dialect {
     pub(super) text: fn(&str) -> String,
     /// Locks the rows of a SELECT that nobody else has locked.
     pub(super) lock: &'static str,
-    /// Before a statement that may only run in the transaction that the store began.
-    pub(super) own_first: &'static str,
-    /// A condition that holds in that transaction alone.
+    /// A condition that holds only in the transaction that the store began.
     pub(super) own: &'static str,
+    /// Statements that fail in another one, where there is no such condition.
+    pub(super) proof: Option<&'static str>,
     /// The parameter of this number. The numbers are in the order of the text.
     pub(super) parameter: fn(usize) -> String,
 }
@@ -220,6 +220,10 @@ impl RunSql {
         format!("UPDATE {} SET epoch = epoch + 1 WHERE {of}", self.runs)
     }
 
+    pub(crate) fn proof(&self) -> Option<String> {
+        self.dialect.proof.map(str::to_owned)
+    }
+
     /// Records a step, in the transaction that the store began and nowhere else.
     pub(crate) fn record(
         &self,
@@ -230,7 +234,6 @@ impl RunSql {
     ) -> Prepared {
         let Dialect {
             now,
-            own_first,
             own,
             parameter,
             ..
@@ -239,7 +242,7 @@ impl RunSql {
         let kind = kind.code();
         self.prepared(
             format!(
-                "{own_first}INSERT INTO {} (identity, name, epoch, result, kind, recorded_at) \
+                "INSERT INTO {} (identity, name, epoch, result, kind, recorded_at) \
                  SELECT {identity}, {step}, {epoch}, {content}, CASE WHEN {own} THEN {kind} END, {now}",
                 self.steps
             ),

@@ -90,7 +90,7 @@ impl Names {
             bytes: hex_literal,
             text: |text| format!("CONVERT({} USING utf8mb4)", hex_literal(text.as_bytes())),
             lock: " FOR UPDATE SKIP LOCKED",
-            own_first: "",
+            proof: None,
             own: "@@autocommit = 0",
             parameter: |_| "?".to_owned(),
         };

@@ -387,7 +387,7 @@ impl Sql {
                 )
             },
             lock: " FOR NO KEY UPDATE SKIP LOCKED",
-            own_first: "",
+            proof: None,
             own: IN_TRANSACTION,
             parameter: |number| format!("${number}"),
         };

@@ -133,8 +133,8 @@ impl Sql {
             text: |text| format!("CAST({} AS TEXT)", hex_literal(text.as_bytes())),
             // There is one writer.
             lock: "",
-            own_first: "RELEASE SAVEPOINT idem_attempt; SAVEPOINT idem_attempt; ",
             own: "1",
+            proof: Some("RELEASE SAVEPOINT idem_attempt; SAVEPOINT idem_attempt"),
             parameter: |number| format!("${number}"),
         };
         let place = |table| format!("main.{}{table}", self.prefix);
