@@ -11,6 +11,7 @@ mod port;
 mod postgres;
 mod programs;
 mod provide;
+mod redis;
 mod tool;
 mod watchdog;
 mod webdriver;
@@ -26,6 +27,7 @@ pub use kind::{DATABASES, Image, KINDS, Kind, Package, Signals, by_key};
 pub use mariadb::MARIADB;
 pub use postgres::POSTGRES;
 pub use programs::Programs;
+pub use redis::REDIS;
 pub use tool::{PGBOUNCER, Tool};
 pub use webdriver::WEBDRIVER;
 

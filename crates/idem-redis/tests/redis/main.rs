@@ -1,0 +1,4 @@
+//! The store on real servers.
+
+mod contract;
+mod place;
