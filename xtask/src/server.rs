@@ -32,7 +32,7 @@ pub use tool::{PGBOUNCER, Tool};
 pub use webdriver::WEBDRIVER;
 
 use docker::Container;
-use local::Local;
+use local::{Extras, Local};
 
 /// How long a server may take until it accepts connections.
 const READY_WITHIN: Duration = Duration::from_mins(1);
@@ -116,7 +116,25 @@ impl Server {
     ///
     /// If the programs are missing, or the server does not start.
     pub fn start_under(kind: &'static dyn Kind, under: Vec<String>) -> Result<Self> {
-        let local = Local::start_under(kind, Self::programs(kind)?, under)?;
+        let extras = Extras {
+            under,
+            ..Extras::default()
+        };
+        let local = Local::start_with(kind, Self::programs(kind)?, extras)?;
+        Ok(Self::local(kind, local))
+    }
+
+    /// As [`start`](Self::start), from programs on this machine, with more arguments.
+    ///
+    /// # Errors
+    ///
+    /// If the programs are missing, or the server does not start.
+    pub fn start_with(kind: &'static dyn Kind, arguments: Vec<String>) -> Result<Self> {
+        let extras = Extras {
+            arguments,
+            ..Extras::default()
+        };
+        let local = Local::start_with(kind, Self::programs(kind)?, extras)?;
         Ok(Self::local(kind, local))
     }
 

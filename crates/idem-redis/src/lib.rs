@@ -1,6 +1,7 @@
 //! Idempotency keys in Redis or Valkey.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod check;
 mod hash;
 mod link;
 mod runs;

@@ -21,7 +21,7 @@ use tokio::time::{Instant, timeout};
 pub(crate) enum Source {
     Server(Client),
     #[cfg(feature = "cluster")]
-    Cluster(ClusterClient),
+    Cluster(Box<ClusterClient>),
 }
 
 /// Why a command has no answer.
@@ -121,19 +121,18 @@ impl Link {
     }
 
     /// The servers that have keys.
-    pub(crate) async fn nodes(&self, limit: Duration) -> Result<Vec<Node>, Failure> {
-        match &self.source {
-            Source::Server(_) => {
-                let _ = limit;
-                Ok(vec![Node::Only])
-            }
-            #[cfg(feature = "cluster")]
-            Source::Cluster(_) => self.primaries(limit).await,
-        }
+    #[cfg(not(feature = "cluster"))]
+    #[expect(clippy::unused_async, reason = "a cluster is asked for them")]
+    pub(crate) async fn nodes(&self, _limit: Duration) -> Result<Vec<Node>, Failure> {
+        Ok(vec![Node::Only])
     }
 
+    /// The servers that have keys.
     #[cfg(feature = "cluster")]
-    async fn primaries(&self, limit: Duration) -> Result<Vec<Node>, Failure> {
+    pub(crate) async fn nodes(&self, limit: Duration) -> Result<Vec<Node>, Failure> {
+        if let Source::Server(_) = &self.source {
+            return Ok(vec![Node::Only]);
+        }
         let answers = self.exchange(Message::ToPrimaries, limit).await?;
         let answers: RedisResult<std::collections::HashMap<String, Value>> =
             redis::from_redis_value(answers).map_err(Into::into);

@@ -250,7 +250,7 @@ fn times(hash: &Hash) -> Result<Times, Unreadable> {
     })
 }
 
-fn number(number: impl ToString) -> Vec<u8> {
+fn number(number: impl ToString + Copy) -> Vec<u8> {
     number.to_string().into()
 }
 

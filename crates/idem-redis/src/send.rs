@@ -261,7 +261,7 @@ fn is_of_another_type(error: &RedisError) -> bool {
             .is_some_and(|text| text.contains("WRONGTYPE"))
 }
 
-fn is_forbidden(error: &RedisError) -> bool {
+pub(crate) fn is_forbidden(error: &RedisError) -> bool {
     matches!(
         error.kind(),
         ErrorKind::AuthenticationFailed

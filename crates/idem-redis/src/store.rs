@@ -95,7 +95,7 @@ impl RedisStore {
     #[cfg(feature = "cluster")]
     #[cfg_attr(docsrs, doc(cfg(feature = "cluster")))]
     pub fn new_cluster(client: redis::cluster::ClusterClient) -> Self {
-        Self::of(&Source::Cluster(client))
+        Self::of(&Source::Cluster(Box::new(client)))
     }
 
     fn of(source: &Source) -> Self {
@@ -160,5 +160,7 @@ pub(crate) fn misconfigured(error: BoxError) -> StoreError {
 }
 
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let digit = |half: u8| char::from(b"0123456789abcdef"[usize::from(half)]);
+    let digits = |byte: &u8| [digit(byte >> 4), digit(byte & 15)];
+    bytes.iter().flat_map(digits).collect()
 }

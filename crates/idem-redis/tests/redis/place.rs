@@ -23,6 +23,10 @@ pub(crate) fn prefix() -> String {
 
 /// A store of its own on the shared server.
 pub(crate) async fn store() -> RedisStore {
+    store_at(&prefix()).await
+}
+
+pub(crate) async fn store_at(prefix: &str) -> RedisStore {
     let store = RedisStore::connect(&url()).await.expect("connects");
-    store.with_prefix(&prefix())
+    store.with_prefix(prefix)
 }
