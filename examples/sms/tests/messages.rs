@@ -71,7 +71,11 @@ fn message_is_sent_once_and_its_answer_is_repeated() {
     assert!(first.head.starts_with("http/1.0 202"), "{}", first.head);
     let again = service.send("1234");
     assert!(again.head.starts_with("http/1.0 202"), "{}", again.head);
-    assert!(again.head.contains("idempotency-replayed: true"), "{}", again.head);
+    assert!(
+        again.head.contains("idempotency-replayed: true"),
+        "{}",
+        again.head
+    );
     assert_eq!(again.body, first.body);
     let other = service.send("5678");
     assert!(other.head.starts_with("http/1.0 422"), "{}", other.head);
