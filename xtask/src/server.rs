@@ -11,6 +11,7 @@ mod port;
 mod postgres;
 mod programs;
 mod provide;
+mod redis;
 mod tool;
 mod watchdog;
 mod webdriver;
@@ -26,11 +27,12 @@ pub use kind::{DATABASES, Image, KINDS, Kind, Package, Signals, by_key};
 pub use mariadb::MARIADB;
 pub use postgres::POSTGRES;
 pub use programs::Programs;
+pub use redis::REDIS;
 pub use tool::{PGBOUNCER, Tool};
 pub use webdriver::WEBDRIVER;
 
 use docker::Container;
-use local::Local;
+use local::{Extras, Local};
 
 /// How long a server may take until it accepts connections.
 const READY_WITHIN: Duration = Duration::from_mins(1);
@@ -114,7 +116,25 @@ impl Server {
     ///
     /// If the programs are missing, or the server does not start.
     pub fn start_under(kind: &'static dyn Kind, under: Vec<String>) -> Result<Self> {
-        let local = Local::start_under(kind, Self::programs(kind)?, under)?;
+        let extras = Extras {
+            under,
+            ..Extras::default()
+        };
+        let local = Local::start_with(kind, Self::programs(kind)?, extras)?;
+        Ok(Self::local(kind, local))
+    }
+
+    /// As [`start`](Self::start), from programs on this machine, with more arguments.
+    ///
+    /// # Errors
+    ///
+    /// If the programs are missing, or the server does not start.
+    pub fn start_with(kind: &'static dyn Kind, arguments: Vec<String>) -> Result<Self> {
+        let extras = Extras {
+            arguments,
+            ..Extras::default()
+        };
+        let local = Local::start_with(kind, Self::programs(kind)?, extras)?;
         Ok(Self::local(kind, local))
     }
 

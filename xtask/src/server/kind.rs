@@ -4,12 +4,12 @@ use std::fmt::Debug;
 use std::path::Path;
 use std::process::Command;
 
-use super::{MARIADB, POSTGRES, Programs, WEBDRIVER};
+use super::{MARIADB, POSTGRES, Programs, REDIS, WEBDRIVER};
 
 /// Every kind that the tests need.
-pub const KINDS: &[&dyn Kind] = &[&POSTGRES, &MARIADB, &WEBDRIVER];
+pub const KINDS: &[&dyn Kind] = &[&POSTGRES, &MARIADB, &REDIS, &WEBDRIVER];
 
-/// The kinds that keep records.
+/// The SQL databases.
 pub const DATABASES: &[&dyn Kind] = &[&POSTGRES, &MARIADB];
 
 /// The kind with this [`Kind::key`].

@@ -67,15 +67,15 @@ impl Local {
         Ok(local)
     }
 
-    /// A server that another program runs.
-    pub(super) fn start_under(
+    /// A server that gets more than its kind gives.
+    pub(super) fn start_with(
         kind: &'static dyn Kind,
         programs: Programs,
-        under: Vec<String>,
+        extras: Extras,
     ) -> Result<Self> {
         let mut local = Self::create(kind, programs)?;
         local.initialise()?;
-        local.extras.under = under;
+        local.extras = extras;
         local.launch_on_a_free_port()?;
         Ok(local)
     }

@@ -1,0 +1,90 @@
+//! The settings of the server.
+
+use idem_core::StoreError;
+use redis::cmd;
+
+use crate::link::{Failure, Node};
+use crate::scripts;
+use crate::send::{Failed, is_forbidden};
+use crate::store::{Durability, RedisStore, misconfigured};
+
+impl RedisStore {
+    /// Checks that the server is fit to keep records. Call it at the start of the service.
+    ///
+    /// A server that evicts keys is refused: an evicted record is a request that runs again, and an evicted run is a
+    /// handler that runs beside another. So is a replica, and a primary that has fewer replicas than
+    /// [`Durability::Replicas`] asks for. A server without an append-only file is reported at warn level, and so are
+    /// settings that the server does not show.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Misconfigured`] with the remedy; [`StoreError::Unavailable`] if the server does not answer.
+    pub async fn check(&self) -> Result<(), StoreError> {
+        // Scripts may be forbidden.
+        self.read(&scripts::SUMMARY, &self.prefix).await?;
+        let nodes = self.links.shared.nodes(self.timeout).await;
+        for node in nodes.map_err(unavailable)? {
+            self.check_node(&node).await?;
+        }
+        Ok(())
+    }
+
+    async fn check_node(&self, node: &Node) -> Result<(), StoreError> {
+        let info = cmd("INFO");
+        let info = self.links.shared.send_to(node, &info, self.timeout).await;
+        let info: String = match info {
+            Ok(info) => redis::from_redis_value(info)
+                .map_err(|error| StoreError::Unavailable(error.into()))?,
+            Err(Failure::Refused(error)) if is_forbidden(&error) => {
+                tracing::warn!(
+                    %error,
+                    "the server does not show its settings: make sure that `maxmemory-policy` is \
+                     `noeviction` and `appendonly` is `yes`"
+                );
+                return Ok(());
+            }
+            Err(failure) => return Err(unavailable(failure)),
+        };
+        let setting = |name: &str| {
+            let mut lines = info.lines();
+            lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
+        };
+        match setting("maxmemory_policy") {
+            Some("noeviction") => {}
+            Some(policy) => {
+                let reason = format!(
+                    "the server evicts keys (`maxmemory-policy` is `{policy}`), so records and runs can vanish; \
+                     set `maxmemory-policy noeviction`, or use another server"
+                );
+                return Err(misconfigured(reason.into()));
+            }
+            None => tracing::warn!(
+                "the server does not show its `maxmemory-policy`: make sure that it is `noeviction`"
+            ),
+        }
+        if setting("role") == Some("slave") {
+            let reason = "the server is a replica; connect to the primary";
+            return Err(misconfigured(reason.into()));
+        }
+        let replicas = setting("connected_slaves").and_then(|count| count.parse::<u16>().ok());
+        if let (Durability::Replicas(wanted), Some(replicas)) = (self.durability, replicas)
+            && replicas < wanted
+        {
+            let reason = format!(
+                "the durability asks for {wanted} replicas, and the server has {replicas}; \
+                 add replicas, or lower the durability"
+            );
+            return Err(misconfigured(reason.into()));
+        }
+        if setting("aof_enabled") == Some("0") {
+            tracing::warn!(
+                "the server has no append-only file, so a restart loses records; set `appendonly yes`"
+            );
+        }
+        Ok(())
+    }
+}
+
+fn unavailable(failure: Failure) -> StoreError {
+    Failed::from(failure).into_store_error()
+}

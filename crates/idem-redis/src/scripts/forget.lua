@@ -1,0 +1,7 @@
+local found = redis.pcall('HMGET', key, 'state', 'leased_until', 'expires_at')
+local is_run = not found.err and found[1] == 'run'
+if is_run and number(found[2]) > now then
+  return {'leased', text(now), {}}
+end
+local is_there = redis.call('DEL', key) == 1 and not (is_run and number(found[3]) <= now)
+return {is_there and 'done' or 'missing', text(now), {}}

@@ -1,0 +1,13 @@
+//! The store on real servers.
+
+mod check;
+#[cfg(feature = "cluster")]
+mod cluster;
+mod contract;
+mod failover;
+mod faults;
+mod operators;
+mod place;
+mod proxy;
+mod server;
+mod service;

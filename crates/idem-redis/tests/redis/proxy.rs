@@ -1,0 +1,198 @@
+//! A proxy that knows commands from answers, sends commands twice, cuts connections, and leads to another server.
+
+use std::collections::VecDeque;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::select;
+
+/// What happens to commands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Fault {
+    #[default]
+    None,
+    /// Each is executed twice, and the second answer is lost.
+    FirstOfTwo,
+    /// Each is executed twice, and the first answer is lost.
+    SecondOfTwo,
+    /// The connection breaks before the script with this number, counted from zero.
+    CutBefore(usize),
+    /// The connection breaks after this script was executed, and before its answer.
+    CutAfter(usize),
+}
+
+pub(crate) struct Proxy {
+    address: SocketAddr,
+    state: Arc<Mutex<State>>,
+}
+
+struct State {
+    server: String,
+    fault: Fault,
+    scripts: usize,
+}
+
+impl Proxy {
+    pub(crate) async fn to(url: &str) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await;
+        let listener = listener.expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let state = State {
+            server: server_of(url),
+            fault: Fault::None,
+            scripts: 0,
+        };
+        let state = Arc::new(Mutex::new(state));
+        let accepting = Arc::clone(&state);
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let server = lock(&accepting).server.clone();
+                if let Ok(server) = TcpStream::connect(server).await {
+                    tokio::spawn(forward(client, server, Arc::clone(&accepting)));
+                }
+            }
+        });
+        Self { address, state }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("redis://{}/", self.address)
+    }
+
+    /// From now on, with the count of scripts at zero.
+    pub(crate) fn set(&self, fault: Fault) {
+        let mut state = lock(&self.state);
+        state.fault = fault;
+        state.scripts = 0;
+    }
+
+    /// The number of scripts that clients have sent.
+    pub(crate) fn scripts(&self) -> usize {
+        lock(&self.state).scripts
+    }
+
+    /// New connections lead to another server.
+    pub(crate) fn lead_to(&self, url: &str) {
+        lock(&self.state).server = server_of(url);
+    }
+}
+
+fn server_of(url: &str) -> String {
+    let address = url.strip_prefix("redis://").expect("a URL of Redis");
+    address.trim_end_matches('/').to_owned()
+}
+
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The answer that arrives of those to one command.
+#[derive(Clone, Copy)]
+enum Expected {
+    First,
+    Second,
+    Only,
+    /// None: the connection breaks in its place.
+    Cut,
+}
+
+async fn forward(client: TcpStream, server: TcpStream, state: Arc<Mutex<State>>) {
+    let (from_client, to_client) = client.into_split();
+    let (from_server, to_server) = server.into_split();
+    let expected = Arc::new(Mutex::new(VecDeque::new()));
+    // Either end closes both connections.
+    select! {
+        () = commands(from_client, to_server, &state, &expected) => {}
+        () = answers(from_server, to_client, &expected) => {}
+    }
+}
+
+async fn commands(
+    mut client: OwnedReadHalf,
+    mut server: OwnedWriteHalf,
+    state: &Mutex<State>,
+    expected: &Mutex<VecDeque<Expected>>,
+) {
+    let mut buffer = Vec::new();
+    while let Some(command) = message(&mut client, &mut buffer).await {
+        let is_script = command.windows(7).any(|part| part == b"EVALSHA");
+        let expects = {
+            let mut state = lock(state);
+            let number = state.scripts;
+            state.scripts += usize::from(is_script);
+            match state.fault {
+                Fault::FirstOfTwo => Expected::First,
+                Fault::SecondOfTwo => Expected::Second,
+                Fault::CutBefore(cut) if is_script && cut == number => return,
+                Fault::CutAfter(cut) if is_script && cut == number => Expected::Cut,
+                _ => Expected::Only,
+            }
+        };
+        expected.lock().expect("no panic").push_back(expects);
+        let is_twice = matches!(expects, Expected::First | Expected::Second);
+        let copies = if is_twice { 2 } else { 1 };
+        if server.write_all(&command.repeat(copies)).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn answers(
+    mut server: OwnedReadHalf,
+    mut client: OwnedWriteHalf,
+    expected: &Mutex<VecDeque<Expected>>,
+) {
+    let mut buffer = Vec::new();
+    while let Some(first) = message(&mut server, &mut buffer).await {
+        let expects = expected.lock().expect("no panic").pop_front();
+        let answer = match expects {
+            Some(Expected::Only) => first,
+            Some(both @ (Expected::First | Expected::Second)) => {
+                let Some(second) = message(&mut server, &mut buffer).await else {
+                    return;
+                };
+                match both {
+                    Expected::First => first,
+                    _ => second,
+                }
+            }
+            Some(Expected::Cut) | None => return,
+        };
+        if client.write_all(&answer).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// The next whole message; `None` at the end of the connection.
+async fn message(stream: &mut OwnedReadHalf, buffer: &mut Vec<u8>) -> Option<Vec<u8>> {
+    loop {
+        if let Some(length) = length(buffer) {
+            let rest = buffer.split_off(length);
+            return Some(std::mem::replace(buffer, rest));
+        }
+        if stream.read_buf(buffer).await.ok()? == 0 {
+            return None;
+        }
+    }
+}
+
+/// The length of the message at the beginning, if all of it is there.
+fn length(bytes: &[u8]) -> Option<usize> {
+    let line = bytes.windows(2).position(|end| end == b"\r\n")? + 2;
+    let number = std::str::from_utf8(&bytes[1..line - 2]).ok();
+    let number = number.and_then(|text| text.parse::<usize>().ok());
+    match (bytes[0], number) {
+        (b'$', Some(number)) => {
+            let end = line + number + 2;
+            (bytes.len() >= end).then_some(end)
+        }
+        (b'*', Some(number)) => {
+            (0..number).try_fold(line, |at, _| Some(at + length(&bytes[at..])?))
+        }
+        _ => Some(line),
+    }
+}

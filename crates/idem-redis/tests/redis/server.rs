@@ -1,0 +1,117 @@
+//! Servers of one test alone. They end with it, also after a panic.
+
+use std::process::Command;
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::{Client, FromRedisValue};
+use tokio::time::{Instant, sleep};
+use xtask::server::{REDIS, Server};
+
+/// A server that is configured, frozen and killed.
+pub(crate) struct Private {
+    server: Server,
+}
+
+impl Private {
+    pub(crate) fn start() -> Self {
+        let server = Server::start(&REDIS).expect("a server of its own");
+        Self { server }
+    }
+
+    /// One that can be a node of a cluster.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn node() -> Self {
+        let arguments = ["--cluster-enabled", "yes"].map(str::to_owned);
+        let server = Server::start_with(&REDIS, arguments.into());
+        let server = server.expect("a node of its own");
+        Self { server }
+    }
+
+    /// A replica that has all of the primary's data.
+    pub(crate) async fn replica_of(primary: &Self) -> Self {
+        let replica = Self::start();
+        replica.follow(primary).await;
+        replica
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        self.server.url()
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        let (_, port) = self
+            .url()
+            .trim_end_matches('/')
+            .rsplit_once(':')
+            .expect("a port");
+        port.parse().expect("a port")
+    }
+
+    /// Runs a command, each word of it an argument.
+    pub(crate) async fn run<T: FromRedisValue>(&self, command: &str) -> T {
+        let mut words = command.split(' ');
+        let mut command = redis::cmd(words.next().expect("a name"));
+        command.arg(words.collect::<Vec<_>>());
+        let answer = command.query_async(&mut self.connection().await).await;
+        answer.expect("an answer")
+    }
+
+    pub(crate) async fn set(&self, setting: &str) {
+        self.run::<()>(&format!("CONFIG SET {setting}")).await;
+    }
+
+    pub(crate) async fn connection(&self) -> MultiplexedConnection {
+        let client = Client::open(self.url()).expect("a URL");
+        let connection = client.get_multiplexed_async_connection().await;
+        connection.expect("connects")
+    }
+
+    pub(crate) async fn follow(&self, primary: &Self) {
+        let port = primary.port();
+        self.run::<()>(&format!("REPLICAOF 127.0.0.1 {port}")).await;
+        until("the replica follows", async || {
+            let info: String = self.run("INFO replication").await;
+            info.contains("master_link_status:up")
+        })
+        .await;
+    }
+
+    /// The replica becomes a primary.
+    pub(crate) async fn promote(&self) {
+        self.run::<()>("REPLICAOF NO ONE").await;
+    }
+
+    pub(crate) fn freeze(&self) {
+        self.signal("STOP");
+    }
+
+    pub(crate) fn thaw(&self) {
+        self.signal("CONT");
+    }
+
+    pub(crate) fn kill(&mut self) {
+        self.server.kill().expect("it runs");
+    }
+
+    pub(crate) fn restart(&mut self) {
+        self.server.restart().expect("it starts");
+    }
+
+    fn signal(&self, signal: &str) {
+        let pid = self.server.pid().expect("it runs").to_string();
+        let sent = Command::new("sh")
+            .args(["-c", "kill -s \"$0\" \"$1\"", signal, &pid])
+            .status();
+        assert!(sent.expect("a shell").success());
+    }
+}
+
+/// Waits for a condition.
+pub(crate) async fn until(what: &str, condition: impl AsyncFn() -> bool) {
+    let limit = Instant::now() + Duration::from_secs(20);
+    while !condition().await {
+        assert!(Instant::now() < limit, "not in time: {what}");
+        sleep(Duration::from_millis(10)).await;
+    }
+}
