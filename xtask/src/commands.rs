@@ -181,6 +181,7 @@ mod tests {
         for (key, name) in [
             ("postgres", "PostgreSQL"),
             ("mariadb", "MariaDB"),
+            ("redis", "Redis"),
             ("browser", "Chromium"),
         ] {
             assert!(matches!(choice(key), Ok(Choice::One(kind)) if kind.name() == name));
@@ -188,7 +189,7 @@ mod tests {
         assert!(matches!(choice("galera"), Ok(Choice::Galera)));
         assert_eq!(
             choice("other").unwrap_err(),
-            "the kinds are: postgres, mariadb, browser, galera"
+            "the kinds are: postgres, mariadb, redis, browser, galera"
         );
     }
 }

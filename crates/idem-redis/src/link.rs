@@ -16,10 +16,13 @@ use redis::{RedisResult, Value};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
+#[cfg(feature = "cluster")]
+use crate::send::{is_lasting, is_unknown_script};
+
 /// Where connections come from.
 #[derive(Clone)]
 pub(crate) enum Source {
-    Server(Client),
+    Server(Box<Client>),
     #[cfg(feature = "cluster")]
     Cluster(Box<ClusterClient>),
 }
@@ -169,12 +172,10 @@ impl Link {
                 slot.connection = None;
             }
         }
-        Err(match error.kind() {
-            // What a server refuses, it refuses before the first write of a script.
-            ErrorKind::Server(_) | ErrorKind::Extension | ErrorKind::ClusterConnectionNotFound => {
-                Failure::Refused(error)
-            }
-            _ => Failure::Lost(error),
+        Err(if self.source.is_refusal(&error) {
+            Failure::Refused(error)
+        } else {
+            Failure::Lost(error)
         })
     }
 
@@ -283,6 +284,18 @@ impl Node {
 }
 
 impl Source {
+    /// Whether the error proves that the command was not executed.
+    fn is_refusal(&self, error: &RedisError) -> bool {
+        match self {
+            Self::Server(_) => is_of_server(error),
+            // The client of a cluster sends again by itself: the error is that of the last time.
+            #[cfg(feature = "cluster")]
+            Self::Cluster(_) => {
+                is_of_server(error) && (is_unknown_script(error) || is_lasting(error))
+            }
+        }
+    }
+
     async fn connect(&self, limit: Duration) -> RedisResult<Connection> {
         match self {
             Self::Server(client) => {
@@ -299,6 +312,11 @@ impl Source {
             }
         }
     }
+}
+
+/// Whether the error is an answer of the server, which refuses a script before its first write.
+fn is_of_server(error: &RedisError) -> bool {
+    matches!(error.kind(), ErrorKind::Server(_) | ErrorKind::Extension)
 }
 
 fn unexpected(what: &'static str) -> RedisError {

@@ -244,12 +244,12 @@ pub(crate) fn store_error(error: RedisError) -> StoreError {
     }
 }
 
-fn is_unknown_script(error: &RedisError) -> bool {
+pub(crate) fn is_unknown_script(error: &RedisError) -> bool {
     error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)
 }
 
 /// Whether the next command would be refused, too.
-fn is_lasting(error: &RedisError) -> bool {
+pub(crate) fn is_lasting(error: &RedisError) -> bool {
     is_forbidden(error) || is_of_another_type(error)
 }
 

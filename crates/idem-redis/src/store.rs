@@ -85,7 +85,7 @@ impl RedisStore {
 
     /// A store that connects at its first command.
     pub fn new(client: Client) -> Self {
-        Self::of(&Source::Server(client))
+        Self::of(&Source::Server(Box::new(client)))
     }
 
     /// A store on a cluster of several primaries. It connects at its first command.

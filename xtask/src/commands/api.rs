@@ -19,6 +19,7 @@ pub(crate) const PUBLISHED: &[&str] = &[
     "idem-axum",
     "idem-actix",
     "idem-sea-orm",
+    "idem-redis",
     "idem-client",
 ];
 

@@ -75,6 +75,9 @@ const ALONE: &[&[&str]] = &[
     &["-p", "idem-sea-orm", "--features", "sqlite"],
     &["-p", "idem-sea-orm", "--features", "postgres,stream"],
     &["-p", "idem-sea-orm", "--features", "mysql"],
+    &["-p", "idem-redis"],
+    &["-p", "idem-redis", "--features", "cluster"],
+    &["-p", "idem-redis", "--features", "tls"],
     &["-p", "idem-client"],
     &["-p", "idem-cli"],
     &[
