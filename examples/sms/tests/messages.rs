@@ -1,15 +1,18 @@
-//! What the example prints, on a server of its own.
+//! What the example prints, on the server that `IDEM_TEST_REDIS_URL` names, else on one of its own.
 
 #![allow(clippy::unwrap_used)] // clippy takes helper functions for code outside tests
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The example in a process of its own. Dropping it ends it as Ctrl-C does.
 struct Service {
     process: Child,
     address: String,
+    /// The server may have the keys of earlier runs.
+    key: u128,
 }
 
 struct Answer {
@@ -19,8 +22,10 @@ struct Answer {
 
 impl Service {
     fn start() -> Self {
+        let url = std::env::var("IDEM_TEST_REDIS_URL").ok();
         let mut process = Command::new(env!("CARGO_BIN_EXE_sms"))
             .args(["--listen", "127.0.0.1:0"])
+            .args(url.iter().flat_map(|url| ["--redis-url", url]))
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -30,14 +35,19 @@ impl Service {
             Some(line.strip_prefix("listening on http://")?.to_owned())
         });
         let address = address.expect("the service starts; is redis-server installed?");
-        Self { process, address }
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        Self {
+            process,
+            address,
+            key: now.as_nanos(),
+        }
     }
 
     fn ask(&self, request: &str, body: &str) -> Answer {
         let mut stream = TcpStream::connect(&self.address).unwrap();
-        let length = body.len();
+        let (key, length) = (self.key, body.len());
         let request = format!(
-            "{request} HTTP/1.0\r\nauthorization: Bearer ann\r\nidempotency-key: k\r\n\
+            "{request} HTTP/1.0\r\nauthorization: Bearer ann\r\nidempotency-key: {key}\r\n\
              content-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
         );
         stream.write_all(request.as_bytes()).unwrap();
