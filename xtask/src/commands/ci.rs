@@ -93,6 +93,7 @@ const ALONE: &[&[&str]] = &[
     &["-p", "payments-postgres"],
     &["-p", "payments-mysql"],
     &["-p", "rides"],
+    &["-p", "sms"],
 ];
 
 /// The cheap steps come first.
