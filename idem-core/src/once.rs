@@ -544,5 +544,6 @@ fn read<T: DeserializeOwned>(response: &Response) -> Result<T, Problem> {
     })
 }
 
-#[cfg(all(test, feature = "sqlite"))]
+#[cfg(feature = "sqlite")]
+#[cfg(test)]
 mod tests;

@@ -209,6 +209,13 @@ impl<'c, DB: Backend> Open<'c> for SeaTransaction<DB> {
     }
 }
 
+/// For [`Engine::once_shared`](idem_core::Engine::once_shared).
+impl<DB: Backend> From<Shared<DB::Connection>> for SeaTransaction<DB> {
+    fn from(shared: Shared<DB::Connection>) -> Self {
+        Self(shared)
+    }
+}
+
 impl<DB: Backend> Clone for SeaTransaction<DB> {
     fn clone(&self) -> Self {
         Self(self.0.clone())

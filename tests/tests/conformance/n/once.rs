@@ -1,7 +1,9 @@
 //! `Engine::once`: the rules that don't speak of HTTP.
 
+use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Mutex;
+use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::future::{Either, join, join_all, select};
@@ -42,6 +44,7 @@ conformance![
     h1_attempt_has_key_scope_number_and_after_commit,
     n4_request_and_call_never_answer_for_each_other,
     n6_call_that_is_dropped_is_undone,
+    n6_call_that_is_dropped_at_any_poll_has_one_effect,
     t7_retry_resumes_after_the_last_step,
 ];
 
@@ -118,8 +121,8 @@ fn assert_replays(answer: &Answer, done: &Done) {
 }
 
 #[track_caller]
-fn assert_interrupted(answer: Answer, problem: Problem) {
-    assert_eq!(answer, Err(Error::Interrupted(problem)));
+fn assert_interrupted(answer: &Answer, problem: Problem) {
+    assert_eq!(*answer, Err(Error::Interrupted(problem)));
 }
 
 async fn r1_r2_r6_value_is_made_once_and_replayed_everywhere<F: Framework<D>, D: Database>(
@@ -296,7 +299,7 @@ async fn o8_refused_commit_runs_again<F: Framework<D>, D: Database>(world: &Worl
     let instance = world.instance().await;
     world.control.play([Scene::effect().then(D::doom())]);
     let refused = call(world, &instance, &WORK, "a").await;
-    assert_interrupted(refused, Problem::TryAgain);
+    assert_interrupted(&refused, Problem::TryAgain);
     assert_eq!((world.effects("acme").await, world.records().await), (0, 0));
     fresh(&call(world, &instance, &WORK, "a").await);
     assert_eq!(world.effects("acme").await, 1);
@@ -324,7 +327,7 @@ async fn o12_panic_is_undone_and_runs_again<F: Framework<D>, D: Database>(world:
     let instance = world.instance().await;
     world.control.play([Scene::effect().then(Act::Panic)]);
     let panicked = call(world, &instance, &WORK, "a").await;
-    assert_interrupted(panicked, Problem::HandlerPanicked);
+    assert_interrupted(&panicked, Problem::HandlerPanicked);
     assert_eq!(world.effects("acme").await, 0);
     assert_eq!(fresh(&call(world, &instance, &WORK, "a").await).attempt, 2);
 }
@@ -333,7 +336,7 @@ async fn o13_deadline_undoes<F: Framework<D>, D: Database>(world: &World<F, D>) 
     let instance = world.instance().await;
     world.control.play([Scene::effect().then(Act::Hang)]);
     let late = call(world, &instance, &BOUNDED, "a").await;
-    assert_interrupted(late, Problem::TryAgain);
+    assert_interrupted(&late, Problem::TryAgain);
     assert_eq!(world.effects("acme").await, 0);
     fresh(&call(world, &instance, &BOUNDED, "a").await);
     assert_eq!(world.effects("acme").await, 1);
@@ -361,7 +364,7 @@ async fn o14_swallowed_sql_error_is_never_a_value<F: Framework<D>, D: Database>(
     world.control.play([Scene::effect().then(swallows)]);
     let first = call(world, &instance, &WORK, "a").await;
     if D::ERRORS_ABORT {
-        assert_interrupted(first, Problem::TransactionAborted);
+        assert_interrupted(&first, Problem::TransactionAborted);
         assert_eq!(world.effects("acme").await, 0);
         fresh(&call(world, &instance, &WORK, "a").await);
     } else {
@@ -511,6 +514,46 @@ async fn n6_call_that_is_dropped_is_undone<F: Framework<D>, D: Database>(world: 
     let next = call(world, &other, &WORK, "a").await;
     assert_eq!(fresh(&next).attempt, 1);
     assert_eq!((world.records().await, world.effects("acme").await), (1, 1));
+}
+
+async fn n6_call_that_is_dropped_at_any_poll_has_one_effect<F: Framework<D>, D: Database>(
+    world: &World<F, D>,
+) {
+    let instance = world.instance().await;
+    for most in 0_u32.. {
+        let tenant = format!("tenant-{most}");
+        let once = || async {
+            let insert = async |tx: &mut D::Connection, attempt: &Attempt| {
+                let inserted = tx.insert(&tenant, "a").await;
+                let number = inserted.map(|()| attempt.number());
+                number.map_err(Failure::<_>::Again)
+            };
+            let key = Key::new(&tenant, "k");
+            instance.engine.once(&WORK, key, "a", insert).await
+        };
+        let mut polls = 0;
+        let mut first = Box::pin(once());
+        let ended = poll_fn(|context| {
+            polls += 1;
+            if polls > most {
+                return Poll::Ready(None);
+            }
+            first.as_mut().poll(context).map(Some)
+        });
+        let ended = ended.await;
+        drop(first);
+        let second = once().await.expect("nothing is in the way for long");
+        if ended.is_none() || matches!(second, Once::Replayed(_)) {
+            assert_eq!(world.effects(&tenant).await, 1, "after {most} polls");
+        } else {
+            panic!("a value that was confirmed is made again after {most} polls");
+        }
+        if let Some(first) = ended {
+            assert!(matches!(first, Ok(Once::Fresh(1))));
+            assert!(most > 2, "there were polls to drop it at");
+            return;
+        }
+    }
 }
 
 async fn t7_retry_resumes_after_the_last_step<F: Framework<D>, D: Database>(world: &World<F, D>) {
