@@ -59,8 +59,8 @@
 //!     let settled = engine.once(&SETTLE, key, &event, work).await;
 //!     match settled {
 //!         Ok(once) => assert_eq!(once, expected), // acknowledge
-//!         Err(error) if error.is_retryable() => { /* let it be delivered again, after `error.retry_after()` */ }
-//!         Err(error) => { /* a dead letter: it never succeeds under this key */ }
+//!         Err(error) if error.is_retryable() => return Err("deliver it again".into()),
+//!         Err(error) => return Err(error.into()), // a dead letter: this key never has a value
 //!     }
 //! }
 //! # Ok(())
@@ -73,14 +73,14 @@
 //!
 //! The closure gets what a handler takes by `&mut`: the connection of the engine's store, in the transaction of
 //! the claim, or [`Steps`](crate::Steps) of an engine with a [`StepStore`](crate::StepStore).
-//! [`Engine::once_shared`] hands out a [`Shared`](crate::Shared) handle in place of it. A `sqlx::Transaction` is
+//! [`Engine::once_shared`] hands out a [`Shared`] handle in place of it. A `sqlx::Transaction` is
 //! the `begin()` of the connection, a savepoint.
 //!
 //! # Cancellation
 //!
 //! The attempt is a part of the future of [`Engine::once`]: no task is spawned. If the future is dropped, the
-//! attempt is undone, unless its COMMIT was already sent; then the same key has the outcome. So it is safe to drop
-//! it, and to ask again. To let an attempt go on without its caller, spawn the future. A
+//! attempt is undone (finished steps stay), unless its COMMIT was already sent; then the same key has the outcome.
+//! So it is safe to drop it, and to ask again. To let an attempt go on without its caller, spawn the future. A
 //! [drain](crate::Engine::drain) waits for the attempt while the future lives.
 //!
 //! The future is `Send` if the closure's is, and the closure may borrow.

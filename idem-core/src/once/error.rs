@@ -7,7 +7,8 @@ use crate::problem::Problem;
 
 /// How the closure of [`Engine::once`](crate::Engine::once) has failed. Its writes are undone in both cases.
 ///
-/// `?` makes an `Again` of an `E`.
+/// `?` makes an `Again` of an `E`, where the type of the result is known: in a function that the closure calls, or in a
+/// closure with a return type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failure<E, F = ()> {
     /// The closure may run again with this key. The error is not recorded.

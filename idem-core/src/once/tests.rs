@@ -276,6 +276,23 @@ async fn n6_future_that_borrows_can_be_spawned() {
     assert_eq!((fresh, effects(&consumer.engine).await), (1, 1));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn n6_future_of_any_store_can_be_spawned() {
+    async fn spawned<S: Store<Connection: Send>>(engine: Engine<S>) -> Once<usize> {
+        let label = "a".to_owned();
+        let work = async move {
+            let once = engine.once(&POLICY, key(), "a", async |_, _| {
+                tokio::task::yield_now().await;
+                Ok::<_, Failure<Infallible>>(label.len())
+            });
+            once.await.unwrap()
+        };
+        tokio::spawn(work).await.unwrap()
+    }
+
+    assert_eq!(spawned(engine().await).await, Once::Fresh(1));
+}
+
 #[tokio::test]
 async fn n6_future_that_is_dropped_leaves_no_trace() {
     let engine = engine().await;
