@@ -33,6 +33,7 @@ use idem_core::{Attempt, Engine, Store};
 ///
 /// It does not run on a replay. Its time counts for the endpoint's `deadline`. If it fails, the handler
 /// does not run, and the answer is 503 `try-again`. Its writes are kept or undone with the handler's.
+/// [`Engine::once`] has no request for it, so it needs an engine without a hook.
 ///
 /// [rule H2]: idem_core::_documentation::contract#h-the-handlers-view
 ///

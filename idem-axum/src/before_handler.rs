@@ -31,7 +31,8 @@ use idem_core::{Attempt, Engine, Store};
 /// ```
 ///
 /// It does not run on a replay. Its time counts for the endpoint's `deadline`. If it fails, the handler
-/// does not run, and the answer is 503 `try-again`. Its writes are kept or undone with the handler's.
+/// does not run, and the answer is 503 `try-again`. Its writes are kept or undone with the handler's. Before the
+/// closure of [`Engine::once`] it runs, too, and gets empty extensions.
 ///
 /// [rule H2]: idem_core::_documentation::contract#h-the-handlers-view
 ///

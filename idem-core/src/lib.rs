@@ -24,6 +24,7 @@
 //! | `single_flight` | the owner of an identity in this process, and its duplicates |
 //! | `cache`, `recent` | records and identities that this process remembers, so as to ask the database less |
 //! | `throttle` | rate limits of keys and of scopes |
+//! | [`once`] | the engine without HTTP |
 //! | `response`, `problem` | the recorded answer; the library's own errors |
 //! | `maintenance`, `observe`, `meter`, `metrics` | the operator's side |
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -54,6 +55,7 @@ pub mod metrics;
 #[cfg(feature = "multipart")]
 mod multipart;
 mod observe;
+pub mod once;
 mod operation;
 mod policy;
 pub mod problem;

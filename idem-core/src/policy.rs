@@ -213,6 +213,9 @@ pub enum Misuse {
          `response.extensions_mut().insert(Settle::Commit)`"
     )]
     SettleInRequest,
+    /// See [`Engine::once`](crate::Engine::once).
+    #[error("the value can't be recorded")]
+    Unrecordable,
 }
 
 /// Which outcomes are recorded and replayed (rule O5).

@@ -167,7 +167,7 @@ impl Problem {
         response
     }
 
-    fn retry_after(self) -> Option<u64> {
+    pub(crate) fn retry_after(self) -> Option<u64> {
         match (self, self.status()) {
             (Self::StepUncertain, _) => None,
             (Self::TooManyRetries { retry_after }, _) => Some(retry_after),

@@ -209,6 +209,42 @@ impl<'c, DB: Backend> Open<'c> for SeaTransaction<DB> {
     }
 }
 
+/// For work without HTTP, by [`Engine::once_shared`](idem_core::Engine::once_shared):
+///
+/// ```
+/// # #[cfg(feature = "sqlite")]
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use std::time::Duration;
+/// # use idem_core::once::{Failure, Key, Once, Policy};
+/// # use idem_core::{Engine, SqliteStore};
+/// # use idem_sea_orm::SeaTransaction;
+/// # use sea_orm::sqlx::Sqlite;
+/// # use sea_orm::{ConnectionTrait as _, DbErr};
+/// # let store = SqliteStore::in_memory().await?;
+/// # let table = "CREATE TABLE orders (item TEXT)";
+/// # sea_orm::sqlx::query(table).execute(store.pool()).await?;
+/// # let engine = Engine::new(store);
+/// static IMPORT: Policy = Policy::new("import", Duration::from_hours(24));
+///
+/// let work = engine.once_shared(&IMPORT, Key::unscoped("8e03"), "book", async |tx, _| {
+///     let db = SeaTransaction::<Sqlite>::from(tx);
+///     let inserted = db.execute_unprepared("INSERT INTO orders VALUES ('book')").await;
+///     let rows = inserted.map(|inserted| inserted.rows_affected());
+///     rows.map_err(Failure::<DbErr>::Again)
+/// });
+/// assert_eq!(work.await?, Once::Fresh(1));
+/// # Ok(())
+/// # }
+/// # #[cfg(not(feature = "sqlite"))]
+/// # fn main() {}
+/// ```
+impl<DB: Backend> From<Shared<DB::Connection>> for SeaTransaction<DB> {
+    fn from(shared: Shared<DB::Connection>) -> Self {
+        Self(shared)
+    }
+}
+
 impl<DB: Backend> Clone for SeaTransaction<DB> {
     fn clone(&self) -> Self {
         Self(self.0.clone())

@@ -1,57 +1,57 @@
 //! A batch whose items have keys of their own.
 
+use std::time::Duration;
+
+use axum::extract::State;
 use axum::routing::post;
 use axum::{Json, Router};
-use idem_axum::{Engine, SqliteStore, idempotent};
+use idem_axum::once::{Error, Failure, Key, Policy};
+use idem_axum::{Engine, SqliteStore};
 use serde::{Deserialize, Serialize};
 use sqlx::SqliteConnection;
 
-use crate::failed::Failed;
 use crate::tenant::Tenant;
 
 // recipe: handler
-#[idempotent(ttl = "24h", scope = "tenant")]
+static CREDIT: Policy = Policy::new("credit", Duration::from_hours(24));
+
 async fn credit(
-    tx: &mut SqliteConnection,
+    State(engine): State<Engine<SqliteStore>>,
     tenant: Tenant,
     Json(batch): Json<Vec<Credit>>,
-) -> Result<Json<Vec<Outcome>>, Failed> {
+) -> Json<Vec<Outcome>> {
     let mut outcomes = Vec::with_capacity(batch.len());
     for item in &batch {
-        outcomes.push(credit_once(tx, &tenant.0, item).await?);
+        outcomes.push(credit_once(&engine, &tenant, item).await);
     }
-    Ok(Json(outcomes))
+    Json(outcomes)
 }
 
-async fn credit_once(
+async fn credit_once(engine: &Engine<SqliteStore>, tenant: &Tenant, item: &Credit) -> Outcome {
+    let key = Key::new(tenant, &item.key);
+    let credited = engine.once(&CREDIT, key, item, async |tx, _| {
+        insert(tx, &tenant.0, item).await
+    });
+    match credited.await {
+        Ok(once) => Outcome::Credited(once.into_inner()),
+        Err(Error::Final(refusal)) => Outcome::Refused(refusal),
+        Err(Error::KeyReused) => Outcome::KeyReused,
+        Err(error) if error.is_retryable() => Outcome::TryAgain,
+        Err(_) => Outcome::Failed,
+    }
+}
+
+async fn insert(
     tx: &mut SqliteConnection,
     tenant: &str,
     item: &Credit,
-) -> sqlx::Result<Outcome> {
+) -> Result<i64, Failure<sqlx::Error, String>> {
     if item.cents < 1 {
-        return Ok(Outcome::Refused);
+        return Err(Failure::Final("nothing to credit".to_owned()));
     }
-    let insert = sqlx::query(
-        "INSERT INTO credits (tenant, item_key, account, cents) VALUES (?, ?, ?, ?) \
-         ON CONFLICT (tenant, item_key) DO NOTHING",
-    );
-    let insert = insert
-        .bind(tenant)
-        .bind(&item.key)
-        .bind(&item.account)
-        .bind(item.cents);
-    if insert.execute(&mut *tx).await?.rows_affected() == 1 {
-        return Ok(Outcome::Credited);
-    }
-    let stands =
-        sqlx::query_as("SELECT account, cents FROM credits WHERE tenant = ? AND item_key = ?");
-    let stands: (String, i64) = stands.bind(tenant).bind(&item.key).fetch_one(tx).await?;
-    let is_same = stands == (item.account.clone(), item.cents);
-    Ok(if is_same {
-        Outcome::Credited
-    } else {
-        Outcome::KeyReused
-    })
+    let insert = sqlx::query("INSERT INTO credits (tenant, account, cents) VALUES (?, ?, ?)");
+    let insert = insert.bind(tenant).bind(&item.account).bind(item.cents);
+    Ok(insert.execute(tx).await?.last_insert_rowid())
 }
 
 #[derive(Serialize, Deserialize)]
@@ -64,20 +64,21 @@ struct Credit {
 #[derive(Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Outcome {
-    Credited,
-    Refused,
+    Credited(i64),
+    Refused(String),
     KeyReused,
+    TryAgain,
+    Failed,
 }
 // recipe: end
 
 /// The table of the handler.
 pub const SCHEMA: &str = "
     CREATE TABLE credits (
-        tenant   TEXT    NOT NULL,
-        item_key TEXT    NOT NULL,
-        account  TEXT    NOT NULL,
-        cents    INTEGER NOT NULL,
-        PRIMARY KEY (tenant, item_key)
+        id      INTEGER PRIMARY KEY,
+        tenant  TEXT    NOT NULL,
+        account TEXT    NOT NULL,
+        cents   INTEGER NOT NULL
     );
 ";
 

@@ -1,6 +1,6 @@
 //! A hook in the transaction, between the claim and the handler.
 
-use std::any::Any;
+use std::any::{Any, TypeId};
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -14,7 +14,10 @@ pub type HookFuture<'c> = Pin<Box<dyn Future<Output = Result<(), BoxError>> + Se
 
 /// What an adapter runs in a store's transactions before each handler. The request is of the framework's
 /// own type, which the adapter knows.
-pub struct BeforeHandler<S: Store>(Arc<Hook<S>>);
+pub struct BeforeHandler<S: Store> {
+    hook: Arc<Hook<S>>,
+    request: TypeId,
+}
 
 type Hook<S> = dyn for<'c> Fn(&'c mut <S as Store>::Connection, &Attempt, &dyn Any) -> HookFuture<'c>
     + Send
@@ -30,12 +33,20 @@ impl<S: Store> BeforeHandler<S> {
             + Sync
             + 'static,
     {
-        Self(Arc::new(
-            move |connection, attempt, request| match request.downcast_ref() {
-                Some(request) => hook(connection, attempt, request),
-                None => Box::pin(async { Err("the hook is of another framework".into()) }),
-            },
-        ))
+        Self {
+            hook: Arc::new(
+                move |connection, attempt, request| match request.downcast_ref() {
+                    Some(request) => hook(connection, attempt, request),
+                    None => Box::pin(async { Err("the hook is of another framework".into()) }),
+                },
+            ),
+            request: TypeId::of::<R>(),
+        }
+    }
+
+    /// Whether it reads a request of the type `R`.
+    pub(crate) fn takes<R: Any>(&self) -> bool {
+        self.request == TypeId::of::<R>()
     }
 
     /// Runs the hook.
@@ -49,7 +60,7 @@ impl<S: Store> BeforeHandler<S> {
         attempt: &Attempt,
         request: &dyn Any,
     ) -> impl Future<Output = Result<(), BoxError>> + Send + 'c + use<'c, S> {
-        let done = self.0(connection, attempt, request);
+        let done = (self.hook)(connection, attempt, request);
         async {
             done.await
                 .map_err(|error| format!("before the handler: {error}").into())
@@ -59,7 +70,10 @@ impl<S: Store> BeforeHandler<S> {
 
 impl<S: Store> Clone for BeforeHandler<S> {
     fn clone(&self) -> Self {
-        Self(Arc::clone(&self.0))
+        Self {
+            hook: Arc::clone(&self.hook),
+            request: self.request,
+        }
     }
 }
 

@@ -103,6 +103,11 @@ mod h {
     mod attempt;
 }
 
+/// N: without HTTP.
+mod n {
+    pub(crate) mod once;
+}
+
 /// PostgreSQL alone.
 mod postgres {
     mod cost;

@@ -10,6 +10,8 @@ use idem_tests::{
 };
 use tracing::Level;
 
+use crate::n::once::{OPERATION, WORK, call};
+
 conformance![
     traced:
     v1_execution_and_replay_leave_one_line,
@@ -24,6 +26,7 @@ conformance![
     v1_unavailable_database_is_logged,
     v1_throttled_request_is_logged,
     v1_own_commit_is_an_error_in_the_log,
+    v1_call_without_http_leaves_one_line,
     r4_names_of_headers_left_out_are_logged,
 ];
 
@@ -364,5 +367,24 @@ async fn r4_names_of_headers_left_out_are_logged<F: Framework<D>, D: Database>(
             !format!("{events:?}").contains("secret"),
             "the value is not"
         );
+    }
+}
+
+async fn v1_call_without_http_leaves_one_line<F: Framework<D>, D: Database>(world: &World<F, D>) {
+    let instance = world.instance().await;
+    world.control.play([Scene::answering(Reply::new(500))]);
+    for outcome in ["failed_retriable", "executed", "replayed"] {
+        let traces = Traces::capture();
+        drop(call(world, &instance, &WORK, "a").await);
+        let span = only(&traces);
+        assert_about(&span, OPERATION, "k");
+        assert_fields(&span, &[("idem.outcome", outcome)]);
+        let is_replay = outcome == "replayed";
+        assert_eq!(span.contains_key("idem.replay.age"), is_replay);
+        let events = traces.events();
+        let lines = events
+            .iter()
+            .filter(|event| event.fields.contains_key("status"));
+        assert_eq!(lines.count(), 1, "{events:?}");
     }
 }
