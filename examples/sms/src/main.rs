@@ -162,13 +162,13 @@ async fn main() -> anyhow::Result<()> {
         .with_writer(std::io::stderr)
         .init();
 
-    let (url, _server) = match flags.redis_url {
-        Some(url) => (url, None),
-        None => {
-            let server = Server::start()?;
-            (server.url(), Some(server))
-        }
+    // It ends with this function.
+    let server = match &flags.redis_url {
+        Some(_) => None,
+        None => Some(Server::start()?),
     };
+    let url = server.as_ref().map(Server::url).or(flags.redis_url);
+    let url = url.context("there is a server")?;
     let store = server::connect(&url).await?;
     // Refuses a server that evicts keys, and warns of one that forgets them in a crash.
     store.check().await.context("this Redis is no store")?;
