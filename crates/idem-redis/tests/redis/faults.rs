@@ -112,6 +112,18 @@ async fn t1_a_server_that_is_silent_enters_no_handler() {
 }
 
 #[tokio::test]
+async fn t1_a_connection_that_is_silent_is_replaced() {
+    let proxy = Proxy::to(&place::url()).await;
+    let service = Service::new(&store(&proxy.url()).await);
+    assert_eq!(service.pay("before").await.status, 201);
+    proxy.silence();
+    let answer = service.pay("during").await;
+    assert!(answer.is_problem("unavailable"), "{answer:?}");
+    assert_eq!(service.pay("during").await.status, 201);
+    assert!(service.pay("before").await.is_replayed);
+}
+
+#[tokio::test]
 async fn t3_a_restart_in_the_middle_of_an_attempt_is_waited_for() {
     let mut server = Private::start();
     let service = Service::gated(&store(server.url()).await);

@@ -33,6 +33,9 @@ struct State {
     server: String,
     fault: Fault,
     scripts: usize,
+    connections: usize,
+    /// The connections before this one have become silent.
+    first_alive: usize,
 }
 
 impl Proxy {
@@ -44,6 +47,8 @@ impl Proxy {
             server: server_of(url),
             fault: Fault::None,
             scripts: 0,
+            connections: 0,
+            first_alive: 0,
         };
         let state = Arc::new(Mutex::new(state));
         let accepting = Arc::clone(&state);
@@ -72,6 +77,12 @@ impl Proxy {
     /// The number of scripts that clients have sent.
     pub(crate) fn scripts(&self) -> usize {
         lock(&self.state).scripts
+    }
+
+    /// Nothing comes through on the connections that there are, as after the loss of a machine.
+    pub(crate) fn silence(&self) {
+        let mut state = lock(&self.state);
+        state.first_alive = state.connections;
     }
 
     /// New connections lead to another server.
@@ -116,8 +127,16 @@ async fn commands(
     state: &Mutex<State>,
     expected: &Mutex<VecDeque<Expected>>,
 ) {
+    let number = {
+        let mut state = lock(state);
+        state.connections += 1;
+        state.connections - 1
+    };
     let mut buffer = Vec::new();
     while let Some(command) = message(&mut client, &mut buffer).await {
+        if number < lock(state).first_alive {
+            continue;
+        }
         let is_script = command.windows(7).any(|part| part == b"EVALSHA");
         let expects = {
             let mut state = lock(state);

@@ -72,7 +72,8 @@ impl Private {
         self.run::<()>(&format!("REPLICAOF 127.0.0.1 {port}")).await;
         until("the replica follows", async || {
             let info: String = self.run("INFO replication").await;
-            info.contains("master_link_status:up")
+            // The primary counts it from its first acknowledgement on.
+            info.contains("master_link_status:up") && primary.run::<i64>("WAIT 1 100").await == 1
         })
         .await;
     }
