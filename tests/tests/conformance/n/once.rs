@@ -550,7 +550,7 @@ async fn n6_call_that_is_dropped_at_any_poll_has_one_effect<F: Framework<D>, D: 
         }
         if let Some(first) = ended {
             assert!(matches!(first, Ok(Once::Fresh(1))));
-            assert!(most > 2, "there were polls to drop it at");
+            assert!(most > 1, "it waits for the server at least once");
             return;
         }
     }
