@@ -2,6 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
@@ -157,6 +158,14 @@ impl Scratch {
         let files = process::capture("git ls-files", &mut list, Wait::Unconditional)?;
         for file in files.lines() {
             let (from, to) = (root.join(file), tree.join(file));
+            // A link may be to a folder, such as that of the documents.
+            if let Ok(link) = fs::read_link(&from) {
+                fs::create_dir_all(to.parent().context("a file in no folder")?)?;
+                if !to.exists() {
+                    symlink(link, to)?;
+                }
+                continue;
+            }
             // The file is deleted, and the deletion is not committed yet.
             let Ok(content) = fs::read(&from) else {
                 continue;
