@@ -73,7 +73,7 @@
 //!
 //! # What is weaker than in an SQL database
 //!
-//! - **There is no transaction of the handler.** [`Steps::commit`](idem_core::Steps::commit) does not exist:
+//! - **There is no transaction of the handler.** `Steps::commit` does not exist:
 //!
 //!   ```compile_fail
 //!   # use idem_core::{StepError, Steps};
@@ -121,9 +121,11 @@
 //! A fresh request with one call is three round trips: claim, step, record. A replay is one.
 //!
 //! With the feature `tls`, install rustls's provider of cryptography at the start, as in
-//! `rustls::crypto::ring::default_provider().install_default()`. The tests run on Redis 7.0. The scripts need Redis 5
-//! or any Valkey, and the rights to `EVAL`, `EVALSHA`, `HSET`, `HGET`, `HMGET`, `HGETALL`, `HDEL`, `HSTRLEN`, `HINCRBY`,
-//! `EXISTS`, `DEL`, `PEXPIREAT` and `TIME`; operators also `SCAN`, `UNLINK` and `INFO`.
+//! `rustls::crypto::ring::default_provider().install_default()`. The tests run on Redis 7.0.
+//!
+//! The user of the URL needs the keys `~idem:*` and the rights to `EVAL`, `EVALSHA`, `HSET`, `HGET`, `HMGET`, `HGETALL`, `HDEL`, `HSTRLEN`, `HINCRBY`,
+//! `EXISTS`, `DEL`, `PEXPIREAT` and `TIME`; [`Durability::Replicas`] needs `WAIT`;
+//! operators need `SCAN` and `UNLINK`, and [`RedisStore::check`] needs `INFO`.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod check;

@@ -133,7 +133,7 @@ impl RunStore for RedisStore {
     }
 
     /// Keys expire on the server, so there is nothing to delete.
-    async fn purge_expired(&self, _limit: u32) -> Result<Purged, StoreError> {
+    async fn purge_expired(&self, _: u32) -> Result<Purged, StoreError> {
         Ok(Purged::default())
     }
 

@@ -8,6 +8,7 @@ use idem_redis::{Durability, RedisStore};
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::server::Private;
+use crate::service::Service;
 
 async fn store(server: &Private, user: &str) -> RedisStore {
     let url = server.url().replace("redis://", &format!("redis://{user}"));
@@ -86,6 +87,24 @@ async fn rights_that_are_missing_are_told() {
         said.contains("WARN") && said.contains("does not show its settings"),
         "{said}"
     );
+}
+
+#[tokio::test]
+async fn the_rights_that_the_documentation_names_are_enough() {
+    let server = Private::start();
+    let rights = "eval evalsha hset hget hmget hgetall hdel hstrlen hincrby exists del pexpireat time scan unlink info";
+    let rights = rights.replace(' ', " +");
+    let least = format!("ACL SETUSER least on >word ~idem:* -@all +{rights}");
+    server.run::<()>(&least).await;
+    let store = store(&server, "least:word@").await;
+    store.check().await.expect("fit");
+    let service = Service::new(&store);
+    for is_replayed in [false, true] {
+        let answer = service.pay("k").await;
+        assert_eq!((answer.status, answer.is_replayed), (201, is_replayed));
+    }
+    assert_eq!(service.engine.stats().await.expect("counts").records(), 1);
+    assert_eq!(service.engine.erase(None).await.expect("erases"), 1);
 }
 
 #[tokio::test]

@@ -41,6 +41,21 @@ async fn replicas_that_are_asked_for_have_every_answer() {
     assert_eq!(service.entered(), 50);
 }
 
+/// WAIT promises nothing about what another connection has written.
+#[tokio::test]
+async fn a_replay_that_replicas_must_have_is_a_write_and_no_other_is() {
+    let primary = Private::start();
+    let _replica = Private::replica_of(&primary).await;
+    for (durability, is_write) in [(Durability::Replicas(1), true), (Durability::Memory, false)] {
+        let service = Service::new(&store(primary.url(), durability).await);
+        service.pay("k").await;
+        primary.run::<()>("CONFIG RESETSTAT").await;
+        assert!(service.pay("k").await.is_replayed);
+        let stats: String = primary.run("INFO commandstats").await;
+        assert_eq!(stats.contains("cmdstat_hset:"), is_write, "{stats}");
+    }
+}
+
 #[tokio::test]
 async fn too_few_replicas_enter_no_handler() {
     let primary = Private::start();

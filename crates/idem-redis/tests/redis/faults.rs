@@ -184,6 +184,28 @@ async fn t1_a_server_without_memory_enters_no_handler() {
 }
 
 #[tokio::test]
+async fn t3_a_server_that_refuses_a_step_for_a_time_is_waited_for() {
+    let server = Private::start();
+    let service = Service::gated(&store(server.url()).await);
+    let paying = tokio::spawn({
+        let service = service.clone();
+        async move { service.pay("k").await }
+    });
+    until("the call is made", async || service.keys().len() == 1).await;
+    server.set("maxmemory 1").await;
+    service.state.in_call.add_permits(1);
+    service.state.at_end.add_permits(1);
+    until("the step is refused", async || {
+        let errors: String = server.run("INFO errorstats").await;
+        errors.contains("errorstat_OOM")
+    })
+    .await;
+    server.set("maxmemory 0").await;
+    let answer = paying.await.expect("no panic");
+    assert_eq!((answer.status, &*answer.body), (201, "charge 1"));
+}
+
+#[tokio::test]
 async fn t1_a_replica_enters_no_handler() {
     let primary = Private::start();
     let replica = Private::replica_of(&primary).await;
