@@ -76,6 +76,7 @@ pub struct Steps<C: StepConnection> {
     lease: Lease,
     /// A request without a key leaves no trace.
     has_key: bool,
+    /// Before the last renewal was sent.
     renewed: Instant,
     /// The steps of earlier attempts.
     recorded: HashMap<String, Recorded>,
@@ -204,10 +205,6 @@ impl<C: StepConnection> Steps<C> {
         if let Entered::Done(value) = self.enter(&name, StepKind::Call)? {
             return Ok(value);
         }
-        // A process that was frozen between two steps may have lost its lease.
-        if self.renewed.elapsed() > self.lease.duration / RENEWALS {
-            self.renew().await?;
-        }
         let key = self.key(&name);
         let value = self.alive(work(key)).await??;
         let result = self.encode(&name, &value)?;
@@ -322,8 +319,9 @@ impl<C: StepConnection> Steps<C> {
 
     async fn renew(&mut self) -> Result<(), StepError> {
         if self.has_key {
+            let sent = Instant::now();
             let renewed = self.runs.renew(&self.lease).await;
-            self.written(renewed)?;
+            self.written(sent, renewed)?;
         }
         Ok(())
     }
@@ -335,8 +333,9 @@ impl<C: StepConnection> Steps<C> {
         result: Option<Vec<u8>>,
     ) -> Result<(), StepError> {
         if self.has_key {
+            let sent = Instant::now();
             let recorded = self.runs.record(&self.lease, name, kind, result).await;
-            self.written(recorded)?;
+            self.written(sent, recorded)?;
         }
         Ok(())
     }
@@ -344,23 +343,28 @@ impl<C: StepConnection> Steps<C> {
     /// Records the result of a `call_once`.
     async fn complete(&mut self, name: &str, result: Vec<u8>) -> Result<(), StepError> {
         if self.has_key {
+            let sent = Instant::now();
             let completed = self.runs.complete(&self.lease, name, result).await;
-            self.written(completed)?;
+            self.written(sent, completed)?;
         }
         Ok(())
     }
 
-    /// Each write renews the lease.
-    fn written(&mut self, written: Result<(), StepError>) -> Result<(), StepError> {
+    /// Each write renews the lease, from a time on that is not before it was sent.
+    fn written(&mut self, sent: Instant, written: Result<(), StepError>) -> Result<(), StepError> {
         written.map_err(|error| self.fail(error))?;
-        self.renewed = Instant::now();
+        self.renewed = sent;
         Ok(())
     }
 
-    /// Runs a call, and renews the lease in the meantime.
+    /// Runs a call, and renews the lease: before it, if a renewal is due, and in the meantime.
     async fn alive<T>(&mut self, call: impl Future<Output = T>) -> Result<T, StepError> {
         if !self.has_key {
             return Ok(call.await);
+        }
+        // A process that was frozen between two steps may have lost its lease.
+        if self.renewed.elapsed() > self.lease.duration / RENEWALS {
+            self.renew().await?;
         }
         let renewing = async {
             loop {

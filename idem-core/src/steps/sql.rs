@@ -135,6 +135,7 @@ impl<C: SqlStepConnection> Steps<C> {
         if let Entered::Done(value) = self.enter(&name, StepKind::Commit)? {
             return Ok(value);
         }
+        let sent = Instant::now();
         let begun = if self.has_key {
             self.runs.begin(&self.lease).await
         } else {
@@ -142,7 +143,8 @@ impl<C: SqlStepConnection> Steps<C> {
             begun.map_err(StepError::Store)
         };
         let mut tx = begun.map_err(|error| self.fail(error))?;
-        self.renewed = Instant::now();
+        // Here, and not at the commit.
+        self.renewed = sent;
         let value = match work(tx.connection()).await {
             Ok(value) => value,
             Err(error) => {
@@ -158,7 +160,7 @@ impl<C: SqlStepConnection> Steps<C> {
         } else {
             self.runs.commit(tx).await
         };
-        self.written(kept)?;
+        kept.map_err(|error| self.fail(error))?;
         meter::step(StepKind::Commit.name(), false);
         Ok(value)
     }

@@ -84,7 +84,12 @@ impl<C: StepConnection> StepStore<C> {
         &self.runs
     }
 
-    fn steps(&self, lease: Lease, recorded: Option<Vec<StepRow>>) -> StepClaim<C> {
+    fn steps(
+        &self,
+        lease: Lease,
+        renewed: Instant,
+        recorded: Option<Vec<StepRow>>,
+    ) -> StepClaim<C> {
         let has_key = recorded.is_some();
         let rows = recorded.unwrap_or_default().into_iter();
         let recorded = rows.map(
@@ -97,7 +102,7 @@ impl<C: StepConnection> StepStore<C> {
                 runs: self.runs.clone(),
                 lease,
                 has_key,
-                renewed: Instant::now(),
+                renewed,
                 recorded: recorded.collect(),
                 used: HashSet::new(),
                 broken: None,
@@ -129,17 +134,18 @@ impl<C: StepConnection> Store for StepStore<C> {
 
     async fn begin(&self, opening: Opening) -> Result<StepClaim<C>, StoreError> {
         let lease = lease(Identity::random(), opening)?;
-        Ok(self.steps(lease, None))
+        Ok(self.steps(lease, Instant::now(), None))
     }
 
     async fn claim(&self, request: ClaimRequest<'_>) -> Result<Claimed<StepClaim<C>>, StoreError> {
         let mut lease = lease(*request.identity, request.opening)?;
+        let sent = Instant::now();
         Ok(match self.runs.claim(request, &mut lease).await? {
             Claimed::Won(recorded) => {
                 if lease.epoch > 1 {
                     meter::run_resumed();
                 }
-                Claimed::Won(self.steps(lease, Some(recorded)))
+                Claimed::Won(self.steps(lease, sent, Some(recorded)))
             }
             Claimed::InFlight => Claimed::InFlight,
             Claimed::Changed(found) => Claimed::Changed(found),

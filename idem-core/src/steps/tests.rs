@@ -265,6 +265,44 @@ async fn t1_a_call_renews_the_lease() {
     assert!(matches!(meanwhile, Claimed::InFlight), "{meanwhile:?}");
 }
 
+/// Otherwise the renewals of the next call come too late, and another attempt takes over.
+#[tokio::test]
+async fn t1_a_lease_is_counted_from_the_beginning_of_a_step() {
+    const WORK: Duration = Duration::from_millis(50);
+    let bench = Bench::new().await;
+    let mut claim = bench.first().await;
+    let steps = claim.connection();
+    let step = steps.commit("ride", async |_| {
+        tokio::time::sleep(WORK).await;
+        Ok::<_, StepError>(())
+    });
+    step.await.unwrap();
+    assert!(steps.renewed.elapsed() >= WORK);
+}
+
+#[tokio::test]
+async fn t1_a_lease_that_is_due_is_renewed_before_another_service_is_asked() {
+    let leased_until =
+        async |bench: &Bench| bench.count("SELECT leased_until FROM idem_runs").await;
+    let bench = Bench::new().await;
+    let mut claim = bench.first().await;
+    let lost = async |_| Err::<i64, _>(StepError::Broken);
+    let never = async |_| panic!("it is the first call");
+    let step = claim.connection().call_once("sms", lost, never);
+    step.await.unwrap_err();
+    bench.settle(claim, State::FailedRetriable).await.unwrap();
+    let mut claim = bench.next().await;
+    let before = leased_until(&bench).await;
+    // The clock of SQLite counts milliseconds.
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    let steps = claim.connection();
+    steps.renewed -= LEASE;
+    let again = async |_| panic!("it has happened");
+    let recover = async |_| Ok::<_, StepError>(Recovered::Found(leased_until(&bench).await));
+    let asked = steps.call_once("sms", again, recover).await.unwrap();
+    assert!(asked > before, "{asked} is not after {before}");
+}
+
 #[tokio::test]
 async fn t8_a_run_binds_its_key() {
     let bench = Bench::new().await;
