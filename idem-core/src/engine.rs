@@ -22,6 +22,7 @@ use crate::key::IdempotencyKey;
 use crate::meter;
 use crate::observe::Answer;
 use crate::operation::Operation;
+use crate::policy::Policy;
 use crate::problem::Problem;
 use crate::recent::RecentIdentities;
 use crate::record::{Found, Record, Timestamp, Unreadable, Version};
@@ -189,6 +190,12 @@ impl<S: Store> Engine<S> {
     fn identity_of(&self, request: &Prepared) -> Option<Identity> {
         let key = request.key.as_ref()?;
         Some(self.identity(request.scope.as_deref(), &request.operation, key))
+    }
+
+    /// The most bytes that a response's body may have.
+    pub(crate) fn response_limit(&self, policy: &Policy) -> usize {
+        let limit = policy.response_limit;
+        limit.unwrap_or(self.shared.config.response_limit)
     }
 
     /// The header that sends the request's key back, if the application wants it (rule R10).

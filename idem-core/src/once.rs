@@ -373,8 +373,7 @@ impl<S: Store> Engine<S> {
             Ok(turn) => turn,
             Err(response) => return answer(&response, None),
         };
-        let limit = policy.policy.response_limit;
-        let limit = limit.unwrap_or(self.shared.config.response_limit);
+        let limit = self.response_limit(&policy.policy);
         let hook = self.shared.before_handler.as_ref();
         let returned = Mutex::new(None);
         let attempting = turn.run(|mut claim, attempt| {

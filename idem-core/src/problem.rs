@@ -356,7 +356,7 @@ struct Document<'a> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     #[test]
@@ -389,26 +389,29 @@ mod tests {
         }
     }
 
+    /// One of each kind.
+    pub(crate) const ALL: [Problem; 15] = [
+        Problem::KeyMissing,
+        Problem::KeyMalformed(KeyError::Empty),
+        Problem::KeyReused,
+        Problem::InFlight,
+        Problem::TooManyRetries { retry_after: 7 },
+        Problem::TryAgain,
+        Problem::OutcomeUnknown,
+        Problem::Unavailable,
+        Problem::HandlerPanicked,
+        Problem::TransactionAborted,
+        Problem::TransactionEnded,
+        Problem::StepUncertain,
+        Problem::ResponseTooLarge,
+        Problem::RecordUnreadable,
+        Problem::Misconfigured,
+    ];
+
     #[test]
     fn p1_every_name_is_described_above() {
         let page = include_str!("problem.rs");
-        for problem in [
-            Problem::KeyMissing,
-            Problem::KeyMalformed(KeyError::Empty),
-            Problem::KeyReused,
-            Problem::InFlight,
-            Problem::TooManyRetries { retry_after: 1 },
-            Problem::TryAgain,
-            Problem::OutcomeUnknown,
-            Problem::Unavailable,
-            Problem::HandlerPanicked,
-            Problem::TransactionAborted,
-            Problem::TransactionEnded,
-            Problem::StepUncertain,
-            Problem::ResponseTooLarge,
-            Problem::RecordUnreadable,
-            Problem::Misconfigured,
-        ] {
+        for problem in ALL {
             let heading = format!(
                 "//! ## {}\n//! Status {}",
                 problem.name(),

@@ -85,17 +85,22 @@ async fn number(connection: &mut sqlx::MySqlConnection, query: &str) -> i64 {
     connection.number(query).await.expect("a number")
 }
 
+/// Every node gives the same answer.
+async fn have_one_answer(requests: &[Request]) {
+    let mut bodies = Vec::new();
+    for request in requests {
+        bodies.push(persist(request).await.body);
+    }
+    assert!(bodies.iter().all(|body| *body == bodies[0]), "{bodies:?}");
+}
+
 /// One effect, and the same answer from every node.
 async fn has_one_effect<F: Framework<Galera>>(
     world: &World<F, Galera>,
     requests: &[Request],
     tenant: &str,
 ) {
-    let mut bodies = Vec::new();
-    for request in requests {
-        bodies.push(persist(request).await.body);
-    }
-    assert!(bodies.iter().all(|body| *body == bodies[0]), "{bodies:?}");
+    have_one_answer(requests).await;
     assert_eq!(effects(world, tenant).await, 1);
 }
 
@@ -342,11 +347,7 @@ async fn has_one_ride<F: Framework<Galera>>(
     requests: &[Request],
     tenant: &str,
 ) {
-    let mut bodies = Vec::new();
-    for request in requests {
-        bodies.push(persist(request).await.body);
-    }
-    assert!(bodies.iter().all(|body| *body == bodies[0]), "{bodies:?}");
+    have_one_answer(requests).await;
     assert_eq!(effects(world, tenant).await, 2, "{tenant}");
     let left = "SELECT (SELECT COUNT(*) FROM idem_runs) + (SELECT COUNT(*) FROM idem_steps)";
     assert_eq!(causal(world, left).await, 0, "{tenant}");

@@ -67,13 +67,7 @@ impl RedisStore {
         arguments: &[Vec<u8>],
         effort: Effort,
     ) -> Result<Reply, Failed> {
-        let call = Call {
-            script,
-            key,
-            arguments,
-            replicas: 0,
-        };
-        self.resend(call, effort).await
+        self.resend(script, key, arguments, 0, effort).await
     }
 
     /// Runs a script that writes. There is an answer only if enough replicas have the writes.
@@ -88,16 +82,23 @@ impl RedisStore {
             Durability::Memory => 0,
             Durability::Replicas(replicas) => replicas,
         };
+        self.resend(script, key, arguments, replicas, effort).await
+    }
+
+    async fn resend(
+        &self,
+        script: &Script,
+        key: &str,
+        arguments: &[Vec<u8>],
+        replicas: u16,
+        effort: Effort,
+    ) -> Result<Reply, Failed> {
         let call = Call {
             script,
             key,
             arguments,
             replicas,
         };
-        self.resend(call, effort).await
-    }
-
-    async fn resend(&self, call: Call<'_>, effort: Effort) -> Result<Reply, Failed> {
         let limit = match effort {
             Effort::Request => self.timeout,
             Effort::Attempt => RESOLVE,

@@ -117,8 +117,7 @@ impl<S: Store, H: RequestHead, K: KeySource> Admissible<S, H, K> {
 
     /// The most bytes that a response's body may have.
     pub fn response_limit(&self, policy: &Policy) -> usize {
-        let config = &self.engine.shared.config;
-        policy.response_limit.unwrap_or(config.response_limit)
+        self.engine.response_limit(policy)
     }
 
     /// Lets the request in, once its arguments are extracted. `raw` are the body's bytes, if they

@@ -12,6 +12,7 @@ use super::*;
 use crate::adapter::BeforeHandler;
 use crate::config::Config;
 use crate::key::{KeyError, KeyRule};
+use crate::problem::tests::ALL;
 use crate::{SqliteStore, StepStore};
 
 static POLICY: Policy = Policy::new("work", Duration::from_hours(1));
@@ -380,23 +381,7 @@ async fn t1_lease_is_for_steps_and_shorter_than_the_deadline() {
 
 #[test]
 fn p4_every_problem_is_an_error_that_says_the_same() {
-    for problem in [
-        Problem::KeyMissing,
-        Problem::KeyMalformed(KeyError::Empty),
-        Problem::KeyReused,
-        Problem::InFlight,
-        Problem::TooManyRetries { retry_after: 7 },
-        Problem::TryAgain,
-        Problem::OutcomeUnknown,
-        Problem::Unavailable,
-        Problem::HandlerPanicked,
-        Problem::TransactionAborted,
-        Problem::TransactionEnded,
-        Problem::StepUncertain,
-        Problem::ResponseTooLarge,
-        Problem::RecordUnreadable,
-        Problem::Misconfigured,
-    ] {
+    for problem in ALL {
         let error = Error::<Infallible>::from(problem);
         assert_eq!(error.problem(), Some(problem));
         assert_eq!(error.is_retryable(), problem.retryable());

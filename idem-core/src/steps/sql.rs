@@ -252,9 +252,9 @@ impl<S: SqlRunStore> SqlRuns<S> {
         self.store.settle(tx, settlement).await
     }
 
-    /// Commits a transaction of the store's own, or of an operator.
-    async fn end_own(&self, tx: S::Claim) -> Result<(), StoreError> {
-        let ended = self.end(tx, true).await;
+    /// The same for a transaction of the store's own, or of an operator.
+    async fn end_own(&self, tx: S::Claim, keep_writes: bool) -> Result<(), StoreError> {
+        let ended = self.end(tx, keep_writes).await;
         ended.map_err(|error| StoreError::Unavailable(error.into()))
     }
 
@@ -411,7 +411,7 @@ impl<S: SqlRunStore> SqlRuns<S> {
             let steps = tx.connection().read_steps(steps).await?;
             runs.push((run, steps));
         }
-        self.end_own(tx).await?;
+        self.end_own(tx, true).await?;
         Ok(runs)
     }
 }
@@ -434,8 +434,7 @@ impl<S: SqlRunStore> RunStore for SqlRuns<S> {
         let (epoch, is_resumed) = match self.look(&mut tx, request).await? {
             Look::Free { epoch, is_resumed } => (epoch, is_resumed),
             other => {
-                let undone = self.end(tx, false).await;
-                undone.map_err(|error| StoreError::Unavailable(error.into()))?;
+                self.end_own(tx, false).await?;
                 return Ok(match other {
                     Look::Changed(found) => Claimed::Changed(found),
                     _ => Claimed::InFlight,
@@ -536,7 +535,7 @@ impl<S: SqlRunStore> RunStore for SqlRuns<S> {
             let delete = self.sql.delete(&run.identity);
             tx.connection().change_runs(delete).await?;
         }
-        self.end_own(tx).await?;
+        self.end_own(tx, true).await?;
         purged.records += expired.len() as u64;
         if S::HAS_ONE_WRITER {
             purged.held += start.elapsed();
@@ -550,7 +549,7 @@ impl<S: SqlRunStore> RunStore for SqlRuns<S> {
         // From here on their holders are refused.
         let erased = tx.connection().change_runs(runs).await?;
         tx.connection().change_runs(steps).await?;
-        self.end_own(tx).await?;
+        self.end_own(tx, true).await?;
         Ok(erased + self.store.erase(scope).await?)
     }
 
@@ -565,7 +564,7 @@ impl<S: SqlRunStore> RunStore for SqlRuns<S> {
             let delete = self.sql.delete(identity.as_bytes());
             tx.connection().change_runs(delete).await?;
         }
-        self.end_own(tx).await?;
+        self.end_own(tx, true).await?;
         Ok(match standing {
             Standing::Free => Forgotten::Deleted,
             Standing::Held => Forgotten::InFlight,
@@ -615,7 +614,7 @@ impl<S: SqlRunStore> RunStore for SqlRuns<S> {
             Standing::Held => Resolved::InFlight,
             Standing::Missing => Resolved::Missing,
         };
-        self.end_own(tx).await?;
+        self.end_own(tx, true).await?;
         Ok(resolved)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use futures_util::future::{join, join_all};
@@ -12,6 +12,7 @@ use tokio::time::sleep;
 
 use crate::history::History;
 use crate::report::Report;
+use crate::ride::micros;
 use crate::rides::{Fleet, Keys, Peers, hex, numbers, ride};
 
 /// The lease of the test services' rides.
@@ -199,7 +200,7 @@ impl<D: Database> Riding<D> {
             pending.insert(label, asked);
         }
         sleep(within).await;
-        let (stopped, since) = (now(), Instant::now());
+        let (stopped, since) = (micros(), Instant::now());
         self.fleet.services[frozen].freeze();
         // What was on the wire arrives.
         sleep(Duration::from_millis(50)).await;
@@ -333,11 +334,4 @@ fn kind(answer: Option<&Answer>) -> String {
             name.map_or_else(|| answer.status.to_string(), str::to_owned)
         }
     }
-}
-
-/// The time in microseconds since 1970.
-fn now() -> i64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    let now = now.expect("a clock after 1970").as_micros();
-    now.try_into().expect("a time in this millennium")
 }

@@ -45,7 +45,8 @@ pub use self::proxy::{Direction, Fault, Harm, Proxy, Traffic};
 pub use self::report::{Report, Rides};
 pub use self::retried::retried;
 pub use self::ride::{
-    Flaw, Gate, Middle, Play, Process, Ride, Rows, STEPS, Service, Stop, create_legs, end_lease,
+    Flaw, Gate, Middle, Play, Process, Ride, Rows, STEPS, Service, Stop, UNTIMED, create_legs,
+    end_lease,
 };
 pub use self::rides::{Keys, RideEvidence, check_ride, kill_riders};
 pub use self::schedule::{Expected, Live, Next, Reached, View};

@@ -5,6 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::rc::Rc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use futures_util::FutureExt as _;
@@ -21,6 +22,12 @@ use crate::model::Ending;
 
 /// The steps in their order.
 pub const STEPS: [&str; 3] = ["ride", "charge", "paid"];
+
+/// The policy of attempts in steps that nothing ends by time: a lease ends where the test says so.
+pub static UNTIMED: Policy = Policy::new(Duration::from_hours(24))
+    .with_wait(Duration::ZERO)
+    .with_lease(Duration::from_hours(1))
+    .with_deadline(Duration::from_hours(2));
 
 const LEGS: [&str; 2] = [
     "CREATE TABLE legs (label VARCHAR(64) NOT NULL, step VARCHAR(16) NOT NULL, \
@@ -559,7 +566,8 @@ fn of<D: Database>(identity: &Identity) -> String {
 }
 
 /// The time in microseconds since 1970.
-fn micros() -> u128 {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    now.map_or(0, |now| now.as_micros())
+pub(crate) fn micros() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let now = now.expect("a clock after 1970").as_micros();
+    now.try_into().expect("a time in this millennium")
 }

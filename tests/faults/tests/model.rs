@@ -24,13 +24,16 @@ use idem_tests::{
 use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::strategy::Union;
-use proptest::test_runner::Config as Cases;
 use proptest_state_machine::{ReferenceStateMachine, StateMachineTest, prop_state_machine};
 use sqlx::Pool;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, yield_now};
 use tokio::time::timeout;
+
+use self::cases::cases;
+
+mod cases;
 
 prop_state_machine! {
     #![proptest_config(cases(96))]
@@ -46,16 +49,6 @@ prop_state_machine! {
     fn x3_model_on_record_in_commit(sequential 1..32 => System<Axum, RecordInCommit>);
     #[test]
     fn x3_model_on_mysql(sequential 1..32 => System<Axum, Mysql>);
-}
-
-fn cases(default: u32) -> Cases {
-    let set = std::env::var("PROPTEST_CASES").ok();
-    Cases {
-        cases: set.map_or(default, |set| set.parse().expect("a number of cases")),
-        max_shrink_time: 60_000,
-        failure_persistence: None,
-        ..Cases::default()
-    }
 }
 
 /// No request may reach a time limit.

@@ -1,20 +1,13 @@
 //! An operator resolves a `call_once` after the end of the lease, while its holder is only paused.
 
 use std::rc::Rc;
-use std::time::Duration;
 
-use idem_core::adapter::Policy;
 use idem_core::{Resolution, Resolved};
 use idem_faults::{
-    Asking, Ending, Gate, Live, Middle, Play, Process, Reached, Ride, Rows, Service, Stop, View,
-    create_legs, end_lease,
+    Asking, Ending, Gate, Live, Middle, Play, Process, Reached, Ride, Rows, Service, Stop, UNTIMED,
+    View, create_legs, end_lease,
 };
 use idem_tests::{Axum, Sqlite, Threads, Wires, World};
-
-static POLICY: Policy = Policy::new(Duration::from_hours(24))
-    .with_wait(Duration::ZERO)
-    .with_lease(Duration::from_hours(1))
-    .with_deadline(Duration::from_hours(2));
 
 #[test]
 fn t4_t5_holder_is_late_after_an_operator_has_resolved_its_call() {
@@ -30,7 +23,7 @@ fn t4_t5_holder_is_late_after_an_operator_has_resolved_its_call() {
             let gate = Rc::new(Gate::new(stops));
             let play = Play::right(&gate);
             Live {
-                future: process.ask(asking.clone(), &POLICY, Rc::clone(&ride), play),
+                future: process.ask(asking.clone(), &UNTIMED, Rc::clone(&ride), play),
                 gate,
                 view: View::new(0, Ending::Success),
             }

@@ -11,10 +11,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use idem_core::Engine;
-use idem_core::adapter::Policy;
 use idem_faults::{
     Asking, Ending, Expected, Flaw, Gate, Live, Middle, Next, Play, Process, Reached, Ride, Rows,
-    Service, Stop, View, create_legs, end_lease,
+    Service, Stop, UNTIMED, View, create_legs, end_lease,
 };
 use idem_tests::{
     Answer, Axum, Database, Domain as _, Driver, Framework, Mysql, Postgres, RecordInCommit,
@@ -23,11 +22,14 @@ use idem_tests::{
 use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::strategy::Union;
-use proptest::test_runner::Config as Cases;
 use proptest_state_machine::{ReferenceStateMachine, StateMachineTest, prop_state_machine};
 use sqlx::pool::PoolConnection;
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::{sleep, timeout};
+
+use self::cases::cases;
+
+mod cases;
 
 prop_state_machine! {
     #![proptest_config(cases(64))]
@@ -49,22 +51,6 @@ prop_state_machine! {
     #[test]
     fn x30_t1_t2_t5_t7_t8_t9_t10_model_on_mysql(sequential 1..32 => System<Axum, Mysql>);
 }
-
-fn cases(default: u32) -> Cases {
-    let set = std::env::var("PROPTEST_CASES").ok();
-    Cases {
-        cases: set.map_or(default, |set| set.parse().expect("a number of cases")),
-        max_shrink_time: 60_000,
-        failure_persistence: None,
-        ..Cases::default()
-    }
-}
-
-/// Leases end only where the sequence says so.
-static POLICY: Policy = Policy::new(Duration::from_hours(24))
-    .with_wait(Duration::ZERO)
-    .with_lease(Duration::from_hours(1))
-    .with_deadline(Duration::from_hours(2));
 
 /// How long anything may take.
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -386,7 +372,7 @@ impl<F: Framework<D>, D: Quiet> System<F, D> {
             flaw: Rc::new(Flaw::None),
         };
         let process = &self.processes[ask.process];
-        let future = process.ask(asking(whose, ask.body), &POLICY, Rc::clone(&ride), play);
+        let future = process.ask(asking(whose, ask.body), &UNTIMED, Rc::clone(&ride), play);
         let view = View::new(ask.body, ask.ending);
         // In one process, the first request answers for the others.
         if let Some(holder) = holder {

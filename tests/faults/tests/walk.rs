@@ -8,12 +8,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use fastrand::Rng;
-use idem_core::adapter::Policy;
 use idem_core::store::Identity;
 use idem_core::{Engine, Resolution, Resolved};
 use idem_faults::{
     Asking, Ending, Expected, Flaw, Gate, Live, Middle, Play, Process, Reached, Ride, Rows,
-    Service, Stop, View, create_legs, end_lease,
+    Service, Stop, UNTIMED, View, create_legs, end_lease,
 };
 use idem_tests::{
     Answer, Axum, Database, Driver, Framework, Mysql, Postgres, RecordInCommit, Sqlite, Threads,
@@ -21,12 +20,6 @@ use idem_tests::{
 };
 use sqlx::pool::PoolConnection;
 use tokio::time::timeout;
-
-/// A lease ends only where the schedule says so.
-static POLICY: Policy = Policy::new(Duration::from_hours(24))
-    .with_wait(Duration::ZERO)
-    .with_lease(Duration::from_hours(1))
-    .with_deadline(Duration::from_hours(2));
 
 /// How long anything may take.
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -279,7 +272,7 @@ impl<D: Database> Walk<D> {
             ..Play::right(&gate)
         };
         Live {
-            future: process.ask(this.asking.clone(), &POLICY, Rc::clone(&this.ride), play),
+            future: process.ask(this.asking.clone(), &UNTIMED, Rc::clone(&this.ride), play),
             gate,
             view: View::new(0, Ending::Success),
         }

@@ -245,7 +245,7 @@ pub async fn a_holder_of_a_resolved_run_writes_nothing<S: RunSubject>(subject: &
     }
 }
 
-/// The first result of a step stays, whoever records another one.
+/// A second result of a step never replaces the first one.
 pub async fn a_result_is_never_overwritten<S: RunSubject>(subject: &S) {
     let case = Case::new(subject, "acme", "overwritten");
     let held = case.win().await;
