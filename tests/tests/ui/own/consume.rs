@@ -21,21 +21,42 @@ async fn in_a_header(_: &mut SqliteConnection, _: Event<Paid>) -> Result<(), Fai
 
 #[idempotent(ttl = "14d", unscoped, operation = "ship", key = optional("event.id"))]
 async fn optional(_: &mut SqliteConnection, event: Event<Paid>) -> Result<(), Failure> {
+    drop(event);
     Ok(())
 }
 
-#[idempotent(ttl = "14d", unscoped, operation = "ship", key = "id", wait = "2s", replay = "all")]
-async fn as_on_http(_: &mut SqliteConnection, id: MessageId, _: Event<Paid>) -> Result<(), Failure> {
+#[idempotent(
+    ttl = "14d",
+    unscoped,
+    operation = "ship",
+    key = "id",
+    wait = "2s",
+    replay = "all"
+)]
+async fn as_on_http(
+    _: &mut SqliteConnection,
+    id: MessageId,
+    _: Event<Paid>,
+) -> Result<(), Failure> {
+    drop(id);
     Ok(())
 }
 
-#[idempotent(ttl = "14d", unscoped, operation = "ship", key = "event.id", lease = "10s")]
+#[idempotent(
+    ttl = "14d",
+    unscoped,
+    operation = "ship",
+    key = "event.id",
+    lease = "10s"
+)]
 async fn leased(_: &mut SqliteConnection, event: Event<Paid>) -> Result<(), Failure> {
+    drop(event);
     Ok(())
 }
 
 #[idempotent(ttl = "14d", unscoped, operation = "ship", key = "event.id")]
 fn not_async(_: &mut SqliteConnection, event: Event<Paid>) -> Result<(), Failure> {
+    drop(event);
     Ok(())
 }
 

@@ -1,6 +1,9 @@
 //! What the types of a consumer have to be.
 
-use idem_consume::{Consumer, Delivery, Engine, Event, Failure, MessageId, PostgresStore, SqliteStore, State, Verdict, idempotent};
+use idem_consume::{
+    Consumer, Delivery, Engine, Event, Failure, MessageId, PostgresStore, SqliteStore, State,
+    idempotent,
+};
 use serde::{Deserialize, Serialize};
 use sqlx::SqliteConnection;
 
@@ -55,13 +58,8 @@ async fn right(_: &mut SqliteConnection, event: Event<Paid>) -> Result<(), Failu
     Ok(())
 }
 
-async fn unprotected(_: Event<Paid>) -> Verdict {
-    Verdict::Done { is_duplicate: false }
-}
-
 fn main() {
-    let _ = async |consumer: Consumer<Engine<PostgresStore>>| {
-        let _ = consumer.run(right, Delivery::new("")).await;
-        let _ = consumer.run(unprotected, Delivery::new("")).await;
+    let _ = |consumer: Consumer<Engine<PostgresStore>>| {
+        let _ = consumer.run(right, Delivery::new(""));
     };
 }
