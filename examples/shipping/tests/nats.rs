@@ -313,7 +313,8 @@ async fn control_a_place_in_the_stream_is_no_id_of_a_producer_s_duplicate() {
             .expect("a stream")
             .expect("a message");
         let place = message.info().expect("a place").stream_sequence;
-        let id = &message.headers.as_ref().expect("headers")["Nats-Msg-Id"];
+        let headers = message.headers.as_ref().expect("headers");
+        let id = headers.get("Nats-Msg-Id").expect("an id");
         let delivery = Delivery::new(message.payload.clone());
         let by_place = delivery.clone().with_id(place);
         let _ = places.consumer.run(count, by_place).await;
