@@ -8,7 +8,7 @@ use idem_core::{Content, EncodeError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// One delivery of a message or a job, from whatever broker or queue.
+/// One delivery of a message or a job, by any broker or queue.
 ///
 /// ```
 /// # use idem_consume::Delivery;

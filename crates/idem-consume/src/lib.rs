@@ -65,20 +65,11 @@
 //!
 //! # The key
 //!
-//! It is the same in each delivery of one message, and another one in each other message.
+//! It is the same in each delivery of one message, and another one in each other message. An id outside of the payload
+//! is handed over by [`Delivery::with_id`], and taken by [`MessageId`]. [Which id to take](_documentation::messages#the-id)
+//! of each broker is a page of its own, with its traps.
 //!
-//! | source | id | trap |
-//! |---|---|---|
-//! | NATS JetStream | the header `Nats-Msg-Id`; else stream and sequence | an `ack_wait` shorter than the consumer takes: the message is delivered again while it runs, and is [`Again`](Verdict::Again) |
-//! | RabbitMQ | the property `message_id` | publishers set it or not: refuse a message without it, don't hash it |
-//! | Kafka | a header such as `ce_id`; else topic, partition and offset | an offset is a place in the log: a producer's duplicate has another one |
-//! | SQS | an attribute of your own; else `MessageId` | a producer's retry has another `MessageId` |
-//! | CloudEvents | `id`, with `source` as the scope | an `id` is unique for its source only |
-//! | queues of jobs | the job's id | the count of retries is no part of it |
-//!
-//! An id outside of the payload is handed over by [`Delivery::with_id`], and taken by [`MessageId`].
-//!
-//! The TTL is the time in which the message can come again: the retention of a Kafka topic, `max_age` of a stream, 14 days
+//! The TTL is the time in which the message can come again: the retention of a topic, `max_age` of a stream, 14 days
 //! on SQS. A message that comes later runs once more.
 //!
 //! # Dead letters
@@ -91,7 +82,8 @@
 //! # More
 //!
 //! The consumer takes what a handler takes by `&mut`, so [`Steps`] work, too. [`Engine::once`] is the same for code
-//! that has no attribute. The [contract](_documentation::contract#n-without-http) has the rules.
+//! that has no attribute. [Messages and jobs](_documentation::messages) is the guide, and the
+//! [contract](_documentation::contract#n-without-http) has the rules.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod delivery;

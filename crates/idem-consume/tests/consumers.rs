@@ -1,4 +1,4 @@
-//! Consumers on SQLite. The rules N have their own suite on every database, as `Engine::once` is the same code.
+//! Consumers on SQLite. The other rules N have their suite on every database: `Engine::once` is the same code.
 
 use std::borrow::Cow;
 use std::error::Error as _;
@@ -37,7 +37,7 @@ async fn ship_order(tx: &mut SqliteConnection, event: Event<OrderPaid>) -> Resul
     ship(tx, &event.tenant).await?;
     match event.cents {
         ..0 => Err(Failure::dead("an amount below zero")),
-        0 => Err("nothing yet".parse::<i64>().unwrap_err().into()),
+        0 => Err("nothing yet".parse::<i64>().expect_err("no number").into()),
         1 => panic!("a panic of the consumer"),
         _ => Ok(()),
     }
@@ -45,17 +45,17 @@ async fn ship_order(tx: &mut SqliteConnection, event: Event<OrderPaid>) -> Resul
 
 /// A database with the tables of the library and of the tests.
 async fn database() -> (SqliteStore, SqlitePool) {
-    let store = SqliteStore::in_memory().await.unwrap();
-    store.migrate().await.unwrap();
+    let store = SqliteStore::in_memory().await.expect("a database");
+    store.migrate().await.expect("the tables");
     let pool = store.pool().clone();
     let create = "CREATE TABLE effects (what TEXT NOT NULL)";
-    sqlx::query(create).execute(&pool).await.unwrap();
+    sqlx::query(create).execute(&pool).await.expect("a table");
     (store, pool)
 }
 
 async fn effects(pool: &SqlitePool) -> i64 {
     let count = sqlx::query_scalar("SELECT count(*) FROM effects");
-    count.fetch_one(pool).await.unwrap()
+    count.fetch_one(pool).await.expect("a number")
 }
 
 fn paid(id: &str, cents: i64) -> Delivery {
@@ -65,7 +65,7 @@ fn paid(id: &str, cents: i64) -> Delivery {
         cents,
     };
     let mut json = br#"{"unknown": 1, "#.to_vec();
-    json.extend_from_slice(&serde_json::to_vec(&event).unwrap()[1..]);
+    json.extend_from_slice(&serde_json::to_vec(&event).expect("JSON")[1..]);
     Delivery::new(json)
 }
 
@@ -74,7 +74,7 @@ fn is_done(verdict: &Verdict, duplicate: bool) -> bool {
 }
 
 #[tokio::test]
-async fn n1_message_takes_effect_once_and_its_duplicate_is_done() {
+async fn n1_n8_message_takes_effect_once_and_its_duplicate_is_done() {
     let (store, pool) = database().await;
     let consumer = Consumer::new(Engine::new(store));
     for duplicate in [false, true, true] {
@@ -88,7 +88,7 @@ async fn n1_message_takes_effect_once_and_its_duplicate_is_done() {
 }
 
 #[tokio::test]
-async fn n2_failure_is_delivered_again_and_leaves_nothing() {
+async fn n2_n8_failure_is_delivered_again_and_leaves_nothing() {
     let (store, pool) = database().await;
     let consumer = Consumer::new(Engine::new(store));
     for _ in 0..2 {
@@ -114,7 +114,7 @@ async fn n2_failure_is_delivered_again_and_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn n2_dead_message_is_dead_each_time() {
+async fn n2_n8_dead_message_is_dead_each_time() {
     let (store, pool) = database().await;
     let consumer = Consumer::new(Engine::new(store));
     for _ in 0..2 {
@@ -127,7 +127,7 @@ async fn n2_dead_message_is_dead_each_time() {
 }
 
 #[tokio::test]
-async fn n4_id_with_another_content_is_dead() {
+async fn n8_m1_id_with_another_content_is_dead() {
     let (store, pool) = database().await;
     let consumer = Consumer::new(Engine::new(store));
     let verdict = consumer.run(ship_order, paid("7", 500)).await;
@@ -144,7 +144,7 @@ async fn n4_id_with_another_content_is_dead() {
 }
 
 #[tokio::test]
-async fn n3_poison_leaves_no_record() {
+async fn n8_poison_leaves_no_record() {
     let (store, pool) = database().await;
     let consumer = Consumer::new(Engine::new(store));
     for poison in ["{", r#"{"id": 7}"#, ""] {
@@ -170,7 +170,7 @@ async fn n3_poison_leaves_no_record() {
 }
 
 #[tokio::test]
-async fn service_without_tables_loses_no_message() {
+async fn n8_service_without_tables_loses_no_message() {
     let (store, pool) = database().await;
     let drop = "DROP TABLE idem_records";
     sqlx::query(drop).execute(&pool).await.unwrap();
@@ -272,7 +272,7 @@ fn invoiced(payload: &str) -> Delivery {
 }
 
 #[tokio::test]
-async fn n5_duplicate_of_a_message_in_flight_is_delivered_again() {
+async fn n8_duplicate_of_a_message_in_flight_is_delivered_again() {
     let (app, pool) = app().await;
     let consumer = Consumer::new(app.clone());
     let first = tokio::spawn({
@@ -314,7 +314,7 @@ async fn n6_consumer_that_is_stopped_has_no_effect() {
 }
 
 #[tokio::test]
-async fn argument_that_is_missing_is_named() {
+async fn n8_argument_that_is_missing_is_named() {
     let (app, _pool) = app().await;
     let consumer = Consumer::new(app);
     let cases = [
@@ -359,7 +359,7 @@ fn steps_fail_once() -> bool {
 async fn t7_redelivery_resumes_after_the_recorded_steps() {
     let (store, pool) = database().await;
     let store = StepStore::new(store);
-    store.migrate().await.unwrap();
+    store.migrate().await.expect("the tables");
     let consumer = Consumer::new(Engine::new(store));
     let delivery = Delivery::new("true").with_id("7");
     let verdict = consumer.run(text, delivery.clone()).await;

@@ -14,7 +14,7 @@ use crate::policy::Policy;
 use crate::response::Response;
 use crate::store::Store;
 
-pub use crate::once::{Recorded, answer, record};
+pub use crate::once::ended::{Recorded, answer, record};
 
 /// A message, with what its arguments say.
 #[derive(Debug)]
@@ -47,7 +47,7 @@ where
         operation: Operation::named(operation),
         scope: message.scope,
         key: message.key.into_value(),
-        content: message.content.map_err(unbound),
+        content: message.content.map_err(|error| unbound(&error)),
         payload: Some(message.payload),
     };
     engine.run_once(call, work).await

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::{Image, Kind, Package, Programs, Signals};
 
-/// NATS with JetStream.
+/// NATS, with streams that are stored.
 pub const NATS: Nats = Nats;
 
 /// The type of [`NATS`].
