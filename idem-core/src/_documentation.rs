@@ -25,6 +25,10 @@ pub mod adopting {}
 pub mod recipes {}
 
 #[doc = include_str!("_documentation/links.md")]
+#[doc = include_str!("../docs/messages.md")]
+pub mod messages {}
+
+#[doc = include_str!("_documentation/links.md")]
 #[doc = include_str!("../docs/compiling.md")]
 pub mod compiling {}
 

@@ -10,6 +10,7 @@ pub mod expansion;
 mod head;
 mod key_probe;
 mod key_source;
+pub mod message;
 mod outcome;
 mod payload;
 mod return_probe;

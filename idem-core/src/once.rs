@@ -91,9 +91,7 @@ use std::fmt::Display;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderValue};
-use http::{Extensions, StatusCode};
+use http::Extensions;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -105,15 +103,17 @@ use crate::fingerprint::{Binding, BoundTarget, Content, Fingerprint, RequestPart
 use crate::key::IdempotencyKey;
 use crate::operation::Operation;
 pub use crate::policy::Isolation;
-use crate::policy::{self, Misuse, Settle};
+use crate::policy::{self, Misuse};
 use crate::problem::Problem;
-use crate::response::{Replayed, Response};
+use crate::response::Response;
 use crate::scope::Scope;
 use crate::store::{Claim as _, Mode, Store};
 use crate::transaction::{Borrowed, Shared};
 
+pub(crate) mod ended;
 mod error;
 
+use self::ended::{answer, record};
 pub use self::error::{Error, Failure};
 
 /// The longest TTL, as for the attribute.
@@ -124,12 +124,6 @@ const BOUND: &[u8] = b"idem once";
 
 const HOOK: &str = "the engine's hook before the handler takes a request of actix-web, and there is none; \
                     make another engine without it";
-
-/// The statuses of records. They are in the log, and in what an operator finds.
-const DONE: StatusCode = StatusCode::OK;
-const FINAL: StatusCode = StatusCode::UNPROCESSABLE_ENTITY;
-/// A status that binds the key (rule M4): a redelivery has the same payload.
-const AGAIN: StatusCode = StatusCode::SERVICE_UNAVAILABLE;
 
 /// An operation and its policy, in the words of the attribute. It is a `static`, so that a mistake in it is a
 /// compile error:
@@ -365,182 +359,147 @@ impl<S: Store> Engine<S> {
             BoundTarget::Nothing => Ok(Content::None),
             _ => Content::of(payload),
         };
-        let admitted = match self.prepare(policy, key, content) {
+        let content = policy
+            .check(S::MODE)
+            .and_then(|()| content.map_err(|error| unbound(&error)));
+        let call = Call {
+            policy: &policy.policy,
+            operation: policy.operation(),
+            scope: key.scope,
+            key: Some(key.text),
+            content,
+            payload: None,
+        };
+        let returned = Mutex::new(None);
+        let response = self
+            .run_once(call, |mut claim, attempt| {
+                let returned = &returned;
+                // Boxed, as the future of an attempt is moved.
+                Box::pin(async move {
+                    let ended = work(&mut claim, &attempt).await;
+                    let (response, settle) = match record(ended) {
+                        Ok((response, settle, ended)) => {
+                            let mut returned =
+                                returned.lock().unwrap_or_else(PoisonError::into_inner);
+                            *returned = Some(ended);
+                            (response, Ok(settle))
+                        }
+                        Err(error) => {
+                            tracing::error!(%error, "a value can't be written as JSON and read again");
+                            (Response::default(), Err(Misuse::Unrecordable))
+                        }
+                    };
+                    HandlerOutcome::Answered {
+                        response,
+                        settle,
+                        closed: Ok(()),
+                    }
+                })
+            })
+            .await;
+        let returned = returned.into_inner();
+        answer(&response, returned.unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Runs `work` for a key without a request. The response is the one of `work`, a recorded one, or has
+    /// the library's own [`Problem`].
+    pub(crate) async fn run_once<W, A>(&self, call: Call<'_>, work: W) -> Response
+    where
+        W: FnOnce(ClaimGuard<S::Claim>, Attempt) -> A,
+        A: Future<Output = HandlerOutcome<Response>>,
+    {
+        let limit = self.response_limit(call.policy);
+        let admitted = match self.prepare(call) {
             Ok(request) => admit(self, request).await,
             Err(response) => Err(response),
         };
         let turn = match admitted {
             Ok(turn) => turn,
-            Err(response) => return answer(&response, None),
+            Err(response) => return response,
         };
-        let limit = self.response_limit(&policy.policy);
         let hook = self.shared.before_handler.as_ref();
-        let returned = Mutex::new(None);
-        let attempting = turn.run(|mut claim, attempt| {
-            let returned = &returned;
-            // Boxed, as the future of an attempt is moved.
-            Box::pin(async move {
-                if let Some(hook) = hook
-                    && let Err(error) = hook
-                        .run(claim.connection(), &attempt, &Extensions::new())
-                        .await
-                {
-                    return HandlerOutcome::Broken(error);
+        let attempting = turn.run(async move |mut claim, attempt| {
+            if let Some(hook) = hook
+                && let Err(error) = hook
+                    .run(claim.connection(), &attempt, &Extensions::new())
+                    .await
+            {
+                return HandlerOutcome::Broken(error);
+            }
+            match work(claim, attempt).await {
+                HandlerOutcome::Answered { response, .. } if response.body().len() > limit => {
+                    HandlerOutcome::TooLarge
                 }
-                let ended = work(&mut claim, &attempt).await;
-                let (response, settle) = record(ended, returned);
-                if response.body().len() > limit {
-                    return HandlerOutcome::TooLarge;
-                }
-                HandlerOutcome::Answered {
-                    response,
-                    settle,
-                    closed: Ok(()),
-                }
-            })
+                outcome => outcome,
+            }
         });
-        let response = attempting.await;
-        let returned = returned.into_inner();
-        answer(&response, returned.unwrap_or_else(PoisonError::into_inner))
+        attempting.await
     }
 
     /// The request that the engine sees.
-    fn prepare(
-        &self,
-        policy: &'static Policy,
-        key: Key,
-        content: Result<Content, EncodeError>,
-    ) -> Result<Prepared, Response> {
+    fn prepare(&self, call: Call<'_>) -> Result<Prepared, Response> {
+        let Call {
+            policy,
+            operation,
+            scope,
+            key,
+            content,
+            payload,
+        } = call;
         let config = &self.shared.config;
-        let Key { scope, text } = key;
-        let key = IdempotencyKey::whole(&text);
+        let key = key.ok_or_else(|| refuse(self, Problem::KeyMissing, Some(&operation), None))?;
+        let key = IdempotencyKey::whole(&key);
         let key = key.and_then(|key| config.check_key(&key).map(|()| key));
         let key = key.map_err(|error| refuse(self, Problem::KeyMalformed(error), None, None))?;
-        let operation = policy.operation();
-        let content = policy.check(S::MODE).and_then(|()| {
-            let hook = self.shared.before_handler.as_ref();
-            if hook.is_some_and(|hook| !hook.takes::<Extensions>()) {
-                return Err(HOOK.to_owned());
-            }
-            content.map_err(|error| format!("the payload can't be fingerprinted: {error}"))
-        });
+        let hook = self.shared.before_handler.as_ref();
+        let content = match hook {
+            Some(hook) if !hook.takes::<Extensions>() => Err(HOOK.to_owned()),
+            _ => content,
+        };
         let content = content.map_err(|reason| {
             tracing::error!(reason, %operation, "the operation can't run");
             refuse(self, Problem::Misconfigured, Some(&operation), Some(&key))
         })?;
-        let fingerprint = fingerprint(&content, policy.policy.target, config.secret.as_deref());
-        let policy = &policy.policy;
-        Ok(Prepared::new(
-            policy,
-            scope,
-            operation,
-            Some(key),
-            fingerprint,
-        ))
+        let secret = config.secret.as_deref();
+        let fingerprint = fingerprint(&content, payload, policy.target, secret);
+        Ok(
+            Prepared::new(policy, scope, operation, Some(key), fingerprint)
+                .with_rejected(content.is_rejected(payload)),
+        )
     }
 }
 
+/// What a call without HTTP has in place of a request.
+pub(crate) struct Call<'a> {
+    pub(crate) policy: &'static policy::Policy,
+    pub(crate) operation: Operation,
+    pub(crate) scope: Option<String>,
+    pub(crate) key: Option<String>,
+    /// What is bound to the key, or why the operation can't run.
+    pub(crate) content: Result<Content, String>,
+    /// The bytes of the message, if there are any.
+    pub(crate) payload: Option<&'a [u8]>,
+}
+
+pub(crate) fn unbound(error: &EncodeError) -> String {
+    format!("the payload can't be fingerprinted: {error}")
+}
+
 /// The fingerprint of a payload: no request has one that matches it (rule N4).
-fn fingerprint(content: &Content, target: BoundTarget, secret: Option<&[u8]>) -> Fingerprint {
+fn fingerprint(
+    content: &Content,
+    payload: Option<&[u8]>,
+    target: BoundTarget,
+    secret: Option<&[u8]>,
+) -> Fingerprint {
     let nowhere = RequestParts {
         method: "",
         path: "",
         query: None,
-        raw: None,
+        raw: payload,
     };
     let headers = BOUND;
     Fingerprint::bound(nowhere, content, Binding { target, headers }, secret)
-}
-
-/// The response that stands for the end of a closure, and how it is settled. The end itself, as the caller gets
-/// it, is put into `returned`.
-fn record<V, E, F>(
-    ended: Result<V, Failure<E, F>>,
-    returned: &Mutex<Option<Result<V, Failure<E, F>>>>,
-) -> (Response, Result<Settle, Misuse>)
-where
-    V: Serialize + DeserializeOwned,
-    F: Serialize + DeserializeOwned,
-{
-    let recorded = match ended {
-        Ok(value) => {
-            written(DONE, &value).map(|(response, value)| (response, Settle::Commit, Ok(value)))
-        }
-        Err(Failure::Final(failure)) => written(FINAL, &failure)
-            .map(|(response, failure)| (response, Settle::Final, Err(Failure::Final(failure)))),
-        Err(again) => Ok((
-            with_body(AGAIN, Bytes::new()),
-            Settle::Retriable,
-            Err(again),
-        )),
-    };
-    match recorded {
-        Ok((response, settle, ended)) => {
-            let mut returned = returned.lock().unwrap_or_else(PoisonError::into_inner);
-            *returned = Some(ended);
-            (response, Ok(settle))
-        }
-        Err(error) => {
-            tracing::error!(%error, "a value can't be written as JSON and read again");
-            (Response::default(), Err(Misuse::Unrecordable))
-        }
-    }
-}
-
-/// The response with a value, and the value as it is read from there. A record that can't be read again would be
-/// noticed too late.
-fn written<T: Serialize + DeserializeOwned>(
-    status: StatusCode,
-    value: &T,
-) -> serde_json::Result<(Response, T)> {
-    let body = serde_json::to_vec(value)?;
-    let value = serde_json::from_slice(&body)?;
-    Ok((with_body(status, body.into()), value))
-}
-
-fn with_body(status: StatusCode, body: Bytes) -> Response {
-    let mut response = Response::new(body);
-    *response.status_mut() = status;
-    let json = HeaderValue::from_static("application/json");
-    response.headers_mut().insert(CONTENT_TYPE, json);
-    response
-}
-
-/// The caller's answer. `returned` is the end of the closure, if it has run.
-fn answer<V, E, F>(
-    response: &Response,
-    returned: Option<Result<V, Failure<E, F>>>,
-) -> Result<Once<V>, Error<E, F>>
-where
-    V: DeserializeOwned,
-    F: DeserializeOwned,
-{
-    let extensions = response.extensions();
-    if let Some(problem) = extensions.get::<Problem>() {
-        return Err((*problem).into());
-    }
-    if extensions.get::<Replayed>().is_some() {
-        return match response.status() {
-            DONE => read(response).map(Once::Replayed).map_err(Error::from),
-            FINAL => Err(read(response).map_or_else(Error::from, Error::Final)),
-            // The library's own record of a transaction that the closure has ended.
-            _ => Err(Problem::TransactionEnded.into()),
-        };
-    }
-    match returned {
-        Some(Ok(value)) => Ok(Once::Fresh(value)),
-        Some(Err(Failure::Again(error))) => Err(Error::Again(error)),
-        Some(Err(Failure::Final(failure))) => Err(Error::Final(failure)),
-        None => Err(Problem::OutcomeUnknown.into()),
-    }
-}
-
-/// A recorded value. One of another type is never made again.
-fn read<T: DeserializeOwned>(response: &Response) -> Result<T, Problem> {
-    serde_json::from_slice(response.body()).map_err(|error| {
-        tracing::error!(%error, "the recorded value is not of the type that is asked for");
-        Problem::RecordUnreadable
-    })
 }
 
 #[cfg(feature = "sqlite")]

@@ -32,9 +32,11 @@ pub(crate) fn check<F: Framework>(
     errors: &mut Errors,
 ) -> Option<Handler> {
     let arguments = Arguments::read(function, errors);
-    let mut policy = policy(given, errors);
+    refuse_options::<F>(given, errors);
+    let mut policy = policy::<F>(given, errors);
     let scope = scope::check(given, &arguments, errors);
     let key = key::check(given, &arguments, errors);
+    F::check(given, errors);
     let asks_for_lease = lease::check(given, &arguments, errors);
     steps::check(given, &arguments, &function.block, errors);
     function::check::<F>(function, key.argument().is_some(), errors);
@@ -60,14 +62,14 @@ pub(crate) fn check<F: Framework>(
         headers: content::headers(given),
         policy: policy?,
         store: store(given),
-        state: state::<F>(given, errors),
+        state: ty(given, Name::State),
         root: root::<F>(given),
     })
 }
 
 /// No default is right for `ttl`: a client that retries after it runs the handler again, and until then the record
 /// takes space.
-fn policy(given: &Given, errors: &mut Errors) -> Option<Policy> {
+fn policy<F: Framework>(given: &Given, errors: &mut Errors) -> Option<Policy> {
     if given.lacks(Name::Ttl) {
         let problem = r#"missing argument `ttl`; say how long a response is remembered, such as `ttl = "24h"`"#;
         errors.at(proc_macro2::Span::call_site(), problem);
@@ -99,7 +101,7 @@ fn policy(given: &Given, errors: &mut Errors) -> Option<Policy> {
     };
     Some(Policy {
         ttl: duration(Name::Ttl)?,
-        wait: duration(Name::Wait),
+        wait: duration(Name::Wait).or_else(F::wait),
         deadline: duration(Name::Deadline),
         lease: duration(Name::Lease),
         replay,
@@ -110,12 +112,13 @@ fn policy(given: &Given, errors: &mut Errors) -> Option<Policy> {
     })
 }
 
-/// The state of the router, on a framework that has one.
-fn state<F: Framework>(given: &Given, errors: &mut Errors) -> Option<Type> {
-    if let (Some(entry), Err(problem)) = (given.entry(Name::State), F::STATE) {
-        errors.at(entry.key.span(), problem);
+/// The options that the framework has no use for.
+fn refuse_options<F: Framework>(given: &Given, errors: &mut Errors) {
+    for (name, problem) in F::REFUSED {
+        if let Some(entry) = given.entry(*name) {
+            errors.at(entry.key.span(), problem);
+        }
     }
-    ty(given, Name::State)
 }
 
 /// The function as it was written. An argument that only `scope` or `key` names is read there as well, so that the

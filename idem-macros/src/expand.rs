@@ -35,7 +35,7 @@ pub(crate) fn expand<F: Framework>(handler: &Handler) -> TokenStream {
     let generics = bounded_generics::<F>(&function.sig.generics);
     let clause = &generics.where_clause;
     let lints = lints(&generics);
-    let docs = docs::contract(handler);
+    let docs = docs::contract::<F>(handler);
     let frame = frame::<F>(handler);
     let private = &frame.private;
     let inputs = F::inputs(&frame, handler);

@@ -1,28 +1,44 @@
-//! The differences between web frameworks, for `check` and `expand`.
+//! The differences between web frameworks, and between these and consumers of messages, for `check` and `expand`.
 
 use proc_macro2::TokenStream;
 use syn::{Ident, LitStr, Type};
 
 use crate::errors::Errors;
 use crate::model::{Body, Extractor, Handler};
+use crate::options::Name;
+use crate::parse::Given;
 use crate::place::Private;
+use crate::value::Duration;
 
 mod actix;
 mod axum;
+mod consume;
 
 pub(crate) use actix::Actix;
 pub(crate) use axum::Axum;
+pub(crate) use consume::Consume;
 
-/// One web framework and the adapter for it.
+/// One web framework, or consumers of messages, and the adapter for it.
 pub(crate) trait Framework {
     /// The name of the adapter's crate.
     const ROOT: &'static str;
 
-    /// Whether handlers run on a router with a state of one type, or why not.
-    const STATE: Result<(), &'static str>;
+    /// The options that it has no use for, and the reasons.
+    const REFUSED: &'static [(Name, &'static str)];
+
+    /// Whether a client waits for a response.
+    const IS_HTTP: bool = true;
 
     /// Whether a response can be a borrowed `Cow`.
     const COW_RESPONSES: bool;
+
+    /// How long a duplicate waits, where the library's default is not right.
+    fn wait() -> Option<Duration> {
+        None
+    }
+
+    /// The rules of its own about the options.
+    fn check(_: &Given, _: &mut Errors) {}
 
     /// The bounds on a handler's generic parameters, as the attempt can move to a task of its own.
     fn owned() -> TokenStream;

@@ -1,17 +1,17 @@
-//! The attribute `#[idempotent]` of `idem-axum` and `idem-actix`. Use it through those crates: the generated code
-//! refers to them.
+//! The attribute `#[idempotent]` of `idem-axum`, `idem-actix` and `idem-consume`. Use it through those crates: the
+//! generated code refers to them.
 //!
 //! A handler goes through four stages, one module each. `parse` reads the attribute and the function. `check` holds the
 //! rules, and reports every mistake at once. `model` is the handler after that. `expand` writes the function that the
 //! framework calls; after a mistake `fallback` takes its place. The options are one table, in `options`, and the
-//! differences between web frameworks are in `framework`.
+//! differences between web frameworks, and between these and consumers, are in `framework`.
 
 use proc_macro2::TokenStream;
 use quote::quote;
 use syn::{Error, ItemFn};
 
 use errors::Errors;
-use framework::{Actix, Axum, Framework};
+use framework::{Actix, Axum, Consume, Framework};
 use model::Handler;
 use parse::Given;
 
@@ -114,6 +114,35 @@ pub fn idempotent_actix(
     item: proc_macro::TokenStream,
 ) -> proc_macro::TokenStream {
     idempotent::<Actix>(arguments.into(), &item.into()).into()
+}
+
+/// Makes a consumer of messages run once per message: its writes and the record of the message are stored in one
+/// transaction, and a duplicate is done without running.
+///
+/// # Consumers
+///
+#[doc = include_str!("docs/borrowed.md")]
+/// - **By value**: extractors, which make their values of a delivery and of the consumer's state. The last one is the
+///   content of the message, and is bound to the key; `body` names another one.
+///
+/// It returns `Result<(), Failure>`, or a `Result<(), E>` of an `E` that becomes a `Failure`. A failure undoes the writes.
+///
+/// # Arguments
+///
+/// - `ttl = "14d"`: the time in which the message can be delivered again (required)
+/// - `operation = "ship_order"`: the name of the consumer (required). Two consumers of one message have two names.
+/// - `key = "event.id"`: the message's id, in an argument or a field of one (required)
+/// - `scope = "event.tenant"`: the owner of the ids, or `unscoped` where they are unique for all
+/// - `fingerprint = "none"`: another content with the id is the same message
+///
+/// and `deadline`, `lease`, `isolation`, `body`, `store`, `state` and `crate`, as on an endpoint. `wait`, `replay`, `record`,
+/// `response_limit`, `query` and `bind` are about requests and responses, and refused.
+#[proc_macro_attribute]
+pub fn idempotent_consume(
+    arguments: proc_macro::TokenStream,
+    item: proc_macro::TokenStream,
+) -> proc_macro::TokenStream {
+    idempotent::<Consume>(arguments.into(), &item.into()).into()
 }
 
 fn idempotent<F: Framework>(arguments: TokenStream, item: &TokenStream) -> TokenStream {

@@ -7,6 +7,7 @@ use crate::framework::{Axum, Framework};
 
 mod actix;
 mod arguments;
+mod consume;
 mod documentation;
 mod expansions;
 mod handlers;

@@ -95,6 +95,10 @@ impl KeyArgument {
     pub fn new(name: &'static str, value: Option<String>) -> Self {
         Self { name, value }
     }
+
+    pub(crate) fn into_value(self) -> Option<String> {
+        self.value
+    }
 }
 
 impl<const OPTIONAL: bool> KeySource for InArgument<OPTIONAL> {

@@ -3,17 +3,19 @@ use std::convert::Infallible;
 use std::future::pending;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures_util::future::{Either, select};
 use serde::Deserialize;
 use sqlx::SqliteConnection;
 use tokio::sync::oneshot;
 
+use super::ended::{DONE, with_body};
 use super::*;
 use crate::adapter::BeforeHandler;
 use crate::config::Config;
 use crate::key::{KeyError, KeyRule};
 use crate::problem::tests::ALL;
-use crate::{SqliteStore, StepStore};
+use crate::{Settle, SqliteStore, StepStore};
 
 static POLICY: Policy = Policy::new("work", Duration::from_hours(1));
 static ANYTHING: Policy = Policy::new("work", Duration::from_hours(1)).without_fingerprint();
@@ -171,7 +173,7 @@ const GOLDEN_NOTHING: &str = "27478c10922ce7c59614dc5533e263c85cb289746b9bd07e75
 #[test]
 fn n3_fingerprints_are_stable_across_releases() {
     let of = |content, target| {
-        let bytes = fingerprint(&content, target, None).to_bytes();
+        let bytes = fingerprint(&content, None, target, None).to_bytes();
         assert_eq!(bytes[1..33], bytes[33..]);
         crate::digest::hex(&bytes[1..33])
     };

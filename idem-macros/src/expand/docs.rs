@@ -3,62 +3,78 @@
 use quote::ToTokens;
 
 use crate::choice::{Isolation, Need, Replay};
+use crate::framework::Framework;
 use crate::model::{Content, Handler, Key, KeyPlace, Record, Target};
 use crate::suggest;
 
 /// The lines of the section `# Idempotency`.
-pub(crate) fn contract(handler: &Handler) -> Vec<String> {
+pub(crate) fn contract<F: Framework>(handler: &Handler) -> Vec<String> {
     let policy = &handler.policy;
-    let invalid = match handler.key.need {
-        Need::Required => "without a valid key",
-        Need::Optional => "for a malformed key",
-    };
     let operation = policy
         .operation
         .as_ref()
         .map_or_else(|| "method and route".to_owned(), |name| format!("`{name}`"));
-    let isolation = policy.isolation.map(isolation);
-    let isolation = isolation.map(|isolation| format!(" - Isolation: {isolation}"));
-    let stored = match policy.lease {
-        None => {
+    let stored = match (F::IS_HTTP, &policy.lease) {
+        (true, None) => {
             " The writes and the response are stored once per idempotency key; a retry gets that response."
         }
-        Some(_) => {
+        (true, Some(_)) => {
             " Each step is recorded once per idempotency key. A retry resumes after the recorded steps; once there is a \
                      response, it gets that response."
         }
+        (false, None) => {
+            " The writes are stored once per key; a duplicate of the message is done without running."
+        }
+        (false, Some(_)) => {
+            " Each step is recorded once per key. A redelivery resumes after the recorded steps; a duplicate of a \
+                     message that is done does not run."
+        }
     };
-    let lease = policy.lease.as_ref();
-    let lease = lease.map(|lease| format!(" - Lease: {}", lease.text));
-    let lines = [
+    let mut lines = vec![
         String::new(),
         " # Idempotency".to_owned(),
         String::new(),
         stored.to_owned(),
         String::new(),
         format!(" - Key: {}", key(&handler.key)),
-        format!(" - Scope: {}", scope(handler)),
+        format!(" - Scope: {}", scope::<F>(handler)),
         format!(" - Operation: {operation}"),
         format!(" - Remembered: {}", policy.ttl.text),
-        format!(" - Bound to the key: {}", bound(handler)),
-        format!(
-            " - Replayed: {}",
-            replayed(policy.replay.unwrap_or_default())
-        ),
+        format!(" - Bound to the key: {}", bound::<F>(handler)),
+    ];
+    if F::IS_HTTP {
+        lines.extend(responses(handler));
+    }
+    lines.extend(
+        policy
+            .isolation
+            .map(|level| format!(" - Isolation: {}", isolation(level))),
+    );
+    let lease = policy.lease.as_ref();
+    lines.extend(lease.map(|lease| format!(" - Lease: {}", lease.text)));
+    lines
+}
+
+/// The lines about responses.
+fn responses(handler: &Handler) -> impl Iterator<Item = String> {
+    let policy = &handler.policy;
+    let invalid = match handler.key.need {
+        Need::Required => "without a valid key",
+        Need::Optional => "for a malformed key",
+    };
+    let record = matches!(policy.record, Record::Head).then(|| {
+        " - Not recorded: the body; a retry gets the status and the headers alone".to_owned()
+    });
+    let replayed = replayed(policy.replay.unwrap_or_default());
+    [
+        format!(" - Replayed: {replayed}"),
         format!(
             " - Statuses: 400 {invalid}, 409 while the first request runs, 422 for another request with the same key, \
              503 to try again"
         ),
-    ];
-    let record = matches!(policy.record, Record::Head).then(|| {
-        " - Not recorded: the body; a retry gets the status and the headers alone".to_owned()
-    });
-    lines
-        .into_iter()
-        .chain(record)
-        .chain(isolation)
-        .chain(lease)
-        .collect()
+    ]
+    .into_iter()
+    .chain(record)
 }
 
 fn key(key: &Key) -> String {
@@ -76,15 +92,18 @@ fn key(key: &Key) -> String {
     }
 }
 
-fn scope(handler: &Handler) -> String {
+fn scope<F: Framework>(handler: &Handler) -> String {
     match &handler.scope {
         Some(scope) => format!("each `{}` has its own keys", scope.path.literal.value()),
-        None => "all clients share their keys".to_owned(),
+        None if F::IS_HTTP => "all clients share their keys".to_owned(),
+        None => "all messages share their keys".to_owned(),
     }
 }
 
-fn bound(handler: &Handler) -> String {
+fn bound<F: Framework>(handler: &Handler) -> String {
+    let body = if F::IS_HTTP { "body" } else { "content" };
     let query = match &handler.target {
+        _ if !F::IS_HTTP => None,
         Target::Exact => Some("query".to_owned()),
         Target::SortedQuery => Some("query in any order".to_owned()),
         Target::QueryExcept(names) => {
@@ -94,15 +113,16 @@ fn bound(handler: &Handler) -> String {
         Target::NoQuery | Target::Nothing => None,
     };
     let content = match &handler.content {
-        Content::Body => Some("body".to_owned()),
-        Content::Raw => Some("the body's bytes".to_owned()),
+        Content::Body => Some(body.to_owned()),
+        Content::Raw => Some(format!("the {body}'s bytes")),
         Content::None | Content::Nothing => None,
         Content::Function(function) => {
             let function = function.to_token_stream().to_string().replace(' ', "");
-            Some(format!("`{function}` of the body"))
+            Some(format!("`{function}` of the {body}"))
         }
     };
-    let path = (!matches!(handler.target, Target::Nothing)).then(|| "path".to_owned());
+    let has_path = F::IS_HTTP && !matches!(handler.target, Target::Nothing);
+    let path = has_path.then(|| "path".to_owned());
     let headers = handler
         .headers
         .iter()

@@ -8,6 +8,7 @@ use super::{Frame, Framework};
 use crate::errors::Errors;
 use crate::expand::lifetimes::inferred_type;
 use crate::model::{Body, Content, Extractor, Handler};
+use crate::options::Name;
 use crate::place::{Place, Private};
 
 /// Expands for `idem-actix`.
@@ -15,9 +16,10 @@ pub(crate) struct Actix;
 
 impl Framework for Actix {
     const ROOT: &'static str = "idem_actix";
-    const STATE: Result<(), &'static str> = Err(
+    const REFUSED: &'static [(Name, &'static str)] = &[(
+        Name::State,
         "actix-web has no state of one type; the engine is in the application's data: remove `state`",
-    );
+    )];
     const COW_RESPONSES: bool = true;
 
     fn owned() -> TokenStream {

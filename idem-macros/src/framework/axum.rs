@@ -9,6 +9,7 @@ use crate::errors::Errors;
 use crate::expand::in_arc;
 use crate::expand::lifetimes::inferred_type;
 use crate::model::{Body, Extractor, Handler, Store};
+use crate::options::Name;
 use crate::place::{Place, Private};
 
 /// Expands for `idem-axum`.
@@ -16,7 +17,7 @@ pub(crate) struct Axum;
 
 impl Framework for Axum {
     const ROOT: &'static str = "idem_axum";
-    const STATE: Result<(), &'static str> = Ok(());
+    const REFUSED: &'static [(Name, &'static str)] = &[];
     const COW_RESPONSES: bool = false;
 
     fn owned() -> TokenStream {

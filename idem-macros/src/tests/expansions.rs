@@ -1,4 +1,4 @@
-//! Whole expansions, kept as formatted files in `expansions/axum` and `expansions/actix`.
+//! Whole expansions, kept as formatted files in `expansions/axum`, `expansions/actix` and `expansions/consume`.
 //!
 //! A file begins with a handler and ends with its expansion. The test reads the handler from the file, so no file is
 //! left without a test: a new case is a file with a handler, and an old one is deleted. After a change of the
@@ -15,7 +15,7 @@ use std::sync::Mutex;
 use syn::LitStr;
 
 use super::{expand_for, mistakes_for, split};
-use crate::framework::{Actix, Axum, Framework};
+use crate::framework::{Actix, Axum, Consume, Framework};
 use crate::options::OPTIONS;
 
 /// The line between a handler and its expansion.
@@ -158,6 +158,11 @@ fn actix_expansions_are_as_in_the_files() {
     check_all::<Actix>();
 }
 
+#[test]
+fn consumers_expansions_are_as_in_the_files() {
+    check_all::<Consume>();
+}
+
 /// Every option, and every word that an option allows.
 fn options() -> BTreeSet<String> {
     let mut options = BTreeSet::new();
@@ -182,8 +187,9 @@ fn check_options<F: Framework>() {
             missing.remove(&text);
         }
     }
-    if F::STATE.is_err() {
-        missing.remove("state");
+    for (name, _) in F::REFUSED {
+        let spec = OPTIONS.iter().find(|spec| spec.name == *name).unwrap();
+        missing.remove(spec.word);
     }
     assert_eq!(missing, BTreeSet::new(), "options without a file");
 }

@@ -20,6 +20,7 @@ pub(crate) const PUBLISHED: &[&str] = &[
     "idem-actix",
     "idem-sea-orm",
     "idem-redis",
+    "idem-consume",
     "idem-client",
 ];
 

@@ -78,6 +78,7 @@ const ALONE: &[&[&str]] = &[
     &["-p", "idem-redis"],
     &["-p", "idem-redis", "--features", "cluster"],
     &["-p", "idem-redis", "--features", "tls"],
+    &["-p", "idem-consume"],
     &["-p", "idem-client"],
     &["-p", "idem-cli"],
     &[
@@ -94,6 +95,7 @@ const ALONE: &[&[&str]] = &[
     &["-p", "payments-mysql"],
     &["-p", "rides"],
     &["-p", "sms"],
+    &["-p", "shipping"],
 ];
 
 /// The cheap steps come first.

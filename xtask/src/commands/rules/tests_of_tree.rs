@@ -15,7 +15,10 @@ pub(super) struct Test {
     pub(super) name: String,
 }
 
-/// The tests of the published crates and of `tests`.
+/// The folders with tests, apart from those of the core.
+const FOLDERS: [&str; 3] = ["crates", "examples", "tests"];
+
+/// The tests of the published crates, of the examples and of `tests`.
 pub(super) fn all(root: &Path) -> Result<Vec<Test>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(root)? {
@@ -24,7 +27,7 @@ pub(super) fn all(root: &Path) -> Result<Vec<Test>> {
             .file_name()
             .and_then(OsStr::to_str)
             .unwrap_or_default();
-        if folder.is_dir() && (name.starts_with("idem-") || name == "crates" || name == "tests") {
+        if folder.is_dir() && (name.starts_with("idem-") || FOLDERS.contains(&name)) {
             collect_sources(&folder, &mut files)?;
         }
     }
