@@ -7,6 +7,8 @@
 //! To enqueue a job needs no outbox here: `graphile_worker.add_job` is a function of the database, so a request's
 //! handler calls it in its own transaction.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -57,6 +59,18 @@ struct OrderShipped {
 struct Invoicing {
     consumer: Consumer<Engine<PostgresStore>>,
     pool: PgPool,
+    /// How many more jobs this process does, if it is to die.
+    left: Option<Arc<AtomicU32>>,
+}
+
+impl Invoicing {
+    /// The worst time to die: the job is done, and the queue does not know of it.
+    fn live_on(&self) {
+        let left = self.left.as_ref();
+        if left.is_some_and(|left| left.fetch_sub(1, Ordering::Relaxed) == 1) {
+            std::process::abort();
+        }
+    }
 }
 
 impl TaskHandler for OrderShipped {
@@ -70,11 +84,14 @@ impl TaskHandler for OrderShipped {
 /// Runs the consumer, and tells the queue what the verdict says: an error is another try.
 async fn run(context: &WorkerContext) -> anyhow::Result<()> {
     let invoicing = context.get_ext::<Invoicing>();
-    let Invoicing { consumer, pool } = invoicing.context("the worker has no consumer")?;
+    let invoicing = invoicing.context("the worker has no consumer")?;
     let job = context.job();
     let delivery = Delivery::new(job.payload().to_string()).with_id(job.id());
-    match consumer.run(write_invoice, delivery).await {
-        Verdict::Done { .. } => Ok(()),
+    match invoicing.consumer.run(write_invoice, delivery).await {
+        Verdict::Done { .. } => {
+            invoicing.live_on();
+            Ok(())
+        }
         Verdict::Again { cause, .. } => Err(cause.into()),
         Verdict::Dead(cause) => {
             // The letter comes first: if the job then runs again, its letter is already there.
@@ -83,7 +100,7 @@ async fn run(context: &WorkerContext) -> anyhow::Result<()> {
                 .bind(job.id())
                 .bind(job.payload().to_string())
                 .bind(cause.to_string())
-                .execute(pool)
+                .execute(&invoicing.pool)
                 .await?;
             Ok(())
         }
@@ -124,6 +141,7 @@ async fn main() -> anyhow::Result<()> {
     let invoicing = Invoicing {
         consumer: Consumer::new(Engine::new(store)),
         pool: pool.clone(),
+        left: flags.die_after.map(|jobs| Arc::new(AtomicU32::new(jobs))),
     };
     // A worker that has not been heard of for so long is dead, and its jobs are tried again.
     let dead_after = Duration::from_secs(flags.dead_after);
@@ -149,6 +167,7 @@ struct Flags {
     enqueue: Option<String>,
     cents: i64,
     dead_after: u64,
+    die_after: Option<u32>,
 }
 
 impl Flags {
@@ -156,10 +175,12 @@ impl Flags {
 --database-url URL       a database of PostgreSQL (required)
 --enqueue ORDER          enqueue a job for this order, and end
 --cents AMOUNT           the price of the order [500]
---dead-after SECONDS     when a silent worker is taken for dead [60]";
+--dead-after SECONDS     when a silent worker is taken for dead [60]
+--die-after JOBS         die as soon as so many jobs are done, before the queue knows of the last one";
 
     fn read() -> Result<Self, lexopt::Error> {
         let (mut database_url, mut enqueue, mut cents, mut dead_after) = (None, None, 500, 60);
+        let mut die_after = None;
         let mut arguments = lexopt::Parser::from_env();
         while let Some(argument) = arguments.next()? {
             match argument {
@@ -167,6 +188,7 @@ impl Flags {
                 Long("enqueue") => enqueue = Some(arguments.value()?.string()?),
                 Long("cents") => cents = arguments.value()?.parse()?,
                 Long("dead-after") => dead_after = arguments.value()?.parse()?,
+                Long("die-after") => die_after = Some(arguments.value()?.parse()?),
                 Long("help") | Short('h') => {
                     println!("{}", Self::HELP);
                     std::process::exit(0);
@@ -179,6 +201,7 @@ impl Flags {
             enqueue,
             cents,
             dead_after,
+            die_after,
         })
     }
 }
@@ -198,6 +221,6 @@ fn introduction(url: &str) -> String {
 # An order without a price is a dead letter, in the table dead_jobs.
 {enqueue} --cents 0
 
-# Kill this program at any time: the next one gets the jobs that it had not ended, and invoices none of them twice."
+# Kill this program at any time, or let it die at the worst one by `--die-after 3`: the next one gets the jobs that it had not ended, and invoices none of them twice."
     )
 }

@@ -1,8 +1,9 @@
-//! The example's workers are killed, again and again.
+//! The example's workers die between the commit of a job and its removal from the queue, and are killed at any time.
 
 use std::process::Stdio;
 use std::time::Duration;
 
+use fastrand::Rng;
 use sqlx::PgPool;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep};
@@ -33,8 +34,11 @@ impl Site {
         command
     }
 
-    fn worker(&self) -> Child {
-        self.command().spawn().expect("the example starts")
+    /// One that dies after so many jobs.
+    fn worker(&self, jobs: u32) -> Child {
+        let mut command = self.command();
+        command.args(["--die-after", &jobs.to_string()]);
+        command.spawn().expect("the example starts")
     }
 
     async fn number(&self, query: &'static str) -> i64 {
@@ -45,8 +49,11 @@ impl Site {
 
 #[tokio::test]
 async fn x34_jobs_of_killed_workers_take_effect_once() {
-    const JOBS: i64 = 400;
+    const JOBS: i64 = 150;
     let site = Site::new().await;
+    let seed = fastrand::u64(..);
+    eprintln!("seed {seed}");
+    let mut rng = Rng::with_seed(seed);
     // The tables of the queue and of the example.
     let enqueued = site
         .command()
@@ -54,7 +61,7 @@ async fn x34_jobs_of_killed_workers_take_effect_once() {
         .status();
     assert!(enqueued.await.expect("the example").success());
     let until = Instant::now() + TIMEOUT;
-    let first = site.worker();
+    let first = site.worker(10);
     while site
         .number("SELECT count(*) FROM pg_tables WHERE tablename = 'dead_jobs'")
         .await
@@ -63,33 +70,33 @@ async fn x34_jobs_of_killed_workers_take_effect_once() {
         assert!(Instant::now() < until, "no tables");
         sleep(Duration::from_millis(50)).await;
     }
-    let mut workers = [first, site.worker()];
+    let mut workers = [first, site.worker(10)];
     let add = "SELECT graphile_worker.add_job('order_shipped', \
                json_build_object('order', 'order-' || number, 'cents', 500)) FROM generate_series(1, $1) AS number";
-    let mut kills = 0;
-    for part in 1..=4 {
-        sqlx::query(add)
-            .bind(JOBS / 4)
-            .execute(&site.pool)
-            .await
-            .expect("jobs");
-        while site.number("SELECT count(*) FROM idem.records").await < JOBS / 4 * part - 50 {
-            for worker in &mut workers {
-                sleep(Duration::from_millis(150)).await;
-                worker.kill().await.expect("a process");
-                *worker = site.worker();
-                kills += 1;
-            }
-            assert!(Instant::now() < until, "too slow");
-        }
-    }
+    sqlx::query(add)
+        .bind(JOBS)
+        .execute(&site.pool)
+        .await
+        .expect("jobs");
+    let (mut deaths, mut kills) = (0, 0);
     while site
         .number("SELECT count(*) FROM graphile_worker.jobs")
         .await
         > 0
     {
         assert!(Instant::now() < until, "jobs are left");
-        sleep(Duration::from_millis(50)).await;
+        sleep(Duration::from_millis(20)).await;
+        for worker in &mut workers {
+            if worker.try_wait().expect("a process").is_some() {
+                deaths += 1;
+            } else if rng.u8(..100) == 0 {
+                worker.kill().await.expect("a process");
+                kills += 1;
+            } else {
+                continue;
+            }
+            *worker = site.worker(rng.u32(5..20));
+        }
     }
     let invoices = site.number("SELECT count(*) FROM invoices").await;
     let jobs = site
@@ -97,5 +104,6 @@ async fn x34_jobs_of_killed_workers_take_effect_once() {
         .await;
     assert_eq!((invoices, jobs), (JOBS, JOBS));
     assert_eq!(site.number("SELECT count(*) FROM dead_jobs").await, 1);
-    eprintln!("{JOBS} jobs, {kills} kills of a worker");
+    assert!(deaths >= 3, "{deaths} deaths");
+    eprintln!("{JOBS} jobs, {deaths} deaths before a removal, {kills} kills at any time");
 }

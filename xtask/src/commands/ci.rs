@@ -96,6 +96,7 @@ const ALONE: &[&[&str]] = &[
     &["-p", "rides"],
     &["-p", "sms"],
     &["-p", "shipping"],
+    &["-p", "invoicing"],
 ];
 
 /// The cheap steps come first.
