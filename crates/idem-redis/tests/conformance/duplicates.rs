@@ -6,12 +6,14 @@ use futures_util::future::{join_all, select_all};
 use idem_core::Config;
 use idem_tests::{Act, Answer, Reply, Scene, answers, assert_one_executed};
 
+use crate::server::Private;
 use crate::service::Framework;
 use crate::world::{World, conformance};
 
 conformance![
     c1_c2_c5_simultaneous_duplicates_have_one_effect,
     c2_t1_duplicate_of_a_long_call_is_answered_in_flight,
+    c2_r2_duplicates_of_a_read_get_its_answer,
     c3_retriable_failure_with_waiters_has_one_next_attempt,
     c4_c6_waiters_are_bounded_and_a_conflict_has_a_type,
 ];
@@ -81,6 +83,37 @@ async fn c2_t1_duplicate_of_a_long_call_is_answered_in_flight<F: Framework>(worl
         duplicate.send().await.assert_replays(&firsts[first]);
     }
     assert_eq!((world.control.entries(), world.provider.calls()), (2, 2));
+}
+
+/// As the server is frozen, no record can be read. A settled key is not in flight all the same.
+async fn c2_r2_duplicates_of_a_read_get_its_answer<F: Framework>(world: &World<F>) {
+    let server = Private::start();
+    let limits = Config::new().with_waiters(2, 2);
+    let quick = world.on(&server, limits.clone());
+    let slow = world.within(&server, Duration::from_secs(20), limits);
+    for path in ["/patient", "/hasty"] {
+        let first = quick.post(path).key("k").effect("a").send().await;
+        first.assert_executed(201);
+        for (instance, is_replay) in [(&quick, false), (&slow, true)] {
+            server.freeze();
+            let extracted = world.control.extractions();
+            let request = instance.post(path).key("k").effect("a");
+            let pending: Vec<_> = (0..20).map(|_| request.start()).collect();
+            world.control.extracted(extracted + 20).await;
+            if is_replay {
+                server.thaw();
+            }
+            for answer in answers(pending).await {
+                if is_replay {
+                    answer.assert_replays(&first);
+                } else {
+                    answer.assert_problem_of_steps("unavailable");
+                }
+            }
+            server.thaw();
+        }
+    }
+    assert_eq!(world.control.entries(), 2);
 }
 
 async fn c3_retriable_failure_with_waiters_has_one_next_attempt<F: Framework>(world: &World<F>) {

@@ -9,6 +9,7 @@ use crate::world::{World, conformance};
 
 conformance![
     e1_e3_e5_record_ends_by_the_clock_of_the_server,
+    e5_s1_new_time_to_live_is_for_new_records,
     e1_e2_expired_record_that_is_still_there_is_none,
     e4_t10_erasure_ends_records_and_runs_of_a_scope,
     e6_forgotten_key_runs_again_and_an_attempt_is_left_alone,
@@ -16,7 +17,7 @@ conformance![
 ];
 
 async fn e1_e3_e5_record_ends_by_the_clock_of_the_server<F: Framework>(world: &World<F>) {
-    let instance = world.instance().await;
+    let instance = world.cached().await;
     let request = instance.post("/brief").key("k").effect("a");
     world.control.play([Scene::gated()]);
     let first = request.start();
@@ -56,6 +57,20 @@ async fn e1_e3_e5_record_ends_by_the_clock_of_the_server<F: Framework>(world: &W
     );
 }
 
+/// The two endpoints share their operation, as two releases of one do.
+async fn e5_s1_new_time_to_live_is_for_new_records<F: Framework>(world: &World<F>) {
+    let instance = world.instance().await;
+    let of = |path: &str, key: &str| instance.post(path).key(key).effect("a");
+    let first = of("/ride/1", "old").send().await;
+    first.assert_executed(201);
+    of("/ride/2", "old").send().await.assert_replays(&first);
+    let new = of("/ride/2", "new").send().await;
+    new.assert_executed(201);
+    let later = first.expires().expect("R7") - new.expires().expect("R7");
+    let difference = 23 * 60 * 60;
+    assert!((difference - 20..=difference).contains(&later), "{later}");
+}
+
 async fn e1_e2_expired_record_that_is_still_there_is_none<F: Framework>(world: &World<F>) {
     let (one, other) = (world.instance().await, world.instance().await);
     let request = one.post("/patient").key("k").effect("a");
@@ -80,7 +95,7 @@ async fn e1_e2_expired_record_that_is_still_there_is_none<F: Framework>(world: &
 }
 
 async fn e4_t10_erasure_ends_records_and_runs_of_a_scope<F: Framework>(world: &World<F>) {
-    let (instance, other) = (world.instance().await, world.instance().await);
+    let (instance, other) = (world.instance().await, world.cached().await);
     let post = |path: &str, tenant: &str, key: &str| {
         instance.post(path).tenant(tenant).key(key).effect("a")
     };
@@ -93,7 +108,10 @@ async fn e4_t10_erasure_ends_records_and_runs_of_a_scope<F: Framework>(world: &W
         post("/unscoped", "acme", "k1"),
     ];
     for request in &acme {
-        request.send().await.assert_executed(201);
+        let first = request.send().await;
+        first.assert_executed(201);
+        let elsewhere = request.clone().to(other.address);
+        elsewhere.send().await.assert_replays(&first);
     }
     let answers = [kept[0].send().await, kept[1].send().await];
     world.control.play([Scene::gated()]);
@@ -117,7 +135,9 @@ async fn e4_t10_erasure_ends_records_and_runs_of_a_scope<F: Framework>(world: &W
     }
     let effects = world.effects();
     for request in acme.iter().chain([&late]) {
-        request.send().await.assert_executed(201);
+        // It has cached the records that it has erased.
+        let elsewhere = request.clone().to(other.address);
+        elsewhere.send().await.assert_executed(201);
     }
     assert_eq!(
         world.effects(),
@@ -130,8 +150,9 @@ async fn e4_t10_erasure_ends_records_and_runs_of_a_scope<F: Framework>(world: &W
 }
 
 async fn e6_forgotten_key_runs_again_and_an_attempt_is_left_alone<F: Framework>(world: &World<F>) {
-    let (one, other) = (world.instance().await, world.instance().await);
+    let (one, other) = (world.instance().await, world.cached().await);
     let request = one.post("/effects").key("k").effect("a");
+    let elsewhere = request.clone().to(other.address);
     let operation = Operation::of_route("POST", "/effects");
     let key = IdempotencyKey::parse(b"k").expect("a key");
     let forget = async || {
@@ -146,10 +167,10 @@ async fn e6_forgotten_key_runs_again_and_an_attempt_is_left_alone<F: Framework>(
     world.control.open(1);
     let first = attempt.answer().await;
     first.assert_executed(201);
-    request.send().await.assert_replays(&first);
+    elsewhere.send().await.assert_replays(&first);
     assert_eq!(forget().await, Forgotten::Deleted);
     assert_eq!(forget().await, Forgotten::Missing);
-    request.send().await.assert_executed(201);
+    elsewhere.send().await.assert_executed(201);
     for damage in ["fingerprint 0", "state 9"] {
         world.set(damage).await;
         assert_eq!(forget().await, Forgotten::Deleted, "it can't be read");

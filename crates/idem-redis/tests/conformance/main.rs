@@ -5,6 +5,7 @@
 //! - The parts of K6, K8, C, E, L, M and P on undone writes: T6 and T14 stand in their places, and the tests look at
 //!   the calls in place of rows.
 //! - S6: services of one server have keys of their own by `RedisStore::with_prefix`, which S4 and S5 are tested with.
+//! - R5: its layers and middlewares. They are around the engine.
 //! - R9: there are no migrations.
 //! - M4, second half: a run binds its key from its first claim, whatever its answer was (T8).
 //! - C1, C2 and C4: the sentences on Galera and SQLite.
@@ -15,7 +16,7 @@
 //! - P5: tables, triggers and poolers. What is left are rights.
 //! - `transaction-lost`, in P and V: no closure has a transaction that it could end.
 //! - T2, and T6 and T13 as far as they are about `commit`: `Steps<Redis>` has no `commit`. T6 is about what calls did.
-//! - H and O are tested on SQL; N needs a transaction.
+//! - H and O: they are tested on SQL, and T has what is different with steps.
 //!
 //! The rules for servers that fail, restart and fail over are tested in `tests/redis`.
 
@@ -59,3 +60,6 @@ mod visibility;
 
 /// T: steps.
 mod steps;
+
+/// N: without HTTP.
+mod once;

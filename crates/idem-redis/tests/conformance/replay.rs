@@ -1,13 +1,11 @@
 //! R: first request and replay.
 
-use std::time::Duration;
-
-use idem_core::{Config, ReplayCache, Seal};
+use idem_core::{Config, Seal};
 use idem_tests::{Act, Body, Reply, Scene};
 
 use crate::server::Private;
 use crate::service::Framework;
-use crate::world::{World, conformance};
+use crate::world::{World, caching, conformance};
 
 conformance![
     r1_r3_r4_r6_r7_replay_is_byte_identical_on_each_instance,
@@ -152,8 +150,7 @@ async fn r4_r10_application_can_record_headers_cookies_and_send_the_key_back<F: 
 
 async fn r8_cached_replay_asks_no_server<F: Framework>(world: &World<F>) {
     let mut server = Private::start();
-    let cache = ReplayCache::new(1024 * 1024, Duration::from_hours(1));
-    let cached = world.on(&server, Config::new().with_replay_cache(cache));
+    let cached = world.on(&server, caching());
     let plain = world.on(&server, Config::new());
     let written = cached.post("/effects").key("written").effect("a");
     let read = plain.post("/effects").key("read").effect("a");

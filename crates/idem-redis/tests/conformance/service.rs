@@ -68,7 +68,7 @@ pub(crate) struct App {
 impl App {
     /// The body of most handlers: plays the next scene. [`Act::Insert`] is a call to the other service, and
     /// [`Act::Wait`] is a call that returns at the gate.
-    async fn play(
+    pub(crate) async fn play(
         &self,
         steps: &mut Steps<Redis>,
         attempt: &Attempt,

@@ -45,7 +45,7 @@ async fn t1_t5_attempt_that_has_lost_its_lease_writes_nothing<F: Framework>(worl
     // Between two steps nothing renews the lease.
     world.control.at_gate(1).await;
     let elsewhere = request.to(other.address);
-    let second = elsewhere.send().await;
+    let second = until_answered(&elsewhere).await;
     second.assert_executed(201);
     assert_eq!(second.text(), r#"{"ride":1,"paid":2,"attempt":2}"#);
     let key = world.key().await;

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use idem_core::{Config, Engine, StepStore};
+use idem_core::{Config, Engine, ReplayCache, StepStore};
 use idem_redis::redis::{Client, FromRedisValue, ToRedisArgs, cmd};
 use idem_redis::{Redis, RedisStore};
 use idem_tests::{Control, Request, Threads};
@@ -22,6 +22,11 @@ use crate::service::{App, Framework};
 
 /// How long an instance may take to end.
 const TIMEOUT: Duration = Duration::from_secs(20);
+
+/// With a replay cache, for longer than a test takes.
+pub(crate) fn caching() -> Config {
+    Config::new().with_replay_cache(ReplayCache::new(1024 * 1024, Duration::from_hours(1)))
+}
 
 /// Instantiates tests, such as `axum::r3_replay_is_byte_identical`, for each framework. With `traced:` everything is
 /// on one thread, where `Traces` and `Metrics` see it.
@@ -101,21 +106,32 @@ impl<F: Framework> World<F> {
         self.with(&store, config)
     }
 
+    /// One more instance, with a replay cache.
+    pub(crate) async fn cached(&self) -> Arc<Instance> {
+        self.configured(caching()).await
+    }
+
     /// One more instance, on another server.
     pub(crate) fn on(&self, server: &Private, config: Config) -> Arc<Instance> {
+        self.within(server, Duration::from_secs(1), config)
+    }
+
+    /// One more instance, whose commands may take this long.
+    pub(crate) fn within(
+        &self,
+        server: &Private,
+        timeout: Duration,
+        config: Config,
+    ) -> Arc<Instance> {
         let client = Client::open(server.url()).expect("a URL");
-        let store = RedisStore::new(client).with_timeout(Duration::from_millis(300));
+        let store = RedisStore::new(client).with_timeout(timeout);
         self.with(&store.with_prefix(&self.prefix), config)
     }
 
     /// One more instance.
     pub(crate) fn with(&self, store: &RedisStore, config: Config) -> Arc<Instance> {
         let engine = Engine::with_config(store.steps(), config);
-        let app = App {
-            engine: engine.clone(),
-            control: Arc::clone(&self.control),
-            provider: Arc::clone(&self.provider),
-        };
+        let app = self.app(engine.clone());
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
         let address = listener.local_addr().expect("a bound listener");
         let (stop, stopped) = oneshot::channel();
@@ -127,6 +143,15 @@ impl<F: Framework> World<F> {
         });
         lock(&self.instances).push(Arc::clone(&instance));
         instance
+    }
+
+    /// The service of one instance.
+    pub(crate) fn app(&self, engine: Engine<StepStore<Redis>>) -> App {
+        App {
+            engine,
+            control: Arc::clone(&self.control),
+            provider: Arc::clone(&self.provider),
+        }
     }
 
     /// How many effects the other service has made.

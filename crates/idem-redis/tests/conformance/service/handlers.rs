@@ -41,7 +41,7 @@ promises! {
     secret(ttl = "24h", scope = "_tenant", lease = "1s", record = "head") => play;
     flash(ttl = "24h", scope = "_tenant", lease = "1s", record = cookie("flash")) => play;
     ride(ttl = "24h", scope = "_tenant", lease = "1s", deadline = "8s", operation = "ride", fingerprint = "none") => ride;
-    next_ride(ttl = "24h", scope = "_tenant", lease = "1s", deadline = "8s", operation = "ride", fingerprint = "none") => next_ride;
+    next_ride(ttl = "1h", scope = "_tenant", lease = "1s", deadline = "8s", operation = "ride", fingerprint = "none") => next_ride;
     sms(ttl = "24h", scope = "_tenant", lease = "1s", deadline = "8s") => sms;
 }
 
