@@ -41,8 +41,8 @@ pub struct Visit {
     pub downstream: [Option<String>; 2],
 }
 
-impl Control {
-    pub(crate) fn new() -> Self {
+impl Default for Control {
+    fn default() -> Self {
         Self {
             scenes: Mutex::default(),
             visits: Mutex::default(),
@@ -56,7 +56,9 @@ impl Control {
             polled: AtomicUsize::new(0),
         }
     }
+}
 
+impl Control {
     /// The scenes of the next handlers, in the order of their entry. All handlers after them play
     /// [`Scene::effect`].
     pub fn play(&self, scenes: impl IntoIterator<Item = Scene>) {
@@ -132,7 +134,8 @@ impl Control {
         self.extracted.send_modify(|count| *count += 1);
     }
 
-    pub(crate) fn enter(&self, visit: Visit) -> (Scene, Running<'_>) {
+    /// Enters a handler, or a call. Returns its scene.
+    pub fn enter(&self, visit: Visit) -> (Scene, Running<'_>) {
         let running = self.running.fetch_add(1, Ordering::SeqCst) + 1;
         self.most_running.fetch_max(running, Ordering::SeqCst);
         lock(&self.visits).push(visit);
@@ -142,14 +145,16 @@ impl Control {
         (scene.unwrap_or_else(Scene::effect), running)
     }
 
-    pub(crate) async fn wait_at_gate(&self) {
+    /// Waits at the gate.
+    pub async fn wait_at_gate(&self) {
         self.at_gate.send_modify(|count| *count += 1);
         if let Ok(permit) = self.gate.acquire().await {
             permit.forget();
         }
     }
 
-    pub(crate) fn commit(&self) {
+    /// Counts a future of `after_commit`.
+    pub fn commit(&self) {
         self.committed.send_modify(|count| *count += 1);
     }
 
@@ -158,13 +163,14 @@ impl Control {
     }
 
     /// Opens the gate for all handlers, so that a failed test can be cleaned up.
-    pub(crate) fn tear_down(&self) {
+    pub fn tear_down(&self) {
         self.gate.close();
     }
 }
 
 /// A running handler. Dropped at its end, however it ends.
-pub(crate) struct Running<'a>(&'a AtomicUsize);
+#[derive(Debug)]
+pub struct Running<'a>(&'a AtomicUsize);
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {

@@ -7,14 +7,13 @@ use std::sync::Arc;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use idem_core::{
-    Attempt, Engine, Open, Provider, Recovered, SqlStepConnection, StepKey, StepStore, Steps,
-    Transaction,
+    Attempt, Engine, Open, Provider, SqlStepConnection, StepStore, Steps, Transaction,
 };
 use sqlx::{AssertSqlSafe, Pool, Row as _};
 
-use crate::control::{Control, Visit};
+use crate::control::Control;
 use crate::framework;
-use crate::scene::{Act, Body, Failed, Reply, RideError};
+use crate::scene::{Act, Body, Reply, RideError};
 
 /// A connection that the service can run on.
 pub trait Domain:
@@ -168,7 +167,7 @@ impl<C: Domain> App<C> {
             return Ok(Reply::new(201));
         }
         let charge = steps
-            .call("charge", async |key| self.charge(key, attempt).await)
+            .call("charge", async |key| self.control.call(key, attempt).await)
             .await?;
         if label == "charged" {
             return Ok(Reply::new(201));
@@ -182,7 +181,7 @@ impl<C: Domain> App<C> {
             })
             .await?;
         if label == "swallows" {
-            let twice = steps.call("charge", async |key| self.charge(key, attempt).await);
+            let twice = steps.call("charge", async |key| self.control.call(key, attempt).await);
             assert!(twice.await.is_err(), "the name is used twice");
         }
         let number = attempt.number();
@@ -194,12 +193,11 @@ impl<C: Domain> App<C> {
         })
     }
 
-    /// One call to a service that takes no key. If it may have happened, the service is asked: the next scene
-    /// answers 200 if it has happened, and 404 if it has not.
+    /// See [`Control::sms`].
     ///
     /// # Errors
     ///
-    /// A scene's reply of 400 or more to the call, or the step's own error.
+    /// Those of [`Control::sms`].
     pub(crate) async fn sms(
         &self,
         steps: &mut Steps<C>,
@@ -207,22 +205,7 @@ impl<C: Domain> App<C> {
         _tenant: &str,
         _label: &str,
     ) -> Result<Reply, RideError> {
-        let sent = steps
-            .call_once(
-                "sms",
-                async |key| self.charge(key, attempt).await,
-                async |key| {
-                    Ok(match self.charge(key, attempt).await {
-                        Ok(entry) => Recovered::Found(entry),
-                        Err(RideError::Failed(failed)) if failed.0.status == 404 => {
-                            Recovered::Absent
-                        }
-                        Err(_) => Recovered::Unknown,
-                    })
-                },
-            )
-            .await?;
-        Ok(Reply::bytes(201, sent.to_string()))
+        self.control.sms(steps, attempt).await
     }
 
     /// A transaction of a ride.
@@ -234,45 +217,11 @@ impl<C: Domain> App<C> {
         label: &str,
     ) -> Result<usize, RideError> {
         let reply = self.play(tx, attempt, tenant, label).await;
-        self.entry(reply)
-    }
-
-    /// The number of the entry of a step, if it succeeded.
-    fn entry(&self, reply: Reply) -> Result<usize, RideError> {
-        if reply.status < 400 {
-            Ok(self.control.entries())
-        } else {
-            Err(RideError::Failed(Failed(reply)))
-        }
-    }
-
-    /// A call: its scene has no connection.
-    async fn charge(&self, key: StepKey, attempt: &Attempt) -> Result<usize, RideError> {
-        let visit = Visit {
-            key: Some(key.to_string()),
-            scope: Some(key.epoch().to_string()),
-            number: attempt.number(),
-            ..Visit::default()
-        };
-        let (scene, _running) = self.control.enter(visit);
-        for act in &scene.acts {
-            match act {
-                Act::Wait => self.control.wait_at_gate().await,
-                Act::Panic => panic!("the scene says so"),
-                _ => {}
-            }
-        }
-        self.entry(scene.reply)
+        self.control.entry(reply)
     }
 
     async fn scene(&self, tx: &mut C, attempt: &Attempt, tenant: &str, label: &str) -> Reply {
-        let visit = Visit {
-            key: attempt.key().map(str::to_owned),
-            scope: attempt.scope().map(str::to_owned),
-            number: attempt.number(),
-            downstream: ["psp", "mail"].map(|service| attempt.downstream_key(service)),
-        };
-        let (scene, _running) = self.control.enter(visit);
+        let (scene, _running) = self.control.visit(attempt);
         for act in &scene.acts {
             match self.act(act, tx, attempt, tenant, label).await {
                 Ok(None) => {}
@@ -280,13 +229,7 @@ impl<C: Domain> App<C> {
                 Err(error) => return Reply::bytes(500, format!("{act:?}: {error}")),
             }
         }
-        let mut reply = scene.reply;
-        if matches!(reply.body, Body::Effect) {
-            let (entry, attempt) = (self.control.entries(), attempt.number());
-            let json = format!(r#"{{"label":"{label}","attempt":{attempt},"entry":{entry}}}"#);
-            reply.body = Body::Bytes(json.into());
-        }
-        reply
+        self.control.completed(scene.reply, attempt, label)
     }
 
     async fn act(

@@ -79,7 +79,9 @@ mod tenant;
 
 pub use self::actix::Actix;
 pub use self::axum::Axum;
+pub use self::bodies::{Keyed, NewEffect};
 pub(crate) use self::local::local;
+pub use self::tenant::Tenant;
 
 /// The largest request body on `/limited`.
 const LIMIT: usize = 1000;

@@ -9,6 +9,7 @@
     reason = "a harness panics: that is how tests fail"
 )]
 
+mod calls;
 mod client;
 mod control;
 mod database;
@@ -25,16 +26,16 @@ mod wire;
 mod world;
 
 pub use self::client::{Answer, Connection, Pending, Request};
-pub use self::control::{Control, Visit};
+pub use self::control::{Control, Running, Visit};
 pub use self::database::{
     Choices, Database, Driver, Galera, Mysql, Postgres, RecordInCommit, Served, Sqlite, Wires,
 };
 pub use self::domain::{App, Domain, StepEngine};
-pub use self::framework::{Actix, Axum, Deploy, Framework};
+pub use self::framework::{Actix, Axum, Deploy, Framework, Keyed, NewEffect, Tenant};
 pub use self::metrics::Metrics;
 pub use self::process::{Service, Site, until_working};
 pub use self::recorder::{Exchange, Message, Recorder};
-pub use self::scene::{Act, Body, Reply, Scene};
+pub use self::scene::{Act, Body, Failed, Reply, RideError, Scene};
 pub use self::suite::{Threads, run};
 pub use self::traces::{Fields, Traced, Traces};
 pub use self::verdict::{answers, assert_one_executed};

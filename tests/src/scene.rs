@@ -74,12 +74,14 @@ pub struct Reply {
 
 /// A response in an `Err`.
 #[derive(Debug)]
-pub(crate) struct Failed(pub(crate) Reply);
+pub struct Failed(pub Reply);
 
-/// Why a ride has failed.
+/// Why a handler with steps has failed.
 #[derive(Debug)]
-pub(crate) enum RideError {
+pub enum RideError {
+    /// A scene says so.
     Failed(Failed),
+    /// A step's own error.
     Step(StepError),
 }
 

@@ -105,10 +105,7 @@ macro_rules! __pair {
 ///
 /// If the test panics, or if it leaves a session, a connection or an instance open.
 pub fn run<F: Framework<D>, D: Database>(threads: Threads, test: impl AsyncFnOnce(&World<F, D>)) {
-    let runtime = threads.runtime();
-    let _traces = threads.are_traced().then(Traces::install);
-    let _metrics = threads.are_traced().then(Metrics::install);
-    runtime.block_on(async {
+    threads.block_on(async {
         let world = World::create().await;
         let tested = AssertUnwindSafe(test(&world)).catch_unwind().await;
         let ended = AssertUnwindSafe(world.end(tested.is_ok()));
@@ -117,7 +114,6 @@ pub fn run<F: Framework<D>, D: Database>(threads: Threads, test: impl AsyncFnOnc
             resume_unwind(panic);
         }
     });
-    runtime.shutdown_timeout(Duration::from_secs(1));
 }
 
 /// The threads of a test and its instances.
@@ -130,6 +126,15 @@ pub enum Threads {
 }
 
 impl Threads {
+    /// Runs a test to its end. On one thread, it is traced.
+    pub fn block_on(self, test: impl Future<Output = ()>) {
+        let runtime = self.runtime();
+        let _traces = self.are_traced().then(Traces::install);
+        let _metrics = self.are_traced().then(Metrics::install);
+        runtime.block_on(test);
+        runtime.shutdown_timeout(Duration::from_secs(1));
+    }
+
     fn are_traced(self) -> bool {
         matches!(self, Self::One)
     }

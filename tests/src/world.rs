@@ -102,7 +102,7 @@ impl<F: Framework<D>, D: Database> World<F, D> {
             ..Wires::default()
         };
         Self {
-            control: Arc::new(Control::new()),
+            control: Arc::new(Control::default()),
             observer: database.connect(wires).await,
             database,
             instances: Mutex::default(),

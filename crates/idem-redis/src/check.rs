@@ -1,11 +1,12 @@
 //! The settings of the server.
 
-use idem_core::StoreError;
+use idem_core::store::{Identity, Operation};
+use idem_core::{IdempotencyKey, StoreError};
 use redis::cmd;
 
 use crate::link::{Failure, Node};
 use crate::scripts;
-use crate::send::{Failed, is_forbidden};
+use crate::send::{Effort, Failed, is_forbidden};
 use crate::store::{Durability, RedisStore, misconfigured};
 
 impl RedisStore {
@@ -13,18 +14,44 @@ impl RedisStore {
     ///
     /// A server that evicts keys is refused: an evicted record is a request that runs again, and an evicted run is a
     /// handler that runs beside another. So is a replica, and a primary that has fewer replicas than
-    /// [`Durability::Replicas`] asks for. A server without an append-only file is reported at warn level, and so are
-    /// settings that the server does not show.
+    /// [`Durability::Replicas`] asks for, and a user without the rights of an attempt: the check writes a record, and
+    /// deletes it. A server without an append-only file is reported at warn level, and so are settings that the server
+    /// does not show.
     ///
     /// # Errors
     ///
     /// [`StoreError::Misconfigured`] with the remedy; [`StoreError::Unavailable`] if the server does not answer.
     pub async fn check(&self) -> Result<(), StoreError> {
-        // Scripts may be forbidden.
-        self.read(&scripts::SUMMARY, &self.prefix).await?;
         let nodes = self.links.shared.nodes(self.timeout).await;
         for node in nodes.map_err(unavailable)? {
             self.check_node(&node).await?;
+        }
+        self.check_rights().await
+    }
+
+    /// A right to a command of a script is asked for when the script comes to it.
+    async fn check_rights(&self) -> Result<(), StoreError> {
+        const HOLDER: &str = "check";
+        const TIME: &str = "1000000";
+        let key = IdempotencyKey::parse(b"check").map_err(|error| misconfigured(error.into()))?;
+        let operation = Operation::named("idem check");
+        let key = self.key(&Identity::new(None, &operation, &key));
+        let operation = operation.as_str();
+        // Checks of several processes at once are one claim.
+        for (script, arguments) in [
+            (
+                &scripts::CLAIM,
+                &[HOLDER, TIME, TIME, operation, "", "1", "", "", "0"][..],
+            ),
+            (
+                &scripts::FINISH,
+                &[HOLDER, "1", TIME, operation, "", "1", "1", "200"],
+            ),
+            (&scripts::FORGET, &[]),
+        ] {
+            let arguments: Vec<Vec<u8>> = arguments.iter().map(|text| (*text).into()).collect();
+            let written = self.write(script, &key, &arguments, Effort::Request).await;
+            written.map_err(Failed::into_store_error)?;
         }
         Ok(())
     }

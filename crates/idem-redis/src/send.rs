@@ -256,10 +256,11 @@ pub(crate) fn is_lasting(error: &RedisError) -> bool {
 
 /// Of a key that something else has written. Redis 6 has the code inside of the text.
 fn is_of_another_type(error: &RedisError) -> bool {
-    error.code() == Some("WRONGTYPE")
-        || error
-            .detail()
-            .is_some_and(|text| text.contains("WRONGTYPE"))
+    error.code() == Some("WRONGTYPE") || says(error, "WRONGTYPE")
+}
+
+fn says(error: &RedisError, part: &str) -> bool {
+    error.detail().is_some_and(|text| text.contains(part))
 }
 
 pub(crate) fn is_forbidden(error: &RedisError) -> bool {
@@ -269,4 +270,6 @@ pub(crate) fn is_forbidden(error: &RedisError) -> bool {
             | ErrorKind::InvalidClientConfig
             | ErrorKind::Server(ServerErrorKind::NoPerm | ServerErrorKind::CrossSlot)
     ) || matches!(error.code(), Some("NOAUTH" | "WRONGPASS"))
+        // A right to a command or a key inside of a script, which has no code of its own.
+        || says(error, "The user executing the script can't")
 }

@@ -58,7 +58,7 @@ macro_rules! serves {
                     config.route("/transaction", post($transaction));
                     configure(config, &app, deploy);
                 };
-                serve(configure, engine, listener, stop).boxed()
+                Self::run(configure, engine, listener, stop).boxed()
             }
         }
     };
@@ -70,30 +70,33 @@ serves!(RecordInCommit, handlers::postgres);
 serves!(Mysql, handlers::mysql);
 serves!(Galera, handlers::mysql);
 
-async fn serve<S: idem_core::Store>(
-    configure: impl Fn(&mut ServiceConfig) + Clone + Send + 'static,
-    engine: Engine<S>,
-    listener: TcpListener,
-    stop: oneshot::Receiver<()>,
-) {
-    let (traces, recorder) = (get_default(Clone::clone), Metrics::recorder());
-    let server = HttpServer::new(move || {
-        trace(&traces);
-        std::mem::forget(recorder.map(Metrics::adopt));
-        Application::new().configure(configure.clone())
-    });
-    let server = server
-        .workers(WORKERS)
-        .disable_signals()
-        .listen_auto_h2c(listener);
-    let server = server.expect("a listener").run();
-    let handle = server.handle();
-    let stopped = async {
-        drop(stop.await);
-        idem_actix::shut_down(&handle, engine.drain()).await;
-    };
-    let (end, ()) = join(server, stopped).await;
-    end.expect("the server runs");
+impl Actix {
+    /// Serves until it is stopped and its requests are answered.
+    pub async fn run<S: idem_core::Store>(
+        configure: impl Fn(&mut ServiceConfig) + Clone + Send + 'static,
+        engine: Engine<S>,
+        listener: TcpListener,
+        stop: oneshot::Receiver<()>,
+    ) {
+        let (traces, recorder) = (get_default(Clone::clone), Metrics::recorder());
+        let server = HttpServer::new(move || {
+            trace(&traces);
+            std::mem::forget(recorder.map(Metrics::adopt));
+            Application::new().configure(configure.clone())
+        });
+        let server = server
+            .workers(WORKERS)
+            .disable_signals()
+            .listen_auto_h2c(listener);
+        let server = server.expect("a listener").run();
+        let handle = server.handle();
+        let stopped = async {
+            drop(stop.await);
+            idem_actix::shut_down(&handle, engine.drain()).await;
+        };
+        let (end, ()) = join(server, stopped).await;
+        end.expect("the server runs");
+    }
 }
 
 /// Sends the traces of a worker's thread to the test's own traces, until the thread ends.

@@ -1,6 +1,7 @@
 //! The test service on axum.
 
 use std::net::TcpListener;
+use std::sync::Arc;
 
 use ::axum::extract::{DefaultBodyLimit, FromRef, FromRequestParts, Path, Query, Request, State};
 use ::axum::http::StatusCode;
@@ -16,6 +17,7 @@ use tokio::sync::oneshot;
 
 use super::tenant::Tenant;
 use super::{Deploy, Framework, LIMIT, local};
+use crate::control::Control;
 use crate::database::{Database, Galera, Mysql, Postgres, RecordInCommit, Sqlite};
 use crate::domain::{App, Domain, StepEngine};
 
@@ -44,7 +46,7 @@ macro_rules! serves {
                 stop: oneshot::Receiver<()>,
             ) -> BoxFuture<'static, ()> {
                 let router = router(deploy).route("/transaction", post($transaction));
-                serve(router.with_state(app), listener, stop).boxed()
+                Self::run(router.with_state(app), listener, stop).boxed()
             }
         }
     };
@@ -56,13 +58,16 @@ serves!(RecordInCommit, handlers::postgres);
 serves!(Mysql, handlers::mysql);
 serves!(Galera, handlers::mysql);
 
-async fn serve(router: Router, listener: TcpListener, stop: oneshot::Receiver<()>) {
-    let nonblocking = listener.set_nonblocking(true);
-    nonblocking.expect("a listener can be set to not block");
-    let listener = tokio::net::TcpListener::from_std(listener).expect("inside a runtime");
-    let stopped = async move { drop(stop.await) };
-    let served = ::axum::serve(listener, router).with_graceful_shutdown(stopped);
-    served.await.expect("the server runs");
+impl Axum {
+    /// Serves until it is stopped and its requests are answered.
+    pub async fn run(router: Router, listener: TcpListener, stop: oneshot::Receiver<()>) {
+        let nonblocking = listener.set_nonblocking(true);
+        nonblocking.expect("a listener can be set to not block");
+        let listener = tokio::net::TcpListener::from_std(listener).expect("inside a runtime");
+        let stopped = async move { drop(stop.await) };
+        let served = ::axum::serve(listener, router).with_graceful_shutdown(stopped);
+        served.await.expect("the server runs");
+    }
 }
 
 /// The attribute finds the engine in the state.
@@ -78,12 +83,22 @@ impl<C: Domain> FromRef<App<C>> for StepEngine<C> {
     }
 }
 
-impl<C: Domain> FromRequestParts<App<C>> for Tenant {
+impl<C: Domain> FromRef<App<C>> for Arc<Control> {
+    fn from_ref(app: &App<C>) -> Self {
+        Self::clone(&app.control)
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Tenant
+where
+    Arc<Control>: FromRef<S>,
+{
     type Rejection = (StatusCode, &'static str);
 
-    async fn from_request_parts(parts: &mut Parts, app: &App<C>) -> Result<Self, Self::Rejection> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
         let header = parts.headers.get(Self::HEADER).map(AsRef::as_ref);
-        Self::extract(&app.control, header).map_err(|text| (StatusCode::UNAUTHORIZED, text))
+        Self::extract(&Arc::from_ref(state), header)
+            .map_err(|text| (StatusCode::UNAUTHORIZED, text))
     }
 }
 

@@ -5,16 +5,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 
-#[derive(Serialize, Deserialize)]
-pub(crate) struct NewEffect {
-    pub(crate) label: String,
+/// The body of an effect.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct NewEffect {
+    /// Any text.
+    pub label: String,
 }
 
 /// The form that has its key in a hidden field.
-#[derive(Serialize, Deserialize)]
-pub(crate) struct Keyed {
-    pub(crate) label: String,
-    pub(crate) idempotency_key: Option<String>,
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Keyed {
+    /// Any text.
+    pub label: String,
+    /// The key.
+    pub idempotency_key: Option<String>,
 }
 
 #[derive(Deserialize)]

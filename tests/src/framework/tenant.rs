@@ -1,3 +1,5 @@
+//! The owner of a request, on every framework.
+
 use std::borrow::Cow;
 
 use idem_core::Scope;
@@ -5,7 +7,8 @@ use idem_core::Scope;
 use crate::control::Control;
 
 /// The owner of a request: the header `x-tenant`, percent-encoded.
-pub(super) struct Tenant(pub(super) String);
+#[derive(Debug)]
+pub struct Tenant(pub String);
 
 impl Tenant {
     /// The header with the tenant.

@@ -61,13 +61,24 @@ async fn a_replica_is_refused_and_so_are_too_few() {
 }
 
 #[tokio::test]
-async fn rights_that_are_missing_are_told() {
+async fn p5_rights_that_are_missing_are_told() {
     let server = Private::start();
     server
         .run::<()>("ACL SETUSER mute on >word ~* +@all -evalsha -eval")
         .await;
     let reason = refusal(store(&server, "mute:word@").await.check().await);
     assert!(reason.contains("evalsha"), "{reason}");
+    // Inside of a script a server says less.
+    for (command, right) in [
+        ("+eval +evalsha -hset", "command"),
+        ("+hset resetkeys", "keys"),
+    ] {
+        server
+            .run::<()>(&format!("ACL SETUSER mute {command}"))
+            .await;
+        let reason = refusal(store(&server, "mute:word@").await.check().await);
+        assert!(reason.contains(right), "{reason}");
+    }
     let url = server.url().replace("redis://", "redis://mute:wrong@");
     let reason = refusal(RedisStore::connect(&url).await.map(drop));
     assert!(reason.contains("uthentication"), "{reason}");
@@ -98,6 +109,11 @@ async fn the_rights_that_the_documentation_names_are_enough() {
     server.run::<()>(&least).await;
     let store = store(&server, "least:word@").await;
     store.check().await.expect("fit");
+    assert_eq!(
+        server.run::<i64>("DBSIZE").await,
+        0,
+        "the check leaves nothing"
+    );
     let service = Service::new(&store);
     for is_replayed in [false, true] {
         let answer = service.pay("k").await;

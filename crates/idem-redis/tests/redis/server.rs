@@ -4,7 +4,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{Client, FromRedisValue};
+use redis::{Client, Cmd, FromRedisValue};
 use tokio::time::{Instant, sleep};
 use xtask::server::{REDIS, Server};
 
@@ -50,11 +50,7 @@ impl Private {
 
     /// Runs a command, each word of it an argument.
     pub(crate) async fn run<T: FromRedisValue>(&self, command: &str) -> T {
-        let mut words = command.split(' ');
-        let mut command = redis::cmd(words.next().expect("a name"));
-        command.arg(words.collect::<Vec<_>>());
-        let answer = command.query_async(&mut self.connection().await).await;
-        answer.expect("an answer")
+        run(self.url(), command).await
     }
 
     pub(crate) async fn set(&self, setting: &str) {
@@ -62,9 +58,7 @@ impl Private {
     }
 
     pub(crate) async fn connection(&self) -> MultiplexedConnection {
-        let client = Client::open(self.url()).expect("a URL");
-        let connection = client.get_multiplexed_async_connection().await;
-        connection.expect("connects")
+        connection(self.url()).await
     }
 
     pub(crate) async fn follow(&self, primary: &Self) {
@@ -106,6 +100,25 @@ impl Private {
             .status();
         assert!(sent.expect("a shell").success());
     }
+}
+
+async fn connection(url: &str) -> MultiplexedConnection {
+    let client = Client::open(url).expect("a URL");
+    let connection = client.get_multiplexed_async_connection().await;
+    connection.expect("connects")
+}
+
+/// Runs a command on a server, each word of it an argument.
+pub(crate) async fn run<T: FromRedisValue>(url: &str, command: &str) -> T {
+    let mut words = command.split(' ');
+    let mut command = redis::cmd(words.next().expect("a name"));
+    command.arg(words.collect::<Vec<_>>());
+    query(url, &command).await
+}
+
+pub(crate) async fn query<T: FromRedisValue>(url: &str, command: &Cmd) -> T {
+    let answer = command.query_async(&mut connection(url).await).await;
+    answer.expect("an answer")
 }
 
 /// Waits for a condition.
