@@ -4,10 +4,15 @@ mod check;
 #[cfg(feature = "cluster")]
 mod cluster;
 mod contract;
+mod cuts;
 mod failover;
 mod faults;
+mod freezes;
+mod model;
 mod operators;
 mod place;
 mod proxy;
+mod ride;
+mod rows;
 mod server;
 mod service;
