@@ -183,7 +183,7 @@ impl Lane {
             gate.open();
             pending::<()>().await;
         };
-        let died = async {
+        let end = async {
             if !dies {
                 pending::<()>().await;
             }
@@ -193,7 +193,7 @@ impl Lane {
             tokio::select! {
                 answer = ask.future => Some(answer),
                 () = renewed => None,
-                () = died => None,
+                () = end => None,
             }
         };
         timeout(TIMEOUT, answer).await.expect("it hangs")
@@ -226,6 +226,7 @@ impl Lane {
             );
         };
         if let Some(first) = first.filter(|first| first.status == 201) {
+            assert_eq!(first.is_replayed, kind == Kind::Replayed, "R1: {first:?}");
             let is_same = last.is_replayed && first.body == last.body;
             assert!(is_same, "{kind:?}, {fault:?}: {first:?}, then {last:?}");
         }

@@ -170,9 +170,11 @@ impl Ride {
     /// The provider keeps keys, so it charges once for each. Its answers differ all the same.
     async fn charge(&self, key: &StepKey, gate: &Gate) -> Result<u64, BoxError> {
         let number = self.next();
-        let mut charges = self.charges.borrow_mut();
-        charges.entry(key.to_string()).or_default().push(number);
-        drop(charges);
+        self.charges
+            .borrow_mut()
+            .entry(key.to_string())
+            .or_default()
+            .push(number);
         gate.pass(Stop::Charged).await;
         Ok(number)
     }
