@@ -11,6 +11,7 @@ mod freezes;
 mod model;
 mod operators;
 mod place;
+mod processes;
 mod proxy;
 mod ride;
 mod rows;
