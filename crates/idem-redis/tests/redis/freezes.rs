@@ -177,6 +177,64 @@ async fn x32_t5_attempts_frozen_past_their_lease_write_nothing() {
     assert!(frozen >= 100, "{frozen}");
 }
 
+/// What has become of an attempt before its commands arrive once more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Since {
+    Settled,
+    TakenOver,
+    TakenOverAndSettled,
+    /// Its run was erased, and there is another one.
+    Erased,
+}
+
+/// The network may deliver a command twice, the second time after anything.
+#[tokio::test]
+async fn x32_t5_commands_that_arrive_again_later_change_nothing() {
+    for since in [
+        Since::Settled,
+        Since::TakenOver,
+        Since::TakenOverAndSettled,
+        Since::Erased,
+    ] {
+        let (prefix, proxy) = (place::prefix(), Proxy::to(&place::url()).await);
+        let process = async |url: &str| {
+            let store = RedisStore::connect(url).await.expect("connects");
+            Process::new(store.with_prefix(&prefix))
+        };
+        let (old, new) = (process(&proxy.url()).await, process(&place::url()).await);
+        let (mut rows, ride) = (Rows::of(&prefix).await, Ride::new(Sender::Knows));
+        let (asking, gate) = (&Asking::of("k"), Gate::new(|stop| stop == Stop::End));
+        proxy.set(Fault::Keep);
+        let mut late = old.ask(asking, &UNTIMED, &ride, &gate, Ending::Success);
+        assert!(matches!(late.go().await, Reached::Stop(Stop::End)));
+        match since {
+            Since::Settled => {}
+            Since::TakenOver | Since::TakenOverAndSettled => {
+                rows.end_lease(&asking.identity()).await;
+            }
+            Since::Erased => {
+                let erased = new.engine.erase(Some(&asking.scope)).await;
+                assert_eq!(erased.expect("erases"), 1);
+            }
+        }
+        let gate = Gate::new(|stop| stop == Stop::Between);
+        let ride = Ride::new(Sender::Knows);
+        let mut next = new.ask(asking, &UNTIMED, &ride, &gate, Ending::Success);
+        if since != Since::Settled {
+            assert!(matches!(next.go().await, Reached::Stop(Stop::Between)));
+        }
+        if since == Since::TakenOverAndSettled {
+            assert!(matches!(next.go().await, Reached::Answer(answer) if answer.status == 201));
+        }
+        assert!(matches!(late.go().await, Reached::Answer(_)));
+        let before = rows.read(&asking.identity()).await;
+        let sent = proxy.send_again().await;
+        assert!(sent >= 5, "{sent}");
+        let after = rows.read(&asking.identity()).await;
+        assert_eq!(before, after, "{since:?}");
+    }
+}
+
 /// A claim that has seen a run without a lease finds a record in its place.
 #[tokio::test]
 async fn x32_t5_a_takeover_looks_again_in_its_script() {

@@ -74,7 +74,8 @@ enum Step {
     Remove,
     Erase(u8),
     Forget(Whose),
-    Resolve(Whose),
+    /// An operator resolves the `call_once`, after the end of all leases or at once.
+    Resolve(Whose, bool),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -105,7 +106,7 @@ impl fmt::Debug for Step {
             Self::Remove => f.write_str("Remove"),
             Self::Erase(scope) => write!(f, "Erase({scope})"),
             Self::Forget(whose) => write!(f, "Forget({whose:?})"),
-            Self::Resolve(whose) => write!(f, "Resolve({whose:?})"),
+            Self::Resolve(whose, waits) => write!(f, "Resolve({whose:?}, {waits})"),
         }
     }
 }
@@ -125,6 +126,8 @@ impl ReferenceStateMachine for Sequence {
         let paused = 0..PAUSED;
         let polls = prop::option::weighted(0.3, 1..12_usize);
         let wake = (paused.clone(), polls).prop_map(|(at, polls)| Step::Wake(at, polls));
+        let resolve = (whose(), prop::bool::weighted(0.8));
+        let resolve = resolve.prop_map(|(whose, waits)| Step::Resolve(whose, waits));
         Union::new_weighted(vec![
             (12, ask().prop_map(Step::Begin).boxed()),
             (6, wake.boxed()),
@@ -135,7 +138,7 @@ impl ReferenceStateMachine for Sequence {
             (1, Just(Step::Remove).boxed()),
             (1, mostly(1).prop_map(Step::Erase).boxed()),
             (1, whose().prop_map(Step::Forget).boxed()),
-            (3, whose().prop_map(Step::Resolve).boxed()),
+            (4, resolve.boxed()),
         ])
         .boxed()
     }
@@ -549,7 +552,12 @@ impl System {
                 assert_eq!(erased.expect("erases"), there, "E4, T10");
             }
             Step::Forget(whose) => self.forget(whose).await,
-            Step::Resolve(whose) => self.resolve(whose).await,
+            Step::Resolve(whose, waits) => {
+                if waits {
+                    self.end_leases().await;
+                }
+                self.resolve(whose).await;
+            }
             Step::Begin(_) | Step::Wake(..) | Step::Drop(_) => {}
         }
     }

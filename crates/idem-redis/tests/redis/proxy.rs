@@ -31,6 +31,8 @@ pub(crate) enum Fault {
     HoldFrom(usize),
     /// The server's clock is 9,000 s behind.
     ClockBehind,
+    /// A copy of each command is kept, until [`Proxy::send_again`].
+    Keep,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +53,7 @@ struct State {
     /// The bytes of commands and of answers.
     bytes: [usize; 2],
     cuts: usize,
+    kept: Vec<Vec<u8>>,
     connections: usize,
     /// The connections before this one have become silent.
     first_alive: usize,
@@ -86,6 +89,7 @@ impl Proxy {
             scripts: 0,
             bytes: [0; 2],
             cuts: 0,
+            kept: Vec::new(),
             connections: 0,
             first_alive: 0,
             changed: Arc::default(),
@@ -135,6 +139,23 @@ impl Proxy {
     pub(crate) fn silence(&self) {
         let mut state = lock(&self.state);
         state.first_alive = state.connections;
+    }
+
+    /// Sends the commands again that were kept. Returns their number.
+    pub(crate) async fn send_again(&self) -> usize {
+        let (server, kept) = {
+            let state = lock(&self.state);
+            (state.server.clone(), state.kept.clone())
+        };
+        let server = TcpStream::connect(server).await.expect("connects");
+        let (mut answers, mut commands) = server.into_split();
+        let mut buffer = Vec::new();
+        for command in &kept {
+            commands.write_all(command).await.expect("it is sent");
+            let answer = message(&mut answers, &mut buffer).await;
+            assert_ne!(answer.expect("an answer").first(), Some(&b'-'));
+        }
+        kept.len()
     }
 
     /// New connections lead to another server.
@@ -204,9 +225,11 @@ async fn commands(
             released(state, script).await;
         }
         let expects = {
-            let state = lock(state);
-            if state.fault == Fault::ClockBehind {
-                set_back(&mut command);
+            let mut state = lock(state);
+            match state.fault {
+                Fault::ClockBehind => set_back(&mut command),
+                Fault::Keep => state.kept.push(command.clone()),
+                _ => {}
             }
             match state.fault {
                 Fault::FirstOfTwo => Expected::First,
