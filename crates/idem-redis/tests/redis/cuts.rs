@@ -294,3 +294,14 @@ async fn x31_t3_t4_connection_cut_after_every_byte() {
         faults.len()
     );
 }
+
+#[tokio::test]
+async fn x31_t3_t4_each_command_executed_twice() {
+    let mut lane = Lane::open(0).await;
+    for kind in Kind::ALL {
+        for fault in [Fault::FirstOfTwo, Fault::SecondOfTwo] {
+            lane.suffer(kind, fault, false).await;
+        }
+    }
+    assert_eq!(lane.seen.repeated, 0, "{:?}", lane.seen);
+}

@@ -1,5 +1,5 @@
 //! X33: attempts in steps compared with their rules, in random sequences that shrink. Two processes work for two scopes
-//! with two keys. Attempts are paused, wake, and are dropped at any poll; leases and times to live end, processes crash,
+//! with two keys, one of them through a proxy that sends each command twice. Attempts are paused, wake, and are dropped at any poll; leases and times to live end, processes crash,
 //! and an operator resolves, forgets and erases.
 //!
 //! `PROPTEST_CASES` sets the number of sequences.
@@ -11,6 +11,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use idem_core::store::RunStore as _;
 use idem_core::{Engine, Forgotten, Resolution, Resolved};
+use idem_redis::RedisStore;
 use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::strategy::Union;
@@ -20,6 +21,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
 
 use crate::place;
+use crate::proxy::{Fault, Proxy};
 use crate::ride::{
     Asking, Ending, Gate, Live, Process, Reached, Ride, Sender, Stop, UNTIMED, body,
 };
@@ -462,6 +464,7 @@ struct System {
     runtime: Rc<Runtime>,
     rows: Rows,
     processes: Vec<Process>,
+    _proxy: Proxy,
     paused: Vec<Paused>,
     known: BTreeMap<Whose, Known>,
     attempts: usize,
@@ -474,9 +477,19 @@ impl StateMachineTest for System {
     fn init_test((): &()) -> Self {
         let runtime = Builder::new_current_thread().enable_all().build();
         let (runtime, prefix) = (runtime.expect("a runtime"), place::prefix());
-        let process = || runtime.block_on(async { Process::new(place::store_at(&prefix).await) });
+        let process = async |url: &str| {
+            let store = RedisStore::connect(url).await.expect("connects");
+            Process::new(store.with_prefix(&prefix))
+        };
+        let (proxy, processes) = runtime.block_on(async {
+            let proxy = Proxy::to(&place::url()).await;
+            let processes = vec![process(&place::url()).await, process(&proxy.url()).await];
+            proxy.set(Fault::SecondOfTwo);
+            (proxy, processes)
+        });
         Self {
-            processes: vec![process(), process()],
+            processes,
+            _proxy: proxy,
             rows: runtime.block_on(Rows::of(&prefix)),
             runtime: Rc::new(runtime),
             paused: Vec::new(),
@@ -548,7 +561,7 @@ impl System {
                     there += u64::from(known.content != Content::Nothing);
                     known.content = Content::Nothing;
                 }
-                let erased = self.processes[1].engine.erase(Some(&scope_of(scope))).await;
+                let erased = self.processes[0].engine.erase(Some(&scope_of(scope))).await;
                 assert_eq!(erased.expect("erases"), there, "E4, T10");
             }
             Step::Forget(whose) => self.forget(whose).await,
