@@ -48,7 +48,7 @@ impl Site {
 }
 
 #[tokio::test]
-async fn x34_jobs_of_killed_workers_take_effect_once() {
+async fn x36_jobs_of_killed_workers_take_effect_once() {
     const JOBS: i64 = 150;
     let site = Site::new().await;
     let seed = fastrand::u64(..);

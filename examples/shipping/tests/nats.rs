@@ -139,7 +139,7 @@ fn order(number: usize) -> String {
 }
 
 #[tokio::test]
-async fn x34_killed_consumers_and_broker_ship_every_order_once() {
+async fn x35_killed_consumers_and_broker_ship_every_order_once() {
     const ORDERS: usize = 600;
     const UNPAID: usize = 20;
     let mut site = Site::new().await;
@@ -183,7 +183,7 @@ async fn x34_killed_consumers_and_broker_ship_every_order_once() {
 }
 
 #[tokio::test]
-async fn x34_poison_is_a_dead_letter_and_the_queue_goes_on() {
+async fn x35_poison_is_a_dead_letter_and_the_queue_goes_on() {
     let site = Site::new().await;
     let _process = site.process();
     let poison = PublishMessage::build().payload("{".into());
@@ -245,7 +245,7 @@ impl Counting {
 }
 
 #[tokio::test]
-async fn x34_lost_acknowledgements_are_duplicates() {
+async fn x35_lost_acknowledgements_are_duplicates() {
     const ORDERS: usize = 50;
     let site = Site::new().await;
     for number in 0..ORDERS {

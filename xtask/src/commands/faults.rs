@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use super::cargo;
 use xtask::interrupt;
 use xtask::process::{self, Wait};
-use xtask::server::{DATABASES, Server};
+use xtask::server::{DATABASES, Kind, REDIS, Server};
 
 /// Finds or starts a server of each database, and runs rounds of random faults on them.
 pub(crate) fn storm(arguments: &[OsString]) -> Result<ExitCode> {
@@ -44,7 +44,7 @@ pub(crate) fn seeded(names: &[String]) -> Result<ExitCode> {
     let root = cargo::root();
     let bugs = Bug::all(&root.join(SEEDED), names)?;
     let scratch = Scratch::copy_of(&root)?;
-    let servers = Server::find_or_start_all(DATABASES)?;
+    let servers = Server::find_or_start_all(&servers_of(&bugs))?;
     for bug in &bugs {
         interrupt::check()?;
         if !scratch.passes(bug, &servers)? {
@@ -78,6 +78,18 @@ pub(crate) fn seeded(names: &[String]) -> Result<ExitCode> {
     })
 }
 
+/// The servers that the tests of these bugs need.
+fn servers_of(bugs: &[Bug]) -> Vec<&'static dyn Kind> {
+    let mut servers: Vec<&'static dyn Kind> = Vec::new();
+    if !bugs.iter().all(Bug::is_of_redis) {
+        servers.extend(DATABASES);
+    }
+    if bugs.iter().any(Bug::is_of_redis) {
+        servers.push(&REDIS);
+    }
+    servers
+}
+
 #[derive(Debug, PartialEq, Eq)]
 struct Bug {
     name: String,
@@ -109,6 +121,10 @@ impl Bug {
         }
         bugs.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(bugs)
+    }
+
+    fn is_of_redis(&self) -> bool {
+        self.test.iter().any(|argument| argument == "idem-redis")
     }
 
     fn read(name: String, patch: PathBuf, content: &str) -> Result<Self> {

@@ -60,6 +60,58 @@ async fn t3_a_cut_at_any_script_changes_nothing() {
     }
 }
 
+/// The holder lives, and its call takes longer than its lease. Nobody takes it for dead.
+#[tokio::test]
+async fn t1_a_living_holder_is_no_orphan() {
+    let (prefix, url) = (place::prefix(), place::url());
+    let store = async || store(&url).await.with_prefix(&prefix);
+    let service = Service::gated(&store().await);
+    let other = service.beside(&store().await);
+    let paying = tokio::spawn({
+        let service = service.clone();
+        async move { service.pay("k").await }
+    });
+    until("the call is made", async || service.keys().len() == 1).await;
+    let start = Instant::now();
+    while start.elapsed() < LEASE * 5 / 2 {
+        let answer = other.pay("k").await;
+        assert!(answer.is_problem("in-flight"), "{answer:?}");
+        tokio::time::sleep(LEASE / 20).await;
+    }
+    service.state.in_call.add_permits(1);
+    service.state.at_end.add_permits(1);
+    let answer = paying.await.expect("no panic");
+    assert_eq!((answer.status, &*answer.body), (201, "charge 1"));
+    assert_eq!(service.entered(), 1);
+}
+
+#[tokio::test]
+async fn t5_a_lease_ends_by_the_clock_of_the_server() {
+    let server = Private::start();
+    let proxy = Proxy::to(server.url()).await;
+    let store = store(&proxy.url()).await;
+    let service = Service::gated(&store);
+    let other = service.beside(&store);
+    proxy.set(Fault::ClockBehind);
+    let paying = tokio::spawn({
+        let service = service.clone();
+        async move { service.pay("k").await }
+    });
+    until("the call is made", async || service.keys().len() == 1).await;
+    let keys: Vec<String> = server.run("KEYS *").await;
+    let leased_until: u128 = server.run(&format!("HGET {} leased_until", keys[0])).await;
+    let now = std::time::UNIX_EPOCH.elapsed().expect("a time").as_micros();
+    assert!(leased_until < now - 8_000_000_000, "the clock is behind");
+    let answer = other.pay("k").await;
+    assert!(answer.is_problem("in-flight"), "{answer:?}");
+    service.state.in_call.add_permits(1);
+    service.state.at_end.add_permits(1);
+    let answer = paying.await.expect("no panic");
+    assert_eq!((answer.status, &*answer.body), (201, "charge 1"));
+    assert!(other.pay("k").await.is_replayed);
+    assert_eq!(service.entered(), 1);
+}
+
 #[tokio::test]
 async fn t1_a_server_that_is_down_enters_no_handler() {
     let mut server = Private::start();
@@ -73,9 +125,9 @@ async fn t1_a_server_that_is_down_enters_no_handler() {
             answer.is_problem("unavailable") && answer.status == 503,
             "{answer:?}"
         );
+        assert_eq!(service.entered(), 1);
         assert!(start.elapsed() < Duration::from_secs(2));
     }
-    assert_eq!(service.entered(), 1);
     server.restart();
     let answer = service.pay_until_answered("before").await;
     assert!(answer.is_replayed, "{answer:?}");

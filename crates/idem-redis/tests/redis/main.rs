@@ -4,10 +4,16 @@ mod check;
 #[cfg(feature = "cluster")]
 mod cluster;
 mod contract;
+mod cuts;
 mod failover;
 mod faults;
+mod freezes;
+mod model;
 mod operators;
 mod place;
+mod processes;
 mod proxy;
+mod ride;
+mod rows;
 mod server;
 mod service;

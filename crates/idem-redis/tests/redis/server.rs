@@ -93,12 +93,8 @@ impl Private {
         self.server.restart().expect("it starts");
     }
 
-    fn signal(&self, signal: &str) {
-        let pid = self.server.pid().expect("it runs").to_string();
-        let sent = Command::new("sh")
-            .args(["-c", "kill -s \"$0\" \"$1\"", signal, &pid])
-            .status();
-        assert!(sent.expect("a shell").success());
+    fn signal(&self, name: &str) {
+        signal(self.server.pid().expect("it runs"), name);
     }
 }
 
@@ -119,6 +115,14 @@ pub(crate) async fn run<T: FromRedisValue>(url: &str, command: &str) -> T {
 pub(crate) async fn query<T: FromRedisValue>(url: &str, command: &Cmd) -> T {
     let answer = command.query_async(&mut connection(url).await).await;
     answer.expect("an answer")
+}
+
+/// Sends a signal to a process.
+pub(crate) fn signal(pid: u32, name: &str) {
+    let sent = Command::new("sh")
+        .args(["-c", "kill -s \"$0\" \"$1\"", name, &pid.to_string()])
+        .status();
+    assert!(sent.expect("a shell").success());
 }
 
 /// Waits for a condition.

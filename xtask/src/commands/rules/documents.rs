@@ -111,12 +111,13 @@ fn patterns(cell: &str) -> Vec<Pattern> {
     patterns
 }
 
-/// The page abbreviates two folders.
+/// The page abbreviates three folders.
 fn file_of(text: &str) -> String {
     let file = text.trim_end_matches(".rs");
-    match file.strip_prefix("c/") {
-        Some(rest) => format!("tests/tests/conformance/{rest}"),
-        None if file.contains('/') => file.to_owned(),
+    match file.split_once('/') {
+        Some(("c", rest)) => format!("tests/tests/conformance/{rest}"),
+        Some(("r", rest)) => format!("crates/idem-redis/tests/redis/{rest}"),
+        Some(_) => file.to_owned(),
         None => format!("tests/faults/tests/{file}"),
     }
 }
@@ -162,7 +163,7 @@ mod tests {
              | row | what | tests | on |\n|---|---|---|---|\n\
              | X1 | leaves | `clients::x1_a`; X4 | all |\n\
              | X2 | dies | `c/o_faults::o12_*`, `o13_a`, `without_*`, `tests/tests/processes/lives.rs::i3_*` | all |\n\
-             | X1 | both | `model` | all |\n",
+             | X1 | both | `model`, `r/cuts` | all |\n",
         );
         assert_eq!(found.invariants, ["I1"]);
         let of = |fault: &Fault| -> Vec<(String, String)> {
@@ -178,6 +179,7 @@ mod tests {
             [
                 pair("tests/faults/tests/clients", "x1_a"),
                 pair("tests/faults/tests/model", "*"),
+                pair("crates/idem-redis/tests/redis/cuts", "*"),
             ]
         );
         assert_eq!(
