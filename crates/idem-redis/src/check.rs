@@ -5,14 +5,15 @@ use redis::cmd;
 
 use crate::link::{Failure, Node};
 use crate::scripts;
-use crate::send::{Failed, is_forbidden};
+use crate::send::{is_forbidden, unavailable};
 use crate::store::{Durability, RedisStore, misconfigured};
 
 impl RedisStore {
     /// Checks that the server is fit to keep records. Call it at the start of the service.
     ///
     /// A server that evicts keys is refused: an evicted record is a request that runs again, and an evicted run is a
-    /// handler that runs beside another. So is a replica, and a primary that has fewer replicas than
+    /// handler that runs beside another. So is a node of a cluster without [`RedisStore::new_cluster`], as it has a part
+    /// of the keys, a replica, and a primary that has fewer replicas than
     /// [`Durability::Replicas`] asks for. A server without an append-only file is reported at warn level, and so are
     /// settings that the server does not show.
     ///
@@ -62,6 +63,10 @@ impl RedisStore {
                 "the server does not show its `maxmemory-policy`: make sure that it is `noeviction`"
             ),
         }
+        if matches!(node, Node::Only) && setting("cluster_enabled") == Some("1") {
+            let reason = "the server is in a cluster; use `RedisStore::new_cluster`, of the feature `cluster`";
+            return Err(misconfigured(reason.into()));
+        }
         if setting("role") == Some("slave") {
             let reason = "the server is a replica; connect to the primary";
             return Err(misconfigured(reason.into()));
@@ -83,8 +88,4 @@ impl RedisStore {
         }
         Ok(())
     }
-}
-
-fn unavailable(failure: Failure) -> StoreError {
-    Failed::from(failure).into_store_error()
 }

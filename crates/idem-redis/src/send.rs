@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep};
 use crate::hash::Reply;
 use crate::link::{Failure, Link};
 use crate::scripts::Script;
-use crate::store::{Durability, RedisStore};
+use crate::store::RedisStore;
 
 /// How long the writes of an attempt are sent: its handler has run in part, so they are worth the wait.
 const RESOLVE: Duration = Duration::from_secs(5);
@@ -78,10 +78,7 @@ impl RedisStore {
         arguments: &[Vec<u8>],
         effort: Effort,
     ) -> Result<Reply, Failed> {
-        let replicas = match self.durability {
-            Durability::Memory => 0,
-            Durability::Replicas(replicas) => replicas,
-        };
+        let replicas = self.replicas();
         self.resend(script, key, arguments, replicas, effort).await
     }
 
@@ -173,7 +170,7 @@ impl RedisStore {
     }
 
     /// A WAIT holds up all commands after it on its connection, so these take turns.
-    fn durable_link(&self) -> &Link {
+    pub(crate) fn durable_link(&self) -> &Link {
         let links = &self.links.durable;
         let turn = self.links.turn.fetch_add(1, Ordering::Relaxed);
         links
@@ -233,6 +230,10 @@ impl std::fmt::Display for Failed {
             } => write!(f, "{acknowledged} of {wanted} replicas have acknowledged"),
         }
     }
+}
+
+pub(crate) fn unavailable(failure: Failure) -> StoreError {
+    Failed::from(failure).into_store_error()
 }
 
 pub(crate) fn store_error(error: RedisError) -> StoreError {

@@ -28,8 +28,8 @@ pub enum Durability {
     /// if a replica happens to have it.
     #[default]
     Memory,
-    /// Also this many replicas (`WAIT`): a claim, a recorded step, a record, and a record that is replayed. A
-    /// failover to one of them loses nothing; a failover to another replica may.
+    /// Also this many replicas (`WAIT`): a claim, a recorded step, a record, a record that is replayed, and what an
+    /// operator erases, forgets or resolves. A failover to one of them loses nothing; a failover to another replica may.
     Replicas(u16),
 }
 
@@ -62,7 +62,7 @@ pub(crate) struct Links {
 }
 
 /// The connections for writes that wait for replicas.
-const DURABLE_LINKS: usize = 8;
+pub(crate) const DURABLE_LINKS: usize = 8;
 
 /// How long one command may take.
 const TIMEOUT: Duration = Duration::from_secs(1);
@@ -138,6 +138,14 @@ impl RedisStore {
     /// The store that an [`Engine`](idem_core::Engine) takes.
     pub fn steps(&self) -> StepStore<Redis> {
         StepStore::with_runs(self.clone())
+    }
+
+    /// How many replicas have to have a write.
+    pub(crate) fn replicas(&self) -> u16 {
+        match self.durability {
+            Durability::Memory => 0,
+            Durability::Replicas(replicas) => replicas,
+        }
     }
 
     pub(crate) fn key(&self, identity: &Identity) -> String {
