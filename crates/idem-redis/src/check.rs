@@ -5,7 +5,7 @@ use redis::cmd;
 
 use crate::link::{Failure, Node};
 use crate::scripts;
-use crate::send::{is_forbidden, unavailable};
+use crate::send::{at_start, is_forbidden, unavailable};
 use crate::store::{Durability, RedisStore, misconfigured};
 
 impl RedisStore {
@@ -21,6 +21,8 @@ impl RedisStore {
     ///
     /// [`StoreError::Misconfigured`] with the remedy; [`StoreError::Unavailable`] if the server does not answer.
     pub async fn check(&self) -> Result<(), StoreError> {
+        let connected = self.links.shared.connect(self.timeout).await;
+        connected.map_err(at_start)?;
         // Scripts may be forbidden.
         self.read(&scripts::SUMMARY, &self.prefix).await?;
         let nodes = self.links.shared.nodes(self.timeout).await;

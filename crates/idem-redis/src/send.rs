@@ -246,13 +246,22 @@ pub(crate) fn store_error(error: RedisError) -> StoreError {
     }
 }
 
+/// At the start of a service, credentials that the server does not take are a fault of the setup.
+pub(crate) fn at_start(error: RedisError) -> StoreError {
+    if is_unauthenticated(&error) {
+        StoreError::Misconfigured(error.into())
+    } else {
+        store_error(error)
+    }
+}
+
 pub(crate) fn is_unknown_script(error: &RedisError) -> bool {
     error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)
 }
 
 /// Whether the next command would be refused, too.
 pub(crate) fn is_lasting(error: &RedisError) -> bool {
-    is_forbidden(error) || is_of_another_type(error)
+    is_forbidden(error) || is_unauthenticated(error) || is_of_another_type(error)
 }
 
 /// Of a key that something else has written. Redis 6 has the code inside of the text.
@@ -266,8 +275,13 @@ fn is_of_another_type(error: &RedisError) -> bool {
 pub(crate) fn is_forbidden(error: &RedisError) -> bool {
     matches!(
         error.kind(),
-        ErrorKind::AuthenticationFailed
-            | ErrorKind::InvalidClientConfig
+        ErrorKind::InvalidClientConfig
             | ErrorKind::Server(ServerErrorKind::NoPerm | ServerErrorKind::CrossSlot)
-    ) || matches!(error.code(), Some("NOAUTH" | "WRONGPASS"))
+    )
+}
+
+/// Whether the server does not take the credentials. This can pass, while a password is replaced.
+fn is_unauthenticated(error: &RedisError) -> bool {
+    error.kind() == ErrorKind::AuthenticationFailed
+        || matches!(error.code(), Some("NOAUTH" | "WRONGPASS"))
 }

@@ -10,7 +10,7 @@ use idem_core::{StepConnection, StepStore, StoreError};
 use redis::Client;
 
 use crate::link::{Link, Source};
-use crate::send::store_error;
+use crate::send::at_start;
 
 /// The type that handlers name: `steps: &mut Steps<Redis>`.
 #[derive(Debug)]
@@ -79,7 +79,7 @@ impl RedisStore {
         let client = Client::open(url);
         let store = Self::new(client.map_err(|error| misconfigured(error.into()))?);
         let connected = store.links.shared.connect(TIMEOUT).await;
-        connected.map_err(store_error)?;
+        connected.map_err(at_start)?;
         Ok(store)
     }
 

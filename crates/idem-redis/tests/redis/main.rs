@@ -7,7 +7,10 @@ mod contract;
 mod failover;
 mod faults;
 mod operators;
+mod passwords;
 mod place;
 mod proxy;
 mod server;
 mod service;
+#[cfg(feature = "tls")]
+mod tls;

@@ -19,13 +19,18 @@ impl Private {
         Self { server }
     }
 
+    #[cfg(any(feature = "cluster", feature = "tls"))]
+    pub(crate) fn with(arguments: &[&str]) -> Self {
+        let arguments = arguments.iter().map(|&argument| argument.to_owned());
+        let server = Server::start_with(&REDIS, arguments.collect());
+        let server = server.expect("a server of its own");
+        Self { server }
+    }
+
     /// One that can be a node of a cluster.
     #[cfg(feature = "cluster")]
     pub(crate) fn node() -> Self {
-        let arguments = ["--cluster-enabled", "yes"].map(str::to_owned);
-        let server = Server::start_with(&REDIS, arguments.into());
-        let server = server.expect("a node of its own");
-        Self { server }
+        Self::with(&["--cluster-enabled", "yes"])
     }
 
     /// A replica that has all of the primary's data.
