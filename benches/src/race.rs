@@ -180,7 +180,7 @@ struct Rows {
 }
 
 /// Every statement has to be prepared on every connection, and each kind of work done once.
-async fn warm_up<K: Client>(clients: &mut Vec<K>, keys: Keys) -> Result<()> {
+pub(crate) async fn warm_up<K: Client>(clients: &mut Vec<K>, keys: Keys) -> Result<()> {
     let count = clients.len() * WARM_UP.div_ceil(clients.len().min(8));
     load::record(clients, count).await?;
     let load = prepare(clients, keys).await?;
@@ -188,7 +188,8 @@ async fn warm_up<K: Client>(clients: &mut Vec<K>, keys: Keys) -> Result<()> {
     Ok(())
 }
 
-async fn prepare<K: Client>(clients: &mut Vec<K>, keys: Keys) -> Result<Load> {
+/// The load of a slice, whose replays are of records written a moment before.
+pub(crate) async fn prepare<K: Client>(clients: &mut Vec<K>, keys: Keys) -> Result<Load> {
     let recorded = load::recorded(clients.len());
     Ok(match keys {
         Keys::Fresh => Load::Fresh,
@@ -211,7 +212,7 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    fn new(name: String) -> Self {
+    pub(crate) fn new(name: String) -> Self {
         Self {
             name,
             rates: Vec::new(),
@@ -219,7 +220,7 @@ impl Tally {
         }
     }
 
-    fn add(&mut self, slice: &Slice, length: Duration) {
+    pub(crate) fn add(&mut self, slice: &Slice, length: Duration) {
         let answered = f64::from(slice.answered);
         self.rates.push(answered / length.as_secs_f64());
         for latency in &slice.latencies {

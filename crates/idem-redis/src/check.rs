@@ -5,7 +5,7 @@ use redis::cmd;
 
 use crate::link::{Failure, Node};
 use crate::scripts;
-use crate::send::{at_start, is_forbidden, unavailable};
+use crate::send::{Effort, Failed, at_start, is_forbidden};
 use crate::store::{Durability, RedisStore, misconfigured};
 
 impl RedisStore {
@@ -21,15 +21,13 @@ impl RedisStore {
     ///
     /// [`StoreError::Misconfigured`] with the remedy; [`StoreError::Unavailable`] if the server does not answer.
     pub async fn check(&self) -> Result<(), StoreError> {
-        let connected = self.links.shared.connect(self.timeout).await;
-        connected.map_err(at_start)?;
-        // Scripts may be forbidden.
-        self.read(&scripts::SUMMARY, &self.prefix).await?;
         let nodes = self.links.shared.nodes(self.timeout).await;
-        for node in nodes.map_err(unavailable)? {
+        for node in nodes.map_err(|failure| refusal(failure.into()))? {
             self.check_node(&node).await?;
         }
-        Ok(())
+        // Scripts may be forbidden.
+        let run = self.send(&scripts::SUMMARY, &self.prefix, &[], Effort::Request);
+        run.await.map(drop).map_err(refusal)
     }
 
     async fn check_node(&self, node: &Node) -> Result<(), StoreError> {
@@ -46,7 +44,7 @@ impl RedisStore {
                 );
                 return Ok(());
             }
-            Err(failure) => return Err(unavailable(failure)),
+            Err(failure) => return Err(refusal(failure.into())),
         };
         let setting = |name: &str| {
             let mut lines = info.lines();
@@ -89,5 +87,12 @@ impl RedisStore {
             );
         }
         Ok(())
+    }
+}
+
+fn refusal(failed: Failed) -> StoreError {
+    match failed {
+        Failed::Refused(error) => at_start(error),
+        failed => failed.into_store_error(),
     }
 }

@@ -10,7 +10,7 @@ use idem_core::store::{
 use redis::{FromRedisValue, RedisResult, Value, cmd};
 
 use crate::hash::Hash;
-use crate::link::{Failure, Node};
+use crate::link::{Failure, Link, Node};
 use crate::scripts;
 use crate::send::{Failed, store_error, unavailable};
 use crate::store::{DURABLE_LINKS, RedisStore, hex};
@@ -124,6 +124,7 @@ impl RedisStore {
 /// Visits each key that is there from the beginning to the end, once or more.
 struct Scan<'a> {
     store: &'a RedisStore,
+    anew: Option<Link>,
     pattern: String,
     /// The servers that are left, the present one last.
     nodes: Vec<Node>,
@@ -133,9 +134,12 @@ struct Scan<'a> {
 impl<'a> Scan<'a> {
     async fn new(store: &'a RedisStore, scope: Option<&ScopeDigest>) -> Result<Self, StoreError> {
         let half = scope.map(|scope| hex(&scope.first()[..16]));
-        let nodes = store.links.shared.nodes(store.timeout).await;
+        let anew = store.links.shared.anew();
+        let link = anew.as_ref().unwrap_or(&store.links.shared);
+        let nodes = link.nodes(store.timeout).await;
         Ok(Self {
             store,
+            anew,
             pattern: format!("{}{}*", escaped(&store.prefix), half.unwrap_or_default()),
             nodes: nodes.map_err(unavailable)?,
             cursor: 0,
@@ -150,7 +154,7 @@ impl<'a> Scan<'a> {
         let mut scan = cmd("SCAN");
         scan.arg(self.cursor).arg("MATCH").arg(&self.pattern);
         scan.arg("COUNT").arg(BATCH);
-        let link = &self.store.links.shared;
+        let link = self.anew.as_ref().unwrap_or(&self.store.links.shared);
         let keys;
         (self.cursor, keys) = read(link.send_to(node, &scan, self.store.timeout).await)?;
         if self.cursor == 0 {
