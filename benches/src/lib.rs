@@ -231,7 +231,7 @@ impl Run {
             for clients in plan::REDIS {
                 let title = redis::title(keys, clients);
                 if self.begins(&title) {
-                    let ground = redis::Ground::start()?;
+                    let ground = redis::Ground::start().await?;
                     let tallies = redis::race(&ground, keys, clients, pace).await;
                     self.raced(title.clone(), tallies.context(title)?);
                 }
@@ -239,7 +239,7 @@ impl Run {
         }
         let title = "Redis, round trips and memory";
         if self.begins(title) {
-            let ground = redis::Ground::start()?;
+            let ground = redis::Ground::start().await?;
             self.facts.extend(ground.facts().await?);
             let text = redis::cost(&ground, records).await.context(title)?;
             self.section(title, text);

@@ -41,8 +41,7 @@ pub(crate) async fn run<C: Bank>(
     Ok(runners.into_iter().map(|runner| runner.tally).collect())
 }
 
-/// Runs every contestant once. The order is another one each round, and every other round the reverse: what a
-/// contestant leaves the server to do afterwards must not always meet the same one.
+/// Runs every contestant once.
 pub(crate) async fn by_turns<C: Bank>(
     runners: &mut [Runner<C>],
     round: usize,
@@ -50,16 +49,22 @@ pub(crate) async fn by_turns<C: Bank>(
 ) -> Result<()> {
     let count = runners.len();
     for turn in 0..count {
-        let turn = if round.is_multiple_of(2) {
-            turn
-        } else {
-            count - 1 - turn
-        };
-        let runner = &mut runners[(round + turn) % count];
+        let runner = &mut runners[place(round, turn, count)];
         let done = runner.measure(slice).await;
         done.with_context(|| runner.tally.name.clone())?;
     }
     Ok(())
+}
+
+/// Whose turn it is. The order is another one each round, and every other round the reverse: what a contestant leaves the
+/// server to do afterwards must not always meet the same one.
+pub(crate) fn place(round: usize, turn: usize, count: usize) -> usize {
+    let turn = if round.is_multiple_of(2) {
+        turn
+    } else {
+        count - 1 - turn
+    };
+    (round + turn) % count
 }
 
 /// A contestant in a race.

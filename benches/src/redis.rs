@@ -34,14 +34,20 @@ pub(crate) struct Ground {
 
 impl Ground {
     /// As Redis is often run: its file is flushed once a second.
-    pub(crate) fn start() -> Result<Self> {
-        Self::with(&["--appendfsync", "everysec"])
+    pub(crate) async fn start() -> Result<Self> {
+        Self::with("appendfsync", "everysec").await
     }
 
-    fn with(arguments: &[&str]) -> Result<Self> {
-        let arguments = arguments.iter().map(|&argument| argument.to_owned());
-        let server = Server::start_with(&REDIS, arguments.collect())?;
-        Ok(Self { server })
+    /// Without its file, which a million writes at once would be the load of.
+    async fn without_file() -> Result<Self> {
+        Self::with("appendonly", "no").await
+    }
+
+    async fn with(name: &str, value: &str) -> Result<Self> {
+        let server = Server::start(&REDIS)?;
+        let ground = Self { server };
+        ground.run::<()>(&["CONFIG", "SET", name, value]).await?;
+        Ok(ground)
     }
 
     pub(crate) async fn facts(&self) -> Result<Vec<Fact>> {
@@ -127,7 +133,7 @@ async fn by_turns(mut runners: Vec<Runner>, pace: Pace) -> Result<Vec<Tally>> {
     let count = runners.len();
     for round in 0..pace.rounds {
         for turn in 0..count {
-            let runner = &mut runners[(round + turn) % count];
+            let runner = &mut runners[race::place(round, turn, count)];
             let done = runner.measure(pace.slice).await;
             done.with_context(|| runner.tally.name.clone())?;
         }
@@ -161,7 +167,7 @@ pub(crate) async fn race(
 }
 
 /// How many requests the round trips are counted of.
-const COUNTED: u64 = 20;
+const COUNTED: usize = 20;
 
 /// The round trips of a request, and the memory of a record.
 pub(crate) async fn cost(ground: &Ground, records: usize) -> Result<String> {
@@ -182,8 +188,8 @@ pub(crate) async fn cost(ground: &Ground, records: usize) -> Result<String> {
         let count = f64::from(u32::try_from(recorded.len())?);
         table.row([
             contestant.name().to_owned(),
-            fresh.to_string(),
-            replay.to_string(),
+            format!("{fresh:.1}"),
+            format!("{replay:.1}"),
             format!("{:.0}", memory / count),
         ]);
         ground.run::<()>(&["FLUSHALL"]).await?;
@@ -194,7 +200,7 @@ pub(crate) async fn cost(ground: &Ground, records: usize) -> Result<String> {
     ))
 }
 
-async fn round_trips(ground: &Ground, contestant: Contestant) -> Result<(u64, u64)> {
+async fn round_trips(ground: &Ground, contestant: Contestant) -> Result<(f64, f64)> {
     let address = ground.server.url().trim_start_matches("redis://");
     let address: SocketAddr = address.trim_end_matches('/').parse()?;
     let proxy = Delay::start(address)?;
@@ -203,13 +209,16 @@ async fn round_trips(ground: &Ground, contestant: Contestant) -> Result<(u64, u6
     let mut clients = service.clients(1).await?;
     race::warm_up(&mut clients, Keys::Fresh).await?;
     let before = proxy.messages();
-    let asks = load::record(&mut clients, usize::try_from(COUNTED)?).await?;
+    let asks = load::record(&mut clients, COUNTED).await?;
     let fresh = proxy.messages() - before;
     for ask in asks.iter() {
         clients[0].call(ask).await?;
     }
     let replays = proxy.messages() - before - fresh;
-    Ok((fresh / COUNTED, replays / COUNTED))
+    let each = |messages: u64| -> Result<f64> {
+        Ok(f64::from(u32::try_from(messages)?) / f64::from(u32::try_from(COUNTED)?))
+    };
+    Ok((each(fresh)?, each(replays)?))
 }
 
 /// Copies a record under other keys, which look like those of identities.
@@ -244,9 +253,7 @@ async fn fill(ground: &Ground, records: u32) -> Result<()> {
 
 /// What many records change, on two servers in turn.
 pub(crate) async fn growth(records: u32, pace: Pace) -> Result<String> {
-    // Without its file, which a million writes at once would be the load of.
-    let without_file = ["--appendonly", "no"];
-    let grounds = [Ground::with(&without_file)?, Ground::with(&without_file)?];
+    let grounds = [Ground::without_file().await?, Ground::without_file().await?];
     let names = ["no records".to_owned(), format!("{records} records")];
     let before = grounds[1].memory().await?;
     fill(&grounds[1], records).await?;

@@ -75,7 +75,14 @@ impl Cluster {
             .await;
             replicas.push(replica);
         }
-        self.is_known(self.0.len() + replicas.len()).await;
+        // A primary votes for those alone that it knows as replicas.
+        for node in self.0.iter().chain(&replicas) {
+            until("the replicas are known", async || {
+                let nodes: String = node.run("CLUSTER NODES").await;
+                nodes.matches("slave ").count() == replicas.len()
+            })
+            .await;
+        }
         replicas
     }
 
