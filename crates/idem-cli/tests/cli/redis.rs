@@ -20,7 +20,7 @@ use idem_redis::{Redis, RedisStore};
 use serde_json::json;
 use tokio::sync::Semaphore;
 use tower::ServiceExt as _;
-use xtask::server::{REDIS, Server};
+use xtask::server::{REDIS, Server, free_port};
 
 use crate::program::{Run, idem};
 
@@ -331,15 +331,19 @@ async fn e4_a_cluster_is_known_by_one_of_its_nodes() {
 }
 
 async fn cluster() -> Vec<Server> {
-    let arguments = || ["--cluster-enabled", "yes"].map(str::to_owned).into();
-    let node = |_| Server::start_with(&REDIS, arguments()).expect("a node");
-    let nodes: Vec<Server> = (0..2).map(node).collect();
+    let buses = [(); 2].map(|()| free_port().expect("a free port").to_string());
+    let node = |bus: &String| {
+        let arguments = ["--cluster-enabled", "yes", "--cluster-port", bus];
+        Server::start_with(&REDIS, arguments.map(str::to_owned).into()).expect("a node")
+    };
+    let nodes: Vec<Server> = buses.iter().map(node).collect();
     for ((node, slots), epoch) in nodes.iter().zip(["0 8191", "8192 16383"]).zip(1..) {
         ask::<()>(node, &format!("CLUSTER ADDSLOTSRANGE {slots}")).await;
         ask::<()>(node, &format!("CLUSTER SET-CONFIG-EPOCH {epoch}")).await;
     }
     let port = nodes[0].url().trim_end_matches('/').rsplit(':').next();
-    let meet = format!("CLUSTER MEET 127.0.0.1 {}", port.expect("a port"));
+    let port = port.expect("a port");
+    let meet = format!("CLUSTER MEET 127.0.0.1 {port} {}", buses[0]);
     ask::<()>(&nodes[1], &meet).await;
     let limit = Instant::now() + Duration::from_secs(20);
     for node in &nodes {

@@ -33,7 +33,8 @@ impl Cluster {
 
     async fn meet(&self, node: &Private) {
         let port = self.0[0].port();
-        let meet = format!("CLUSTER MEET 127.0.0.1 {port}");
+        let bus: Vec<String> = self.0[0].run("CONFIG GET cluster-port").await;
+        let meet = format!("CLUSTER MEET 127.0.0.1 {port} {}", bus[1]);
         node.run::<()>(&meet).await;
     }
 

@@ -6,6 +6,8 @@ use std::time::Duration;
 use redis::aio::MultiplexedConnection;
 use redis::{Client, FromRedisValue};
 use tokio::time::{Instant, sleep};
+#[cfg(feature = "cluster")]
+use xtask::server::free_port;
 use xtask::server::{REDIS, Server};
 
 /// A server that is configured, frozen and killed.
@@ -30,7 +32,9 @@ impl Private {
     /// One that can be a node of a cluster.
     #[cfg(feature = "cluster")]
     pub(crate) fn node() -> Self {
-        Self::with(&["--cluster-enabled", "yes"])
+        // The usual one can be the port of an outgoing connection.
+        let bus = free_port().expect("a free port").to_string();
+        Self::with(&["--cluster-enabled", "yes", "--cluster-port", &bus])
     }
 
     /// A replica that has all of the primary's data.

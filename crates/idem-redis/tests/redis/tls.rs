@@ -1,7 +1,6 @@
 //! Connections over TLS.
 
 use std::fs::{self, Permissions};
-use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 
 use idem_core::StoreError;
@@ -9,6 +8,7 @@ use idem_redis::RedisStore;
 use rcgen::CertifiedKey;
 use redis::{Client, TlsCertificates};
 use tempfile::TempDir;
+use xtask::server::free_port;
 
 use crate::server::Private;
 use crate::service::Service;
@@ -38,9 +38,7 @@ impl Encrypted {
         };
         let certificate = file("certificate", cert.pem());
         let key = file("key", signing_key.serialize_pem());
-        let free = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-        let port = free.local_addr().expect("an address").port();
-        drop(free);
+        let port = free_port().expect("a free port");
         let server = Private::with(&[
             "--tls-port",
             &port.to_string(),
