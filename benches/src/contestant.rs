@@ -14,6 +14,7 @@ mod floor;
 pub(crate) mod idem;
 mod lease;
 pub(crate) mod peer;
+pub(crate) mod redis;
 mod stateless;
 mod zero_to_production;
 

@@ -21,6 +21,7 @@ pub(crate) struct Delay {
     address: SocketAddr,
     /// Nanoseconds; less than the delay, because the proxy itself takes time as well.
     hold: Arc<AtomicU64>,
+    messages: Arc<AtomicU64>,
 }
 
 impl Delay {
@@ -29,19 +30,29 @@ impl Delay {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let address = listener.local_addr()?;
         let hold = Arc::new(AtomicU64::new(nanoseconds(ROUND_TRIP)));
-        let shared = Arc::clone(&hold);
+        let messages = Arc::new(AtomicU64::new(0));
+        let shared = (Arc::clone(&hold), Arc::clone(&messages));
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 // If the server is gone, the client's connection ends, too.
                 let _ = relay(client, server, &shared);
             }
         });
-        Ok(Self { address, hold })
+        Ok(Self {
+            address,
+            hold,
+            messages,
+        })
     }
 
     /// The address of the proxy.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// How often clients have sent something. With one client that waits for its answers these are round trips.
+    pub(crate) fn messages(&self) -> u64 {
+        self.messages.load(Ordering::Relaxed)
     }
 
     /// Shortens the hold by the proxy's own time, and returns the additional time of a round trip.
@@ -80,13 +91,20 @@ async fn round_trip<C: Bank>(pool: &PoolOf<C>) -> Result<Duration> {
     Ok(times[COUNT / 2])
 }
 
-fn relay(client: TcpStream, server: SocketAddr, hold: &Arc<AtomicU64>) -> Result<()> {
+fn relay(
+    client: TcpStream,
+    server: SocketAddr,
+    (hold, messages): &(Arc<AtomicU64>, Arc<AtomicU64>),
+) -> Result<()> {
     let server = TcpStream::connect(server)?;
     client.set_nodelay(true)?;
     server.set_nodelay(true)?;
     let (there, back) = (client.try_clone()?, server.try_clone()?);
-    let hold = Arc::clone(hold);
-    let delay = move || Duration::from_nanos(hold.load(Ordering::Relaxed));
+    let (hold, messages) = (Arc::clone(hold), Arc::clone(messages));
+    let delay = move || {
+        messages.fetch_add(1, Ordering::Relaxed);
+        Duration::from_nanos(hold.load(Ordering::Relaxed))
+    };
     thread::spawn(move || forward(there, server, delay));
     thread::spawn(move || forward(back, client, || Duration::ZERO));
     Ok(())

@@ -19,6 +19,7 @@ mod memory;
 mod plan;
 mod purge;
 mod race;
+mod redis;
 mod report;
 mod stages;
 
@@ -33,7 +34,7 @@ use sqlx::{MySqlConnection, PgConnection, SqliteConnection};
 use crate::database::{Bank, Cluster, File, Hosted};
 use crate::delay::Delay;
 use crate::goals::{Goals, Source};
-use crate::plan::{Network, Pace, Scenario};
+use crate::plan::{Keys, Network, Pace, Scenario};
 use crate::race::{Ground, Tally};
 use crate::report::milliseconds;
 
@@ -131,6 +132,7 @@ impl Run {
             self.hosted(mysql, plan::mysql(quick), plan::small_purge(quick))
                 .await?;
             self.sqlite().await?;
+            self.redis().await?;
             self.growth(postgres).await?;
             self.instructions().await?;
             self.waiters().await?;
@@ -206,6 +208,12 @@ impl Run {
         let tallies = race::run(ground, scenario, pace).await;
         let tallies = tallies.with_context(|| title.clone())?;
         self.goals.of_race((C::NAME, scenario), &tallies);
+        self.raced(title, tallies);
+        Ok(())
+    }
+
+    /// Adds the results of a race to those of earlier runs.
+    fn raced(&mut self, title: String, tallies: Vec<Tally>) {
         match self.earlier(&title) {
             Some(Section::Race(all)) => {
                 for (all, new) in all.iter_mut().zip(&tallies) {
@@ -213,6 +221,33 @@ impl Run {
                 }
             }
             _ => self.sections.push((title, Section::Race(tallies))),
+        }
+    }
+
+    async fn redis(&mut self) -> Result<()> {
+        let (records, grown) = plan::redis(self.options.quick);
+        let pace = self.options.pace();
+        for keys in [Keys::Fresh, Keys::Replay] {
+            for clients in plan::REDIS {
+                let title = redis::title(keys, clients);
+                if self.begins(&title) {
+                    let ground = redis::Ground::start().await?;
+                    let tallies = redis::race(&ground, keys, clients, pace).await;
+                    self.raced(title.clone(), tallies.context(title)?);
+                }
+            }
+        }
+        let title = "Redis, round trips and memory";
+        if self.begins(title) {
+            let ground = redis::Ground::start().await?;
+            self.facts.extend(ground.facts().await?);
+            let text = redis::cost(&ground, records).await.context(title)?;
+            self.section(title, text);
+        }
+        let title = "Redis, growth";
+        if self.begins(title) {
+            let text = redis::growth(grown, pace).await.context(title)?;
+            self.section(title, text);
         }
         Ok(())
     }

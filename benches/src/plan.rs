@@ -163,6 +163,18 @@ pub(crate) const fn sizes(quick: bool) -> &'static [i64] {
     }
 }
 
+/// How many clients send requests to the contestants whose keys are in Redis.
+pub(crate) const REDIS: [usize; 3] = [1, 16, 64];
+
+/// How many records in Redis the memory is the mean of, and how many there are when the growth is measured.
+pub(crate) const fn redis(quick: bool) -> (usize, u32) {
+    if quick {
+        (10_000, 100_000)
+    } else {
+        (50_000, 1_000_000)
+    }
+}
+
 /// How long each situation of the hot key lasts, and how often.
 pub(crate) const fn hot(quick: bool) -> (Duration, usize) {
     if quick {

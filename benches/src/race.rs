@@ -41,8 +41,7 @@ pub(crate) async fn run<C: Bank>(
     Ok(runners.into_iter().map(|runner| runner.tally).collect())
 }
 
-/// Runs every contestant once. The order is another one each round, and every other round the reverse: what a
-/// contestant leaves the server to do afterwards must not always meet the same one.
+/// Runs every contestant once.
 pub(crate) async fn by_turns<C: Bank>(
     runners: &mut [Runner<C>],
     round: usize,
@@ -50,16 +49,22 @@ pub(crate) async fn by_turns<C: Bank>(
 ) -> Result<()> {
     let count = runners.len();
     for turn in 0..count {
-        let turn = if round.is_multiple_of(2) {
-            turn
-        } else {
-            count - 1 - turn
-        };
-        let runner = &mut runners[(round + turn) % count];
+        let runner = &mut runners[place(round, turn, count)];
         let done = runner.measure(slice).await;
         done.with_context(|| runner.tally.name.clone())?;
     }
     Ok(())
+}
+
+/// Whose turn it is. The order is another one each round, and every other round the reverse: what a contestant leaves the
+/// server to do afterwards must not always meet the same one.
+pub(crate) fn place(round: usize, turn: usize, count: usize) -> usize {
+    let turn = if round.is_multiple_of(2) {
+        turn
+    } else {
+        count - 1 - turn
+    };
+    (round + turn) % count
 }
 
 /// A contestant in a race.
@@ -180,7 +185,7 @@ struct Rows {
 }
 
 /// Every statement has to be prepared on every connection, and each kind of work done once.
-async fn warm_up<K: Client>(clients: &mut Vec<K>, keys: Keys) -> Result<()> {
+pub(crate) async fn warm_up<K: Client>(clients: &mut Vec<K>, keys: Keys) -> Result<()> {
     let count = clients.len() * WARM_UP.div_ceil(clients.len().min(8));
     load::record(clients, count).await?;
     let load = prepare(clients, keys).await?;
@@ -188,7 +193,8 @@ async fn warm_up<K: Client>(clients: &mut Vec<K>, keys: Keys) -> Result<()> {
     Ok(())
 }
 
-async fn prepare<K: Client>(clients: &mut Vec<K>, keys: Keys) -> Result<Load> {
+/// The load of a slice, whose replays are of records written a moment before.
+pub(crate) async fn prepare<K: Client>(clients: &mut Vec<K>, keys: Keys) -> Result<Load> {
     let recorded = load::recorded(clients.len());
     Ok(match keys {
         Keys::Fresh => Load::Fresh,
@@ -211,7 +217,7 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    fn new(name: String) -> Self {
+    pub(crate) fn new(name: String) -> Self {
         Self {
             name,
             rates: Vec::new(),
@@ -219,7 +225,7 @@ impl Tally {
         }
     }
 
-    fn add(&mut self, slice: &Slice, length: Duration) {
+    pub(crate) fn add(&mut self, slice: &Slice, length: Duration) {
         let answered = f64::from(slice.answered);
         self.rates.push(answered / length.as_secs_f64());
         for latency in &slice.latencies {

@@ -27,6 +27,7 @@ pub use galera::Cluster;
 pub use kind::{DATABASES, Image, KINDS, Kind, Package, Signals, by_key};
 pub use mariadb::MARIADB;
 pub use nats::NATS;
+pub use port::free as free_port;
 pub use postgres::POSTGRES;
 pub use programs::Programs;
 pub use redis::REDIS;

@@ -15,12 +15,17 @@ use crate::business::Business;
 use crate::database::{Bank, PoolOf};
 
 pub(super) fn router<C: Bank>(pool: PoolOf<C>, business: Business) -> Router {
+    protect(bare::router::<C>(pool, business))
+}
+
+/// Keeps what a router answers.
+pub(super) fn protect(router: Router) -> Router {
     let options = IdempotentOptions::default()
         .use_idempotency_key_header(None, true)
         .expire_after(3600);
     let sessions = Arc::new(MokaStore::builder().build());
     let cookies = CookieOptions::build().name(COOKIE).max_age(3600);
-    bare::router::<C>(pool, business)
+    router
         .layer(IdempotentLayer::<MokaStore>::new(options))
         .layer(SessionLayer::new(sessions).with_cookie_options(cookies))
         .layer(CookieManagerLayer::new())

@@ -15,8 +15,12 @@ pub(super) fn router() -> Router {
     Router::new().route(PATH, post(pay))
 }
 
+/// The number of the next payment.
+pub(super) fn next() -> i64 {
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
 async fn pay(tenant: Tenant, Json(payment): Json<NewPayment>) -> (StatusCode, Json<Receipt>) {
-    let id = NEXT.fetch_add(1, Ordering::Relaxed);
-    let receipt = Receipt::new(id, &tenant.0, payment);
+    let receipt = Receipt::new(next(), &tenant.0, payment);
     (StatusCode::CREATED, Json(receipt))
 }

@@ -40,7 +40,8 @@ pub(crate) struct Arguments {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Place of the records")]
 pub(crate) struct Place {
-    /// The application's database: `postgres://…`, `mysql://…`, `mariadb://…` or `sqlite:FILE`.
+    /// The application's database: `postgres://…`, `mysql://…`, `mariadb://…`, `sqlite:FILE`, `redis://…` or
+    /// `rediss://…`.
     ///
     /// Other users of the machine can see a command line, so a URL with a password is better in the
     /// environment. `DATABASE_URL` is read, too, if `IDEM_DATABASE_URL` is not set.
@@ -58,6 +59,12 @@ pub(crate) struct Place {
     /// The prefix of `try_with_table_prefix`, on MariaDB, MySQL and SQLite.
     #[arg(long, global = true, value_name = "PREFIX")]
     pub(crate) table_prefix: Option<String>,
+    /// The prefix of `RedisStore::with_prefix`.
+    #[arg(long, global = true, value_name = "PREFIX")]
+    pub(crate) key_prefix: Option<String>,
+    /// The number of `Durability::Replicas`, on Redis: what is changed counts only if so many replicas have it.
+    #[arg(long, global = true, value_name = "NUMBER")]
+    pub(crate) replicas: Option<u16>,
     /// The namespace of `Config::with_namespace`.
     #[arg(long, global = true, value_name = "NAME")]
     pub(crate) namespace: Option<String>,
@@ -127,7 +134,7 @@ pub(crate) enum Command {
         #[command(flatten)]
         consent: Consent,
     },
-    /// Deletes expired records and runs, which answer no request any more.
+    /// Deletes expired records and runs, which answer no request any more. Redis does it by itself.
     Purge {
         /// Counts the records that would be deleted, and deletes nothing.
         #[arg(long)]

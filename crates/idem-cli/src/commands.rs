@@ -4,9 +4,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::io::Write as _;
 
-use idem_core::{
-    Engine, Forgotten, IdempotencyKey, Operation, SqlStepConnection, Stats, Store, StoreError,
-};
+use idem_core::{Engine, Forgotten, IdempotencyKey, Operation, Stats, Store, StoreError};
 use serde_json::json;
 
 use crate::arguments::{Arguments, Command, Consent, IdentityOf, Scope, checked};
@@ -16,29 +14,20 @@ use crate::output::{self, Entry, Report};
 use crate::progress::shown;
 use crate::runs;
 
-pub(crate) async fn run<C: SqlStepConnection<Store: Setup>>(
+pub(crate) async fn run<C: Setup>(
     arguments: &Arguments,
-    database: &str,
     engines: &Engines<C>,
 ) -> Result<Report, Failure> {
     let engine = &engines.records;
     match &arguments.command {
         Command::Check => {
-            engine.store().check().await?;
-            if runs::have_tables(&engines.steps).await? {
-                engines.steps.store().check().await?;
-            }
-            let text = "no fault found: the tables fit this release, and this role can use them\n";
-            Ok(Report::new(text, json!({ "database": database })))
+            C::check(engines).await?;
+            Ok(Report::new(C::FIT, json!({ "database": C::NAME })))
         }
         Command::Migrate { steps } => {
-            shown("migrating", engine.store().migrate()).await?;
-            let steps = *steps || runs::have_tables(&engines.steps).await.unwrap_or(true);
-            if steps {
-                shown("migrating", engines.steps.store().migrate()).await?;
-            }
+            let steps = shown("migrating", C::migrate(engines, *steps)).await?;
             let text = "the tables are up to date, and the check found no fault\n";
-            let json = json!({ "database": database, "steps": steps });
+            let json = json!({ "database": C::NAME, "steps": steps });
             Ok(Report::new(text, json))
         }
         Command::Stats {
@@ -59,6 +48,10 @@ pub(crate) async fn run<C: SqlStepConnection<Store: Setup>>(
             find(engines, scope, &key).await
         }
         Command::Erase { scope, consent } => erase(engines, scope, consent).await,
+        Command::Purge { dry_run } if !C::IS_PURGED => {
+            let text = "nothing to purge: the server deletes what has expired\n";
+            Ok(Report::new(text, output::deleted(0, *dry_run).json))
+        }
         Command::Purge { dry_run: true } => {
             let counted = shown("counting", engine.stats()).await?;
             Ok(output::deleted(counted.expired(), true))
@@ -84,7 +77,7 @@ pub(crate) async fn run<C: SqlStepConnection<Store: Setup>>(
     }
 }
 
-async fn show<C: SqlStepConnection>(
+async fn show<C: Setup>(
     engines: &Engines<C>,
     identity: &IdentityOf,
     body: Option<&OsStr>,
@@ -118,7 +111,7 @@ async fn show<C: SqlStepConnection>(
     })
 }
 
-async fn find<C: SqlStepConnection>(
+async fn find<C: Setup>(
     engines: &Engines<C>,
     scope: Option<&str>,
     key: &IdempotencyKey,
@@ -169,7 +162,7 @@ async fn missing<S: Store>(engine: &Engine<S>, scope: Option<&str>) -> Result<Fa
     Ok(Failure::new(Kind::NotFound, message))
 }
 
-async fn erase<C: SqlStepConnection>(
+async fn erase<C: Setup>(
     engines: &Engines<C>,
     scope: &Scope,
     consent: &Consent,
@@ -187,7 +180,7 @@ async fn erase<C: SqlStepConnection>(
     Ok(output::deleted(counted.records(), true))
 }
 
-async fn forget<C: SqlStepConnection>(
+async fn forget<C: Setup>(
     engines: &Engines<C>,
     identity: &IdentityOf,
     consent: &Consent,

@@ -44,7 +44,9 @@ fn log_warnings() {
     use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
     use tracing_subscriber::util::SubscriberInitExt as _;
 
-    let own = Targets::new().with_target("idem_core", LevelFilter::WARN);
+    let own = Targets::new()
+        .with_target("idem_core", LevelFilter::WARN)
+        .with_target("idem_redis", LevelFilter::WARN);
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .without_time()

@@ -3,12 +3,12 @@
 use std::borrow::Cow;
 
 use idem_core::{
-    Engine, IdempotencyKey, Operation, Resolution, Resolved, SqlStepConnection, StepStore,
-    StoreError, UnfinishedRun,
+    Engine, IdempotencyKey, Operation, Resolution, Resolved, StepConnection, StepStore, StoreError,
+    UnfinishedRun,
 };
 
 use crate::arguments::{Consent, IdentityOf, ResolutionOf};
-use crate::database::Engines;
+use crate::database::{Engines, Setup};
 use crate::failure::{Failure, Kind, chain};
 use crate::output::{self, Report};
 
@@ -17,7 +17,7 @@ const TRIED: u32 = 100;
 
 const IN_FLIGHT: &str = "an attempt of this run is in flight, so nothing is changed; look at the run again, then decide";
 
-pub(crate) async fn list<C: SqlStepConnection>(
+pub(crate) async fn list<C: StepConnection>(
     engine: &Engine<StepStore<C>>,
     limit: u32,
 ) -> Result<Report, Failure> {
@@ -25,7 +25,7 @@ pub(crate) async fn list<C: SqlStepConnection>(
     Ok(output::runs(&runs, limit))
 }
 
-pub(crate) async fn show<C: SqlStepConnection>(
+pub(crate) async fn show<C: Setup>(
     engines: &Engines<C>,
     identity: &IdentityOf,
 ) -> Result<Report, Failure> {
@@ -39,7 +39,7 @@ pub(crate) async fn show<C: SqlStepConnection>(
 }
 
 /// The answer for a key without a run.
-async fn missing<C: SqlStepConnection>(
+async fn missing<C: Setup>(
     engines: &Engines<C>,
     scope: Option<&str>,
     operation: &Operation,
@@ -52,7 +52,7 @@ async fn missing<C: SqlStepConnection>(
     Ok(Failure::new(Kind::NotFound, message))
 }
 
-pub(crate) async fn resolve<C: SqlStepConnection>(
+pub(crate) async fn resolve<C: Setup>(
     engines: &Engines<C>,
     identity: &IdentityOf,
     step: &str,
@@ -100,8 +100,8 @@ pub(crate) async fn resolve<C: SqlStepConnection>(
     }
 }
 
-/// Whether there are tables of runs, which `migrate --steps` makes.
-pub(crate) async fn have_tables<C: SqlStepConnection>(
+/// Whether there is a place for runs: tables, which `migrate --steps` makes.
+pub(crate) async fn have_tables<C: StepConnection>(
     engine: &Engine<StepStore<C>>,
 ) -> Result<bool, Failure> {
     match engine.unfinished_runs(0).await {
@@ -148,7 +148,7 @@ fn failure(error: StoreError) -> Failure {
 }
 
 /// The run of a key without a record. What is known of records is said also if runs can't be read.
-pub(crate) async fn of_unrecorded<C: SqlStepConnection>(
+pub(crate) async fn of_unrecorded<C: StepConnection>(
     engine: &Engine<StepStore<C>>,
     scope: Option<&str>,
     operation: &Operation,
@@ -158,7 +158,7 @@ pub(crate) async fn of_unrecorded<C: SqlStepConnection>(
 }
 
 /// The operations of the oldest unfinished runs; `None` if runs can't be read.
-pub(crate) async fn operations<C: SqlStepConnection>(
+pub(crate) async fn operations<C: StepConnection>(
     engine: &Engine<StepStore<C>>,
 ) -> Option<Vec<Operation>> {
     let runs = readable(engine.unfinished_runs(TRIED).await)?;

@@ -6,24 +6,24 @@ use redis::cmd;
 
 use crate::link::{Failure, Node};
 use crate::scripts;
-use crate::send::{Effort, Failed, is_forbidden};
+use crate::send::{Effort, Failed, at_start, is_forbidden};
 use crate::store::{Durability, RedisStore, misconfigured};
 
 impl RedisStore {
     /// Checks that the server is fit to keep records. Call it at the start of the service.
     ///
     /// A server that evicts keys is refused: an evicted record is a request that runs again, and an evicted run is a
-    /// handler that runs beside another. So is a replica, and a primary that has fewer replicas than
-    /// [`Durability::Replicas`] asks for, and a user without the rights of an attempt: the check writes a record, and
-    /// deletes it. A server without an append-only file is reported at warn level, and so are settings that the server
-    /// does not show.
+    /// handler that runs beside another. So is a node of a cluster without [`RedisStore::new_cluster`], as it has a part
+    /// of the keys, a replica, a primary that has fewer replicas than [`Durability::Replicas`] asks for, and a user
+    /// without the rights of an attempt: the check writes a record, and deletes it. A server without an append-only file
+    /// is reported at warn level, and so are settings that the server does not show.
     ///
     /// # Errors
     ///
     /// [`StoreError::Misconfigured`] with the remedy; [`StoreError::Unavailable`] if the server does not answer.
     pub async fn check(&self) -> Result<(), StoreError> {
         let nodes = self.links.shared.nodes(self.timeout).await;
-        for node in nodes.map_err(unavailable)? {
+        for node in nodes.map_err(|failure| refusal(failure.into()))? {
             self.check_node(&node).await?;
         }
         self.check_rights().await
@@ -51,7 +51,7 @@ impl RedisStore {
         ] {
             let arguments: Vec<Vec<u8>> = arguments.iter().map(|text| (*text).into()).collect();
             let written = self.write(script, &key, &arguments, Effort::Request).await;
-            written.map_err(Failed::into_store_error)?;
+            written.map_err(refusal)?;
         }
         Ok(())
     }
@@ -70,7 +70,7 @@ impl RedisStore {
                 );
                 return Ok(());
             }
-            Err(failure) => return Err(unavailable(failure)),
+            Err(failure) => return Err(refusal(failure.into())),
         };
         let setting = |name: &str| {
             let mut lines = info.lines();
@@ -88,6 +88,10 @@ impl RedisStore {
             None => tracing::warn!(
                 "the server does not show its `maxmemory-policy`: make sure that it is `noeviction`"
             ),
+        }
+        if matches!(node, Node::Only) && setting("cluster_enabled") == Some("1") {
+            let reason = "the server is in a cluster; use `RedisStore::new_cluster`, of the feature `cluster`";
+            return Err(misconfigured(reason.into()));
         }
         if setting("role") == Some("slave") {
             let reason = "the server is a replica; connect to the primary";
@@ -112,6 +116,9 @@ impl RedisStore {
     }
 }
 
-fn unavailable(failure: Failure) -> StoreError {
-    Failed::from(failure).into_store_error()
+fn refusal(failed: Failed) -> StoreError {
+    match failed {
+        Failed::Refused(error) => at_start(error),
+        failed => failed.into_store_error(),
+    }
 }

@@ -97,7 +97,9 @@
 //! - **A failover can lose the last writes**, as replication is asynchronous. A lost claim lets two attempts overlap:
 //!   their calls carry one key, and the settlement of the older one is refused. A lost record runs the request again,
 //!   with the same keys for its calls. [`Durability::Replicas`] makes both need the loss of that many replicas, too:
-//!   an answer is sent only if they have it. It is no consensus: a failover to another replica can still lose it.
+//!   an answer is sent only if they have it. It is no consensus: a failover to another replica can still lose it. An
+//!   erasure that is lost brings records back; with `Replicas` it fails if too few have it. The same erasure once more
+//!   finds those records gone, and waits for nobody: look at the replicas before you take it for done.
 //! - **A crash can lose the last writes**, unless the server has `appendonly yes` and `appendfsync always`. With
 //!   `everysec`, the default, it is the last second.
 //! - **An evicted key is a lost record.** [`RedisStore::check`] refuses a server that evicts.
@@ -125,7 +127,8 @@
 //!
 //! The user of the URL needs the keys `~idem:*` and the rights to `EVAL`, `EVALSHA`, `HSET`, `HGET`, `HMGET`, `HGETALL`, `HDEL`, `HSTRLEN`, `HINCRBY`,
 //! `EXISTS`, `DEL`, `PEXPIREAT` and `TIME`; [`Durability::Replicas`] needs `WAIT`;
-//! operators need `SCAN` and `UNLINK`, and [`RedisStore::check`] needs `INFO`.
+//! operators need `SCAN` and `UNLINK`; [`RedisStore::check`] and the command line need `INFO`. The client of a cluster
+//! needs `CLUSTER`.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod check;

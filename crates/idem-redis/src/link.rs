@@ -77,6 +77,16 @@ impl Link {
         }
     }
 
+    /// Another connection to a cluster, which reads anew what servers there are: the client learns of a new one only
+    /// by a command for a key that the new one has.
+    pub(crate) fn anew(&self) -> Option<Self> {
+        match &self.source {
+            Source::Server(_) => None,
+            #[cfg(feature = "cluster")]
+            Source::Cluster(_) => Some(Self::new(self.source.clone())),
+        }
+    }
+
     /// Connects, unless there is a connection.
     pub(crate) async fn connect(&self, limit: Duration) -> RedisResult<()> {
         self.connection(limit).await.map(drop)

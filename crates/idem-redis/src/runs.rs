@@ -11,7 +11,7 @@ use idem_core::{Resolved, StepError};
 use crate::hash::{self, Hash, Reply};
 use crate::scripts::{self, Script};
 use crate::send::{Effort, Failed};
-use crate::store::{Durability, RedisStore};
+use crate::store::RedisStore;
 
 impl RunStore for RedisStore {
     async fn claim(
@@ -32,7 +32,7 @@ impl RunStore for RedisStore {
             number(request.attempt),
             seen_attempts,
             seen_at,
-            number(u8::from(self.durability != Durability::Memory)),
+            number(u8::from(self.replicas() > 0)),
         ];
         let claimed = self.write(&scripts::CLAIM, &key, &arguments, Effort::Request);
         let Reply { code, hash } = match claimed.await {
@@ -143,8 +143,9 @@ impl RunStore for RedisStore {
 
     async fn forget(&self, identity: &Identity) -> Result<Forgotten, StoreError> {
         let key = self.key(identity);
-        let forgotten = self.send(&scripts::FORGET, &key, &[], Effort::Once).await;
-        let reply = forgotten.map_err(Failed::into_store_error)?;
+        let arguments = [number(u8::from(self.replicas() > 0))];
+        let forgotten = self.write(&scripts::FORGET, &key, &arguments, Effort::Once);
+        let reply = forgotten.await.map_err(Failed::into_store_error)?;
         Ok(match &*reply.code {
             "done" => Forgotten::Deleted,
             "leased" => Forgotten::InFlight,

@@ -10,10 +10,10 @@ use idem_core::store::{
 use redis::{FromRedisValue, RedisResult, Value, cmd};
 
 use crate::hash::Hash;
-use crate::link::{Failure, Node};
+use crate::link::{Failure, Link, Node};
 use crate::scripts;
-use crate::send::{Failed, store_error};
-use crate::store::{RedisStore, hex};
+use crate::send::{Failed, store_error, unavailable};
+use crate::store::{DURABLE_LINKS, RedisStore, hex};
 
 /// How many keys are read at a time.
 const BATCH: usize = 500;
@@ -23,8 +23,16 @@ impl RedisStore {
         let mut erased = 0;
         let mut scan = Scan::new(self, Some(scope)).await?;
         while let Some(keys) = scan.next().await? {
-            let deletions = keys.into_iter().map(|key| self.delete(key));
-            erased += try_join_all(deletions).await?.into_iter().sum::<u64>();
+            // Those on one connection wait for replicas one after the other.
+            let most = if self.replicas() == 0 {
+                BATCH
+            } else {
+                DURABLE_LINKS
+            };
+            for keys in keys.chunks(most) {
+                let deletions = keys.iter().map(|key| self.delete(key));
+                erased += try_join_all(deletions).await?.into_iter().sum::<u64>();
+            }
         }
         Ok(erased)
     }
@@ -52,6 +60,9 @@ impl RedisStore {
         &self,
         limit: u32,
     ) -> Result<Vec<(Run, Vec<StepRow>)>, StoreError> {
+        if limit == 0 {
+            return Ok(Vec::new());
+        }
         let mut runs = Vec::new();
         let mut scan = Scan::new(self, None).await?;
         while let Some(keys) = scan.next().await? {
@@ -76,9 +87,24 @@ impl RedisStore {
         Ok(oldest)
     }
 
-    async fn delete(&self, key: String) -> Result<u64, StoreError> {
+    async fn delete(&self, key: &str) -> Result<u64, StoreError> {
         let unlink = cmd("UNLINK").arg(key).to_owned();
-        read(self.links.shared.send(&unlink, self.timeout).await)
+        let wanted = self.replicas();
+        if wanted == 0 {
+            return read(self.links.shared.send(&unlink, self.timeout).await);
+        }
+        let both = self
+            .durable_link()
+            .send_and_wait(key, &unlink, wanted, self.timeout);
+        let (answer, acknowledged) = both.await.map_err(unavailable)?;
+        if acknowledged < i64::from(wanted) {
+            let failed = Failed::NotReplicated {
+                acknowledged,
+                wanted,
+            };
+            return Err(failed.into_store_error());
+        }
+        read(Ok(answer))
     }
 
     async fn summary(&self, key: String) -> Result<(String, Hash), StoreError> {
@@ -98,6 +124,7 @@ impl RedisStore {
 /// Visits each key that is there from the beginning to the end, once or more.
 struct Scan<'a> {
     store: &'a RedisStore,
+    anew: Option<Link>,
     pattern: String,
     /// The servers that are left, the present one last.
     nodes: Vec<Node>,
@@ -107,11 +134,14 @@ struct Scan<'a> {
 impl<'a> Scan<'a> {
     async fn new(store: &'a RedisStore, scope: Option<&ScopeDigest>) -> Result<Self, StoreError> {
         let half = scope.map(|scope| hex(&scope.first()[..16]));
-        let nodes = store.links.shared.nodes(store.timeout).await;
+        let anew = store.links.shared.anew();
+        let link = anew.as_ref().unwrap_or(&store.links.shared);
+        let nodes = link.nodes(store.timeout).await;
         Ok(Self {
             store,
+            anew,
             pattern: format!("{}{}*", escaped(&store.prefix), half.unwrap_or_default()),
-            nodes: nodes.map_err(|failure| Failed::from(failure).into_store_error())?,
+            nodes: nodes.map_err(unavailable)?,
             cursor: 0,
         })
     }
@@ -124,7 +154,7 @@ impl<'a> Scan<'a> {
         let mut scan = cmd("SCAN");
         scan.arg(self.cursor).arg("MATCH").arg(&self.pattern);
         scan.arg("COUNT").arg(BATCH);
-        let link = &self.store.links.shared;
+        let link = self.anew.as_ref().unwrap_or(&self.store.links.shared);
         let keys;
         (self.cursor, keys) = read(link.send_to(node, &scan, self.store.timeout).await)?;
         if self.cursor == 0 {
@@ -135,7 +165,7 @@ impl<'a> Scan<'a> {
 }
 
 fn read<T: FromRedisValue>(answer: Result<Value, Failure>) -> Result<T, StoreError> {
-    let answer = answer.map_err(|failure| Failed::from(failure).into_store_error())?;
+    let answer = answer.map_err(unavailable)?;
     let answer: RedisResult<T> = T::from_redis_value(answer).map_err(Into::into);
     answer.map_err(store_error)
 }

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep};
 use crate::hash::Reply;
 use crate::link::{Failure, Link};
 use crate::scripts::Script;
-use crate::store::{Durability, RedisStore};
+use crate::store::RedisStore;
 
 /// How long the writes of an attempt are sent: its handler has run in part, so they are worth the wait.
 const RESOLVE: Duration = Duration::from_secs(5);
@@ -78,10 +78,7 @@ impl RedisStore {
         arguments: &[Vec<u8>],
         effort: Effort,
     ) -> Result<Reply, Failed> {
-        let replicas = match self.durability {
-            Durability::Memory => 0,
-            Durability::Replicas(replicas) => replicas,
-        };
+        let replicas = self.replicas();
         self.resend(script, key, arguments, replicas, effort).await
     }
 
@@ -173,7 +170,7 @@ impl RedisStore {
     }
 
     /// A WAIT holds up all commands after it on its connection, so these take turns.
-    fn durable_link(&self) -> &Link {
+    pub(crate) fn durable_link(&self) -> &Link {
         let links = &self.links.durable;
         let turn = self.links.turn.fetch_add(1, Ordering::Relaxed);
         links
@@ -235,6 +232,10 @@ impl std::fmt::Display for Failed {
     }
 }
 
+pub(crate) fn unavailable(failure: Failure) -> StoreError {
+    Failed::from(failure).into_store_error()
+}
+
 pub(crate) fn store_error(error: RedisError) -> StoreError {
     if is_of_another_type(&error) {
         StoreError::Unreadable(Unreadable::new("the key is not a hash"))
@@ -245,13 +246,22 @@ pub(crate) fn store_error(error: RedisError) -> StoreError {
     }
 }
 
+/// At the start of a service, credentials that the server does not take are a fault of the setup.
+pub(crate) fn at_start(error: RedisError) -> StoreError {
+    if is_unauthenticated(&error) {
+        StoreError::Misconfigured(error.into())
+    } else {
+        store_error(error)
+    }
+}
+
 pub(crate) fn is_unknown_script(error: &RedisError) -> bool {
     error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)
 }
 
 /// Whether the next command would be refused, too.
 pub(crate) fn is_lasting(error: &RedisError) -> bool {
-    is_forbidden(error) || is_of_another_type(error)
+    is_forbidden(error) || is_unauthenticated(error) || is_of_another_type(error)
 }
 
 /// Of a key that something else has written. Redis 6 has the code inside of the text.
@@ -263,13 +273,19 @@ fn says(error: &RedisError, part: &str) -> bool {
     error.detail().is_some_and(|text| text.contains(part))
 }
 
+/// Whether the server's or the client's setup forbids the command, or one inside of the script: that one has no code
+/// of its own.
 pub(crate) fn is_forbidden(error: &RedisError) -> bool {
-    matches!(
+    let is_of_setup = matches!(
         error.kind(),
-        ErrorKind::AuthenticationFailed
-            | ErrorKind::InvalidClientConfig
+        ErrorKind::InvalidClientConfig
             | ErrorKind::Server(ServerErrorKind::NoPerm | ServerErrorKind::CrossSlot)
-    ) || matches!(error.code(), Some("NOAUTH" | "WRONGPASS"))
-        // A right to a command or a key inside of a script, which has no code of its own.
-        || says(error, "The user executing the script can't")
+    );
+    is_of_setup || says(error, "The user executing the script can't")
+}
+
+/// Whether the server does not take the credentials. This can pass, while a password is replaced.
+fn is_unauthenticated(error: &RedisError) -> bool {
+    error.kind() == ErrorKind::AuthenticationFailed
+        || matches!(error.code(), Some("NOAUTH" | "WRONGPASS"))
 }

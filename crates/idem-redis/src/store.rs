@@ -10,7 +10,7 @@ use idem_core::{StepConnection, StepStore, StoreError};
 use redis::Client;
 
 use crate::link::{Link, Source};
-use crate::send::store_error;
+use crate::send::at_start;
 
 /// The type that handlers name: `steps: &mut Steps<Redis>`.
 #[derive(Debug)]
@@ -28,8 +28,8 @@ pub enum Durability {
     /// if a replica happens to have it.
     #[default]
     Memory,
-    /// Also this many replicas (`WAIT`): a claim, a recorded step, a record, and a record that is replayed. A
-    /// failover to one of them loses nothing; a failover to another replica may.
+    /// Also this many replicas (`WAIT`): a claim, a recorded step, a record, a record that is replayed, and what an
+    /// operator erases, forgets or resolves. A failover to one of them loses nothing; a failover to another replica may.
     Replicas(u16),
 }
 
@@ -62,7 +62,7 @@ pub(crate) struct Links {
 }
 
 /// The connections for writes that wait for replicas.
-const DURABLE_LINKS: usize = 8;
+pub(crate) const DURABLE_LINKS: usize = 8;
 
 /// How long one command may take.
 const TIMEOUT: Duration = Duration::from_secs(1);
@@ -79,7 +79,7 @@ impl RedisStore {
         let client = Client::open(url);
         let store = Self::new(client.map_err(|error| misconfigured(error.into()))?);
         let connected = store.links.shared.connect(TIMEOUT).await;
-        connected.map_err(store_error)?;
+        connected.map_err(at_start)?;
         Ok(store)
     }
 
@@ -138,6 +138,14 @@ impl RedisStore {
     /// The store that an [`Engine`](idem_core::Engine) takes.
     pub fn steps(&self) -> StepStore<Redis> {
         StepStore::with_runs(self.clone())
+    }
+
+    /// How many replicas have to have a write.
+    pub(crate) fn replicas(&self) -> u16 {
+        match self.durability {
+            Durability::Memory => 0,
+            Durability::Replicas(replicas) => replicas,
+        }
     }
 
     pub(crate) fn key(&self, identity: &Identity) -> String {

@@ -88,6 +88,13 @@ const ALONE: &[&[&str]] = &[
         "--features",
         "sqlite",
     ],
+    &[
+        "-p",
+        "idem-cli",
+        "--no-default-features",
+        "--features",
+        "redis",
+    ],
     &["-p", "payments"],
     &["-p", "payments-auth"],
     &["-p", "payments-actix"],

@@ -11,7 +11,11 @@ use anyhow::{Context, Result};
 const PORTS: Range<u16> = 20_000..32_000;
 
 /// A port on which nobody listens at the moment, another one for each call.
-pub(super) fn free() -> Result<u16> {
+///
+/// # Errors
+///
+/// If there is none.
+pub fn free() -> Result<u16> {
     let count = u64::from(PORTS.end - PORTS.start);
     let random =
         || PORTS.start + u16::try_from(RandomState::new().hash_one(0) % count).unwrap_or(0);

@@ -2,5 +2,7 @@
 
 mod program;
 mod records;
+#[cfg(feature = "redis")]
+mod redis;
 mod runs;
 mod usage;

@@ -15,6 +15,10 @@ async fn a_password_is_never_shown() {
         "postgres://me:hunter2@[::1",
         "mysql://me:hunter2@127.0.0.1:1/db",
         "mysql://me:hunter2@127.0.0.1:1/db?ssl-mode=wrong",
+        "redis://me:hunter2@127.0.0.1:1/",
+        "redis://me:hunter2@127.0.0.1:1/db",
+        "redis://me:hunter2@127.0.0.1:port/",
+        "rediss://me:hunter2@127.0.0.1:1/",
         "oracle://me:hunter2@127.0.0.1/db",
         "hunter2@127.0.0.1:5432/db",
         "hunter2",
@@ -56,6 +60,7 @@ async fn a_database_that_is_not_there_has_its_exit_code() {
         "postgres://me:hunter2@127.0.0.1:1/db",
         "mysql://me:hunter2@127.0.0.1:1/db",
         "sqlite:/nowhere/at/all.sqlite",
+        "redis://me:hunter2@127.0.0.1:1/",
     ] {
         let run = idem(url, &["stats"]).await.exits(3);
         assert_eq!(run.raw(), "");
@@ -76,6 +81,22 @@ async fn wrong_usage_has_its_exit_code_and_a_reason() {
             "the namespace is empty",
         ),
         (here, &["check", "--schema", "a"], "use `--table-prefix`"),
+        (
+            here,
+            &["check", "--key-prefix", "a"],
+            "has no `--key-prefix`",
+        ),
+        (here, &["check", "--replicas", "1"], "has no `--replicas`"),
+        (
+            "redis://127.0.0.1:1/",
+            &["check", "--table-prefix", "a"],
+            "use `--key-prefix`",
+        ),
+        (
+            "redis://127.0.0.1:1/database",
+            &["check"],
+            "the URL of the database",
+        ),
         (here, &["find", "--key", "k"], "--unscoped"),
         (
             here,

@@ -10,6 +10,7 @@ mod faults;
 mod freezes;
 mod model;
 mod operators;
+mod passwords;
 mod place;
 mod processes;
 mod proxy;
@@ -17,3 +18,5 @@ mod ride;
 mod rows;
 mod server;
 mod service;
+#[cfg(feature = "tls")]
+mod tls;

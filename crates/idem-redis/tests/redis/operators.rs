@@ -3,15 +3,18 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use idem_core::State;
 use idem_core::store::{RunStore as _, ScopeDigest};
-use idem_redis::RedisStore;
+use idem_core::{Forgotten, IdempotencyKey, Operation, State, StoreError};
+use idem_redis::{Durability, RedisStore};
 
 use crate::place;
 use crate::server::{Private, until};
 use crate::service::Service;
 
 const MANY: usize = 1_200;
+
+/// All of them at once take a debug build on a busy machine some time.
+const PATIENT: Duration = Duration::from_secs(10);
 
 async fn pay_many(store: &RedisStore, keys: usize) -> Service {
     let service = Service::new(store);
@@ -29,6 +32,7 @@ async fn pay_many(store: &RedisStore, keys: usize) -> Service {
 async fn e4_an_erasure_finds_every_key_of_its_prefix_and_no_other() {
     let prefix = place::prefix();
     let shared = RedisStore::connect(&place::url()).await.expect("connects");
+    let shared = shared.with_timeout(PATIENT);
     let mine = shared.clone().with_prefix(&format!("{prefix}[a-z]*?:"));
     let other = shared.with_prefix(&format!("{prefix}axx:"));
     let others = pay_many(&other, 3).await;
@@ -44,7 +48,7 @@ async fn e4_an_erasure_finds_every_key_of_its_prefix_and_no_other() {
 
 #[tokio::test]
 async fn e7_records_are_counted_by_operation_and_state() {
-    let store = place::store().await;
+    let store = place::store().await.with_timeout(PATIENT);
     let service = pay_many(&store, MANY).await;
     let stats = service.engine.stats().await.expect("counts");
     let [tally] = &stats.tallies[..] else {
@@ -104,6 +108,43 @@ async fn t9_an_unfinished_run_is_seen_and_then_resumed() {
             .expect("reads")
             .is_empty()
     );
+}
+
+/// A deletion that is confirmed is one that a failover does not undo.
+#[tokio::test]
+async fn e4_e6_what_is_deleted_is_deleted_on_replicas_too() {
+    let primary = Private::start();
+    let replica = Private::replica_of(&primary).await;
+    let store = RedisStore::connect(primary.url()).await.expect("connects");
+    let store = store
+        .with_durability(Durability::Replicas(1))
+        .with_timeout(Duration::from_millis(300));
+    let service = pay_many(&store, 20).await;
+    let forget = async || {
+        let key = IdempotencyKey::parse(b"0").expect("a key");
+        let operation = Operation::named("POST /pay");
+        service.engine.forget(None, &operation, &key).await
+    };
+    let is_refused = |error: &StoreError| match error {
+        StoreError::Unavailable(cause) => cause.to_string().contains("0 of 1 replicas"),
+        _ => false,
+    };
+    replica.freeze();
+    let refused = forget().await.expect_err("the replica lacks it");
+    assert!(is_refused(&refused), "{refused:?}");
+    replica.thaw();
+    // The second answer is about the same deletion.
+    assert_eq!(forget().await.expect("confirms"), Forgotten::Missing);
+    assert_eq!(replica.run::<u64>("DBSIZE").await, 19);
+
+    let scope = ScopeDigest::new(None);
+    replica.freeze();
+    let erased = store.erase(&scope).await;
+    let refused = erased.expect_err("the replica lacks them");
+    assert!(is_refused(&refused), "{refused:?}");
+    replica.thaw();
+    assert!(store.erase(&scope).await.expect("erases the rest") > 0);
+    assert_eq!(replica.run::<u64>("DBSIZE").await, 0);
 }
 
 /// The server removes keys by itself, a second after their content has expired.

@@ -6,6 +6,8 @@ use std::time::Duration;
 use redis::aio::MultiplexedConnection;
 use redis::{Client, Cmd, FromRedisValue};
 use tokio::time::{Instant, sleep};
+#[cfg(feature = "cluster")]
+use xtask::server::free_port;
 use xtask::server::{REDIS, Server};
 
 /// A server that is configured, frozen and killed.
@@ -19,13 +21,20 @@ impl Private {
         Self { server }
     }
 
+    #[cfg(any(feature = "cluster", feature = "tls"))]
+    pub(crate) fn with(arguments: &[&str]) -> Self {
+        let arguments = arguments.iter().map(|&argument| argument.to_owned());
+        let server = Server::start_with(&REDIS, arguments.collect());
+        let server = server.expect("a server of its own");
+        Self { server }
+    }
+
     /// One that can be a node of a cluster.
     #[cfg(feature = "cluster")]
     pub(crate) fn node() -> Self {
-        let arguments = ["--cluster-enabled", "yes"].map(str::to_owned);
-        let server = Server::start_with(&REDIS, arguments.into());
-        let server = server.expect("a node of its own");
-        Self { server }
+        // The usual one can be the port of an outgoing connection.
+        let bus = free_port().expect("a free port").to_string();
+        Self::with(&["--cluster-enabled", "yes", "--cluster-port", &bus])
     }
 
     /// A replica that has all of the primary's data.
