@@ -30,6 +30,7 @@ macro_rules! routes {
             .route("/unscoped", post(handlers::unscoped))
             .route("/named/{id}", post(handlers::named))
             .route("/replays-success", post(handlers::replays_success))
+            .route("/replays-all", post(handlers::replays_all))
             .route("/raw", post(handlers::raw))
             .route("/webhook", post(handlers::webhook))
             .route("/conditional", post(handlers::conditional))

@@ -34,6 +34,7 @@ promises! {
     unscoped(ttl = "24h", unscoped, lease = "1s") => play;
     named(ttl = "24h", scope = "_tenant", lease = "1s", operation = "named_effect") => play;
     replays_success(ttl = "24h", scope = "_tenant", lease = "1s", replay = "success") => play;
+    replays_all(ttl = "24h", scope = "_tenant", lease = "1s", replay = "all") => play;
     raw(ttl = "24h", scope = "_tenant", lease = "1s", fingerprint = "raw") => play;
     webhook(ttl = "24h", scope = "_tenant", lease = "1s", key = header("X-GitHub-Delivery", "webhook-id"), fingerprint = "none") => play;
     conditional(ttl = "24h", scope = "_tenant", lease = "1s", bind = header("if-match")) => play;
