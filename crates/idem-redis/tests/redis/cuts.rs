@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use idem_core::adapter::Policy;
-use idem_redis::RedisStore;
 use tokio::time::timeout;
 
 use crate::place;
@@ -94,13 +93,9 @@ struct Lane {
 impl Lane {
     async fn open(name: usize) -> Self {
         let (proxy, prefix) = (Proxy::to(&place::url()).await, place::prefix());
-        let store = async |url: &str| {
-            let store = RedisStore::connect(url).await.expect("connects");
-            Process::new(store.with_prefix(&prefix))
-        };
         Self {
-            faulty: store(&proxy.url()).await,
-            clean: store(&place::url()).await,
+            faulty: Process::of(&proxy.url(), &prefix),
+            clean: Process::of(&place::url(), &prefix),
             proxy,
             rows: Rows::of(&prefix).await,
             name,

@@ -4,9 +4,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::stream::{self, StreamExt as _};
 use idem_core::adapter::Policy;
-use idem_redis::RedisStore;
 use tokio::time::{Instant, sleep};
 
 use crate::place;
@@ -71,15 +70,12 @@ const POINTS: [Point; 18] = [
 /// Freezes one attempt. Returns its answer, unless it was answered before.
 async fn freeze(point: Point, newer: Newer) -> Option<Answer> {
     let (prefix, proxy) = (place::prefix(), Proxy::to(&place::url()).await);
-    let process = async |url: &str| {
-        let store = RedisStore::connect(url).await.expect("connects");
-        // A frozen process does not see that time passes.
-        Process::new(store.with_prefix(&prefix).with_timeout(TIMEOUT))
-    };
-    let (old, new) = (process(&proxy.url()).await, process(&place::url()).await);
+    let old = Process::of(&proxy.url(), &prefix);
+    let new = Process::of(&place::url(), &prefix);
     let (mut rows, ride) = (Rows::of(&prefix).await, Ride::new(Sender::Knows));
     let asking = &Asking::of("k");
     let gate = Gate::new(|_| true);
+    old.connect().await;
     let mut late = old.ask(asking, &POLICY, &ride, &gate, Ending::Success);
     match point {
         Point::Script(script) => {
@@ -167,7 +163,7 @@ async fn x32_t5_attempts_frozen_past_their_lease_write_nothing() {
     });
     let freezes = freezes.map(async |(point, newer)| freeze(point, newer).await);
     let mut answers = BTreeMap::<_, usize>::new();
-    let woken = join_all(freezes).await;
+    let woken: Vec<_> = stream::iter(freezes).buffer_unordered(48).collect().await;
     for answer in woken.iter().flatten() {
         let problem = PROBLEMS.iter().find(|name| answer.is_problem(name));
         *answers.entry(problem.unwrap_or(&"replay")).or_default() += 1;
@@ -197,13 +193,11 @@ async fn x32_t5_commands_that_arrive_again_later_change_nothing() {
         Since::Erased,
     ] {
         let (prefix, proxy) = (place::prefix(), Proxy::to(&place::url()).await);
-        let process = async |url: &str| {
-            let store = RedisStore::connect(url).await.expect("connects");
-            Process::new(store.with_prefix(&prefix))
-        };
-        let (old, new) = (process(&proxy.url()).await, process(&place::url()).await);
+        let old = Process::of(&proxy.url(), &prefix);
+        let new = Process::of(&place::url(), &prefix);
         let (mut rows, ride) = (Rows::of(&prefix).await, Ride::new(Sender::Knows));
         let (asking, gate) = (&Asking::of("k"), Gate::new(|stop| stop == Stop::End));
+        old.connect().await;
         proxy.set(Fault::Keep);
         let mut late = old.ask(asking, &UNTIMED, &ride, &gate, Ending::Success);
         assert!(matches!(late.go().await, Reached::Stop(Stop::End)));
@@ -239,11 +233,8 @@ async fn x32_t5_commands_that_arrive_again_later_change_nothing() {
 #[tokio::test]
 async fn x32_t5_a_takeover_looks_again_in_its_script() {
     let (prefix, proxy) = (place::prefix(), Proxy::to(&place::url()).await);
-    let process = async |url: &str| {
-        let store = RedisStore::connect(url).await.expect("connects");
-        Process::new(store.with_prefix(&prefix))
-    };
-    let (old, new) = (process(&place::url()).await, process(&proxy.url()).await);
+    let old = Process::of(&place::url(), &prefix);
+    let new = Process::of(&proxy.url(), &prefix);
     let (mut rows, ride) = (Rows::of(&prefix).await, Ride::new(Sender::Knows));
     let (asking, gate) = (&Asking::of("k"), Gate::new(|stop| stop == Stop::End));
     let mut late = old.ask(asking, &UNTIMED, &ride, &gate, Ending::Success);

@@ -11,7 +11,6 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use idem_core::store::RunStore as _;
 use idem_core::{Engine, Forgotten, Resolution, Resolved};
-use idem_redis::RedisStore;
 use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::strategy::Union;
@@ -477,18 +476,12 @@ impl StateMachineTest for System {
     fn init_test((): &()) -> Self {
         let runtime = Builder::new_current_thread().enable_all().build();
         let (runtime, prefix) = (runtime.expect("a runtime"), place::prefix());
-        let process = async |url: &str| {
-            let store = RedisStore::connect(url).await.expect("connects");
-            Process::new(store.with_prefix(&prefix))
-        };
-        let (proxy, processes) = runtime.block_on(async {
-            let proxy = Proxy::to(&place::url()).await;
-            let processes = vec![process(&place::url()).await, process(&proxy.url()).await];
-            proxy.set(Fault::SecondOfTwo);
-            (proxy, processes)
-        });
+        let proxy = runtime.block_on(Proxy::to(&place::url()));
+        proxy.set(Fault::SecondOfTwo);
+        let processes = [place::url(), proxy.url()];
+        let processes = processes.iter().map(|url| Process::of(url, &prefix));
         Self {
-            processes,
+            processes: processes.collect(),
             _proxy: proxy,
             rows: runtime.block_on(Rows::of(&prefix)),
             runtime: Rc::new(runtime),

@@ -1,8 +1,11 @@
 //! A place for a test alone.
 
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use idem_redis::RedisStore;
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, Client};
 
 /// The variable that `cargo xtask test` sets.
 const SERVER: &str = "IDEM_TEST_REDIS_URL";
@@ -29,4 +32,22 @@ pub(crate) async fn store() -> RedisStore {
 pub(crate) async fn store_at(prefix: &str) -> RedisStore {
     let store = RedisStore::connect(&url()).await.expect("connects");
     store.with_prefix(prefix)
+}
+
+/// A store that waits for a server on a machine that is busy: a timeout is a fault, too.
+pub(crate) fn patient_store(url: &str, prefix: &str) -> RedisStore {
+    let store = RedisStore::new(Client::open(url).expect("a URL"));
+    store
+        .with_prefix(prefix)
+        .with_timeout(Duration::from_secs(30))
+}
+
+/// A connection to the server that all tests share, which waits as long as it takes.
+pub(crate) async fn connection() -> MultiplexedConnection {
+    let client = Client::open(url()).expect("a URL");
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(None)
+        .set_response_timeout(None);
+    let connection = client.get_multiplexed_async_connection_with_config(&config);
+    connection.await.expect("connects")
 }

@@ -15,8 +15,8 @@ use axum::routing::post;
 use futures_util::future::join_all;
 use idem_axum::{Engine, StepError, StepStore, Steps, idempotent};
 use idem_redis::Redis;
+use redis::FromRedisValue;
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, FromRedisValue};
 use tokio::time::sleep;
 use tower::ServiceExt as _;
 
@@ -106,14 +106,11 @@ impl Provider {
 
 impl Process {
     async fn new(prefix: &str) -> Self {
-        let client = Client::open(place::url()).expect("a URL");
-        // A process does not see for how long it was stopped.
-        let config = AsyncConnectionConfig::new().set_response_timeout(None);
-        let connection = client.get_multiplexed_async_connection_with_config(&config);
         Self {
-            engine: Engine::new(place::store_at(prefix).await.steps()),
+            engine: Engine::new(place::patient_store(&place::url(), prefix).steps()),
+            // A process does not see for how long it was stopped.
             provider: Provider {
-                connection: connection.await.expect("connects"),
+                connection: place::connection().await,
                 prefix: format!("provider-{prefix}"),
                 delay: Duration::ZERO,
             },

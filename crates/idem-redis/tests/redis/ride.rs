@@ -16,13 +16,14 @@ use idem_core::adapter::{
     self, ClaimGuard, Fingerprint, HandlerOutcome, Policy, Prepared, REPLAYED, RequestParts,
     Response, Returned,
 };
-use idem_core::store::{BoxError, Claim as _, Identity};
+use idem_core::store::{BoxError, Claim as _, Identity, RunStore as _};
 use idem_core::{
     Attempt, Content, Engine, IdempotencyKey, Operation, Recovered, StepKey, StepStore, Steps,
 };
 use idem_redis::{Redis, RedisStore};
 use tokio::sync::{Semaphore, watch};
 
+use crate::place;
 use crate::service::Answer;
 
 /// The time of a lease that ends where the test says so.
@@ -354,11 +355,17 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    pub(crate) fn new(store: RedisStore) -> Self {
+    pub(crate) fn of(url: &str, prefix: &str) -> Self {
+        let store = place::patient_store(url, prefix);
         Self {
             engine: Engine::new(store.steps()),
             store,
         }
+    }
+
+    pub(crate) async fn connect(&self) {
+        let read = self.store.find(&Asking::of("none").identity()).await;
+        assert!(read.expect("reads").is_none());
     }
 
     /// Sends a request.

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use idem_core::store::Identity;
-use redis::Client;
 use redis::aio::MultiplexedConnection;
 
 use crate::place;
@@ -19,10 +18,8 @@ pub(crate) struct Rows {
 
 impl Rows {
     pub(crate) async fn of(prefix: &str) -> Self {
-        let client = Client::open(place::url()).expect("a URL");
-        let connection = client.get_multiplexed_async_connection().await;
         Self {
-            connection: connection.expect("connects"),
+            connection: place::connection().await,
             prefix: prefix.to_owned(),
         }
     }
