@@ -44,11 +44,17 @@ impl RunStore for RedisStore {
             Err(failed) => return Err(failed.into_store_error()),
         };
         match &*code {
-            "won" => {
-                let steps = hash.steps()?;
-                lease.epoch = hash.number("epoch")?;
-                Ok(Claimed::Won(steps))
-            }
+            "won" => match (hash.number("epoch"), hash.steps()) {
+                (Ok(epoch), Ok(steps)) => {
+                    lease.epoch = epoch;
+                    Ok(Claimed::Won(steps))
+                }
+                (Err(unreadable), _) | (_, Err(unreadable)) => {
+                    // Otherwise a retry would be told that an attempt is in flight.
+                    self.abandon(&key, lease).await;
+                    Err(unreadable.into())
+                }
+            },
             "leased" => {
                 let found = hash.found(request.identity)?;
                 let run = hash.run(request.identity.as_bytes())?;

@@ -22,11 +22,7 @@ async fn e1_e3_e5_record_ends_by_the_clock_of_the_server<F: Framework>(world: &W
     world.control.play([Scene::gated()]);
     let first = request.start();
     world.control.at_gate(1).await;
-    let micros = async || {
-        let [seconds, micros] = world.run::<[i64; 2]>("TIME").await;
-        seconds * 1_000_000 + micros
-    };
-    let gate = micros().await;
+    let gate = world.now().await;
     world.control.open(1);
     let first = first.answer().await;
     first.assert_executed(201);
@@ -35,7 +31,7 @@ async fn e1_e3_e5_record_ends_by_the_clock_of_the_server<F: Framework>(world: &W
     assert!(times[0] >= gate, "it counts from the settlement");
     assert_eq!(times[1] - times[0], 1_000_000);
     assert_eq!(first.expires(), Some(times[1] / 1_000_000));
-    until("the record expires", async || micros().await >= times[1]).await;
+    until("the record expires", async || world.now().await >= times[1]).await;
     // The server removes a key a second later.
     let second = request.send().await;
     second.assert_executed(201);

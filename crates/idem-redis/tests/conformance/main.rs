@@ -16,7 +16,7 @@
 //! - P5: tables, triggers and poolers. What is left are rights.
 //! - `transaction-lost`, in P and V: no closure has a transaction that it could end.
 //! - T2, and T6 and T13 as far as they are about `commit`: `Steps<Redis>` has no `commit`. T6 is about what calls did.
-//! - O1, O8, O9, O14, O15, O18, and H2: they are about a transaction. `tests/redis` has what stands in for O8 and O9.
+//! - O1, O8, O9, O14, O15, O18, H2 and N7: they are about a transaction. `tests/redis` has what stands in for O8 and O9.
 //!
 //! The rules for servers that fail, restart and fail over are tested in `tests/redis`.
 

@@ -171,6 +171,12 @@ impl<F: Framework> World<F> {
         keys.remove(0)
     }
 
+    /// The server's time, in microseconds.
+    pub(crate) async fn now(&self) -> i64 {
+        let [seconds, micros] = self.run::<[i64; 2]>("TIME").await;
+        seconds * 1_000_000 + micros
+    }
+
     /// Runs a command, each word of it an argument.
     pub(crate) async fn run<T: FromRedisValue>(&self, command: &str) -> T {
         server::run(&place::url(), command).await
