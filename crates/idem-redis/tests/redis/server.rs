@@ -4,9 +4,12 @@ use std::process::Command;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{Client, FromRedisValue};
+use redis::{AsyncConnectionConfig, Client, FromRedisValue};
 use tokio::time::{Instant, sleep};
 use xtask::server::{REDIS, Server};
+
+/// How long anything may take.
+const LIMIT: Duration = Duration::from_secs(20);
 
 /// A server that is configured, frozen and killed.
 pub(crate) struct Private {
@@ -63,8 +66,12 @@ impl Private {
 
     pub(crate) async fn connection(&self) -> MultiplexedConnection {
         let client = Client::open(self.url()).expect("a URL");
-        let connection = client.get_multiplexed_async_connection().await;
-        connection.expect("connects")
+        // A server on a machine that is busy is slow.
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(LIMIT))
+            .set_response_timeout(Some(LIMIT));
+        let connection = client.get_multiplexed_async_connection_with_config(&config);
+        connection.await.expect("connects")
     }
 
     pub(crate) async fn follow(&self, primary: &Self) {
@@ -114,7 +121,7 @@ pub(crate) fn signal(pid: u32, name: &str) {
 
 /// Waits for a condition.
 pub(crate) async fn until(what: &str, condition: impl AsyncFn() -> bool) {
-    let limit = Instant::now() + Duration::from_secs(20);
+    let limit = Instant::now() + LIMIT;
     while !condition().await {
         assert!(Instant::now() < limit, "not in time: {what}");
         sleep(Duration::from_millis(10)).await;
