@@ -694,12 +694,12 @@ impl System {
         let Some(known) = self.known.get_mut(&whose) else {
             return;
         };
-        let ride = known.rides.last().expect("there is one");
         let mut found = None;
         let expected = match &mut known.content {
             Content::Run(run) if run.is_leased => Resolved::InFlight,
             Content::Run(run) if !run.is_expired && run.receipt == Receipt::Intended => {
                 run.epoch += 1;
+                let ride = known.rides.last().expect("there is one");
                 found = ride.find_out(run.epoch);
                 run.receipt = found.map_or(Receipt::No, Receipt::Is);
                 Resolved::Done

@@ -4,11 +4,14 @@ use std::process::Command;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{Client, Cmd, FromRedisValue};
+use redis::{AsyncConnectionConfig, Client, Cmd, FromRedisValue};
 use tokio::time::{Instant, sleep};
 #[cfg(feature = "cluster")]
 use xtask::server::free_port;
 use xtask::server::{REDIS, Server};
+
+/// How long anything may take.
+const LIMIT: Duration = Duration::from_secs(20);
 
 /// A server that is configured, frozen and killed.
 pub(crate) struct Private {
@@ -109,8 +112,12 @@ impl Private {
 
 async fn connection(url: &str) -> MultiplexedConnection {
     let client = Client::open(url).expect("a URL");
-    let connection = client.get_multiplexed_async_connection().await;
-    connection.expect("connects")
+    // A server on a machine that is busy is slow.
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(LIMIT))
+        .set_response_timeout(Some(LIMIT));
+    let connection = client.get_multiplexed_async_connection_with_config(&config);
+    connection.await.expect("connects")
 }
 
 /// Runs a command on a server, each word of it an argument.
@@ -136,7 +143,7 @@ pub(crate) fn signal(pid: u32, name: &str) {
 
 /// Waits for a condition.
 pub(crate) async fn until(what: &str, condition: impl AsyncFn() -> bool) {
-    let limit = Instant::now() + Duration::from_secs(20);
+    let limit = Instant::now() + LIMIT;
     while !condition().await {
         assert!(Instant::now() < limit, "not in time: {what}");
         sleep(Duration::from_millis(10)).await;
