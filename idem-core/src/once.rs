@@ -367,7 +367,7 @@ impl<S: Store> Engine<S> {
         };
         let content = policy
             .check(S::MODE)
-            .and_then(|()| content.map_err(unbound));
+            .and_then(|()| content.map_err(|error| unbound(&error)));
         let call = Call {
             policy: &policy.policy,
             operation: policy.operation(),
@@ -487,7 +487,7 @@ pub(crate) struct Call<'a> {
     pub(crate) payload: Option<&'a [u8]>,
 }
 
-pub(crate) fn unbound(error: EncodeError) -> String {
+pub(crate) fn unbound(error: &EncodeError) -> String {
     format!("the payload can't be fingerprinted: {error}")
 }
 

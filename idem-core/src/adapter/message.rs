@@ -47,7 +47,7 @@ where
         operation: Operation::named(operation),
         scope: message.scope,
         key: message.key.into_value(),
-        content: message.content.map_err(unbound),
+        content: message.content.map_err(|error| unbound(&error)),
         payload: Some(message.payload),
     };
     engine.run_once(call, work).await

@@ -171,7 +171,7 @@ const GOLDEN_NOTHING: &str = "27478c10922ce7c59614dc5533e263c85cb289746b9bd07e75
 #[test]
 fn n3_fingerprints_are_stable_across_releases() {
     let of = |content, target| {
-        let bytes = fingerprint(&content, target, None).to_bytes();
+        let bytes = fingerprint(&content, None, target, None).to_bytes();
         assert_eq!(bytes[1..33], bytes[33..]);
         crate::digest::hex(&bytes[1..33])
     };
