@@ -21,6 +21,7 @@ pub(crate) const PUBLISHED: &[&str] = &[
     "idem-sea-orm",
     "idem-redis",
     "idem-client",
+    "idem-outbox",
 ];
 
 /// The program that makes the lists. It is built into the same folder as this one.
