@@ -1,6 +1,7 @@
 //! Outboxes on every database.
 #![allow(clippy::unwrap_used, reason = "the functions are tests by a macro")]
 
+mod end_to_end;
 mod pushes;
 mod relays;
 mod site;
