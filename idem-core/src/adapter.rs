@@ -11,6 +11,7 @@ mod head;
 mod key_probe;
 mod key_source;
 pub mod message;
+pub mod outbox;
 mod outcome;
 mod payload;
 mod return_probe;

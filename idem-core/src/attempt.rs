@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::engine::Prepared;
@@ -31,6 +32,10 @@ struct Inner {
     scope: Option<String>,
     identity: Option<Identity>,
     number: u32,
+    /// Whether the handler is in steps, of which a later attempt leaves out some.
+    is_leased: bool,
+    /// The messages that it has pushed to an outbox.
+    pushes: AtomicU32,
     after_commit: Mutex<Vec<AfterCommit>>,
 }
 
@@ -42,6 +47,8 @@ impl Attempt {
                 scope: request.scope.clone(),
                 identity,
                 number,
+                is_leased: request.is_leased(),
+                pushes: AtomicU32::new(0),
                 after_commit: Mutex::default(),
             }),
         }
@@ -66,6 +73,8 @@ impl Attempt {
                 scope: Some(scope.to_owned()),
                 identity: Some(identity),
                 number: 1,
+                is_leased: false,
+                pushes: AtomicU32::new(0),
                 after_commit: Mutex::default(),
             }),
         }
@@ -104,13 +113,26 @@ impl Attempt {
     /// It runs at most once, on a task of its own, and is lost if the process dies before. It has as
     /// long as the endpoint's `deadline`, and is dropped then, with an error in the log:
     /// [`Engine::drain`](crate::Engine::drain) waits for it. An effect that must not be lost belongs
-    /// into an outbox table, in a row that the handler writes in its transaction:
-    ///
-    /// ```sql
-    /// INSERT INTO outbox (kind, payload) VALUES ('receipt', …)
-    /// ```
+    /// into an outbox, in a row that the handler writes in its transaction: the crate
+    /// [`idem-outbox`](https://docs.rs/idem-outbox) has one.
     pub fn after_commit(&self, future: impl Future<Output = ()> + Send + 'static) {
         self.queue().push(Box::pin(future));
+    }
+
+    /// The id of a message in an outbox, for a topic and the name of the message, and the number of messages
+    /// before it. The same in each attempt of this identity, and random without one; `None` where a message
+    /// needs a name.
+    pub(crate) fn message(&self, topic: &str, name: Option<&str>) -> Option<(String, u32)> {
+        if name.is_none() && self.inner.is_leased {
+            return None;
+        }
+        let before = self.inner.pushes.fetch_add(1, Ordering::Relaxed);
+        let usage = match name {
+            Some(name) => format!("outbox {} {topic} {name}", topic.len()),
+            None => format!("outbox #{before} {topic}"),
+        };
+        let identity = self.inner.identity.unwrap_or_else(Identity::random);
+        Some((identity.derive(&usage), before))
     }
 
     pub(crate) fn take_after_commit(&self) -> Vec<AfterCommit> {
@@ -132,5 +154,24 @@ impl fmt::Debug for Attempt {
             .field("scope", &self.inner.scope)
             .field("number", &self.inner.number)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Those of messages in databases.
+    const GOLDEN: [&str; 3] = [
+        "d27fbb7becf287204c22a10890fcffbb",
+        "69cd53efd6732e3fbd17c61c1780f2f0",
+        "67c38e379622d6be03283efa539aaaa9",
+    ];
+
+    #[test]
+    fn ids_of_messages_are_stable_across_releases() {
+        let attempt = Attempt::for_test("acme", IdempotencyKey::parse(b"8e03").unwrap());
+        let ids = [None, None, Some("7")].map(|name| attempt.message("orders", name).unwrap().0);
+        assert_eq!(ids, GOLDEN);
     }
 }

@@ -317,7 +317,7 @@ pub(crate) mod runs;
 mod tally;
 
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
-mod connection;
+pub(crate) mod connection;
 #[cfg(feature = "store-contract")]
 pub mod contract;
 #[cfg(any(feature = "postgres", feature = "mysql"))]
@@ -328,6 +328,8 @@ mod migrate;
 mod mysql;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 mod name;
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+pub(crate) mod place;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]

@@ -39,6 +39,11 @@ pub struct Prepared {
 }
 
 impl Prepared {
+    /// Whether the handler is in steps.
+    pub(crate) fn is_leased(&self) -> bool {
+        self.policy.lease.is_some()
+    }
+
     /// A request of `scope`, `None` for an endpoint that is explicitly unscoped, with `key`, `None`
     /// only where the endpoint makes the key optional.
     pub fn new(

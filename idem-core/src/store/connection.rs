@@ -1,4 +1,9 @@
 //! Connections that are pooled again only after a confirmed end of their transaction.
+#![allow(
+    missing_docs,
+    clippy::missing_errors_doc,
+    reason = "other crates of idem alone see it"
+)]
 #![cfg_attr(
     not(all(feature = "postgres", feature = "mysql", feature = "sqlite")),
     allow(dead_code, reason = "each store uses a part of it")
@@ -18,12 +23,12 @@ use super::SettleError;
 /// A dropped sqlx future can leave a connection with an open transaction, or in the middle of a
 /// protocol exchange; so a connection that is not explicitly released is closed.
 #[derive(Debug)]
-pub(super) struct CheckedConnection<DB: Database> {
+pub struct CheckedConnection<DB: Database> {
     connection: Option<PoolConnection<DB>>,
 }
 
 impl<DB: Database> CheckedConnection<DB> {
-    pub(super) async fn acquire(pool: &Pool<DB>) -> sqlx::Result<Self> {
+    pub async fn acquire(pool: &Pool<DB>) -> sqlx::Result<Self> {
         Ok(Self {
             connection: Some(pool.acquire().await?),
         })
@@ -31,17 +36,17 @@ impl<DB: Database> CheckedConnection<DB> {
 
     /// Begins a transaction that sqlx knows of, so that a handler's nested `begin()` makes a
     /// savepoint.
-    pub(super) async fn begin(&mut self, statement: SqlStr) -> sqlx::Result<()> {
+    pub async fn begin(&mut self, statement: SqlStr) -> sqlx::Result<()> {
         DB::TransactionManager::begin(&mut **self, Some(statement)).await
     }
 
     /// Commits the transaction that [`begin`](Self::begin) began.
-    pub(super) async fn commit(&mut self) -> sqlx::Result<()> {
+    pub async fn commit(&mut self) -> sqlx::Result<()> {
         DB::TransactionManager::commit(&mut **self).await
     }
 
     /// Undoes the transaction that [`begin`](Self::begin) began.
-    pub(super) async fn rollback(&mut self) -> sqlx::Result<()> {
+    pub async fn rollback(&mut self) -> sqlx::Result<()> {
         DB::TransactionManager::rollback(&mut **self).await
     }
 
@@ -77,7 +82,7 @@ impl<DB: Database> CheckedConnection<DB> {
     }
 
     /// Returns the connection to its pool: only for a connection outside of any transaction.
-    pub(super) fn release(&mut self) {
+    pub fn release(&mut self) {
         drop(self.connection.take());
     }
 

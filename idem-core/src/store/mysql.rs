@@ -14,6 +14,7 @@ use tokio::sync::OnceCell;
 use self::sql::{Names, Sql};
 use super::connection::CheckedConnection;
 use super::erasure::{Erasure, erase_all};
+use super::place::Place;
 use super::rehearsal::{Rehearsal, settle_failure, store_failure};
 use super::run_sql::{RunSql, SqlRunStore};
 use super::{
@@ -330,6 +331,31 @@ impl SqlRunStore for MySqlStore {
     async fn migrate_runs(&self) -> Result<(), StoreError> {
         self.migrate().await?;
         setup::set_up_runs(&self.pool, &self.names).await
+    }
+}
+
+impl Place for MySqlStore {
+    type Database = MySql;
+
+    fn pool(&self) -> &MySqlPool {
+        &self.pool
+    }
+
+    fn table(&self, name: &str) -> String {
+        let name = self.names.table(name);
+        match self.pool.connect_options().get_database() {
+            Some(database) => format!("`{}`.{name}", database.replace('`', "``")),
+            None => name,
+        }
+    }
+
+    async fn apply(&self, name: &'static str, scripts: &[&'static str]) -> Result<(), StoreError> {
+        let bookkeeping = self.names.table(&format!("{name}_migrations"));
+        setup::set_up_tables(&self.pool, &self.names, bookkeeping, name, scripts).await
+    }
+
+    fn error(error: sqlx::Error) -> StoreError {
+        store_error(error)
     }
 }
 

@@ -15,6 +15,7 @@ use self::setup::Setup;
 use self::sql::{Schema, Sql};
 use super::connection::CheckedConnection;
 use super::erasure::{Erasure, erase_all};
+use super::place::Place;
 use super::rehearsal::{HIDDEN, Rehearsal, misconfigured, settle_failure, store_failure};
 use super::run_sql::{RunSql, SqlRunStore};
 use super::{
@@ -449,6 +450,31 @@ impl SqlRunStore for PostgresStore {
     async fn migrate_runs(&self) -> Result<(), StoreError> {
         self.migrate().await?;
         setup::set_up_runs(&self.pool, &self.settings.sql).await
+    }
+}
+
+impl Place for PostgresStore {
+    type Database = Postgres;
+
+    fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
+    fn table(&self, name: &str) -> String {
+        format!("{}.{name}", self.settings.sql.schema)
+    }
+
+    fn has_names(&self) -> bool {
+        self.settings.named_statements
+    }
+
+    async fn apply(&self, name: &'static str, scripts: &[&'static str]) -> Result<(), StoreError> {
+        let bookkeeping = format!("{name}_migrations");
+        setup::set_up_tables(&self.pool, &self.settings.sql, &bookkeeping, name, scripts).await
+    }
+
+    fn error(error: sqlx::Error) -> StoreError {
+        store_error(error)
     }
 }
 

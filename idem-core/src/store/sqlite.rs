@@ -17,6 +17,7 @@ use self::sql::{Ending, Sql};
 use self::watch::{IOERR, Watch};
 use super::connection::CheckedConnection;
 use super::migrate::{Migrations, check_version, migration};
+use super::place::Place;
 use super::rehearsal::{Rehearsal, misconfigured, settle_failure, store_failure};
 use super::run_sql::{RunSql, SqlRunStore};
 use super::{
@@ -148,21 +149,24 @@ impl SqliteStore {
     /// [`StoreError::Misconfigured`] if the database refuses; [`StoreError::Unavailable`] if it can't be
     /// opened or written, or if another process writes for longer than the busy timeout.
     pub async fn migrate(&self) -> Result<(), StoreError> {
-        self.apply(self.sql.migrations(), VERSION, "records", RECORDS)
+        self.run_scripts(self.sql.migrations(), "records", &[RECORDS])
             .await?;
         self.check().await
     }
 
-    /// Runs a script, unless the bookkeeping has it already.
-    async fn apply(
+    /// Runs the scripts that the bookkeeping does not have.
+    async fn run_scripts(
         &self,
         bookkeeping: String,
-        version: i64,
         name: &'static str,
-        script: &str,
+        scripts: &[&str],
     ) -> Result<(), StoreError> {
-        let script = AssertSqlSafe(self.sql.script(script)).into_sql_str();
-        let migrations = vec![migration(version, name, script, false)];
+        let script = |script| AssertSqlSafe(self.sql.script(script)).into_sql_str();
+        let scripts = scripts.iter().copied().map(script);
+        let migrations = scripts.zip(1..);
+        let migrations =
+            migrations.map(|(script, version)| migration(version, name, script, false));
+        let migrations = migrations.collect();
         let migrations = Migrations::new(self.place(), bookkeeping, migrations);
         let opening = "BEGIN IMMEDIATE".into_sql_str();
         let may_stop = |_: &MigrateError| false;
@@ -295,7 +299,29 @@ impl SqlRunStore for SqliteStore {
 
     async fn migrate_runs(&self) -> Result<(), StoreError> {
         self.migrate().await?;
-        self.apply(self.sql.run_migrations(), 1, "runs", RUNS).await
+        self.run_scripts(self.sql.run_migrations(), "runs", &[RUNS])
+            .await
+    }
+}
+
+impl Place for SqliteStore {
+    type Database = Sqlite;
+
+    fn pool(&self) -> &SqlitePool {
+        &self.pool
+    }
+
+    fn table(&self, name: &str) -> String {
+        format!("main.{}", self.sql.table(name))
+    }
+
+    async fn apply(&self, name: &'static str, scripts: &[&'static str]) -> Result<(), StoreError> {
+        let bookkeeping = self.sql.table(&format!("{name}_migrations"));
+        self.run_scripts(bookkeeping, name, scripts).await
+    }
+
+    fn error(error: sqlx::Error) -> StoreError {
+        store_error(error)
     }
 }
 

@@ -22,6 +22,7 @@ pub(crate) const PUBLISHED: &[&str] = &[
     "idem-redis",
     "idem-consume",
     "idem-client",
+    "idem-outbox",
 ];
 
 /// The program that makes the lists. It is built into the same folder as this one.

@@ -80,6 +80,10 @@ const ALONE: &[&[&str]] = &[
     &["-p", "idem-redis", "--features", "tls"],
     &["-p", "idem-consume"],
     &["-p", "idem-client"],
+    &["-p", "idem-outbox"],
+    &["-p", "idem-outbox", "--features", "sqlite"],
+    &["-p", "idem-outbox", "--features", "postgres,metrics"],
+    &["-p", "idem-outbox", "--features", "mysql"],
     &["-p", "idem-cli"],
     &[
         "-p",

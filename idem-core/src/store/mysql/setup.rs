@@ -23,11 +23,23 @@ pub(super) async fn set_up(pool: &MySqlPool, names: &Names) -> Result<(), StoreE
     run(pool, names, names.migrations(), migrations).await
 }
 
-/// Makes the tables of runs, whose bookkeeping is their own.
+/// Makes the tables of runs.
 pub(super) async fn set_up_runs(pool: &MySqlPool, names: &Names) -> Result<(), StoreError> {
-    let script = AssertSqlSafe(names.script(RUNS)).into_sql_str();
-    let migrations = vec![migration(1, "runs", script, true)];
-    run(pool, names, names.run_migrations(), migrations).await
+    set_up_tables(pool, names, names.run_migrations(), "runs", &[RUNS]).await
+}
+
+/// Makes other tables, with a bookkeeping of their own.
+pub(super) async fn set_up_tables(
+    pool: &MySqlPool,
+    names: &Names,
+    bookkeeping: String,
+    name: &'static str,
+    scripts: &[&str],
+) -> Result<(), StoreError> {
+    let script = |script| AssertSqlSafe(names.script(script)).into_sql_str();
+    let migrations = scripts.iter().copied().map(script).zip(1..);
+    let migrations = migrations.map(|(script, version)| migration(version, name, script, true));
+    run(pool, names, bookkeeping, migrations.collect()).await
 }
 
 async fn run(

@@ -106,11 +106,13 @@ impl Names {
         format!("{}idem_step_migrations", self.prefix)
     }
 
+    pub(super) fn table(&self, name: &str) -> String {
+        format!("{}idem_{name}", self.prefix)
+    }
+
     /// A migration's script, whose names have no prefix.
     pub(super) fn script(&self, script: &str) -> String {
-        let script = script.replace("idem_records", &self.records());
-        let script = script.replace("idem_runs", &format!("{}idem_runs", self.prefix));
-        script.replace("idem_steps", &format!("{}idem_steps", self.prefix))
+        script.replace("idem_", &self.table(""))
     }
 }
 

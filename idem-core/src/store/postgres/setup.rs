@@ -66,17 +66,27 @@ pub(super) async fn set_up(pool: &PgPool, sql: &Sql) -> Result<(), StoreError> {
     migrations.run(pool, opening, may_stop, is_refusal).await
 }
 
-/// Makes the tables of runs, whose bookkeeping is their own.
+/// Makes the tables of runs.
 pub(super) async fn set_up_runs(pool: &PgPool, sql: &Sql) -> Result<(), StoreError> {
-    let script = AssertSqlSafe(sql.script(RUNS)).into_sql_str();
+    set_up_tables(pool, sql, "step_migrations", "runs", &[RUNS]).await
+}
+
+/// Makes other tables, with a bookkeeping of their own.
+pub(super) async fn set_up_tables(
+    pool: &PgPool,
+    sql: &Sql,
+    bookkeeping: &str,
+    name: &'static str,
+    scripts: &[&str],
+) -> Result<(), StoreError> {
     let schema = &sql.schema;
-    let place = format!("the runs in the schema `{}`", schema.name);
-    let bookkeeping = format!("{schema}.step_migrations");
-    let migrations = Migrations::new(
-        place,
-        bookkeeping,
-        vec![migration(1, "runs", script, false)],
-    );
+    let script = |script| AssertSqlSafe(sql.script(script)).into_sql_str();
+    let migrations = scripts.iter().copied().map(script).zip(1..);
+    let migrations = migrations.map(|(script, version)| migration(version, name, script, false));
+    let place = format!("the {name} in the schema `{}`", schema.name);
+    let bookkeeping = format!("{schema}.{bookkeeping}");
+    let migrations = Migrations::new(place, bookkeeping, migrations.collect());
+    let migrations = migrations.in_schema(schema.to_string());
     let opening = AssertSqlSafe(sql.begin_migration()).into_sql_str();
     let may_stop = |_: &MigrateError| false;
     migrations.run(pool, opening, may_stop, is_refusal).await
