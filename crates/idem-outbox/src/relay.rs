@@ -73,7 +73,7 @@ where
         }
     }
 
-    /// How many messages are published at once [100].
+    /// How many messages are published at once: 100 by default.
     #[must_use]
     pub fn with_batch(mut self, messages: u32) -> Self {
         self.batch = messages.max(1);
@@ -104,7 +104,7 @@ where
         self
     }
 
-    /// After how many failures a message is a dead letter [100]: after about eight hours with the other defaults.
+    /// After how many failures a message is a dead letter: 100 by default, which is about eight hours with the other defaults.
     ///
     /// A message that fails holds up no other, and a broker that is down lets all messages fail. So let it be
     /// longer than an outage takes.
