@@ -145,6 +145,9 @@ async fn produce(
 
 fn relay(outbox: Outbox<PostgresStore>, jetstream: Context, counts: Arc<Counts>) -> JoinHandle<()> {
     let publish = async move |message: Message| {
+        if sometimes(20) {
+            return Err(std::io::Error::other("the connection is lost").into());
+        }
         count(&counts.published);
         let publish = PublishMessage::build()
             .payload(message.payload)
