@@ -169,7 +169,12 @@ where
             }
         }
         if !confirmed.is_empty() {
-            store.change(sql.delete(&confirmed)).await?;
+            let delete = sql.delete(&confirmed);
+            if let Err(error) = store.change(delete.clone()).await {
+                log(&error);
+                // A deadlock or a lost connection would have all of them published again.
+                store.change(delete).await?;
+            }
             round.published = u32::try_from(confirmed.len()).unwrap_or(u32::MAX);
         }
         if !failures.is_empty() {

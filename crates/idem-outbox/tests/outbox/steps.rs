@@ -1,4 +1,4 @@
-//! Handlers in steps, places and metrics, on SQLite.
+//! Handlers in steps, places, late relays and metrics, on SQLite.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -102,6 +102,29 @@ async fn prefix_of_the_store_is_that_of_the_outbox() {
         .await
         .unwrap();
     assert_eq!(rows, 1);
+}
+
+#[tokio::test]
+async fn failure_after_the_end_of_a_lease_changes_nothing() {
+    let store = SqliteStore::in_memory().await.unwrap();
+    let pool = store.pool().clone();
+    let outbox = Outbox::new(store);
+    outbox.migrate().await.unwrap();
+    let insert = "INSERT INTO idem_outbox VALUES ('a', 'orders', x'', 0, 1, 1, NULL, NULL)";
+    sqlx::query(insert).execute(&pool).await.unwrap();
+    let relay = Relay::new(outbox.clone(), async |_| {
+        // The process was frozen, and another relay has the message.
+        let lease = "UPDATE idem_outbox SET due_at = due_at + 1";
+        sqlx::query(lease).execute(&pool).await?;
+        Err(idem_outbox::Failure::dead("too late"))
+    });
+    relay.run_once().await.unwrap();
+    assert_eq!(outbox.stats().await.unwrap().dead, 0);
+    let failures: i64 = sqlx::query_scalar("SELECT failures FROM idem_outbox")
+        .fetch_one(&pool)
+        .await
+        .unwrap();
+    assert_eq!(failures, 0);
 }
 
 #[test]
