@@ -73,14 +73,14 @@ where
         }
     }
 
-    /// How many messages are published at once: 100 by default.
+    /// How many messages are published at once, by default 100.
     #[must_use]
     pub fn with_batch(mut self, messages: u32) -> Self {
         self.batch = messages.max(1);
         self
     }
 
-    /// How long the publication of a message may take [10 s]; later it is a failure. The lease is three times as
+    /// How long the publication of a message may take, by default 10 s; later it is a failure. The lease is three times as
     /// long.
     #[must_use]
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
@@ -88,7 +88,7 @@ where
         self
     }
 
-    /// How long [`run`](Self::run) waits if there was less than a batch to publish [1 s]. A push in the same
+    /// How long [`run`](Self::run) waits if there was less than a batch to publish, by default 1 s. A push in the same
     /// process wakes it earlier.
     #[must_use]
     pub fn with_poll_interval(mut self, interval: Duration) -> Self {
@@ -96,7 +96,7 @@ where
         self
     }
 
-    /// How long a message waits after its first failure [1 s], and at most [5 min]. The wait doubles with each
+    /// How long a message waits after its first failure, by default 1 s, and at most, by default 5 min. The wait doubles with each
     /// failure.
     #[must_use]
     pub fn with_delays(mut self, first: Duration, longest: Duration) -> Self {
@@ -104,7 +104,7 @@ where
         self
     }
 
-    /// After how many failures a message is a dead letter: 100 by default, which is about eight hours with the other defaults.
+    /// After how many failures a message is a dead letter, by default 100: after about eight hours with the other defaults.
     ///
     /// A message that fails holds up no other, and a broker that is down lets all messages fail. So let it be
     /// longer than an outage takes.
