@@ -220,7 +220,7 @@ async fn pull(jetstream: &Context) -> Option<PullConsumer> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn killed_relays_consumers_and_broker_lose_and_double_nothing() {
+async fn x37_killed_relays_consumers_and_broker_lose_and_double_nothing() {
     let (requests, most_kills) = extent();
     let seed = fastrand::u64(..);
     eprintln!("seed {seed}");
