@@ -317,6 +317,20 @@ impl<D: Database> Instance<D> {
         timeout(TIMEOUT, busy).await.expect("a connection in use");
     }
 
+    /// Waits until a connection stays in use, as that of a writer does that waits for another one.
+    pub async fn stays_busy(&self) {
+        const LONG: Duration = Duration::from_millis(500);
+        let until = Instant::now() + TIMEOUT;
+        let mut since = Instant::now();
+        while since.elapsed() < LONG {
+            if self.pool.num_idle() == self.pool.size() as usize {
+                since = Instant::now();
+            }
+            assert!(Instant::now() < until, "no connection stays in use");
+            sleep(Duration::from_millis(1)).await;
+        }
+    }
+
     /// A connection, even if the pool's own timeout is short.
     async fn acquire(&self) -> PoolConnection<Driver<D>> {
         loop {
