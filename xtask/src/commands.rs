@@ -182,6 +182,7 @@ mod tests {
             ("postgres", "PostgreSQL"),
             ("mariadb", "MariaDB"),
             ("redis", "Redis"),
+            ("nats", "NATS"),
             ("browser", "Chromium"),
         ] {
             assert!(matches!(choice(key), Ok(Choice::One(kind)) if kind.name() == name));
@@ -189,7 +190,7 @@ mod tests {
         assert!(matches!(choice("galera"), Ok(Choice::Galera)));
         assert_eq!(
             choice("other").unwrap_err(),
-            "the kinds are: postgres, mariadb, redis, browser, galera"
+            "the kinds are: postgres, mariadb, redis, nats, browser, galera"
         );
     }
 }
