@@ -289,11 +289,11 @@ fn introduction(url: &str) -> anyhow::Result<String> {
     let publish = format!("cargo run -p shipping -- --nats-url {url} --publish order-{order}");
     Ok(format!(
         "\
-# A paid order is shipped: this program logs `answer=\"success\"`.
+# A paid order is shipped: this program logs `idem.outcome=\"executed\"`.
 {publish}
 
 # The same order again. JetStream itself drops what it gets again within two minutes; later it delivers the message,
-# and this program logs `answer=\"replay\"`.
+# and this program logs `idem.outcome=\"replayed\"`.
 {publish}
 
 # An order without a payment is a dead letter, in the stream ORDERS-DEAD.
