@@ -143,8 +143,8 @@ const HOOK: &str = "the engine's hook before the handler takes a request of acti
 /// ```
 #[derive(Debug)]
 pub struct Policy {
+    /// It has an operation.
     policy: policy::Policy,
-    operation: &'static str,
 }
 
 impl Policy {
@@ -162,8 +162,7 @@ impl Policy {
             "a TTL is at most 365 days"
         );
         Self {
-            policy: policy::Policy::new(ttl),
-            operation,
+            policy: policy::Policy::new(ttl).with_operation(operation),
         }
     }
 
@@ -171,7 +170,7 @@ impl Policy {
     #[must_use]
     pub const fn with_wait(self, wait: Duration) -> Self {
         let policy = self.policy.with_wait(wait);
-        Self { policy, ..self }
+        Self { policy }
     }
 
     /// How long an attempt may take: 30 s by default.
@@ -183,14 +182,14 @@ impl Policy {
     pub const fn with_deadline(self, deadline: Duration) -> Self {
         assert!(!deadline.is_zero(), "an attempt takes time");
         let policy = self.policy.with_deadline(deadline);
-        Self { policy, ..self }
+        Self { policy }
     }
 
     /// The isolation level of the transaction; by default the database's own.
     #[must_use]
     pub const fn with_isolation(self, isolation: Isolation) -> Self {
         let policy = self.policy.with_isolation(isolation);
-        Self { policy, ..self }
+        Self { policy }
     }
 
     /// How long an attempt with [`Steps`](crate::Steps) holds its key without a sign of life: less than the
@@ -203,14 +202,14 @@ impl Policy {
     pub const fn with_lease(self, lease: Duration) -> Self {
         assert!(lease.as_secs() >= 1, "a lease is at least one second");
         let policy = self.policy.with_lease(lease);
-        Self { policy, ..self }
+        Self { policy }
     }
 
     /// The most bytes of a recorded value, in place of the application's limit.
     #[must_use]
     pub const fn with_response_limit(self, bytes: usize) -> Self {
         let policy = self.policy.with_response_limit(bytes);
-        Self { policy, ..self }
+        Self { policy }
     }
 
     /// Binds nothing to the key: another payload with the key is the same request. For messages whose payload
@@ -218,7 +217,7 @@ impl Policy {
     #[must_use]
     pub const fn without_fingerprint(self) -> Self {
         let policy = self.policy.with_target(BoundTarget::Nothing);
-        Self { policy, ..self }
+        Self { policy }
     }
 
     /// Whether the policy and the transaction fit together.
@@ -236,7 +235,7 @@ impl Policy {
 
     /// The operation, for [`Engine::find`] and [`Engine::forget`].
     pub fn operation(&self) -> Operation {
-        Operation::named(self.operation)
+        operation(&self.policy)
     }
 }
 
@@ -364,7 +363,6 @@ impl<S: Store> Engine<S> {
             .and_then(|()| content.map_err(|error| unbound(&error)));
         let call = Call {
             policy: &policy.policy,
-            operation: policy.operation(),
             scope: key.scope,
             key: Some(key.text),
             content,
@@ -440,13 +438,13 @@ impl<S: Store> Engine<S> {
     fn prepare(&self, call: Call<'_>) -> Result<Prepared, Response> {
         let Call {
             policy,
-            operation,
             scope,
             key,
             content,
             payload,
         } = call;
         let config = &self.shared.config;
+        let operation = operation(policy);
         let key = key.ok_or_else(|| refuse(self, Problem::KeyMissing, Some(&operation), None))?;
         let key = IdempotencyKey::whole(&key);
         let key = key.and_then(|key| config.check_key(&key).map(|()| key));
@@ -471,14 +469,20 @@ impl<S: Store> Engine<S> {
 
 /// What a call without HTTP has in place of a request.
 pub(crate) struct Call<'a> {
+    /// It has an operation: [`Policy`] and the attribute on a consumer require one.
     pub(crate) policy: &'static policy::Policy,
-    pub(crate) operation: Operation,
     pub(crate) scope: Option<String>,
     pub(crate) key: Option<String>,
     /// What is bound to the key, or why the operation can't run.
     pub(crate) content: Result<Content, String>,
     /// The bytes of the message, if there are any.
     pub(crate) payload: Option<&'a [u8]>,
+}
+
+/// The operation of a policy that has one.
+fn operation(policy: &policy::Policy) -> Operation {
+    let name = policy.operation();
+    Operation::named(name.expect("without a route there is an operation"))
 }
 
 pub(crate) fn unbound(error: &EncodeError) -> String {

@@ -24,7 +24,7 @@ pub struct Message {
     pub failures: u32,
     /// When it was pushed, by the database's clock.
     pub pushed_at: Timestamp,
-    /// The end of the relay's lease, by which later leases are told from it.
+    /// The end of the relay's lease. A later lease has another end.
     pub(crate) leased_until: i64,
 }
 

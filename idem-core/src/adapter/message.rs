@@ -9,7 +9,6 @@ use crate::canonical::EncodeError;
 use crate::engine::{ClaimGuard, Engine};
 use crate::fingerprint::Content;
 use crate::once::{Call, unbound};
-use crate::operation::Operation;
 use crate::policy::Policy;
 use crate::response::Response;
 use crate::store::Store;
@@ -41,10 +40,8 @@ where
     W: FnOnce(ClaimGuard<S::Claim>, Attempt) -> A,
     A: Future<Output = HandlerOutcome<Response>>,
 {
-    let operation = policy.operation().expect("a consumer has an operation");
     let call = Call {
         policy,
-        operation: Operation::named(operation),
         scope: message.scope,
         key: message.key.into_value(),
         content: message.content.map_err(|error| unbound(&error)),
