@@ -5,7 +5,7 @@ use std::pin::Pin;
 
 use actix_web::HttpResponse;
 use idem_core::adapter::{
-    ClaimGuard, DetachOnDrop, HandlerOutcome, KeySource, Policy, Source, StoreOf,
+    self, ClaimGuard, DetachOnDrop, HandlerOutcome, KeySource, Policy, Source, StoreOf,
 };
 use idem_core::store::Claim;
 use idem_core::{Attempt, Content, EncodeError, Store};
@@ -30,8 +30,8 @@ where
 
 /// Answers a request once all of its arguments are extracted.
 ///
-/// The attempt runs on the request's task. If the client leaves, it moves to a task of its own, on
-/// the same thread.
+/// The attempt runs on the request's task. If the client leaves, or has an early answer, it moves to a task
+/// of its own, on the same thread.
 ///
 /// `work` runs the handler with its `arguments`. Neither type is of one handler alone, so the compiler
 /// checks this future once for all handlers that have the same arguments.
@@ -69,6 +69,7 @@ where
     };
     let kept = Kept::default();
     let keeps = Kept::clone(&kept);
+    let patience = turn.patience();
     let attempt = turn.run(async move |mut claim, attempt| {
         if let Some((hook, request)) = before
             && let Err(error) = hook.run(claim.connection(), &attempt, &request).await
@@ -80,5 +81,5 @@ where
     let detached = Detached::of_this_worker();
     let attempt: Rest = Box::pin(attempt);
     let attempt = DetachOnDrop::new(attempt, move |rest| detached.finish(rest));
-    respond_with(attempt.await, &kept)
+    respond_with(adapter::answer_within(attempt, patience).await, &kept)
 }

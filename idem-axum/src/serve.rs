@@ -34,7 +34,8 @@ where
 
 /// Answers a request once all of its arguments are extracted.
 ///
-/// The attempt runs on the request's task, and moves to a task of its own if the client leaves.
+/// The attempt runs on the request's task, and moves to a task of its own if the client leaves, or has an
+/// early answer.
 ///
 /// `work` runs the handler with its `arguments`. Neither type is of one handler alone, so the compiler
 /// checks this future once for all handlers that have the same arguments.
@@ -70,6 +71,7 @@ where
         Ok(turn) => turn,
         Err(response) => return respond(response),
     };
+    let patience = turn.patience();
     let attempt = turn.run(async move |mut claim, attempt| {
         if let Some((hook, request)) = before
             && let Err(error) = hook.run(claim.connection(), &attempt, &request).await
@@ -83,5 +85,5 @@ where
     let attempt = DetachOnDrop::new(attempt, move |rest| {
         runtime.spawn(rest);
     });
-    respond(attempt.await)
+    respond(adapter::answer_within(attempt, patience).await)
 }

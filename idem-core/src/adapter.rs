@@ -22,7 +22,7 @@ pub mod canonical {
     pub use crate::canonical::*;
 }
 
-pub use crate::engine::{ClaimGuard, ClaimSlot, Prepared, Turn};
+pub use crate::engine::{ClaimGuard, ClaimSlot, Patience, Prepared, Turn, answer_within};
 pub use crate::fingerprint::{Binding, BoundTarget, Fingerprint, RequestParts};
 #[cfg(feature = "multipart")]
 pub use crate::multipart::{Meter, Spooling, content_of_parts};

@@ -6,8 +6,8 @@ use http::HeaderName;
 
 use crate::cache::ReplayCache;
 use crate::key::{IdempotencyKey, KeyError, KeyRule};
-use crate::problem::DEFAULT_BASE;
-use crate::response::{ALLOWED, NEVER};
+use crate::problem::{DEFAULT_BASE, ProblemDocument, ProblemForm, Render};
+use crate::response::{ALLOWED, Marker, MarkerNames, NEVER};
 use crate::seal::Seal;
 use crate::store::Mode;
 use crate::throttle::Rates;
@@ -32,6 +32,9 @@ pub struct Config {
     /// The engine knows it from its store.
     pub(crate) mode: Mode,
     pub(crate) problem_base: Arc<str>,
+    /// The application's own form of problem documents.
+    pub(crate) problem_form: Option<Arc<Render>>,
+    pub(crate) markers: MarkerNames,
     pub(crate) recorded_headers: Vec<HeaderName>,
     pub(crate) response_limit: usize,
     pub(crate) max_in_flight: usize,
@@ -58,6 +61,8 @@ impl Config {
             is_unprotected: false,
             mode: Mode::Transaction,
             problem_base: DEFAULT_BASE.into(),
+            problem_form: None,
+            markers: MarkerNames::DEFAULT,
             recorded_headers: ALLOWED.to_vec(),
             response_limit: 1024 * 1024,
             max_in_flight: 4096,
@@ -100,10 +105,14 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] if it is not a header name.
+    /// [`ConfigError`] if it is not a header name, or that of a [`Marker`].
     pub fn try_with_header(self, name: &str) -> Result<Self, ConfigError> {
+        let name = header_name(name)?;
+        if self.markers.contains(&name) {
+            return Err(ConfigError::HeaderInUse(name));
+        }
         Ok(Self {
-            header: header_name(name)?,
+            header: name,
             ..self
         })
     }
@@ -164,6 +173,66 @@ impl Config {
         }
     }
 
+    /// Answers the library's problems in the application's own form ([rule P6]): `form` makes the body and the
+    /// headers from the problem document. The status stays that of the problem, and `Retry-After` is added
+    /// unless the form has it. By default the document itself is the body.
+    ///
+    /// ```
+    /// # use idem_core::{Config, ProblemForm};
+    /// let config = Config::new().with_problem_form(|problem| {
+    ///     ProblemForm::json(&serde_json::json!({
+    ///         "error": { "code": problem.problem.name(), "message": problem.title },
+    ///     }))
+    /// });
+    /// ```
+    ///
+    /// All problems of all endpoints take this form, on both frameworks. A form that depends on the request, such
+    /// as a page for a browser, is made in a layer or a middleware: the response's extensions have the
+    /// [`Problem`](crate::Problem). If `form` panics, the answer is the document itself, and an error is logged.
+    ///
+    /// [rule P6]: crate::_documentation::contract#p-problem-documents
+    #[must_use]
+    pub fn with_problem_form<F>(self, form: F) -> Self
+    where
+        F: Fn(&ProblemDocument) -> ProblemForm + Send + Sync + 'static,
+    {
+        Self {
+            problem_form: Some(Arc::new(form)),
+            ..self
+        }
+    }
+
+    /// Changes the name of a header that marks responses ([rule R13]), as some protocols have names of their own:
+    ///
+    /// ```
+    /// # use idem_core::{Config, Marker};
+    /// let config = Config::new().try_with_marker(Marker::Replayed, "Idempotent-Replayed")?;
+    /// # Ok::<(), idem_core::ConfigError>(())
+    /// ```
+    ///
+    /// [rule R13]: crate::_documentation::contract#r-first-request-and-replay
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] if it is not a header name, or the name of a header with another meaning: one that is
+    /// recorded, that carries keys, or that belongs to the connection.
+    pub fn try_with_marker(mut self, marker: Marker, name: &str) -> Result<Self, ConfigError> {
+        let name = header_name(name)?;
+        let is_own = *self.markers.of(marker) == name;
+        if !is_own && self.has_other_meaning(&name) {
+            return Err(ConfigError::HeaderInUse(name));
+        }
+        self.markers.set(marker, name);
+        Ok(self)
+    }
+
+    fn has_other_meaning(&self, name: &HeaderName) -> bool {
+        *name == self.header
+            || self.markers.contains(name)
+            || self.recorded_headers.contains(name)
+            || NEVER.contains(name)
+    }
+
     /// Records one more response header ([rule R4]). For a cookie there is the attribute's
     /// `record = cookie("name")`.
     ///
@@ -175,7 +244,7 @@ impl Config {
     /// `Set-Cookie`.
     pub fn try_with_recorded_header(mut self, name: &str) -> Result<Self, ConfigError> {
         let name = header_name(name)?;
-        if NEVER.contains(&name) {
+        if NEVER.contains(&name) || self.markers.contains(&name) {
             return Err(ConfigError::NeverRecorded(name));
         }
         self.recorded_headers.push(name);
@@ -328,6 +397,8 @@ impl std::fmt::Debug for Config {
             .field("is_unprotected", &self.is_unprotected)
             .field("mode", &self.mode)
             .field("problem_base", &self.problem_base)
+            .field("problem_form", &self.problem_form.as_ref().map(|_| "set"))
+            .field("markers", &self.markers)
             .field("recorded_headers", &self.recorded_headers)
             .field("response_limit", &self.response_limit)
             .field("max_in_flight", &self.max_in_flight)
@@ -371,6 +442,9 @@ pub enum ConfigError {
     /// Two peppers of a seal have one number.
     #[error("two peppers have the number {0}")]
     SamePepper(u32),
+    /// A header of the library would have the name of one with another meaning.
+    #[error("the header `{0}` has another meaning already")]
+    HeaderInUse(HeaderName),
     /// A header that belongs to one connection, one point in time or one caller.
     #[error("the header `{0}` is never recorded")]
     NeverRecorded(HeaderName),
@@ -383,6 +457,28 @@ fn header_name(name: &str) -> Result<HeaderName, ConfigError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn r13_a_marker_has_a_name_of_its_own() {
+        let config = || Config::new().try_with_recorded_header("x-cost").unwrap();
+        for taken in [
+            "idempotency-key",
+            "Idempotency-Expires",
+            "x-cost",
+            "location",
+            "date",
+        ] {
+            let error = config()
+                .try_with_marker(Marker::Replayed, taken)
+                .unwrap_err();
+            assert!(matches!(error, ConfigError::HeaderInUse(_)), "{error}");
+        }
+        for name in ["idempotent-replayed", "idempotency-replayed"] {
+            let config = config().try_with_marker(Marker::Replayed, name).unwrap();
+            assert!(config.clone().try_with_recorded_header(name).is_err());
+            assert!(config.try_with_header(name).is_err());
+        }
+    }
 
     #[test]
     fn f4_an_empty_secret_is_refused() {

@@ -3,7 +3,8 @@
 //! An adapter prepares a request and calls `admit` (`engine/admission.rs`), which answers duplicates
 //! from memory. Then [`Turn::run`] (`engine/turn.rs`) claims the identity (`claim.rs`), runs the
 //! handler in the claim's transaction (`guard.rs`), and settles (`finish.rs`). A broken attempt and a
-//! lost answer to COMMIT are the subject of `recovery.rs`.
+//! lost answer to COMMIT are the subject of `recovery.rs`, an answer before the attempt has ended that of
+//! `pending.rs`.
 
 use std::sync::Arc;
 
@@ -26,7 +27,7 @@ use crate::policy::Policy;
 use crate::problem::Problem;
 use crate::recent::RecentIdentities;
 use crate::record::{Found, Record, Timestamp, Unreadable, Version};
-use crate::response::{self, Response};
+use crate::response::Response;
 use crate::single_flight::SingleFlight;
 use crate::store::{Store, StoreError};
 use crate::throttle::Throttle;
@@ -36,6 +37,7 @@ mod claim;
 mod endpoints;
 mod finish;
 mod guard;
+mod pending;
 mod recovery;
 mod turn;
 
@@ -43,6 +45,7 @@ pub use self::admission::Prepared;
 pub(crate) use self::admission::{admit, refuse};
 use self::endpoints::Endpoints;
 pub use self::guard::{ClaimGuard, ClaimSlot};
+pub use self::pending::{Patience, answer_within};
 pub use self::turn::Turn;
 
 /// Runs handlers at most once for each identity. Cheap to clone; one for each database.
@@ -150,12 +153,19 @@ impl<S: Store> Engine<S> {
                 attempt,
                 replaces: Some(record.version()),
             }),
-            Decision::Replay => Err(Answer::replay(record, now, waited)
-                .unwrap_or_else(|| self.problem(Problem::RecordUnreadable))),
+            Decision::Replay => {
+                let markers = &self.shared.config.markers;
+                Err(Answer::replay(record, now, waited, markers)
+                    .unwrap_or_else(|| self.problem(Problem::RecordUnreadable)))
+            }
             Decision::Mismatch => Err(self.problem(Problem::KeyReused)),
             Decision::Ended => {
                 let mut answer = self.problem(Problem::TransactionEnded);
-                response::mark_expiry(answer.response.headers_mut(), record.expires_at);
+                let headers = answer.response.headers_mut();
+                self.shared
+                    .config
+                    .markers
+                    .mark_expiry(headers, record.expires_at);
                 Err(answer)
             }
         }
@@ -204,6 +214,15 @@ impl<S: Store> Engine<S> {
         let key = request.key.as_ref().filter(|_| config.echoes_key)?;
         let value = HeaderValue::try_from(key.as_str()).ok()?;
         Some((config.header.clone(), value))
+    }
+
+    /// The answer to a request whose first attempt has not ended.
+    fn in_flight(&self, request: &Prepared) -> Answer {
+        if request.patience.is_some() {
+            Answer::pending(pending::response())
+        } else {
+            self.problem(Problem::InFlight)
+        }
     }
 
     fn problem(&self, problem: Problem) -> Answer {

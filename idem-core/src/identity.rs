@@ -44,7 +44,7 @@ impl Identity {
     }
 
     /// An identity of no request.
-    #[cfg(test)]
+    #[cfg(all(test, feature = "seal"))]
     pub(crate) fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }

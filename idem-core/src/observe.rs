@@ -11,7 +11,7 @@ use crate::meter;
 use crate::operation::Operation;
 use crate::problem::Problem;
 use crate::record::{Record, State, Timestamp};
-use crate::response::{self, Response};
+use crate::response::{self, MarkerNames, Response};
 
 /// The kind of a request's answer: the value of `idem.outcome` on its span.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +20,7 @@ pub(crate) enum Outcome {
     Replayed,
     Waited,
     InFlight,
+    Pending,
     Throttled,
     Mismatch,
     Rejected,
@@ -35,6 +36,7 @@ impl Outcome {
             Self::Replayed => "replayed",
             Self::Waited => "waited",
             Self::InFlight => "in_flight",
+            Self::Pending => "pending",
             Self::Throttled => "throttled",
             Self::Mismatch => "mismatch",
             Self::Rejected => "rejected",
@@ -120,9 +122,14 @@ impl Answer {
     }
 
     /// The replay of a record that was read at `now`, unless its response is sealed.
-    pub(crate) fn replay(record: &Record, now: Timestamp, waited: bool) -> Option<Self> {
+    pub(crate) fn replay(
+        record: &Record,
+        now: Timestamp,
+        waited: bool,
+        markers: &MarkerNames,
+    ) -> Option<Self> {
         Some(Self {
-            response: response::replay(record, now)?,
+            response: response::replay(record, now, markers)?,
             outcome: if waited {
                 Outcome::Waited
             } else {
@@ -131,6 +138,16 @@ impl Answer {
             problem: None,
             age: Some(record.settled_at.until(now)),
         })
+    }
+
+    /// The first request has not ended, and the client asks again.
+    pub(crate) fn pending(response: Response) -> Self {
+        Self {
+            response,
+            outcome: Outcome::Pending,
+            problem: None,
+            age: None,
+        }
     }
 
     pub(crate) fn is(&self, problem: Problem) -> bool {

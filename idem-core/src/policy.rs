@@ -26,6 +26,7 @@ pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(30);
 pub struct Policy {
     pub(crate) ttl: Duration,
     pub(crate) wait: Duration,
+    pub(crate) respond_within: Option<Duration>,
     pub(crate) deadline: Duration,
     pub(crate) lease: Option<Duration>,
     pub(crate) replay: Replay,
@@ -43,6 +44,7 @@ impl Policy {
         Self {
             ttl,
             wait: DEFAULT_WAIT,
+            respond_within: None,
             deadline: DEFAULT_DEADLINE,
             lease: None,
             replay: Replay::Final,
@@ -59,6 +61,15 @@ impl Policy {
     #[must_use]
     pub const fn with_wait(self, wait: Duration) -> Self {
         Self { wait, ..self }
+    }
+
+    /// How long a client waits for an attempt if it prefers an early answer (rule C7).
+    #[must_use]
+    pub const fn with_respond_within(self, limit: Duration) -> Self {
+        Self {
+            respond_within: Some(limit),
+            ..self
+        }
     }
 
     /// How long an attempt may take (rule O13).

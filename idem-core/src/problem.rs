@@ -1,8 +1,10 @@
 //! The library's own errors as problem documents ([RFC 9457]; [rules P1 to P4]).
 //!
 //! Every one is `application/problem+json` with `type`, `title`, `status`, `detail`, `retryable` and
-//! `safe_new_key`. The [`Problem`] itself is in the response's extensions, so a layer or a middleware can
-//! answer in another form, such as a page. The `type` is a configurable base followed by one of these names:
+//! `safe_new_key`. An application can give all of them another form by
+//! [`Config::with_problem_form`](crate::Config::with_problem_form). The [`Problem`] itself is in the response's
+//! extensions, so a layer or a middleware can tell it from the application's own answers, and answer with a page,
+//! for example. The `type` is a configurable base followed by one of these names:
 //!
 //! ## key-missing
 //! Status 400. The endpoint needs an idempotency key and the request has none.
@@ -41,10 +43,11 @@
 //! [rules P1 to P4]: crate::_documentation::contract#p-problem-documents
 
 use std::borrow::Cow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bytes::Bytes;
-use http::StatusCode;
-use http::header::{CONTENT_LANGUAGE, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use http::header::{CONTENT_LANGUAGE, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
 
 use crate::config::Config;
@@ -129,42 +132,48 @@ impl Problem {
         )
     }
 
-    /// The problem document as a complete response, with the problem in its extensions.
+    /// The problem as a complete response, with itself in the extensions.
     pub(crate) fn to_response(self, config: &Config) -> Response {
         self.to_response_about(KeyPlace::HEADER, config)
     }
 
     /// The same for an endpoint that has its keys in `place`.
     pub(crate) fn to_response_about(self, place: KeyPlace, config: &Config) -> Response {
+        let document = self.document(place, config);
+        let form = match &config.problem_form {
+            Some(form) => catch_unwind(AssertUnwindSafe(|| form(&document))).unwrap_or_else(|_| {
+                tracing::error!(problem = self.name(), "the form of problems panicked");
+                ProblemForm::of(&document)
+            }),
+            None => ProblemForm::of(&document),
+        };
+        let mut response = form.into_response();
+        *response.status_mut() = self.status();
+        response.extensions_mut().insert(self);
+        if let Some(seconds) = document.retry_after {
+            let headers = response.headers_mut();
+            headers.entry(RETRY_AFTER).or_insert(seconds.into());
+        }
+        response
+    }
+
+    fn document(self, place: KeyPlace, config: &Config) -> ProblemDocument {
         let (name, status, retryable, title) = self.row();
         let has_steps = config.mode == Mode::Steps;
         let title = self
             .title_with_steps()
             .filter(|_| has_steps)
             .unwrap_or(title);
-        let document = Document {
+        ProblemDocument {
+            problem: self,
+            retry_after: self.retry_after(),
             r#type: format!("{}{name}", config.problem_base),
             title,
             status: status.as_u16(),
             detail: self.detail(place, config),
             retryable,
             safe_new_key: self.safe_new_key() && !(has_steps && self.follows_handler()),
-        };
-        // Serializing strings, a number and a flag to JSON can't fail.
-        let body = serde_json::to_vec(&document).unwrap_or_default();
-        let mut response = Response::new(Bytes::from(body));
-        *response.status_mut() = status;
-        response.extensions_mut().insert(self);
-        let headers = response.headers_mut();
-        headers.insert(
-            CONTENT_TYPE,
-            HeaderValue::from_static("application/problem+json"),
-        );
-        headers.insert(CONTENT_LANGUAGE, HeaderValue::from_static("en"));
-        if let Some(seconds) = self.retry_after() {
-            headers.insert(RETRY_AFTER, seconds.into());
         }
-        response
     }
 
     pub(crate) fn retry_after(self) -> Option<u64> {
@@ -345,14 +354,89 @@ impl Problem {
     }
 }
 
-#[derive(Serialize)]
-struct Document<'a> {
-    r#type: String,
-    title: &'a str,
-    status: u16,
-    detail: Cow<'a, str>,
-    retryable: bool,
-    safe_new_key: bool,
+/// A problem with its members (RFC 9457), as [`Config::with_problem_form`](crate::Config::with_problem_form)
+/// gets it. It serializes as the document of [rule P1].
+///
+/// [rule P1]: crate::_documentation::contract#p-problem-documents
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct ProblemDocument {
+    /// The problem itself.
+    #[serde(skip)]
+    pub problem: Problem,
+    /// The seconds in `Retry-After`, if the response has this header.
+    #[serde(skip)]
+    pub retry_after: Option<u64>,
+    /// The base of the application's problems, and the problem's name.
+    pub r#type: String,
+    /// A short title in English, the same for each such problem.
+    pub title: &'static str,
+    /// The status of the response.
+    pub status: u16,
+    /// The remedy, in English.
+    pub detail: Cow<'static, str>,
+    /// As [`Problem::retryable`].
+    pub retryable: bool,
+    /// As [`Problem::safe_new_key`]; with steps, also false once the handler may have run.
+    pub safe_new_key: bool,
+}
+
+/// A body and its headers in place of a problem document, for
+/// [`Config::with_problem_form`](crate::Config::with_problem_form).
+#[derive(Debug, Clone)]
+pub struct ProblemForm {
+    headers: Vec<(String, String)>,
+    body: Bytes,
+}
+
+pub(crate) type Render = dyn Fn(&ProblemDocument) -> ProblemForm + Send + Sync;
+
+impl ProblemForm {
+    /// A body of this content type.
+    pub fn new(content_type: &str, body: impl Into<Bytes>) -> Self {
+        let form = Self {
+            headers: Vec::new(),
+            body: body.into(),
+        };
+        form.with_header(CONTENT_TYPE.as_str(), content_type)
+    }
+
+    /// A value as `application/json`.
+    ///
+    /// # Panics
+    ///
+    /// If the value can't be serialized; the answer is then the problem document.
+    pub fn json(value: &impl Serialize) -> Self {
+        let body = serde_json::to_vec(value).expect("the form of a problem is serialized");
+        Self::new("application/json", body)
+    }
+
+    /// Adds a header. One whose name or value is no header is left out, with an error in the log.
+    #[must_use]
+    pub fn with_header(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// The library's own form.
+    fn of(document: &ProblemDocument) -> Self {
+        // Serializing strings, a number and flags to JSON can't fail.
+        let body = serde_json::to_vec(document).unwrap_or_default();
+        Self::new("application/problem+json", body).with_header(CONTENT_LANGUAGE.as_str(), "en")
+    }
+
+    fn into_response(self) -> Response {
+        let mut response = Response::new(self.body);
+        for (name, value) in self.headers {
+            match (HeaderName::try_from(&name), HeaderValue::try_from(&value)) {
+                (Ok(name), Ok(value)) => {
+                    response.headers_mut().append(name, value);
+                }
+                _ => tracing::error!(name, value, "the form of a problem has no such header"),
+            }
+        }
+        response
+    }
 }
 
 #[cfg(test)]
@@ -376,6 +460,46 @@ pub(crate) mod tests {
         assert_eq!(document["safe_new_key"], false);
         assert_eq!(response.extensions().get(), Some(&Problem::InFlight));
         assert!(document["title"].is_string() && document["detail"].is_string());
+    }
+
+    #[test]
+    fn p6_a_problem_takes_the_form_of_the_application() {
+        let config = Config::new().with_problem_form(|problem| {
+            let form = ProblemForm::json(&[problem.problem.name(), problem.title]);
+            form.with_header("x-error", "1").with_header("x y", "1")
+        });
+        let response = Problem::InFlight.to_response(&config);
+        assert_eq!(response.status(), 409);
+        assert_eq!(
+            response.body(),
+            r#"["in-flight","First request is still in flight"]"#
+        );
+        let headers: Vec<_> = response.headers().keys().map(HeaderName::as_str).collect();
+        assert_eq!(headers, ["content-type", "x-error", "retry-after"]);
+        assert_eq!(response.headers()[CONTENT_TYPE], "application/json");
+        assert_eq!(response.extensions().get(), Some(&Problem::InFlight));
+    }
+
+    #[test]
+    fn p6_the_time_of_a_form_is_its_own() {
+        let config = Config::new().with_problem_form(|problem| {
+            assert_eq!(problem.retry_after, Some(1));
+            ProblemForm::new("text/plain", "later").with_header("retry-after", "9")
+        });
+        let response = Problem::InFlight.to_response(&config);
+        let times: Vec<_> = response.headers().get_all(RETRY_AFTER).iter().collect();
+        assert_eq!(times, ["9"]);
+    }
+
+    #[test]
+    fn p6_a_form_that_panics_is_the_document() {
+        let config = Config::new().with_problem_form(|_| panic!("of the application"));
+        let response = Problem::InFlight.to_response(&config);
+        let document: serde_json::Value = serde_json::from_slice(response.body()).unwrap();
+        assert_eq!(
+            (response.status().as_u16(), &document["status"]),
+            (409, &409.into())
+        );
     }
 
     #[test]

@@ -13,14 +13,65 @@ use crate::record::{Record, Timestamp, Unreadable};
 /// A complete response, as adapters pass it to the engine and receive it from the engine.
 pub type Response = http::Response<Bytes>;
 
-/// Marks a replay.
+/// The default name of [`Marker::Replayed`].
 pub const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
-/// The time until which a response is remembered, as an RFC 9651 Date.
+/// The default name of [`Marker::Expires`].
 pub const EXPIRES: HeaderName = HeaderName::from_static("idempotency-expires");
 
-/// Marks a replay whose body was not recorded, as the endpoint wants it.
-pub(crate) const BODY: HeaderName = HeaderName::from_static("idempotency-body");
+/// The default name of [`Marker::Body`].
+const BODY: HeaderName = HeaderName::from_static("idempotency-body");
+
+/// A header that the library adds to responses, whose name [`Config::try_with_marker`] changes
+/// ([rule R13]).
+///
+/// [`Config::try_with_marker`]: crate::Config::try_with_marker
+/// [rule R13]: crate::_documentation::contract#r-first-request-and-replay
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Marker {
+    /// `Idempotency-Replayed`: the answer is a replay. Its value is `true`.
+    Replayed,
+    /// `Idempotency-Expires`: the time until which the answer is remembered, as an RFC 9651 Date.
+    Expires,
+    /// `Idempotency-Body`: the body was not recorded, as the endpoint wants it. Its value is `omitted`.
+    Body,
+}
+
+/// The names of the markers.
+#[derive(Debug, Clone)]
+pub(crate) struct MarkerNames([HeaderName; 3]);
+
+impl MarkerNames {
+    pub(crate) const DEFAULT: Self = Self([REPLAYED, EXPIRES, BODY]);
+
+    pub(crate) fn of(&self, marker: Marker) -> &HeaderName {
+        &self.0[marker as usize]
+    }
+
+    pub(crate) fn set(&mut self, marker: Marker, name: HeaderName) {
+        self.0[marker as usize] = name;
+    }
+
+    pub(crate) fn contains(&self, name: &HeaderName) -> bool {
+        self.0.contains(name)
+    }
+
+    /// Removes those that a handler has set.
+    pub(crate) fn remove_from(&self, headers: &mut HeaderMap) {
+        for name in &self.0 {
+            headers.remove(name);
+        }
+    }
+
+    /// Adds the time until which the response is remembered.
+    pub(crate) fn mark_expiry(&self, headers: &mut HeaderMap, expires_at: Timestamp) {
+        let date = format!("@{}", expires_at.unix_seconds());
+        if let Ok(date) = HeaderValue::try_from(date) {
+            headers.insert(self.of(Marker::Expires), date);
+        }
+    }
+}
 
 /// The headers that are recorded by default.
 pub(crate) const ALLOWED: [HeaderName; 11] = [
@@ -117,13 +168,14 @@ impl Recorded {
 
     /// Leaves out the body and the headers that describe it, and says so (rule R11). The header is part of
     /// the record, since the endpoint may be another one by the time of the replay.
-    pub(crate) fn without_body(mut self) -> Self {
+    pub(crate) fn without_body(mut self, markers: &MarkerNames) -> Self {
         if !self.body.is_empty() {
             self.body = Bytes::new();
             self.headers
                 .retain(|(name, _)| !name.as_str().starts_with("content-"));
             let omitted = HeaderValue::from_static("omitted");
-            self.headers.push((BODY, omitted));
+            self.headers
+                .push((markers.of(Marker::Body).clone(), omitted));
         }
         self
     }
@@ -210,7 +262,7 @@ pub struct Replayed {
 }
 
 /// The replay of a record that was read at `now`. There is none as long as its response is sealed.
-pub(crate) fn replay(record: &Record, now: Timestamp) -> Option<Response> {
+pub(crate) fn replay(record: &Record, now: Timestamp, markers: &MarkerNames) -> Option<Response> {
     let recorded = record.response.readable()?;
     let mut response = Response::new(recorded.body.clone());
     let age = record.settled_at.until(now);
@@ -220,17 +272,10 @@ pub(crate) fn replay(record: &Record, now: Timestamp) -> Option<Response> {
         response.headers_mut().append(name, value.clone());
     }
     let headers = response.headers_mut();
-    headers.insert(REPLAYED, HeaderValue::from_static("true"));
-    mark_expiry(headers, record.expires_at);
+    let replayed = markers.of(Marker::Replayed);
+    headers.insert(replayed, HeaderValue::from_static("true"));
+    markers.mark_expiry(headers, record.expires_at);
     Some(response)
-}
-
-/// Adds the header with the time until which the response is remembered.
-pub(crate) fn mark_expiry(headers: &mut HeaderMap, expires_at: Timestamp) {
-    let date = format!("@{}", expires_at.unix_seconds());
-    if let Ok(date) = HeaderValue::try_from(date) {
-        headers.insert(EXPIRES, date);
-    }
 }
 
 fn checksum(encoding: &[u8], identity: &Identity, status: StatusCode) -> [u8; CHECKSUM] {
@@ -316,7 +361,7 @@ mod tests {
             };
             Recorded::of(&response, allowed)
         };
-        let head = response(b"secret").without_body();
+        let head = response(b"secret").without_body(&MarkerNames::DEFAULT);
         let expected = [
             (header::LOCATION, HeaderValue::from_static("/keys/1")),
             (BODY, HeaderValue::from_static("omitted")),
@@ -324,7 +369,10 @@ mod tests {
         assert_eq!(head.headers, expected);
         assert_eq!(head.body, "");
         // Nothing is left out of it.
-        assert_eq!(response(b"").without_body(), response(b""));
+        assert_eq!(
+            response(b"").without_body(&MarkerNames::DEFAULT),
+            response(b"")
+        );
     }
 
     prop_compose! {

@@ -155,6 +155,11 @@ impl<A> Owner<A> {
         self.place.slot.phase.send_replace(phase);
     }
 
+    /// What the duplicates see of this owner.
+    pub(crate) fn progress(&self) -> Progress {
+        Progress(self.place.slot.phase.subscribe())
+    }
+
     /// Gives `answer` to all who wait, and to those who come before the slot is gone.
     pub(crate) fn publish(self, answer: A) {
         let slot = &self.place.slot;
@@ -165,6 +170,17 @@ impl<A> Owner<A> {
             .single_flight
             .slots()
             .remove(&self.place.identity);
+    }
+}
+
+/// How far an owner is.
+#[derive(Debug)]
+pub(crate) struct Progress(watch::Receiver<Phase>);
+
+impl Progress {
+    /// Whether the owner runs a handler in this process.
+    pub(crate) fn is_running_here(&self) -> bool {
+        self.0.borrow().of().is_some()
     }
 }
 

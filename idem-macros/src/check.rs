@@ -102,6 +102,7 @@ fn policy<F: Framework>(given: &Given, errors: &mut Errors) -> Option<Policy> {
     Some(Policy {
         ttl: duration(Name::Ttl)?,
         wait: duration(Name::Wait).or_else(F::wait),
+        respond_within: duration(Name::RespondWithin),
         deadline: duration(Name::Deadline),
         lease: duration(Name::Lease),
         replay,

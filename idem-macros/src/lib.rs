@@ -135,8 +135,8 @@ pub fn idempotent_actix(
 /// - `scope = "event.tenant"`: the owner of the ids, or `unscoped` where they are unique for all
 /// - `fingerprint = "none"`: another content with the id is the same message
 ///
-/// and `deadline`, `lease`, `isolation`, `body`, `store`, `state` and `crate`, as on an endpoint. `wait`, `replay`, `record`,
-/// `response_limit`, `query` and `bind` are about requests and responses, and refused.
+/// and `deadline`, `lease`, `isolation`, `body`, `store`, `state` and `crate`, as on an endpoint. `wait`, `respond_within`,
+/// `replay`, `record`, `response_limit`, `query` and `bind` are about requests and responses, and refused.
 #[proc_macro_attribute]
 pub fn idempotent_consume(
     arguments: proc_macro::TokenStream,

@@ -134,6 +134,7 @@ pub(crate) enum Target {
 pub(crate) struct Policy {
     pub(crate) ttl: Duration,
     pub(crate) wait: Option<Duration>,
+    pub(crate) respond_within: Option<Duration>,
     pub(crate) deadline: Option<Duration>,
     pub(crate) lease: Option<Duration>,
     pub(crate) replay: Option<Replay>,

@@ -10,6 +10,7 @@ pub(crate) enum Name {
     Scope,
     Unscoped,
     Wait,
+    RespondWithin,
     Deadline,
     Lease,
     Replay,
@@ -114,6 +115,13 @@ pub(crate) const OPTIONS: &[Spec] = &[
         shape: Shape::Duration { zero: true },
         example: r#"wait = "2s""#,
         meaning: r#"how long a duplicate waits for the first request before it is answered 409; `"0s"` answers at once"#,
+    },
+    Spec {
+        name: Name::RespondWithin,
+        word: "respond_within",
+        shape: Shape::Duration { zero: false },
+        example: r#"respond_within = "5s""#,
+        meaning: "lets clients that send `Prefer: respond-async` ask instead of wait: if the handler takes longer, less than `deadline`, the answer is 202, and the same request again gets the result",
     },
     Spec {
         name: Name::Deadline,

@@ -15,6 +15,7 @@ macro_rules! routes {
             .route("/effects", any(handlers::effect::<C>))
             .route("/patient", post(handlers::patient::<C>))
             .route("/hasty", post(handlers::hasty::<C>))
+            .route("/early", post(handlers::early::<C>))
             .route("/read-committed", post(handlers::read_committed::<C>))
             .route("/repeatable-read", post(handlers::repeatable_read::<C>))
             .route("/serializable", post(handlers::serializable::<C>))

@@ -13,6 +13,7 @@ use crate::key::{IdempotencyKey, KeyPlace};
 use crate::observe::{Answer, Observation};
 use crate::operation::Operation;
 use crate::policy::{Misuse, Policy};
+use crate::preference::RespondAsync;
 use crate::problem::Problem;
 use crate::response::Response;
 use crate::store::Store;
@@ -65,6 +66,7 @@ pub struct Admissible<S: Store, H, K> {
     /// The bound headers, encoded.
     headers: Vec<u8>,
     likely_retry: bool,
+    respond_async: Option<RespondAsync>,
     source: PhantomData<fn() -> K>,
 }
 
@@ -105,6 +107,7 @@ impl<S: Store, H: RequestHead, K: KeySource> Admissible<S, H, K> {
             key,
             headers,
             likely_retry,
+            respond_async: RespondAsync::of(lines("prefer")),
             source: PhantomData,
         })
     }
@@ -156,8 +159,12 @@ impl<S: Store, H: RequestHead, K: KeySource> Admissible<S, H, K> {
             key,
             headers,
             likely_retry,
+            respond_async,
             ..
         } = self;
+        let patience = respond_async
+            .zip(policy.respond_within)
+            .map(|(client, limit)| client.patience(limit));
         let parts = RequestParts {
             method: head.method(),
             path: head.path(),
@@ -172,6 +179,7 @@ impl<S: Store, H: RequestHead, K: KeySource> Admissible<S, H, K> {
         let fingerprint = Fingerprint::bound(parts, &content, binding, secret);
         let request = Prepared::new(policy, scope, operation, key, fingerprint)
             .with_likely_retry(likely_retry)
+            .with_patience(patience)
             .with_rejected(content.is_rejected(raw));
         engine::admit(&engine, request).await
     }

@@ -1,6 +1,7 @@
 //! From a prepared request to its turn, or to an answer from memory.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
@@ -34,6 +35,8 @@ pub struct Prepared {
     /// Whether the request itself says that it is a retry, by the header that
     /// [`Config::try_with_retry_header`](crate::Config::try_with_retry_header) names.
     pub(super) likely_retry: bool,
+    /// How long the client waits for an attempt, if it prefers an early answer.
+    pub(super) patience: Option<Duration>,
     /// Whether an argument could not be extracted: then a failure leaves no trace (rule O7).
     pub(super) rejected: bool,
 }
@@ -61,8 +64,15 @@ impl Prepared {
             fingerprint,
             policy,
             likely_retry: false,
+            patience: None,
             rejected: false,
         }
+    }
+
+    /// The same request, whose client waits for an attempt at most so long, and then asks again.
+    #[must_use]
+    pub fn with_patience(self, patience: Option<Duration>) -> Self {
+        Self { patience, ..self }
     }
 
     /// The same request, of which an argument could or could not be extracted.
@@ -98,7 +108,9 @@ pub(crate) async fn admit<S: Store>(
     );
     // Without protection nothing is stored.
     request.identity = identity.filter(|_| !config.is_unprotected);
-    let until = Instant::now() + request.policy.wait;
+    // Without a record, another request would not get the answer of this one.
+    request.patience = request.patience.filter(|_| request.identity.is_some());
+    let until = Instant::now() + request.wait();
     let joined = engine.join(&request, until);
     let joined = joined.instrument(observation.span.clone()).await;
     let admitted = joined.and_then(|owner| Ok((owner, engine.enter()?)));
@@ -164,13 +176,13 @@ impl<S: Store> Engine<S> {
                 Joined::Owner(owner) => return Ok(Some(owner)),
                 Joined::InFlight(of) => {
                     // Without a wait, a client could only ask again and again, and never succeed.
-                    let is_reused = request.policy.wait.is_zero()
+                    let is_reused = request.wait().is_zero()
                         && of.is_some_and(|of| !of.matches(&request.fingerprint));
-                    return Err(self.problem(if is_reused {
-                        Problem::KeyReused
+                    return Err(if is_reused {
+                        self.problem(Problem::KeyReused)
                     } else {
-                        Problem::InFlight
-                    }));
+                        self.in_flight(request)
+                    });
                 }
                 Joined::Published(answer) => self.shared_answer(&answer, request)?,
             }

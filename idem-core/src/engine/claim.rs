@@ -104,7 +104,7 @@ impl<S: Store> Turn<S> {
         loop {
             match self.try_claim(&identity, info, &mut terms).await {
                 Ok(Claimed::Won(claim)) => return Ok((claim, info)),
-                Ok(Claimed::InFlight) => return Err(self.engine.problem(Problem::InFlight)),
+                Ok(Claimed::InFlight) => return Err(self.engine.in_flight(&self.request)),
                 Ok(Claimed::Changed(found)) => {
                     info = match found.map(|found| terms.known(found)) {
                         Some(known) => self.answer_or_attempt(known, terms.has_waited)?,

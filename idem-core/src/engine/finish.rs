@@ -14,7 +14,7 @@ use crate::observe::Answer;
 use crate::policy::Settle;
 use crate::problem::Problem;
 use crate::record::{Record, State};
-use crate::response::{self, Allowed, NEVER, Recorded, Response};
+use crate::response::{Allowed, NEVER, Recorded, Response};
 use crate::seal::Bound;
 use crate::store::{BoxError, Draft, SettleError, Settlement, Store};
 
@@ -89,7 +89,7 @@ impl<S: Store> Turn<S> {
             let recorded = Recorded::of(&ending.response, self.allowed_headers());
             // The library's own problem has nothing to hide.
             if request.policy.is_head_only && ending.problem.is_none() {
-                recorded.without_body()
+                recorded.without_body(&shared.config.markers)
             } else {
                 recorded
             }
@@ -223,12 +223,11 @@ impl<S: Store> Turn<S> {
         if settle == Settle::Commit {
             self.run_after_commit(attempt);
         }
+        let markers = &self.engine.shared.config.markers;
         let headers = response.headers_mut();
-        headers.remove(response::REPLAYED);
-        headers.remove(response::EXPIRES);
-        headers.remove(response::BODY);
+        markers.remove_from(headers);
         if let Some(known) = known.as_ref().filter(|_| state.is_replayed()) {
-            response::mark_expiry(headers, known.record.expires_at);
+            markers.mark_expiry(headers, known.record.expires_at);
         }
         // Another run would only end in the same way, for each of those who wait.
         let instead = problem.filter(|problem| *problem == Problem::ResponseTooLarge);

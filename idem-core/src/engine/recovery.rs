@@ -12,7 +12,6 @@ use crate::observe::Answer;
 use crate::policy::{Isolation, Settle};
 use crate::problem::Problem;
 use crate::record::State;
-use crate::response;
 use crate::store::{Claimed, Opening, Store, StoreError};
 
 /// How long the engine asks for the outcome of a commit whose answer was lost, or tries to record
@@ -57,7 +56,9 @@ impl<S: Store> Turn<S> {
             .await
         {
             Ok(Some(known)) if is_final => {
-                response::mark_expiry(answer.response.headers_mut(), known.record.expires_at);
+                let headers = answer.response.headers_mut();
+                let markers = &self.engine.shared.config.markers;
+                markers.mark_expiry(headers, known.record.expires_at);
                 if known.record.state.is_replayed() {
                     self.publish(known, None);
                 }

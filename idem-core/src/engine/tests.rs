@@ -20,6 +20,7 @@ use crate::response::{EXPIRES, REPLAYED, Response};
 use crate::store::{Claimed, SettleError};
 
 mod duplicates;
+mod early;
 #[cfg(feature = "metrics")]
 mod metered;
 mod script;

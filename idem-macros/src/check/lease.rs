@@ -1,4 +1,5 @@
-//! A lease and steps belong together: the one without the other is a mistake.
+//! A lease and steps belong together: the one without the other is a mistake. What an attempt does within its
+//! deadline takes less than that.
 
 use super::arguments::Arguments;
 use super::known::{Known, is_connection, mentioned_connection};
@@ -12,7 +13,8 @@ pub(crate) const DEFAULT_DEADLINE: u64 = 30;
 
 /// Returns whether the name of the type that is taken by `&mut` leaves open if it has a lease.
 pub(crate) fn check(given: &Given, arguments: &Arguments, errors: &mut Errors) -> bool {
-    check_deadline(given, errors);
+    check_deadline(given, Name::Lease, errors);
+    check_deadline(given, Name::RespondWithin, errors);
     let Some(transaction) = &arguments.transaction else {
         return false;
     };
@@ -36,9 +38,9 @@ pub(crate) fn check(given: &Given, arguments: &Arguments, errors: &mut Errors) -
     false
 }
 
-/// A lease that outlives every attempt would never be renewed.
-fn check_deadline(given: &Given, errors: &mut Errors) {
-    let Some(entry) = given.entry(Name::Lease) else {
+/// A lease that outlives every attempt would never be renewed, and an early answer would never come.
+fn check_deadline(given: &Given, name: Name, errors: &mut Errors) {
+    let Some(entry) = given.entry(name) else {
         return;
     };
     let (deadline, text) = match (given.entry(Name::Deadline), given.value(Name::Deadline)) {
@@ -49,14 +51,15 @@ fn check_deadline(given: &Given, errors: &mut Errors) {
             format!("\"{DEFAULT_DEADLINE}s\" by default"),
         ),
     };
-    if let Some(Value::Duration(lease)) = &entry.value
-        && lease.seconds >= deadline
+    if let Some(Value::Duration(given)) = &entry.value
+        && given.seconds >= deadline
     {
+        let word = &entry.key;
         errors.spanned(
             &entry.tokens,
             format!(
-                "a lease of {:?} is not less than the deadline, {text}; shorten `lease`, or lengthen `deadline`",
-                lease.text
+                "`{word}`, {:?}, is not less than the deadline, {text}; shorten `{word}`, or lengthen `deadline`",
+                given.text
             ),
         );
     }

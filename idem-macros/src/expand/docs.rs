@@ -66,6 +66,13 @@ fn responses(handler: &Handler) -> impl Iterator<Item = String> {
         " - Not recorded: the body; a retry gets the status and the headers alone".to_owned()
     });
     let replayed = replayed(policy.replay.unwrap_or_default());
+    let early = policy.respond_within.as_ref().map(|limit| {
+        format!(
+            " - Answered early: 202 after {}, for a client that sends `Prefer: respond-async`; the same request again gets \
+             the result",
+            limit.text
+        )
+    });
     [
         format!(" - Replayed: {replayed}"),
         format!(
@@ -74,6 +81,7 @@ fn responses(handler: &Handler) -> impl Iterator<Item = String> {
         ),
     ]
     .into_iter()
+    .chain(early)
     .chain(record)
 }
 

@@ -19,6 +19,11 @@ pub(crate) fn expand(policy: &Policy, target: &Target, private: &Private) -> Tok
         .as_ref()
         .map(duration)
         .map(|wait| quote!(.with_wait(#wait)));
+    let respond_within = policy
+        .respond_within
+        .as_ref()
+        .map(duration)
+        .map(|limit| quote!(.with_respond_within(#limit)));
     let deadline = policy
         .deadline
         .as_ref()
@@ -53,7 +58,7 @@ pub(crate) fn expand(policy: &Policy, target: &Target, private: &Private) -> Tok
         .map(Literal::u64_unsuffixed)
         .map(|bytes| quote!(.with_response_limit(#bytes)));
     quote!(
-        #private::Policy::new(#ttl) #wait #deadline #lease #replay #target #isolation #operation #record #response_limit
+        #private::Policy::new(#ttl) #wait #respond_within #deadline #lease #replay #target #isolation #operation #record #response_limit
     )
 }
 

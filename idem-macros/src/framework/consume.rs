@@ -27,6 +27,7 @@ impl Framework for Consume {
             Name::Wait,
             "a duplicate of a message does not wait, it is delivered again later; remove `wait`",
         ),
+        (Name::RespondWithin, NO_RESPONSE),
         (Name::Replay, NO_RESPONSE),
         (Name::Record, NO_RESPONSE),
         (Name::ResponseLimit, NO_RESPONSE),

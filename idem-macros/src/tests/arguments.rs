@@ -284,6 +284,24 @@ fn what_is_bound_besides_the_body_is_chosen_by_names() {
 }
 
 #[test]
+fn an_early_answer_comes_before_the_deadline() {
+    for (option, message) in [
+        (
+            r#"respond_within = "30s""#,
+            r#"`respond_within`, "30s", is not less than the deadline, "30s" by default; shorten `respond_within`, or lengthen `deadline`"#,
+        ),
+        (
+            r#"deadline = "5s", respond_within = "5s""#,
+            r#"`respond_within`, "5s", is not less than the deadline, "5s"; shorten `respond_within`, or lengthen `deadline`"#,
+        ),
+    ] {
+        let at = option.rsplit_once(" = ").map_or(option, |(_, value)| value);
+        let arguments = format!(r#"ttl = "24h", unscoped, {option}"#);
+        arguments_refused(&arguments, &[(at, message)]);
+    }
+}
+
+#[test]
 fn durations_have_units_and_bounds() {
     arguments_refused(
         r#"ttl = "24", wait = "1 s", deadline = "0s", unscoped"#,
@@ -342,7 +360,7 @@ fn unknown_arguments_are_not_missing_as_well() {
         r#"ttl = "24h", unscoped, expires = Foo::<A, B>::new(1, 2)"#,
         &[(
             "expires",
-            "unknown argument `expires`; expected one of `ttl`, `scope`, `unscoped`, `wait`, `deadline`, `lease`, `replay`, \
+            "unknown argument `expires`; expected one of `ttl`, `scope`, `unscoped`, `wait`, `respond_within`, `deadline`, `lease`, `replay`, \
              `key`, `isolation`, `fingerprint`, `body`, `query`, `bind`, `record`, `response_limit`, `operation`, `store`, `state` or `crate`",
         )],
     );

@@ -73,6 +73,7 @@ fn nothing_is_said_about_requests_and_responses() {
             "wait",
             "a duplicate of a message does not wait, it is delivered again later; remove `wait`",
         ),
+        (r#"respond_within = "5s""#, "respond_within", NO_RESPONSE),
         (r#"replay = "all""#, "replay", NO_RESPONSE),
         (r#"record = "head""#, "record", NO_RESPONSE),
         (r#"response_limit = "1KiB""#, "response_limit", NO_RESPONSE),

@@ -97,12 +97,12 @@ fn a_lease_is_less_than_the_deadline() {
         (
             r#"lease = "30s""#,
             r#""30s""#,
-            r#"a lease of "30s" is not less than the deadline, "30s" by default; shorten `lease`, or lengthen `deadline`"#,
+            r#"`lease`, "30s", is not less than the deadline, "30s" by default; shorten `lease`, or lengthen `deadline`"#,
         ),
         (
             r#"deadline = "1m", lease = "60s""#,
             r#""60s""#,
-            r#"a lease of "60s" is not less than the deadline, "1m"; shorten `lease`, or lengthen `deadline`"#,
+            r#"`lease`, "60s", is not less than the deadline, "1m"; shorten `lease`, or lengthen `deadline`"#,
         ),
         (
             r#"lease = "40s", deadline = "60""#,

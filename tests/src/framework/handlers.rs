@@ -34,6 +34,7 @@ promises! {
     effect(ttl = "24h", scope = "tenant");
     patient(ttl = "24h", scope = "tenant", wait = "60s");
     hasty(ttl = "24h", scope = "tenant", wait = "0s");
+    early(ttl = "24h", scope = "tenant", respond_within = "20s");
     brief(ttl = "1s", scope = "tenant", wait = "60s");
     bounded(ttl = "24h", scope = "tenant", deadline = "1s");
     capped(ttl = "24h", scope = "tenant", response_limit = "8KiB");

@@ -34,6 +34,7 @@ mod f {
 /// C: concurrency.
 mod c {
     mod duplicates;
+    mod early;
     mod room;
     mod stress;
     mod waiting;

@@ -116,10 +116,9 @@ async fn e4_e6_what_is_deleted_is_deleted_on_replicas_too() {
     let primary = Private::start();
     let replica = Private::replica_of(&primary).await;
     let store = RedisStore::connect(primary.url()).await.expect("connects");
-    let store = store
-        .with_durability(Durability::Replicas(1))
-        .with_timeout(Duration::from_millis(300));
-    let service = pay_many(&store, 20).await;
+    let store = store.with_durability(Durability::Replicas(1));
+    pay_many(&store.clone().with_timeout(PATIENT), 20).await;
+    let service = Service::new(&store);
     let forget = async || {
         let key = IdempotencyKey::parse(b"0").expect("a key");
         let operation = Operation::named("POST /pay");

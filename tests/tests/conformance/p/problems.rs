@@ -1,6 +1,6 @@
 //! Problem documents.
 
-use idem_core::Config;
+use idem_core::{Config, ProblemForm};
 use idem_tests::{Act, Database, Framework, Reply, Scene, World, conformance};
 
 use super::unreadable::tamper;
@@ -11,6 +11,7 @@ conformance![
     p2_in_flight_and_unavailable_have_retry_after,
     p3_library_errors_are_never_recorded,
     p1_missing_tables_are_misconfigured,
+    p6_problems_take_the_form_of_the_application,
 ];
 
 async fn p1_base_of_the_types_can_be_configured<F: Framework<D>, D: Database>(world: &World<F, D>) {
@@ -21,6 +22,30 @@ async fn p1_base_of_the_types_can_be_configured<F: Framework<D>, D: Database>(wo
     assert_eq!(missing.header("content-language"), Some("en"));
     let expected = "https://example.com/problems/key-missing";
     assert_eq!(missing.json()["type"], expected);
+}
+
+async fn p6_problems_take_the_form_of_the_application<F: Framework<D>, D: Database>(
+    world: &World<F, D>,
+) {
+    let config = Config::new().with_problem_form(|problem| {
+        let body = format!("<p>{}</p>", problem.title);
+        ProblemForm::new("text/html", body).with_header("x-problem", problem.problem.name())
+    });
+    let instance = world.configured(config).await;
+    world.control.play([Scene::new([Act::Insert, Act::Panic])]);
+    let request = instance.post("/effects").effect("a");
+    for (request, name, status) in [
+        (request.clone(), "key-missing", 400),
+        (request.key("k"), "handler-panicked", 500),
+    ] {
+        let answer = request.send().await;
+        assert_eq!(
+            (answer.status, answer.header("x-problem")),
+            (status, Some(name))
+        );
+        assert_eq!(answer.header("content-type"), Some("text/html"));
+        assert!(answer.text().starts_with("<p>"), "{answer:?}");
+    }
 }
 
 async fn p1_no_internal_error_text_is_shown<F: Framework<D>, D: Database>(world: &World<F, D>) {

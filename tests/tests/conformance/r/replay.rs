@@ -3,8 +3,10 @@
 use std::collections::BTreeSet;
 
 use futures_util::future::join_all;
-use idem_core::Config;
-use idem_tests::{Act, Body, Database, Domain as _, Framework, Reply, Scene, World, conformance};
+use idem_core::{Config, Marker};
+use idem_tests::{
+    Act, Answer, Body, Database, Domain as _, Framework, Reply, Scene, World, conformance,
+};
 
 conformance![
     r1_first_request_runs_once_without_a_marker,
@@ -23,6 +25,7 @@ conformance![
     r7_response_has_the_time_of_its_expiry,
     r10_key_is_sent_back,
     r11_head_is_replayed_without_the_body,
+    r13_markers_have_the_names_of_the_application,
 ];
 
 async fn r1_first_request_runs_once_without_a_marker<F: Framework<D>, D: Database>(
@@ -375,4 +378,37 @@ async fn r11_head_is_replayed_without_the_body<F: Framework<D>, D: Database>(wor
     assert_eq!(world.control.entries(), 1);
     assert_eq!(world.responses_with(SECRET).await, 0);
     assert_eq!(world.responses_with("/keys/1").await, 1);
+}
+
+async fn r13_markers_have_the_names_of_the_application<F: Framework<D>, D: Database>(
+    world: &World<F, D>,
+) {
+    let names = ["idempotent-replayed", "x-remembered-until", "x-body"];
+    let config = [Marker::Replayed, Marker::Expires, Marker::Body]
+        .into_iter()
+        .zip(names)
+        .try_fold(Config::new(), |config, (marker, name)| {
+            config.try_with_marker(marker, name)
+        })
+        .expect("names of headers");
+    let instance = world.configured(config).await;
+    // A handler can't set them itself.
+    let reply = Reply::new(201)
+        .header(names[0], "maybe")
+        .header(names[2], "mine");
+    world.control.play([Scene::answering(reply)]);
+    let request = instance.post("/secret").key("k").effect("a");
+    let (first, replay) = (request.send().await, request.send().await);
+    let values = |answer: &Answer| names.map(|name| answer.header(name).map(str::to_owned));
+    let [replayed, expires, body] = values(&first);
+    assert_eq!((replayed, &body), (None, &None));
+    let omitted = Some("omitted".to_owned());
+    assert_eq!(values(&replay), [Some("true".to_owned()), expires, omitted]);
+    for name in [
+        "idempotency-replayed",
+        "idempotency-expires",
+        "idempotency-body",
+    ] {
+        assert_eq!((first.header(name), replay.header(name)), (None, None));
+    }
 }

@@ -4,6 +4,7 @@
     ttl = "1d 12h",
     unscoped,
     wait = "0s",
+    respond_within = "20s",
     deadline = "1m 30s",
     replay = "all",
     key = "optional",
@@ -31,6 +32,7 @@ async fn create_order(tx: &mut PgConnection, order: Json<NewOrder>) -> StatusCod
 /// - Bound to the key: path, query and body
 /// - Replayed: statuses below 400, 5xx, and 4xx that are about the content
 /// - Statuses: 400 for a malformed key, 409 while the first request runs, 422 for another request with the same key, 503 to try again
+/// - Answered early: 202 after 20s, for a client that sends `Prefer: respond-async`; the same request again gets the result
 /// - Isolation: serializable; 503 if another transaction is in the way at the commit
 async fn create_order(
     __idem_request: ::idem_axum::__private::CalledByTheFramework<
@@ -43,6 +45,7 @@ async fn create_order(
             ::idem_axum::__private::Duration::from_secs(129600u64),
         )
         .with_wait(::idem_axum::__private::Duration::from_secs(0u64))
+        .with_respond_within(::idem_axum::__private::Duration::from_secs(20u64))
         .with_deadline(::idem_axum::__private::Duration::from_secs(90u64))
         .with_replay(::idem_axum::__private::Replay::All)
         .with_isolation(::idem_axum::__private::Isolation::Serializable)
