@@ -44,6 +44,8 @@ pub(crate) struct Limits {
 /// Whether an answer ends the attempts.
 enum Verdict {
     Final(Option<Document>),
+    /// The service works on it.
+    Pending,
     Again {
         /// Whether it proves that the request has had no effect.
         is_harmless: bool,
@@ -51,6 +53,9 @@ enum Verdict {
 }
 
 fn judge(response: &Response<Bytes>) -> Verdict {
+    if response.status() == StatusCode::ACCEPTED && headers::is_pending(response.headers()) {
+        return Verdict::Pending;
+    }
     let document = Document::of(response);
     let is_refusal = document
         .as_ref()
@@ -73,7 +78,7 @@ fn judge(response: &Response<Bytes>) -> Verdict {
 /// Whether the same request gets the same answer again.
 fn is_recorded(response: &Response<Bytes>) -> bool {
     let headers = response.headers();
-    headers.contains_key(headers::EXPIRES) || headers.contains_key(headers::REPLAYED)
+    headers.contains_key(headers::EXPIRES) || headers::is_replayed(headers)
 }
 
 pub(crate) async fn send(
@@ -105,8 +110,14 @@ pub(crate) async fn send(
             };
             Err(Box::new(unfinished).into())
         };
+        let mut is_pending = false;
         let (last, wait) = match outcome {
             Outcome::Answer(response) => match judge(&response) {
+                Verdict::Pending => {
+                    (is_pending, is_in_doubt) = (true, true);
+                    let wait = headers::retry_after(response.headers());
+                    (Last::Answer(response), wait.unwrap_or(POLL))
+                }
                 Verdict::Final(document) => {
                     return match conclude(response, document, key, attempts, is_in_doubt) {
                         Ok(concluded) => concluded,
@@ -133,15 +144,23 @@ pub(crate) async fn send(
             Outcome::Unsent(error) if attempts == 1 => return Err(Error::Unsent(error)),
             Outcome::Unsent(error) => return unfinished(Last::NoAnswer(error)),
         };
-        let pause = limits.pause(attempts, end.saturating_duration_since(now));
-        let due = now.checked_add(pause.max(wait));
-        let Some(due) = due.and_then(|due| budget.take(host, due, end)) else {
+        let due = if is_pending {
+            now.checked_add(wait).filter(|due| *due < end)
+        } else {
+            let pause = limits.pause(attempts, end.saturating_duration_since(now));
+            let due = now.checked_add(pause.max(wait));
+            due.and_then(|due| budget.take(host, due, end))
+        };
+        let Some(due) = due else {
             return unfinished(last);
         };
         tracing::debug!(%key, attempts, pause = ?due - now, last = ?Seen(&last), "the request is sent again");
         sleep_until(due).await;
     }
 }
+
+/// Between two polls, if the service does not say.
+const POLL: Duration = Duration::from_secs(1);
 
 /// For deadlines that a clock can't represent.
 const FAR: Duration = Duration::from_hours(24 * 365);
@@ -182,7 +201,7 @@ fn conclude(
         return Err(response);
     }
     Ok(Ok(Answer {
-        replayed: response.headers().contains_key(headers::REPLAYED),
+        replayed: headers::is_replayed(response.headers()),
         recorded,
         response,
         attempts,

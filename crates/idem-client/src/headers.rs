@@ -7,7 +7,19 @@ use http::header::{DATE, HeaderName, RETRY_AFTER};
 
 pub(crate) const EXPIRES: HeaderName = HeaderName::from_static("idempotency-expires");
 
-pub(crate) const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+/// The marker of a replay: that of idem by default, and that of services which follow Stripe.
+const REPLAYED: [&str; 2] = ["idempotency-replayed", "idempotent-replayed"];
+
+const APPLIED: HeaderName = HeaderName::from_static("preference-applied");
+
+pub(crate) fn is_replayed(headers: &HeaderMap) -> bool {
+    REPLAYED.iter().any(|name| headers.contains_key(*name))
+}
+
+/// Whether the request goes on, and the same request is the poll, as the client has preferred.
+pub(crate) fn is_pending(headers: &HeaderMap) -> bool {
+    text(headers, &APPLIED).is_some_and(|value| value.eq_ignore_ascii_case("respond-async"))
+}
 
 /// The least time until the next attempt, by `Retry-After`: a number of seconds, or a date.
 pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {

@@ -68,6 +68,7 @@
 //! | no answer: no connection, a timeout, an answer that breaks off | again |
 //! | 408, 425, 429, 5xx | again |
 //! | 409, if it is the problem `in-flight` | again |
+//! | 202 with `Preference-Applied: respond-async`, for a request with `Prefer: respond-async` | again, without a pause of its own |
 //! | a problem document with `retryable: false`, or a recorded answer | final, with any status |
 //! | any other answer | final |
 //!
@@ -77,7 +78,7 @@
 //!   [`Client::with_attempt_timeout`] for one. An attempt that is given up here goes on at the service, and the
 //!   next one gets its answer.
 //! - A budget for each host ([`Client::with_retry_budget`]) limits the retries of all intents together, so that a
-//!   service in trouble is not kept there.
+//!   service in trouble is not kept there. Asking again after a 202 is not counted.
 //! - Once the service has said when its record expires, there is no retry after that time: it would be a new
 //!   request.
 //! - Redirects are not followed: a redirect is an answer. Otherwise a key could have an effect at two hosts.

@@ -342,3 +342,40 @@ async fn an_answer_that_is_too_long_is_not_asked_for_again() {
     ));
     assert_eq!(unfinished.attempts, 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_goes_on_is_asked_for_without_the_budget() {
+    let pending = || {
+        let headers = [
+            ("preference-applied", "respond-async"),
+            ("retry-after", "2"),
+        ];
+        answer(202, &headers, r#"{"status":"pending"}"#)
+    };
+    let replayed = answer(201, &[("idempotent-replayed", "true")], "");
+    let script = Script::of([pending(), pending(), pending(), replayed]);
+    let limits = Limits {
+        within: 60 * SECOND,
+        attempt: 10 * SECOND,
+        first_pause: 10 * SECOND,
+        longest_pause: 10 * SECOND,
+    };
+    let budget = Budget::new(1, 1000 * SECOND);
+    let key = Key::derive("space", "operation", "id");
+    let answer = send(&script, key, "host", limits, &budget).await.unwrap();
+    assert_eq!((answer.attempts, answer.replayed), (4, true));
+    assert_eq!(script.pauses(), [2 * SECOND; 3]);
+
+    let script = Script::of(std::iter::repeat_with(pending).take(100));
+    let Err(Error::Unfinished(unfinished)) = script.send().await else {
+        panic!("it goes on beyond the time");
+    };
+    assert_eq!(unfinished.attempts, 30);
+    // A 202 of the application itself is its answer.
+    let script = Script::of([answer_of_application()]);
+    assert_eq!(script.send().await.unwrap().status(), 202);
+}
+
+fn answer_of_application() -> Outcome {
+    answer(202, &[("location", "/jobs/7")], "")
+}
