@@ -3,6 +3,7 @@
 //! The page shows regions of these files: a region is between `// recipe: NAME` and `// recipe: end`. A test
 //! compares them with the page, and `BLESS=1 cargo test -p recipes page` writes them into it.
 
+pub mod accepted;
 pub mod arc_state;
 pub mod batch;
 pub mod newsletter;

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // clippy takes helper functions for code outside tests
 
+mod accepted;
 mod arc_state;
 mod batch;
 mod call;
