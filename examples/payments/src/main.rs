@@ -3,6 +3,8 @@
 //! A payment moves money between two accounts of a tenant. `#[idempotent]` on `create_payment` lets it happen once
 //! for each `Idempotency-Key`, however often the request is sent.
 
+mod page;
+
 use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::str::FromStr as _;
@@ -12,7 +14,7 @@ use anyhow::Context as _;
 use axum::extract::{FromRef, FromRequestParts, Path, State};
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, LOCATION, WWW_AUTHENTICATE};
 use axum::http::request::Parts;
-use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
@@ -27,17 +29,19 @@ use sqlx::{FromRow, Row as _, SqliteConnection, SqlitePool};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
+use page::Work;
+
 /// `tx` is the transaction of the payment, of the key's record and of the recorded response. The attribute opens it
 /// before this function and commits it after.
 #[idempotent(ttl = "24h", scope = "tenant")]
 async fn create_payment(
     tx: &mut SqliteConnection,
     tenant: Tenant,
-    State(app): State<App>,
+    Work(work): Work,
     Json(payment): Json<NewPayment>,
 ) -> Result<(StatusCode, [(HeaderName, String); 1], Json<Payment>), Refusal> {
     let payment = pay(tx, &tenant.0, &payment).await?;
-    tokio::time::sleep(app.work).await;
+    tokio::time::sleep(work).await;
     let location = [(LOCATION, format!("/payments/{}", payment.id))];
     Ok((StatusCode::CREATED, location, Json(payment)))
 }
@@ -312,10 +316,14 @@ async fn main() -> anyhow::Result<()> {
     let shutdown = shutdown()?;
     println!("listening on http://{address}\n\n{introduction}");
     let router = Router::new()
-        .route("/", get(introduction))
+        .route(
+            "/",
+            get(async |headers: HeaderMap| page::home(&headers, introduction)),
+        )
         .route("/payments", get(payments).post(create_payment))
         .route("/payments/{id}", get(payment))
         .route("/accounts", get(accounts))
+        .route("/records/{key}", get(page::record))
         .with_state(app);
     axum::serve(listener, router)
         .with_graceful_shutdown(shutdown)
@@ -415,6 +423,8 @@ fn introduction(address: SocketAddr) -> anyhow::Result<String> {
     let globex = payment("globex", r#"{"from":"alice","to":"bob","amount":500}"#);
     Ok(format!(
         "\
+# In a browser, http://{address} is a page with buttons for this. In a terminal:
+
 # A first request pays.
 {first}
 #> HTTP/1.1 201 Created

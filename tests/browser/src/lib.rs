@@ -118,28 +118,24 @@ impl Browser {
         );
     }
 
-    /// Clicks on the element that the CSS selector matches.
+    /// Scrolls to the element that the CSS selector matches, and clicks on it.
     pub fn click(&self, selector: &str) {
-        self.press(selector, 1);
+        let element = self.find(selector);
+        self.post(&format!("/element/{element}/click"), &json!({}));
     }
 
     /// Clicks twice, as fast as a person does.
     pub fn double_click(&self, selector: &str) {
-        self.press(selector, 2);
-    }
-
-    /// Moves the mouse to the element, and presses its button.
-    fn press(&self, selector: &str, times: usize) {
         let origin = json!({ ELEMENT: self.find(selector) });
-        let mut actions = vec![json!({ "type": "pointerMove", "origin": origin, "x": 0, "y": 0 })];
-        for time in 0..times {
-            if time > 0 {
-                let duration = BETWEEN_CLICKS.as_millis();
-                actions.push(json!({ "type": "pause", "duration": duration }));
-            }
-            actions.push(json!({ "type": "pointerDown", "button": 0 }));
-            actions.push(json!({ "type": "pointerUp", "button": 0 }));
-        }
+        let pause = BETWEEN_CLICKS.as_millis();
+        let actions = json!([
+            { "type": "pointerMove", "origin": origin, "x": 0, "y": 0 },
+            { "type": "pointerDown", "button": 0 },
+            { "type": "pointerUp", "button": 0 },
+            { "type": "pause", "duration": pause },
+            { "type": "pointerDown", "button": 0 },
+            { "type": "pointerUp", "button": 0 },
+        ]);
         let mouse = json!({ "type": "pointer", "id": "mouse", "actions": actions });
         self.post("/actions", &json!({ "actions": [mouse] }));
     }
