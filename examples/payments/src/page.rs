@@ -1,4 +1,4 @@
-//! A page in which one sends a payment twice by clicks, and sees that the money moves once.
+//! A page to send a payment twice by clicks, and to see that the money moves once.
 
 use std::time::Duration;
 
@@ -24,8 +24,8 @@ pub(crate) fn home(headers: &HeaderMap, commands: String) -> Response {
     }
 }
 
-/// The record of a key. The table has digests of keys in place of keys: nobody can list them, but who knows a key finds its
-/// record. `null` if there is none.
+/// The record of a key, or `null`. The table has digests in place of keys: it can't be asked for the keys, only for the
+/// record of a known one.
 pub(crate) async fn record(
     tenant: Tenant,
     State(app): State<App>,
@@ -43,7 +43,6 @@ pub(crate) async fn record(
 pub(crate) struct Record {
     state: &'static str,
     status: u16,
-    attempts: i32,
     /// In seconds.
     age: u64,
     /// In seconds.
@@ -62,7 +61,6 @@ impl From<Found> for Record {
                 _ => "ended",
             },
             status: record.status.as_u16(),
-            attempts: record.attempts,
             age: record.settled_at.until(now).as_secs(),
             expires_in: now.until(record.expires_at).as_secs(),
         }
