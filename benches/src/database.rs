@@ -4,6 +4,7 @@ use std::future::Future;
 
 use anyhow::Result;
 use idem_axum::{Open, Transaction};
+use idem_outbox::OutboxStore;
 use sqlx::query::Query;
 use sqlx::{
     AssertSqlSafe, Connection, Database, MySqlConnection, PgConnection, Pool, Row as _,
@@ -55,7 +56,7 @@ pub(crate) type QueryOf<'q, C> =
 /// A connection that every contestant can work on.
 pub(crate) trait Bank:
     Connection
-    + Transaction<Connection = Self>
+    + Transaction<Connection = Self, Store: OutboxStore>
     + for<'c> Open<'c>
     + Ledger
     + Floor

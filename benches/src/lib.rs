@@ -16,6 +16,7 @@ mod instructions;
 mod load;
 mod machine;
 mod memory;
+mod outbox;
 mod plan;
 mod purge;
 mod race;
@@ -176,6 +177,7 @@ impl Run {
         let ground = Ground::<C> { pool, direct };
         self.stages(&ground).await?;
         self.hot(&ground).await?;
+        self.outbox(&ground).await?;
         self.purge(&ground, purge).await
     }
 
@@ -191,6 +193,7 @@ impl Run {
                 .await?;
         }
         self.stages(&ground).await?;
+        self.outbox(&ground).await?;
         let purge = plan::small_purge(self.options.quick);
         self.purge(&ground, purge).await
     }
@@ -294,6 +297,16 @@ impl Run {
         if C::NAME == PgConnection::NAME && self.begins(&title) {
             let (slice, rounds) = plan::hot(self.options.quick);
             let text = hot::run(ground, slice, rounds).await;
+            self.section(&title, text.with_context(|| title.clone())?);
+        }
+        Ok(())
+    }
+
+    async fn outbox<C: Bank>(&mut self, ground: &Ground<C>) -> Result<()> {
+        let title = format!("{}, outbox", C::NAME);
+        if self.begins(&title) {
+            let pool = ground.direct.clone();
+            let text = outbox::run::<C>(pool, plan::outbox(self.options.quick)).await;
             self.section(&title, text.with_context(|| title.clone())?);
         }
         Ok(())

@@ -189,6 +189,11 @@ pub(crate) const fn requests(quick: bool) -> usize {
     if quick { 200 } else { 2_000 }
 }
 
+/// How many messages relays find, and how often.
+pub(crate) const fn outbox(quick: bool) -> (u32, usize) {
+    if quick { (1_000, 2) } else { (5_000, 5) }
+}
+
 /// How many expired records a purge finds, and how many purges are run.
 pub(crate) const fn purge(quick: bool) -> (i64, usize) {
     if quick { (20_000, 2) } else { (200_000, 3) }

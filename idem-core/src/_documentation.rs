@@ -29,6 +29,10 @@ pub mod recipes {}
 pub mod messages {}
 
 #[doc = include_str!("_documentation/links.md")]
+#[doc = include_str!("../docs/outbox.md")]
+pub mod outbox {}
+
+#[doc = include_str!("_documentation/links.md")]
 #[doc = include_str!("../docs/compiling.md")]
 pub mod compiling {}
 

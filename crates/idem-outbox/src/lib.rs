@@ -53,58 +53,20 @@
 //! # }
 //! ```
 //!
-//! # Exactly once, from end to end
+//! # What holds
 //!
 //! A relay can die after the broker has kept a message, and before it has deleted it. So a message is published at least
-//! once, and always with the same [id](Message::id). Hand this id to the broker (`Nats-Msg-Id`, `message_id`, a header),
-//! and let the consumer take it as its key, as `idem-consume` does: then it takes effect once.
+//! once, and always with the same [id](Message::id), which comes from the identity of the request: another attempt of it
+//! writes the same one. Hand this id to the broker (`Nats-Msg-Id`, `message_id`, a header), and let the consumer take it as
+//! its key, as `idem-consume` does: then the request takes effect once on the far side, too.
 //!
-//! | link | what it gives |
-//! |---|---|
-//! | request → handler | the key of the request: one commit |
-//! | handler → outbox | the same transaction |
-//! | outbox → broker | at least once, with the same id |
-//! | broker → consumer | the id is the key: one commit |
+//! There is no order of messages. A message that can't be published is due again later, and at last a dead letter in the
+//! table, until an operator [revives](Outbox::revive) or [discards](Outbox::discard) it.
 //!
-//! # Ids
+//! # More
 //!
-//! An id comes from the identity of the request (namespace, scope, operation, key), the topic, and the number of the
-//! message in its attempt. Another attempt of the same request writes the same ids. Usually nobody sees that, as a failed
-//! attempt is undone with its messages. But a failover to a standby that lags can lose a commit whose messages were
-//! published: the client's retry then writes the messages again, and the consumers know them.
-//!
-//! - **In steps** each message needs a name, such as `("orders", "paid")`: an attempt leaves out steps that are done, so
-//!   numbers would shift. [`PushError::Unnamed`] says so. A name is used once in a request.
-//! - **Messages in a loop** may have a name, too, such as `("orders", line.id)`, if their order can differ in a retry.
-//! - **After `KeepAndRetry`** the next attempt writes the same ids. If each attempt has a message of its own, such as one
-//!   about a failed login, put [`Attempt::number`](idem_core::Attempt::number) into its name.
-//! - **After the TTL** of the request its key is new, and its ids are still the same. So let consumers remember an id for
-//!   no longer than the request's TTL, or let clients not use a key again.
-//! - **A request without a key** has random ids.
-//!
-//! # Order
-//!
-//! There is none. Transactions commit in another order than they push, relays publish a batch at once, and what has failed
-//! comes later. A consumer that needs an order takes it from the payload, such as a version of the order.
-//!
-//! # Failures and dead letters
-//!
-//! A message whose publication fails is due again after a second, then after two, and so on up to five minutes. After 100
-//! failures, or at once by [`Failure::dead`], it is a dead letter: it stays in the table with its last error until an
-//! operator [revives](Outbox::revive) or [discards](Outbox::discard) it. After a long outage of the broker there is
-//! [`Outbox::revive_all`].
-//!
-//! # Operating
-//!
-//! Many relays may run. Each leases a batch by the database's clock, so clocks of instances don't matter. On PostgreSQL,
-//! MariaDB and MySQL they skip what another one has locked; on SQLite they take turns with the handlers. No transaction is
-//! open while a message is published.
-//!
-//! Watch the age of the oldest message ([`Stats::oldest_age`], the metric `idem.outbox.oldest_age`): it is the lag. And
-//! watch the number of dead letters.
-//!
-//! Where the queue is in the same database, as with `graphile_worker` or pgmq, write to it on the handler's connection: that
-//! is an outbox already.
+//! [The guide](idem_core::_documentation::outbox) says when to use an outbox, where the id goes for each broker, which
+//! messages need a name, and what to watch.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod database;

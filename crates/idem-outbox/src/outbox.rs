@@ -119,7 +119,7 @@ impl<S: OutboxStore> Outbox<S> {
         self.bell.notify_one();
     }
 
-    /// What there is to publish, and what is dead. It reads the whole table, which is short unless relays lag.
+    /// What there is to publish, and what is dead. It reads an index of the whole table, which is short unless relays lag.
     ///
     /// # Errors
     ///

@@ -127,12 +127,13 @@ impl Sql {
         )
     }
 
-    /// The numbers of messages and of dead letters, and the age of the oldest message in microseconds.
+    /// The numbers of messages and of dead letters, and the age of the oldest message in microseconds. It reads only
+    /// columns of the index: rows have payloads.
     pub(crate) fn stats(&self) -> String {
         let (table, now) = (&self.table, self.dialect.now);
         format!(
-            "SELECT count(due_at), count(died_at), \
-             {now} - min(CASE WHEN died_at IS NULL THEN pushed_at END) FROM {table}"
+            "SELECT count(due_at), count(*) - count(due_at), \
+             {now} - min(CASE WHEN due_at IS NOT NULL THEN pushed_at END) FROM {table}"
         )
     }
 

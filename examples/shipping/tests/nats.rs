@@ -1,25 +1,27 @@
 //! The example under faults: its processes and the broker are killed, messages are published twice, acknowledgements
-//! are lost. The last two tests are controls: they show the effect that is missing, and the one that is double.
+//! are lost. The last three tests are controls: they show the effects that are missing, and the one that is double.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Stdio;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use async_nats::jetstream::consumer::pull::Stream;
 use async_nats::jetstream::consumer::{PullConsumer, pull};
 use async_nats::jetstream::context::Context;
 use async_nats::jetstream::message::PublishMessage;
-use async_nats::jetstream::{AckKind, stream};
+use async_nats::jetstream::{AckKind, Message, stream};
 use fastrand::Rng;
 use futures_util::StreamExt as _;
 use idem_consume::{
-    Consumer, Delivery, Engine, Event, Failure, MessageId, SqliteStore, Verdict, idempotent,
+    Cause, Consumer, Delivery, Engine, Event, Failure, MessageId, Problem, SqliteStore, Verdict,
+    idempotent,
 };
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
 use sqlx::{Row as _, SqliteConnection};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
 use xtask::server::{NATS, Server};
 
@@ -48,12 +50,14 @@ impl Site {
             ..stream::Config::default()
         };
         let stream = jetstream.create_stream(config).await.expect("a stream");
-        let config = pull::Config {
-            durable_name: Some("shipping".to_owned()),
-            ack_wait: Duration::from_secs(1),
-            ..pull::Config::default()
-        };
-        stream.create_consumer(config).await.expect("a consumer");
+        for name in ["shipping", "audit"] {
+            let config = pull::Config {
+                durable_name: Some(name.to_owned()),
+                ack_wait: Duration::from_secs(1),
+                ..pull::Config::default()
+            };
+            stream.create_consumer(config).await.expect("a consumer");
+        }
         let folder = TempDir::new().expect("a folder");
         Self {
             broker,
@@ -95,17 +99,20 @@ impl Site {
         }
     }
 
-    async fn consumer(&self) -> PullConsumer {
-        let consumer = self
-            .jetstream
-            .get_consumer_from_stream("shipping", "ORDERS");
+    async fn consumer(&self, name: &str) -> PullConsumer {
+        let consumer = self.jetstream.get_consumer_from_stream(name, "ORDERS");
         consumer.await.expect("the consumer")
+    }
+
+    async fn deliveries(&self, name: &str) -> Stream {
+        let deliveries = self.consumer(name).await.messages().await;
+        deliveries.expect("messages")
     }
 
     /// Waits until every message is acknowledged, or ended as a dead letter.
     async fn is_drained(&self) {
         let until = Instant::now() + TIMEOUT;
-        let mut consumer = self.consumer().await;
+        let mut consumer = self.consumer("shipping").await;
         loop {
             if let Ok(info) = consumer.info().await
                 && info.num_pending == 0
@@ -207,19 +214,58 @@ async fn count(
     id: MessageId,
     order: Event<serde_json::Value>,
 ) -> Result<(), Failure> {
-    RUNS.fetch_add(1, Ordering::Relaxed);
-    let insert = sqlx::query("INSERT INTO effects (id, content) VALUES (?, ?)");
-    insert
-        .bind(&id.0)
-        .bind(order.0.to_string())
-        .execute(tx)
-        .await?;
+    insert(tx, &id, &order).await
+}
+
+/// Another one.
+#[idempotent(ttl = "1h", operation = "audit", key = "id", unscoped)]
+async fn audit(
+    tx: &mut SqliteConnection,
+    id: MessageId,
+    order: Event<serde_json::Value>,
+) -> Result<(), Failure> {
+    insert(tx, &id, &order).await
+}
+
+/// One that ends when the test lets it.
+#[idempotent(ttl = "1h", operation = "count_slowly", key = "id", unscoped)]
+async fn count_slowly(
+    tx: &mut SqliteConnection,
+    id: MessageId,
+    order: Event<serde_json::Value>,
+) -> Result<(), Failure> {
+    insert(tx, &id, &order).await?;
+    PERMITS.acquire().await?.forget();
     Ok(())
 }
 
-static RUNS: AtomicU32 = AtomicU32::new(0);
+static PERMITS: Semaphore = Semaphore::const_new(0);
 
-/// The engine and the effects of [`count`].
+async fn insert(
+    tx: &mut SqliteConnection,
+    id: &MessageId,
+    order: &serde_json::Value,
+) -> Result<(), Failure> {
+    let insert = sqlx::query("INSERT INTO effects (id, content) VALUES (?, ?)");
+    let insert = insert.bind(&id.0).bind(order.to_string());
+    insert.execute(tx).await?;
+    Ok(())
+}
+
+async fn next(deliveries: &mut Stream) -> Message {
+    let message = tokio::time::timeout(TIMEOUT, deliveries.next()).await;
+    let message = message.expect("a delivery").expect("a stream");
+    message.expect("a message")
+}
+
+/// The delivery of a message that its producer has named.
+fn named(message: &Message) -> Delivery {
+    let headers = message.headers.as_ref().expect("headers");
+    let id = headers.get("Nats-Msg-Id").expect("an id");
+    Delivery::new(message.payload.clone()).with_id(id)
+}
+
+/// The engine and the effects of the consumers.
 struct Counting {
     consumer: Consumer<Engine<SqliteStore>>,
     pool: SqlitePool,
@@ -253,11 +299,10 @@ async fn x35_lost_acknowledgements_are_duplicates() {
     }
     let counting = Counting::new().await;
     let mut seen = BTreeSet::new();
-    let mut deliveries = site.consumer().await.messages().await.expect("messages");
+    let mut deliveries = site.deliveries("shipping").await;
     let mut duplicates = 0;
     while seen.len() < ORDERS || duplicates < ORDERS {
-        let message = deliveries.next().await.expect("a stream");
-        let message = message.expect("a message");
+        let message = next(&mut deliveries).await;
         let place = message.info().expect("a place").stream_sequence;
         let delivery = Delivery::new(message.payload.clone()).with_id(place);
         let verdict = counting.consumer.run(count, delivery).await;
@@ -276,16 +321,95 @@ async fn x35_lost_acknowledgements_are_duplicates() {
 }
 
 #[tokio::test]
+async fn x35_redelivery_while_the_first_delivery_runs_is_sent_back() {
+    let site = Site::new().await;
+    site.publish("a", 500).await;
+    let counting = Counting::new().await;
+    let mut deliveries = site.deliveries("shipping").await;
+    let first = next(&mut deliveries).await;
+    let running = tokio::spawn({
+        let (consumer, delivery) = (counting.consumer.clone(), named(&first));
+        async move { consumer.run(count_slowly, delivery).await }
+    });
+    // The broker takes the first delivery for lost.
+    let second = next(&mut deliveries).await;
+    assert_eq!(second.info().expect("a place").delivered, 2);
+    let verdict = counting.consumer.run(count_slowly, named(&second)).await;
+    let Verdict::Again {
+        after,
+        cause: Cause::Problem(Problem::InFlight),
+    } = verdict
+    else {
+        panic!("{verdict:?}")
+    };
+    second
+        .ack_with(AckKind::Nak(after))
+        .await
+        .expect("an answer");
+    PERMITS.add_permits(1);
+    let verdict = running.await.expect("a verdict");
+    assert!(matches!(
+        verdict,
+        Verdict::Done {
+            is_duplicate: false
+        }
+    ));
+    // Its acknowledgement is lost.
+    let third = next(&mut deliveries).await;
+    let verdict = counting.consumer.run(count_slowly, named(&third)).await;
+    assert!(matches!(verdict, Verdict::Done { is_duplicate: true }));
+    third.double_ack().await.expect("an acknowledgement");
+    site.is_drained().await;
+    assert_eq!(counting.effects().await, 1);
+}
+
+#[tokio::test]
+async fn x35_two_consumers_of_one_message_take_effect_once_each() {
+    let site = Site::new().await;
+    site.publish("a", 500).await;
+    let counting = Counting::new().await;
+    let mut shipping = site.deliveries("shipping").await;
+    let mut auditing = site.deliveries("audit").await;
+    for is_again in [false, true] {
+        let (shipped, audited) = (next(&mut shipping).await, next(&mut auditing).await);
+        let verdicts = tokio::join!(
+            counting.consumer.run(count, named(&shipped)),
+            counting.consumer.run(audit, named(&audited)),
+        );
+        for verdict in [verdicts.0, verdicts.1] {
+            let Verdict::Done { is_duplicate } = verdict else {
+                panic!("{verdict:?}")
+            };
+            assert_eq!(is_duplicate, is_again);
+        }
+        assert_eq!(counting.effects().await, 2);
+        if is_again {
+            shipped.double_ack().await.expect("an acknowledgement");
+            audited.double_ack().await.expect("an acknowledgement");
+        }
+    }
+}
+
+#[tokio::test]
+async fn control_two_consumers_with_one_name_share_the_effect() {
+    let site = Site::new().await;
+    site.publish("a", 500).await;
+    let counting = Counting::new().await;
+    for name in ["shipping", "audit"] {
+        let message = next(&mut site.deliveries(name).await).await;
+        let _ = counting.consumer.run(count, named(&message)).await;
+        message.double_ack().await.expect("an acknowledgement");
+    }
+    assert_eq!(counting.effects().await, 1);
+}
+
+#[tokio::test]
 async fn control_an_acknowledgement_before_the_commit_loses_the_effect() {
     let site = Site::new().await;
     site.publish("a", 500).await;
     let counting = Counting::new().await;
-    let mut deliveries = site.consumer().await.messages().await.expect("messages");
-    let message = deliveries
-        .next()
-        .await
-        .expect("a stream")
-        .expect("a message");
+    let mut deliveries = site.deliveries("shipping").await;
+    let message = next(&mut deliveries).await;
     message.double_ack().await.expect("an acknowledgement");
     // The consumer dies in its attempt: its first poll has not ended it.
     let delivery = Delivery::new(message.payload.clone()).with_id("a");
@@ -305,20 +429,13 @@ async fn control_a_place_in_the_stream_is_no_id_of_a_producer_s_duplicate() {
         sleep(Duration::from_millis(200)).await; // JetStream's own window
     }
     let (places, ids) = (Counting::new().await, Counting::new().await);
-    let mut deliveries = site.consumer().await.messages().await.expect("messages");
+    let mut deliveries = site.deliveries("shipping").await;
     for _ in 0..2 {
-        let message = deliveries
-            .next()
-            .await
-            .expect("a stream")
-            .expect("a message");
+        let message = next(&mut deliveries).await;
         let place = message.info().expect("a place").stream_sequence;
-        let headers = message.headers.as_ref().expect("headers");
-        let id = headers.get("Nats-Msg-Id").expect("an id");
-        let delivery = Delivery::new(message.payload.clone());
-        let by_place = delivery.clone().with_id(place);
+        let by_place = named(&message).with_id(place);
         let _ = places.consumer.run(count, by_place).await;
-        let _ = ids.consumer.run(count, delivery.with_id(id)).await;
+        let _ = ids.consumer.run(count, named(&message)).await;
         message.ack_with(AckKind::Ack).await.expect("an answer");
     }
     assert_eq!((places.effects().await, ids.effects().await), (2, 1));

@@ -9,5 +9,6 @@ CREATE TABLE IF NOT EXISTS idem_outbox (
     due_at     BIGINT            COMMENT 'When a relay may publish it, or publish it again, in microseconds since 1970; null for a dead letter',
     died_at    BIGINT            COMMENT 'Since when it is a dead letter, in microseconds since 1970',
     last_error TEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin COMMENT 'Why it could not be published',
-    KEY idem_outbox_due_at (due_at)
+    -- `pushed_at` is there for the age of the oldest message, which is then read without the rows.
+    KEY idem_outbox_due_at (due_at, pushed_at)
 ) ENGINE = InnoDB COMMENT = 'One row for each message that is to be published; written in the transaction of the work itself';

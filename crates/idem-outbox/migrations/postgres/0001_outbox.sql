@@ -9,7 +9,8 @@ CREATE TABLE idem.outbox (
     last_error text
 );
 
-CREATE INDEX outbox_due_at ON idem.outbox (due_at);
+-- `pushed_at` is there for the age of the oldest message, which is then read without the rows.
+CREATE INDEX outbox_due_at ON idem.outbox (due_at, pushed_at);
 
 COMMENT ON TABLE  idem.outbox            IS 'One row for each message that is to be published; written in the transaction of the work itself';
 COMMENT ON COLUMN idem.outbox.id         IS 'The key of the message for its consumers';

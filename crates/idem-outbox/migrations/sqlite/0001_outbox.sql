@@ -10,4 +10,5 @@ CREATE TABLE idem_outbox (
     last_error TEXT                          -- why it could not be published
 ) STRICT;
 
-CREATE INDEX idem_outbox_due_at ON idem_outbox (due_at);
+-- `pushed_at` is there for the age of the oldest message, which is then read without the rows.
+CREATE INDEX idem_outbox_due_at ON idem_outbox (due_at, pushed_at);

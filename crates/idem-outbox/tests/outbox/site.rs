@@ -42,10 +42,6 @@ impl<D: Database<Store: OutboxStore>> Site<D> {
         Outbox::new(Self::connect(&self.database).await)
     }
 
-    pub(crate) async fn pool(&self) -> sqlx::Pool<idem_tests::Driver<D>> {
-        self.database.connect(Wires::default()).await
-    }
-
     /// Runs a handler.
     pub(crate) async fn order<V>(
         &self,
