@@ -146,6 +146,9 @@ def _send(method: str, url: str, headers: Mapping[str, str], body: bytes, timeou
     try:
         connection.request(method, target, body, dict(headers))
         response = connection.getresponse()
+        if response.length is None and not response.chunked:
+            # http.client takes an answer that breaks off in its headers for a whole one.
+            raise HTTPException("the answer has no length")
         return Answer(response.status, response.headers, response.read())
     finally:
         connection.close()

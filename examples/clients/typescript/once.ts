@@ -68,7 +68,8 @@ export async function once(url: string, request: Request): Promise<Answer> {
   let isInDoubt = false;
   for (let attempts = 0; ; attempts++) {
     const left = Math.max(deadline - performance.now(), 1);
-    const answer = await send(url, request, Math.min(request.attempt ?? 10_000, left));
+    const timeout = Math.ceil(Math.min(request.attempt ?? 10_000, left));
+    const answer = await send(url, request, timeout);
     let wait = 0;
     let last = "no answer";
     if (answer instanceof Error) {
