@@ -29,6 +29,10 @@ pub mod recipes {}
 pub mod messages {}
 
 #[doc = include_str!("_documentation/links.md")]
+#[doc = include_str!("../docs/clients.md")]
+pub mod clients {}
+
+#[doc = include_str!("_documentation/links.md")]
 #[doc = include_str!("../docs/compiling.md")]
 pub mod compiling {}
 

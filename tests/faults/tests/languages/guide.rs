@@ -265,7 +265,7 @@ impl Case {
         Self::new(vec![refusal], &printed, 65)
     }
 
-    fn others() -> [Self; 12] {
+    fn others() -> [Self; 13] {
         const RECORDED: &str = "idempotency-expires: @1795389049";
         let paid = || json_answer(201, &[RECORDED], PAID);
         let printed = format!("201 {PAID}");
@@ -277,6 +277,7 @@ impl Case {
             // No answer, and less than an answer.
             Self::new(vec![Vec::new(), paid()], &printed, 0),
             Self::new(vec![half(&paid()), paid()], &printed, 0),
+            Self::new(vec![paid()[..30].to_vec(), paid()], &printed, 0),
             // The application's own "no".
             Self::new(vec![own(409)], "409 {}", 0),
             Self::new(vec![own(422)], "422 {}", 0),
