@@ -33,6 +33,10 @@ pub mod messages {}
 pub mod outbox {}
 
 #[doc = include_str!("_documentation/links.md")]
+#[doc = include_str!("../docs/clients.md")]
+pub mod clients {}
+
+#[doc = include_str!("_documentation/links.md")]
 #[doc = include_str!("../docs/compiling.md")]
 pub mod compiling {}
 
