@@ -31,7 +31,7 @@ pub use port::free as free_port;
 pub use postgres::POSTGRES;
 pub use programs::Programs;
 pub use redis::REDIS;
-pub use tool::{PGBOUNCER, Tool};
+pub use tool::{PGBOUNCER, PYTHON, Tool};
 pub use webdriver::WEBDRIVER;
 
 use docker::Container;

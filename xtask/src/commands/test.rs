@@ -7,16 +7,16 @@ use anyhow::Result;
 
 use super::cargo;
 use xtask::process;
-use xtask::server::{Cluster, KINDS, PGBOUNCER, Server};
+use xtask::server::{Cluster, KINDS, PGBOUNCER, PYTHON, Server};
 
 pub(crate) fn run(galera: bool, arguments: &[OsString]) -> Result<ExitCode> {
     let run = if galera { galera_status } else { status };
     run(arguments).map(cargo::exit_code)
 }
 
-/// Finds or starts every kind of server and finds or installs a pooler, and runs the tests with all of them.
+/// Finds or starts every kind of server, finds or installs a pooler and Python, and runs the tests with all of them.
 pub(crate) fn status(arguments: &[OsString]) -> Result<ExitStatus> {
-    let (variable, pooler) = PGBOUNCER.find_or_install()?;
+    let tools = [PGBOUNCER.find_or_install()?, PYTHON.find_or_install()?];
     let mut servers = Server::find_or_start_all(KINDS)?;
     let mut command = cargo::command();
     command
@@ -24,7 +24,7 @@ pub(crate) fn status(arguments: &[OsString]) -> Result<ExitStatus> {
         .args(selection(arguments))
         .arg("--all-features")
         .args(arguments);
-    command.env(variable, pooler);
+    command.envs(tools);
     command.envs(servers.iter().map(Server::variable));
     let status = process::run(&mut command)?;
     servers.iter_mut().for_each(report_if_ended);

@@ -22,13 +22,13 @@ pub(super) enum Right {
 impl Right {
     /// Fails if this machine has no `apt-get`, or if the caller cannot use it without a password.
     pub(super) fn find() -> Result<Self> {
-        if !succeeds(&["apt-get", "--version"]) {
+        if !succeeds(Command::new("apt-get").arg("--version")) {
             bail!("there is no apt-get to install packages with");
         }
         if id(&["-u"])? == 0 {
             return Ok(Self::Root);
         }
-        if succeeds(&["sudo", "-n", "true"]) {
+        if succeeds(Command::new("sudo").args(["-n", "true"])) {
             return Ok(Self::Sudo);
         }
         bail!("apt-get needs root, and `sudo -n` does not give it without a password")
@@ -74,14 +74,12 @@ fn pass(command: &mut Command, policy: &str, package: Package) {
     command.args(package.names);
 }
 
-fn succeeds(command: &[&str]) -> bool {
-    let mut process = Command::new(command[0]);
-    process
-        .args(&command[1..])
+pub(super) fn succeeds(command: &mut Command) -> bool {
+    command
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null());
-    process.status().is_ok_and(|status| status.success())
+    command.status().is_ok_and(|status| status.success())
 }
 
 #[cfg(test)]

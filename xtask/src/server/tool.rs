@@ -1,7 +1,8 @@
 //! A program that tests start by themselves.
 
 use std::env;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
@@ -14,8 +15,22 @@ pub const PGBOUNCER: Tool = Tool {
     name: "pgbouncer",
     variable: "IDEM_TEST_PGBOUNCER",
     folders: &["/usr/sbin", "/opt/homebrew/bin", "/usr/local/bin"],
+    proof: &["--version"],
     package: Package {
         names: &["pgbouncer"],
+        settings: None,
+    },
+};
+
+/// Python with its module `venv`, which Debian has in a package of its own. [`python`](crate::python) makes environments
+/// with it.
+pub const PYTHON: Tool = Tool {
+    name: "python3",
+    variable: "IDEM_TEST_PYTHON",
+    folders: &["/usr/bin", "/opt/homebrew/bin", "/usr/local/bin"],
+    proof: &["-c", "import ensurepip, venv"],
+    package: Package {
+        names: &["python3-venv"],
         settings: None,
     },
 };
@@ -27,6 +42,8 @@ pub struct Tool {
     /// The environment variable with the path of the program.
     variable: &'static str,
     folders: &'static [&'static str],
+    /// The arguments with which it succeeds if it is complete.
+    proof: &'static [&'static str],
     package: Package,
 }
 
@@ -45,13 +62,21 @@ impl Tool {
         }
         let path = self.find().map_or_else(|| self.install(), Ok);
         let path = path.with_context(|| {
-            format!("there is no {name} for the tests: install it, or set {variable} to its path")
+            let packages = self.package.names.join(" and ");
+            format!(
+                "there is no complete {name} for the tests: install {packages}, or set {variable} to its path"
+            )
         })?;
         Ok((variable, path))
     }
 
     fn find(&self) -> Option<PathBuf> {
-        programs::find_named(&[self.name], self.folders).map(|found| found.path(self.name))
+        let found = programs::find_named(&[self.name], self.folders)?;
+        Some(found.path(self.name)).filter(|path| self.is_complete(path))
+    }
+
+    fn is_complete(&self, program: &Path) -> bool {
+        install::succeeds(Command::new(program).args(self.proof))
     }
 
     fn install(&self) -> Result<PathBuf> {
@@ -68,11 +93,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_error_names_the_variable() {
+    fn a_tool_is_found_if_it_is_there_and_complete() {
         let missing = Tool {
             name: "no-such-program",
             variable: "IDEM_TEST_NO_SUCH_PROGRAM",
             folders: &["/nowhere"],
+            proof: &["-c", "exit 0"],
             package: Package {
                 names: &["no-such-package-of-idem"],
                 settings: None,
@@ -85,5 +111,10 @@ mod tests {
             ..missing
         };
         assert!(found.find().is_some_and(|path| path.ends_with("sh")));
+        let incomplete = Tool {
+            proof: &["-c", "exit 1"],
+            ..found
+        };
+        assert_eq!(incomplete.find(), None);
     }
 }
