@@ -136,15 +136,11 @@ impl Problem {
 
     /// The same for an endpoint that has its keys in `place`.
     pub(crate) fn to_response_about(self, place: KeyPlace, config: &Config) -> Response {
-        let (name, status, retryable, title) = self.row();
+        let (name, status, retryable, _) = self.row();
         let has_steps = config.mode == Mode::Steps;
-        let title = self
-            .title_with_steps()
-            .filter(|_| has_steps)
-            .unwrap_or(title);
         let document = Document {
             r#type: format!("{}{name}", config.problem_base),
-            title,
+            title: self.title(has_steps),
             status: status.as_u16(),
             detail: self.detail(place, config),
             retryable,
@@ -179,6 +175,11 @@ impl Problem {
     /// Whether a handler has run, which may have finished steps.
     const fn follows_handler(self) -> bool {
         !matches!(self, Self::KeyMissing | Self::KeyMalformed(_))
+    }
+
+    pub(crate) fn title(self, has_steps: bool) -> &'static str {
+        let title = self.title_with_steps().filter(|_| has_steps);
+        title.unwrap_or(self.row().3)
     }
 
     /// The title where finished steps stay.

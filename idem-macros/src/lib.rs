@@ -24,6 +24,7 @@ mod expand;
 mod fallback;
 mod framework;
 mod model;
+mod openapi;
 mod options;
 mod parse;
 mod pattern;
@@ -146,8 +147,12 @@ pub fn idempotent_consume(
 }
 
 fn idempotent<F: Framework>(arguments: TokenStream, item: &TokenStream) -> TokenStream {
-    let (given, function, handler) = read::<F>(arguments, item);
+    let (given, function, handler) = read::<F>(arguments.clone(), item);
     match (handler, function) {
+        (Ok(handler), Some(function)) if cfg!(feature = "utoipa") => {
+            openapi::reorder::<F>(&arguments, &function, &handler)
+                .unwrap_or_else(|| expand::expand::<F>(&handler))
+        }
         (Ok(handler), _) => expand::expand::<F>(&handler),
         (Err(error), Some(function)) => fallback::expand::<F>(&given, &function, &error),
         (Err(error), None) => {

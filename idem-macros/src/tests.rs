@@ -12,6 +12,7 @@ mod documentation;
 mod expansions;
 mod handlers;
 mod names;
+mod openapi;
 mod steps;
 mod tokens;
 

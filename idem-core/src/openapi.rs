@@ -1,0 +1,451 @@
+//! The contract of the endpoints in an application's OpenAPI document, feature `utoipa`.
+//!
+//! The attribute writes its own facts into the operation, as the extension `x-idempotency`. The rest depends on the engine's
+//! settings, which exist at run time only: so [`Engine::describe`] completes the operations of a finished document.
+
+use std::time::Duration;
+
+use http::{HeaderName, StatusCode};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::openapi::header::HeaderBuilder;
+use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn, PathItem};
+use utoipa::openapi::schema::{AllOfBuilder, AnyOf, AnyOfBuilder, ObjectBuilder, Schema, Type};
+use utoipa::openapi::{
+    Content, Header, OpenApi, Ref, RefOr, Required, Response, Responses, SchemaFormat,
+};
+
+use crate::config::Config;
+use crate::engine::Engine;
+use crate::key::{KeyError, KeyPlace};
+use crate::policy::{Policy, Replay, Settle};
+use crate::problem::Problem;
+use crate::response::{BODY, EXPIRES, REPLAYED};
+use crate::store::Store;
+
+#[cfg(test)]
+mod tests;
+
+const EXTENSION: &str = "x-idempotency";
+const SCHEMA: &str = "IdempotencyProblem";
+const PROBLEM: &str = "application/problem+json";
+
+/// A key in a header: bare, or as an RFC 9651 string (rules K2 and K3).
+const KEY: &str = r#"^([!#-+\--\[\]-~]{1,255}|"[!#-+\--\[\]-~]{1,255}")$"#;
+
+impl<S: Store> Engine<S> {
+    /// Completes an OpenAPI document with the contract of the protected endpoints: the key's parameter, the library's
+    /// [problem documents](crate::problem) and the headers of a replay.
+    ///
+    /// An endpoint is known by its extension `x-idempotency`, which `#[idempotent]` adds to a `#[utoipa::path]` **below**
+    /// it. Nothing else of the document is changed. An answer that the document has already is kept: for a status with
+    /// two of them, either schema holds.
+    ///
+    /// The names of headers and the types of problems are those of this engine. An application with two engines whose
+    /// settings differ makes a document for each, and merges them.
+    pub fn describe(&self, document: &mut OpenApi) {
+        describe(document, &self.shared.config);
+    }
+}
+
+/// The extension of an operation: the contract, for programs.
+#[derive(Debug, Serialize, Deserialize)]
+struct Contract {
+    /// How long an answer is replayed, as an ISO 8601 duration.
+    ttl: String,
+    /// Which answers are recorded.
+    replay: Replay,
+    key: Key,
+    /// Whether another request with a known key is refused.
+    bound: bool,
+    /// Whether a key belongs to an owner.
+    scoped: bool,
+    /// Whether finished steps of a failed request stay.
+    steps: bool,
+    /// Whether a replay has the body of the first answer.
+    body: bool,
+    /// The beginning of the problems' types, once an engine has described them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    problems: Option<String>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Key {
+    required: bool,
+    #[serde(flatten)]
+    place: Place,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Place {
+    /// The first of them that a request has. Empty for the application's header, before its name is known.
+    Headers(Vec<String>),
+    /// A field of the body, the path or the query.
+    Field(String),
+}
+
+/// The extension that the attribute writes.
+pub fn published(
+    policy: &Policy,
+    place: KeyPlace,
+    required: bool,
+    bound: bool,
+    scoped: bool,
+) -> Value {
+    let place = match place {
+        KeyPlace::Headers(names) => {
+            Place::Headers(names.iter().map(|name| title_case(name)).collect())
+        }
+        KeyPlace::Field(name) => Place::Field(name.to_owned()),
+    };
+    let contract = Contract {
+        ttl: iso8601(policy.ttl),
+        replay: policy.replay,
+        key: Key { required, place },
+        bound,
+        scoped,
+        steps: policy.lease.is_some(),
+        body: !policy.is_head_only,
+        problems: None,
+    };
+    // Serializing strings and flags to JSON can't fail.
+    serde_json::to_value(contract).unwrap_or_default()
+}
+
+fn iso8601(duration: Duration) -> String {
+    match duration.as_secs() {
+        seconds if seconds.is_multiple_of(3600) => format!("PT{}H", seconds / 3600),
+        seconds if seconds.is_multiple_of(60) => format!("PT{}M", seconds / 60),
+        seconds => format!("PT{seconds}S"),
+    }
+}
+
+/// A header's name as people write it.
+fn title_case(name: &str) -> String {
+    let words = name.split('-').map(|word| {
+        let (first, rest) = word.split_at(word.len().min(1));
+        first.to_uppercase() + rest
+    });
+    words.collect::<Vec<_>>().join("-")
+}
+
+fn describe(document: &mut OpenApi, config: &Config) {
+    let components = document.components.get_or_insert_default();
+    let shared = &components.responses;
+    let mut found = false;
+    for operation in document.paths.paths.values_mut().flat_map(operations) {
+        let Some(contract) = contract(operation) else {
+            continue;
+        };
+        if contract.problems.is_some() {
+            continue;
+        }
+        found = true;
+        let responses = &mut operation.responses;
+        for response in responses.responses.values_mut() {
+            if let RefOr::Ref(reference) = response
+                && let Some(RefOr::T(named)) = reference
+                    .ref_location
+                    .strip_prefix("#/components/responses/")
+                    .and_then(|name| shared.get(name))
+            {
+                *response = RefOr::T(named.clone());
+            }
+        }
+        mark_recorded(responses, &contract, config);
+        add_problems(responses, &contract, config);
+        let contract = contract.completed(config);
+        add_parameters(operation, &contract, config);
+        if let Some(extensions) = &mut operation.extensions {
+            let value = serde_json::to_value(contract).unwrap_or_default();
+            extensions.insert(EXTENSION.to_owned(), value);
+        }
+    }
+    if found {
+        let schemas = &mut components.schemas;
+        schemas.insert(SCHEMA.to_owned(), problem_schema());
+    }
+}
+
+fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
+    let PathItem {
+        get,
+        put,
+        post,
+        delete,
+        options,
+        head,
+        patch,
+        trace,
+        query,
+        additional_operations,
+        ..
+    } = item;
+    [get, put, post, delete, options, head, patch, trace, query]
+        .into_iter()
+        .flatten()
+        .chain(additional_operations.values_mut())
+}
+
+fn contract(operation: &Operation) -> Option<Contract> {
+    let value = operation.extensions.as_ref()?.get(EXTENSION)?;
+    serde_json::from_value(value.clone()).ok()
+}
+
+impl Contract {
+    fn completed(mut self, config: &Config) -> Self {
+        if let Place::Headers(names) = &mut self.key.place
+            && names.is_empty()
+        {
+            names.push(title_case(config.header.as_str()));
+        }
+        self.problems = Some(config.problem_base.to_string());
+        self
+    }
+
+    /// Whether an answer with this status can be recorded. The document can also name a range, or all others.
+    fn records(&self, status: &str) -> bool {
+        let Ok(status) = status.replace('X', "0").parse::<StatusCode>() else {
+            return true;
+        };
+        let policy = Policy::new(Duration::ZERO).with_replay(self.replay);
+        [false, true].into_iter().any(|is_err| {
+            let settle = policy.classify_status(status, is_err);
+            matches!(settle, Settle::Commit | Settle::Final)
+        })
+    }
+
+    /// The problems that a client of this endpoint can meet.
+    fn problems(&self, config: &Config) -> Vec<Problem> {
+        let of = |condition: bool, problem| condition.then_some(problem);
+        [
+            of(self.key.required, Problem::KeyMissing),
+            Some(Problem::KeyMalformed(KeyError::Empty)),
+            of(self.bound, Problem::KeyReused),
+            Some(Problem::InFlight),
+            of(
+                config.rates.limit(self.scoped),
+                Problem::TooManyRetries { retry_after: 1 },
+            ),
+            Some(Problem::TryAgain),
+            Some(Problem::OutcomeUnknown),
+            Some(Problem::Unavailable),
+            Some(Problem::HandlerPanicked),
+            Some(Problem::TransactionEnded),
+            of(self.steps, Problem::StepUncertain),
+            Some(Problem::ResponseTooLarge),
+            Some(Problem::RecordUnreadable),
+            Some(Problem::Misconfigured),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+}
+
+fn add_parameters(operation: &mut Operation, contract: &Contract, config: &Config) {
+    let Place::Headers(names) = &contract.key.place else {
+        return;
+    };
+    let rules = config
+        .key_rules
+        .iter()
+        .map(|rule| format!("; {}", rule.error()));
+    let description = format!(
+        "A value that is new for each intended effect, and the same for each repetition of a request{}",
+        rules.collect::<String>()
+    );
+    // Of several headers, each can be missing.
+    let required = contract.key.required && names.len() == 1;
+    let parameters = operation.parameters.get_or_insert_default();
+    for name in names {
+        if !parameters.iter().any(|known| is_header(known, name)) {
+            let schema = string().pattern(Some(KEY));
+            let parameter = ParameterBuilder::new()
+                .name(name)
+                .parameter_in(ParameterIn::Header)
+                .required(if required {
+                    Required::True
+                } else {
+                    Required::False
+                })
+                .description(Some(&description))
+                .schema(Some(schema))
+                .build();
+            parameters.push(RefOr::T(parameter));
+        }
+    }
+}
+
+fn is_header(parameter: &RefOr<Parameter>, name: &str) -> bool {
+    match parameter {
+        RefOr::T(parameter) => {
+            parameter.parameter_in == ParameterIn::Header
+                && parameter.name.eq_ignore_ascii_case(name)
+        }
+        RefOr::Ref(_) => false,
+    }
+}
+
+/// Adds the headers of recorded answers and of their replays to the application's own answers.
+fn mark_recorded(responses: &mut Responses, contract: &Contract, config: &Config) {
+    for (status, response) in &mut responses.responses {
+        if let RefOr::T(response) = response
+            && contract.records(status)
+        {
+            mark(response, contract, config);
+        }
+    }
+}
+
+fn mark(response: &mut Response, contract: &Contract, config: &Config) {
+    let replayed = string().enum_values(Some(["true"]));
+    add_header(response, &REPLAYED, "Marks a replay", replayed);
+    let expires = string().pattern(Some("^@[0-9]+$"));
+    let end = "The end of the time in which this answer is replayed, as an RFC 9651 Date";
+    add_header(response, &EXPIRES, end, expires);
+    if !contract.body {
+        let omitted = string().enum_values(Some(["omitted"]));
+        add_header(
+            response,
+            &BODY,
+            "Marks a replay without the body of the first answer",
+            omitted,
+        );
+    }
+    echo_key(response, config);
+}
+
+fn echo_key(response: &mut Response, config: &Config) {
+    if config.echoes_key {
+        add_header(response, &config.header, "The key of the request", string());
+    }
+}
+
+fn add_header(
+    response: &mut Response,
+    name: &HeaderName,
+    description: &str,
+    schema: ObjectBuilder,
+) {
+    let header: Header = HeaderBuilder::new()
+        .schema(Some(schema))
+        .description(Some(description))
+        .build();
+    let headers = &mut response.headers;
+    headers
+        .entry(title_case(name.as_str()))
+        .or_insert(header.into());
+}
+
+fn add_problems(responses: &mut Responses, contract: &Contract, config: &Config) {
+    let problems = contract.problems(config);
+    for code in [400, 409, 422, 429, 500, 503] {
+        let problems = problems.iter().filter(|problem| problem.status() == code);
+        let problems: Vec<Problem> = problems.copied().collect();
+        if problems.is_empty() {
+            continue;
+        }
+        let responses = &mut responses.responses;
+        // A status of its own hides the range that it is in, so it takes over what the range says.
+        let range = format!("{}XX", code / 100);
+        let known = [code.to_string(), range, "default".to_owned()]
+            .iter()
+            .find_map(|status| responses.get(status))
+            .cloned();
+        let RefOr::T(mut response) = known.unwrap_or_else(|| Response::new("").into()) else {
+            continue;
+        };
+        add_answers(&mut response, &problems, contract, config);
+        responses.insert(code.to_string(), response.into());
+    }
+}
+
+fn add_answers(
+    response: &mut Response,
+    problems: &[Problem],
+    contract: &Contract,
+    config: &Config,
+) {
+    let types = problems
+        .iter()
+        .map(|problem| format!("{}{}", config.problem_base, problem.name()));
+    let kinds = ObjectBuilder::new().property("type", string().enum_values(Some(types)));
+    let schema: RefOr<Schema> = AllOfBuilder::new()
+        .item(Ref::from_schema_name(SCHEMA))
+        .item(kinds)
+        .into();
+    let content = response.content.entry(PROBLEM.to_owned());
+    if let RefOr::T(content) = content.or_insert_with(|| Content::default().into()) {
+        content.schema = Some(match content.schema.take() {
+            Some(RefOr::T(Schema::AnyOf(AnyOf { mut items, .. }))) => {
+                items.push(schema);
+                items
+                    .into_iter()
+                    .fold(AnyOfBuilder::new(), AnyOfBuilder::item)
+                    .into()
+            }
+            Some(other) => AnyOfBuilder::new().item(other).item(schema).into(),
+            None => schema,
+        });
+    }
+    for problem in problems {
+        let (name, title) = (problem.name(), problem.title(contract.steps));
+        let line = format!("- `{name}`: {title}");
+        let description = &mut response.description;
+        if !description.is_empty() {
+            description.push('\n');
+        }
+        description.push_str(&line);
+        if problem.retry_after().is_some() {
+            add_header(
+                response,
+                &http::header::RETRY_AFTER,
+                "Seconds until the same request may be sent again",
+                ObjectBuilder::new()
+                    .schema_type(Type::Integer)
+                    .minimum(Some(1)),
+            );
+        }
+        if *problem == Problem::TransactionEnded {
+            mark(response, contract, config);
+        }
+    }
+    echo_key(response, config);
+}
+
+fn problem_schema() -> RefOr<Schema> {
+    let reference = || string().format(Some(SchemaFormat::Custom("uri-reference".to_owned())));
+    let flag = |description| {
+        let flag = ObjectBuilder::new().schema_type(Type::Boolean);
+        flag.description(Some(description))
+    };
+    let properties: [(&str, ObjectBuilder); 6] = [
+        ("type", reference()),
+        ("title", string()),
+        ("status", ObjectBuilder::new().schema_type(Type::Integer)),
+        ("detail", string()),
+        (
+            "retryable",
+            flag("Whether the same request with the same key may get another answer"),
+        ),
+        (
+            "safe_new_key",
+            flag("Whether a new key can't double an effect of this one"),
+        ),
+    ];
+    let object = ObjectBuilder::new().description(Some(
+        "A problem document (RFC 9457) about the request's idempotency key",
+    ));
+    let object = properties
+        .into_iter()
+        .fold(object, |object, (name, schema)| {
+            object.property(name, schema).required(name)
+        });
+    object.into()
+}
+
+fn string() -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(Type::String)
+}
