@@ -6,6 +6,8 @@
 //! The tokens are opaque: random bytes, of which the database has a digest. A stolen table opens no door, a token can be
 //! revoked at once, and nothing has to be added for it. With signed tokens, such as JWTs, `Claims` would verify a
 //! signature instead; the handler would be the same.
+//!
+//! `/openapi.json` describes the service, and has the contract of the key too.
 
 use std::net::SocketAddr;
 use std::str::FromStr as _;
@@ -30,10 +32,25 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteRow, SqliteSyn
 use sqlx::{FromRow, Row as _, SqliteConnection, SqlitePool};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
+use utoipa::{IntoResponses, OpenApi, ToSchema};
 
 /// Two users of a tenant share their keys; another tenant has its own. The body of this function doesn't run for a
 /// replay, so a check of the caller's rights belongs in an extractor too.
 #[idempotent(ttl = "24h", scope = "claims.tenant")]
+#[utoipa::path(
+    post,
+    path = "/payments",
+    security(("token" = [])),
+    responses(
+        (status = 201, description = "Paid", body = Payment),
+        (status = 400, description = "The body is not JSON", body = String, content_type = "text/plain"),
+        (status = 413, description = "The body is too long", body = String, content_type = "text/plain"),
+        (status = 415, description = "The body's type is not JSON", body = String, content_type = "text/plain"),
+        (status = 422, description = "The JSON is not a payment", body = String, content_type = "text/plain"),
+        Refused,
+    ),
+)]
 async fn create_payment(
     tx: &mut SqliteConnection,
     claims: Claims,
@@ -56,6 +73,12 @@ async fn create_payment(
     Ok((StatusCode::CREATED, Json(paid)))
 }
 
+#[utoipa::path(
+    get,
+    path = "/payments",
+    security(("token" = [])),
+    responses((status = 200, description = "All payments", body = [Payment]), Refused),
+)]
 async fn payments(claims: Claims, State(app): State<App>) -> Result<Json<Vec<Payment>>, Refusal> {
     let payments = sqlx::query_as("SELECT * FROM payments WHERE tenant = $1 ORDER BY id");
     let payments = payments.bind(claims.tenant).fetch_all(&app.pool).await?;
@@ -63,6 +86,12 @@ async fn payments(claims: Claims, State(app): State<App>) -> Result<Json<Vec<Pay
 }
 
 /// Revokes the token of the request.
+#[utoipa::path(
+    delete,
+    path = "/token",
+    security(("token" = [])),
+    responses((status = 204, description = "Revoked"), Refused),
+)]
 async fn log_out(token: Token, State(app): State<App>) -> Result<StatusCode, Refusal> {
     let deleted = sqlx::query("DELETE FROM tokens WHERE digest = $1");
     let deleted = deleted.bind(token.digest()).execute(&app.pool).await?;
@@ -70,6 +99,32 @@ async fn log_out(token: Token, State(app): State<App>) -> Result<StatusCode, Ref
         0 => Err(Refusal::Unauthorized),
         _ => Ok(StatusCode::NO_CONTENT),
     }
+}
+
+/// What every endpoint can answer.
+#[derive(IntoResponses)]
+#[allow(dead_code)]
+enum Refused {
+    /// No token that is valid
+    #[response(status = 401)]
+    Unauthorized,
+    /// The database failed
+    #[response(status = 500)]
+    Database,
+}
+
+/// The document as it is written at the handlers, completed with the contract of the engine's endpoints.
+fn document(engine: &Engine<SqliteStore>) -> utoipa::openapi::OpenApi {
+    #[derive(OpenApi)]
+    #[openapi(paths(create_payment, payments, log_out))]
+    struct Document;
+
+    let mut document = Document::openapi();
+    engine.describe(&mut document);
+    let token = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
+    let components = document.components.get_or_insert_default();
+    components.add_security_scheme("token", token);
+    document
 }
 
 /// What is known of the caller after the authentication.
@@ -148,7 +203,7 @@ impl FromRef<App> for Engine<SqliteStore> {
 }
 
 /// The body of a request. `Serialize` binds it to the key: the same key with another body is refused.
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, ToSchema)]
 struct NewPayment {
     from: String,
     to: String,
@@ -156,7 +211,7 @@ struct NewPayment {
     amount: u32,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Payment {
     id: i64,
     /// The user that made it.
@@ -246,6 +301,7 @@ async fn main() -> anyhow::Result<()> {
     let engine = Engine::new(store);
     let _purge = engine.spawn_purge(Duration::from_mins(1));
 
+    let document = document(&engine);
     let app = App {
         engine: engine.clone(),
         pool: pool.clone(),
@@ -265,6 +321,7 @@ async fn main() -> anyhow::Result<()> {
     println!("{introduction}");
     let router = Router::new()
         .route("/", get(introduction))
+        .route("/openapi.json", get(Json(document)))
         .route("/payments", get(payments).post(create_payment))
         .route("/token", delete(log_out))
         .with_state(app);
