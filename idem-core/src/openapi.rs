@@ -3,13 +3,16 @@
 //! The attribute writes its own facts into the operation, as the extension `x-idempotency`. The rest depends on the engine's
 //! settings, which exist at run time only: so [`Engine::describe`] completes the operations of a finished document.
 
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use http::{HeaderName, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::openapi::header::HeaderBuilder;
-use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn, PathItem};
+use utoipa::openapi::path::{
+    Operation as Described, Parameter, ParameterBuilder, ParameterIn, PathItem,
+};
 use utoipa::openapi::schema::{AllOfBuilder, AnyOf, AnyOfBuilder, ObjectBuilder, Schema, Type};
 use utoipa::openapi::{
     Content, Header, OpenApi, Ref, RefOr, Required, Response, Responses, SchemaFormat,
@@ -18,6 +21,7 @@ use utoipa::openapi::{
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::key::{KeyError, KeyPlace};
+use crate::operation::Operation;
 use crate::policy::{Policy, Replay, Settle};
 use crate::problem::Problem;
 use crate::response::{BODY, EXPIRES, REPLAYED};
@@ -41,10 +45,13 @@ impl<S: Store> Engine<S> {
     /// it. Nothing else of the document is changed. An answer that the document has already is kept: for a status with
     /// two of them, either schema holds.
     ///
+    /// A protected endpoint whose operation has no contract is named in the log, at its first request.
+    ///
     /// The names of headers and the types of problems are those of this engine. An application with two engines whose
     /// settings differ makes a document for each, and merges them.
     pub fn describe(&self, document: &mut OpenApi) {
-        describe(document, &self.shared.config);
+        let without_contract = describe(document, &self.shared.config);
+        self.shared.endpoints.described(without_contract);
     }
 }
 
@@ -130,45 +137,32 @@ fn title_case(name: &str) -> String {
     words.collect::<Vec<_>>().join("-")
 }
 
-fn describe(document: &mut OpenApi, config: &Config) {
-    let components = document.components.get_or_insert_default();
-    let shared = &components.responses;
+/// Completes the operations with a contract, and returns the others.
+fn describe(document: &mut OpenApi, config: &Config) -> HashSet<Operation> {
+    let mut others = HashSet::new();
     let mut found = false;
-    for operation in document.paths.paths.values_mut().flat_map(operations) {
-        let Some(contract) = contract(operation) else {
-            continue;
-        };
-        if contract.problems.is_some() {
-            continue;
-        }
-        found = true;
-        let responses = &mut operation.responses;
-        for response in responses.responses.values_mut() {
-            if let RefOr::Ref(reference) = response
-                && let Some(RefOr::T(named)) = reference
-                    .ref_location
-                    .strip_prefix("#/components/responses/")
-                    .and_then(|name| shared.get(name))
-            {
-                *response = RefOr::T(named.clone());
+    let components = document.components.get_or_insert_default();
+    for (path, item) in &mut document.paths.paths {
+        for (method, described) in operations(item) {
+            match contract(described) {
+                None => drop(others.insert(Operation::of_route(method, path))),
+                Some(contract) if contract.problems.is_some() => {}
+                Some(contract) => {
+                    inline(&mut described.responses, &components.responses);
+                    complete(described, contract, config);
+                    found = true;
+                }
             }
-        }
-        mark_recorded(responses, &contract, config);
-        add_problems(responses, &contract, config);
-        let contract = contract.completed(config);
-        add_parameters(operation, &contract, config);
-        if let Some(extensions) = &mut operation.extensions {
-            let value = serde_json::to_value(contract).unwrap_or_default();
-            extensions.insert(EXTENSION.to_owned(), value);
         }
     }
     if found {
         let schemas = &mut components.schemas;
         schemas.insert(SCHEMA.to_owned(), problem_schema());
     }
+    others
 }
 
-fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
+fn operations(item: &mut PathItem) -> impl Iterator<Item = (&str, &mut Described)> {
     let PathItem {
         get,
         put,
@@ -182,13 +176,53 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
         additional_operations,
         ..
     } = item;
-    [get, put, post, delete, options, head, patch, trace, query]
+    let named = [
+        ("GET", get),
+        ("PUT", put),
+        ("POST", post),
+        ("DELETE", delete),
+        ("OPTIONS", options),
+        ("HEAD", head),
+        ("PATCH", patch),
+        ("TRACE", trace),
+        ("QUERY", query),
+    ];
+    let named = named
         .into_iter()
-        .flatten()
-        .chain(additional_operations.values_mut())
+        .filter_map(|(method, operation)| Some((method, operation.as_mut()?)));
+    named.chain(
+        additional_operations
+            .iter_mut()
+            .map(|(method, operation)| (method.as_str(), operation)),
+    )
 }
 
-fn contract(operation: &Operation) -> Option<Contract> {
+/// Puts answers in the place of references to them, so that they can be completed for one operation.
+fn inline(responses: &mut Responses, components: &BTreeMap<String, RefOr<Response>>) {
+    for response in responses.responses.values_mut() {
+        if let RefOr::Ref(reference) = response
+            && let Some(name) = reference
+                .ref_location
+                .strip_prefix("#/components/responses/")
+            && let Some(RefOr::T(named)) = components.get(name)
+        {
+            *response = RefOr::T(named.clone());
+        }
+    }
+}
+
+fn complete(operation: &mut Described, contract: Contract, config: &Config) {
+    mark_recorded(&mut operation.responses, &contract, config);
+    add_problems(&mut operation.responses, &contract, config);
+    let contract = contract.completed(config);
+    add_parameters(operation, &contract, config);
+    if let Some(extensions) = &mut operation.extensions {
+        let value = serde_json::to_value(contract).unwrap_or_default();
+        extensions.insert(EXTENSION.to_owned(), value);
+    }
+}
+
+fn contract(operation: &Described) -> Option<Contract> {
     let value = operation.extensions.as_ref()?.get(EXTENSION)?;
     serde_json::from_value(value.clone()).ok()
 }
@@ -232,6 +266,7 @@ impl Contract {
             Some(Problem::OutcomeUnknown),
             Some(Problem::Unavailable),
             Some(Problem::HandlerPanicked),
+            Some(Problem::TransactionAborted),
             Some(Problem::TransactionEnded),
             of(self.steps, Problem::StepUncertain),
             Some(Problem::ResponseTooLarge),
@@ -244,7 +279,7 @@ impl Contract {
     }
 }
 
-fn add_parameters(operation: &mut Operation, contract: &Contract, config: &Config) {
+fn add_parameters(operation: &mut Described, contract: &Contract, config: &Config) {
     let Place::Headers(names) = &contract.key.place else {
         return;
     };
@@ -368,9 +403,11 @@ fn add_answers(
     contract: &Contract,
     config: &Config,
 ) {
-    let types = problems
+    let mut names: Vec<&str> = problems.iter().map(|problem| problem.name()).collect();
+    names.dedup(); // two of them have one name
+    let types = names
         .iter()
-        .map(|problem| format!("{}{}", config.problem_base, problem.name()));
+        .map(|name| format!("{}{name}", config.problem_base));
     let kinds = ObjectBuilder::new().property("type", string().enum_values(Some(types)));
     let schema: RefOr<Schema> = AllOfBuilder::new()
         .item(Ref::from_schema_name(SCHEMA))

@@ -29,7 +29,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteRow, SqliteSynchronous};
 use sqlx::{FromRow, Row as _, SqliteConnection, SqlitePool};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
-use utoipa::{IntoResponses, OpenApi, ToSchema};
+use utoipa::{OpenApi, ToSchema};
 
 /// `tx` is the transaction of the payment, of the key's record and of the recorded response. The attribute opens it
 /// before this function and commits it after.
@@ -37,6 +37,7 @@ use utoipa::{IntoResponses, OpenApi, ToSchema};
 #[utoipa::path(
     post,
     path = "/payments",
+    summary = "Pays once for each key",
     request_body = NewPayment,
     security(("tenant" = [])),
     responses(
@@ -45,8 +46,9 @@ use utoipa::{IntoResponses, OpenApi, ToSchema};
         (status = 402, description = "The account holds too little", body = Problem, content_type = "application/problem+json"),
         (status = 413, description = "The body is too long", body = String, content_type = "text/plain"),
         (status = 422, description = "The amount is not positive", body = Problem, content_type = "application/problem+json"),
-        Refused,
-        Unknown,
+        (status = 401, description = "No tenant", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "There is no such account", body = Problem, content_type = "application/problem+json"),
+        (status = 500, description = "The database failed", body = Problem, content_type = "application/problem+json"),
     ),
 )]
 #[post("/payments")]
@@ -69,7 +71,11 @@ async fn create_payment(
     get,
     path = "/payments",
     security(("tenant" = [])),
-    responses((status = 200, description = "All payments", body = [Payment]), Refused),
+    responses(
+        (status = 200, description = "All payments", body = [Payment]),
+        (status = 401, description = "No tenant", body = Problem, content_type = "application/problem+json"),
+        (status = 500, description = "The database failed", body = Problem, content_type = "application/problem+json"),
+    ),
 )]
 #[get("/payments")]
 async fn list_payments(tenant: Tenant, app: Data<App>) -> Result<Json<Vec<Payment>>, Refusal> {
@@ -82,7 +88,15 @@ async fn list_payments(tenant: Tenant, app: Data<App>) -> Result<Json<Vec<Paymen
     path = "/payments/{id}",
     params(("id" = i64, Path)),
     security(("tenant" = [])),
-    responses((status = 200, description = "The payment", body = Payment), Refused, Unknown),
+    responses(
+        (status = 200, description = "The payment", body = Payment),
+        (status = 401, description = "No tenant", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "There is no such payment", content(
+            (Problem = "application/problem+json"),
+            (String = "text/plain"),
+        )),
+        (status = 500, description = "The database failed", body = Problem, content_type = "application/problem+json"),
+    ),
 )]
 #[get("/payments/{id}")]
 async fn show_payment(
@@ -100,7 +114,11 @@ async fn show_payment(
     get,
     path = "/accounts",
     security(("tenant" = [])),
-    responses((status = 200, description = "All accounts", body = [Account]), Refused),
+    responses(
+        (status = 200, description = "All accounts", body = [Account]),
+        (status = 401, description = "No tenant", body = Problem, content_type = "application/problem+json"),
+        (status = 500, description = "The database failed", body = Problem, content_type = "application/problem+json"),
+    ),
 )]
 #[get("/accounts")]
 async fn list_accounts(tenant: Tenant, app: Data<App>) -> Result<Json<Vec<Account>>, Refusal> {
@@ -117,28 +135,6 @@ async fn introduce(app: Data<App>) -> String {
 async fn describe(app: Data<App>) -> HttpResponse {
     HttpResponse::Ok().json(&app.openapi)
 }
-
-/// What every endpoint can answer.
-#[derive(IntoResponses)]
-#[allow(dead_code)]
-enum Refused {
-    /// No tenant
-    #[response(status = 401, content_type = "application/problem+json")]
-    Unauthorized(Problem),
-    /// The database failed
-    #[response(status = 500, content_type = "application/problem+json")]
-    Failed(Problem),
-}
-
-/// What an endpoint about one payment or account can answer.
-#[derive(IntoResponses)]
-#[response(
-    status = 404,
-    description = "There is no such payment or account",
-    content_type = "application/problem+json"
-)]
-#[allow(dead_code)]
-struct Unknown(Problem);
 
 /// The document as it is written at the handlers, completed with the contract of the engine's endpoints.
 fn document(engine: &Engine<SqliteStore>) -> utoipa::openapi::OpenApi {
@@ -192,12 +188,15 @@ impl Scope for Tenant {
     }
 }
 
-/// The body of a request. `Serialize` binds it to the key: the same key with another body is refused.
+// The body of a request. `Serialize` binds it to the key: the same key with another body is refused.
 #[derive(Serialize, Deserialize, ToSchema)]
 struct NewPayment {
+    #[schema(example = "alice")]
     from: String,
+    #[schema(example = "bob")]
     to: String,
     /// In minor units.
+    #[schema(minimum = 1, example = 500)]
     amount: i64,
 }
 

@@ -33,14 +33,16 @@ use sqlx::{FromRow, Row as _, SqliteConnection, SqlitePool};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
-use utoipa::{IntoResponses, OpenApi, ToSchema};
+use utoipa::{OpenApi, ToSchema};
 
 /// Two users of a tenant share their keys; another tenant has its own. The body of this function doesn't run for a
 /// replay, so a check of the caller's rights belongs in an extractor too.
+// recipe: endpoint
 #[idempotent(ttl = "24h", scope = "claims.tenant")]
 #[utoipa::path(
     post,
     path = "/payments",
+    summary = "Pays once for each key",
     security(("token" = [])),
     responses(
         (status = 201, description = "Paid", body = Payment),
@@ -48,7 +50,8 @@ use utoipa::{IntoResponses, OpenApi, ToSchema};
         (status = 413, description = "The body is too long", body = String, content_type = "text/plain"),
         (status = 415, description = "The body's type is not JSON", body = String, content_type = "text/plain"),
         (status = 422, description = "The JSON is not a payment", body = String, content_type = "text/plain"),
-        Refused,
+        (status = 401, description = "No token that is valid"),
+        (status = 500, description = "The database failed"),
     ),
 )]
 async fn create_payment(
@@ -57,6 +60,7 @@ async fn create_payment(
     State(app): State<App>,
     Json(payment): Json<NewPayment>,
 ) -> Result<(StatusCode, Json<Payment>), Refusal> {
+    // recipe: end
     let paid = sqlx::query_as(
         "INSERT INTO payments (tenant, payer, debtor, creditor, amount) \
          VALUES ($1, $2, $3, $4, $5) RETURNING *",
@@ -77,7 +81,11 @@ async fn create_payment(
     get,
     path = "/payments",
     security(("token" = [])),
-    responses((status = 200, description = "All payments", body = [Payment]), Refused),
+    responses(
+        (status = 200, description = "All payments", body = [Payment]),
+        (status = 401, description = "No token that is valid"),
+        (status = 500, description = "The database failed"),
+    ),
 )]
 async fn payments(claims: Claims, State(app): State<App>) -> Result<Json<Vec<Payment>>, Refusal> {
     let payments = sqlx::query_as("SELECT * FROM payments WHERE tenant = $1 ORDER BY id");
@@ -90,7 +98,11 @@ async fn payments(claims: Claims, State(app): State<App>) -> Result<Json<Vec<Pay
     delete,
     path = "/token",
     security(("token" = [])),
-    responses((status = 204, description = "Revoked"), Refused),
+    responses(
+        (status = 204, description = "Revoked"),
+        (status = 401, description = "No token that is valid"),
+        (status = 500, description = "The database failed"),
+    ),
 )]
 async fn log_out(token: Token, State(app): State<App>) -> Result<StatusCode, Refusal> {
     let deleted = sqlx::query("DELETE FROM tokens WHERE digest = $1");
@@ -101,19 +113,8 @@ async fn log_out(token: Token, State(app): State<App>) -> Result<StatusCode, Ref
     }
 }
 
-/// What every endpoint can answer.
-#[derive(IntoResponses)]
-#[allow(dead_code)]
-enum Refused {
-    /// No token that is valid
-    #[response(status = 401)]
-    Unauthorized,
-    /// The database failed
-    #[response(status = 500)]
-    Database,
-}
-
 /// The document as it is written at the handlers, completed with the contract of the engine's endpoints.
+// recipe: document
 fn document(engine: &Engine<SqliteStore>) -> utoipa::openapi::OpenApi {
     #[derive(OpenApi)]
     #[openapi(paths(create_payment, payments, log_out))]
@@ -126,6 +127,7 @@ fn document(engine: &Engine<SqliteStore>) -> utoipa::openapi::OpenApi {
     components.add_security_scheme("token", token);
     document
 }
+// recipe: end
 
 /// What is known of the caller after the authentication.
 struct Claims {
@@ -202,12 +204,15 @@ impl FromRef<App> for Engine<SqliteStore> {
     }
 }
 
-/// The body of a request. `Serialize` binds it to the key: the same key with another body is refused.
+// The body of a request. `Serialize` binds it to the key: the same key with another body is refused.
 #[derive(Serialize, Deserialize, ToSchema)]
 struct NewPayment {
+    #[schema(example = "alice")]
     from: String,
+    #[schema(example = "bob")]
     to: String,
     /// In minor units.
+    #[schema(example = 500)]
     amount: u32,
 }
 

@@ -1,12 +1,13 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::engine::Endpoints;
 use crate::key::KeyRule;
 
 const ENDPOINT: Policy = Policy::new(Duration::from_hours(24));
 
-/// The document of an endpoint with this extension and these answers, described with `config`.
-fn described(extension: &Value, responses: &Value, config: &Config) -> Value {
+/// The document of an endpoint with this extension and these answers.
+fn document(extension: &Value, responses: &Value) -> OpenApi {
     let document = json!({
         "openapi": "3.1.0",
         "info": {"title": "", "version": ""},
@@ -20,7 +21,12 @@ fn described(extension: &Value, responses: &Value, config: &Config) -> Value {
             "responses": {"Refused": {"description": "refused"}},
         },
     });
-    let mut document: OpenApi = serde_json::from_value(document).unwrap();
+    serde_json::from_value(document).unwrap()
+}
+
+/// The same, described with `config`.
+fn described(extension: &Value, responses: &Value, config: &Config) -> Value {
+    let mut document = document(extension, responses);
     describe(&mut document, config);
     let once = serde_json::to_value(&document).unwrap();
     describe(&mut document, config);
@@ -246,6 +252,17 @@ fn what_is_not_protected_is_left_alone() {
     );
     assert_eq!(paths["post"]["responses"], json!({}));
     assert!(document["components"].get("schemas").is_none());
+}
+
+#[test]
+fn an_operation_without_a_contract_is_known_at_its_first_request() {
+    let mut document = document(&in_header(), &json!({}));
+    let endpoints = Endpoints::default();
+    let create = Operation::of_route("POST", "/payments");
+    let list = Operation::of_route("GET", "/payments");
+    assert!(!endpoints.lacks_contract(&list));
+    endpoints.described(describe(&mut document, &Config::new()));
+    assert!(endpoints.lacks_contract(&list) && !endpoints.lacks_contract(&create));
 }
 
 #[test]
