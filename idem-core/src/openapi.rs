@@ -57,6 +57,10 @@ impl<S: Store> Engine<S> {
 
 /// The extension of an operation: the contract, for programs.
 #[derive(Debug, Serialize, Deserialize)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a member of the extension"
+)]
 struct Contract {
     /// How long an answer is replayed, as an ISO 8601 duration.
     ttl: String,

@@ -64,28 +64,22 @@ fn extension<F: Framework>(handler: &Handler) -> TokenStream {
 /// continued.
 fn described(path: TokenStream, extension: &TokenStream) -> TokenStream {
     let mut tokens: Vec<TokenTree> = path.into_iter().collect();
-    let Some(TokenTree::Group(arguments)) = tokens.pop() else {
-        return tokens
-            .into_iter()
-            .chain(quote!((extensions(#extension))))
-            .collect();
+    let mut arguments: Vec<TokenTree> = match tokens.pop() {
+        Some(TokenTree::Group(arguments)) => arguments.stream().into_iter().collect(),
+        // With `#[post("…")]` and its siblings there need be no arguments.
+        last => {
+            tokens.extend(last);
+            Vec::new()
+        }
     };
-    let mut inside: Vec<TokenTree> = arguments.stream().into_iter().collect();
-    let own = inside
+    let own = arguments
         .iter()
         .position(|token| matches!(token, TokenTree::Ident(name) if name == "extensions"));
-    match own.and_then(|index| inside.get_mut(index + 1)) {
-        Some(TokenTree::Group(entries)) => {
-            let own = entries.stream();
-            *entries = Group::new(Delimiter::Parenthesis, quote!(#extension, #own));
-        }
-        _ => {
-            let rest: TokenStream = inside.drain(..).collect();
-            inside.extend(quote!(extensions(#extension), #rest));
-        }
+    if let Some(TokenTree::Group(entries)) = own.and_then(|index| arguments.get_mut(index + 1)) {
+        let own = entries.stream();
+        *entries = Group::new(Delimiter::Parenthesis, quote!(#extension, #own));
+        quote!(#(#tokens)* (#(#arguments)*))
+    } else {
+        quote!(#(#tokens)* (extensions(#extension), #(#arguments)*))
     }
-    let mut group = Group::new(Delimiter::Parenthesis, inside.into_iter().collect());
-    group.set_span(arguments.span());
-    tokens.push(group.into());
-    tokens.into_iter().collect()
 }

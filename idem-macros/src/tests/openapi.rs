@@ -85,6 +85,23 @@ fn an_extension_and_a_condition_of_the_user_are_kept() {
 }
 
 #[test]
+fn a_path_without_arguments_gets_them() {
+    let function = reordered::<Actix>(
+        r#"
+        #[idempotent(ttl = "24h", unscoped)]
+        #[utoipa::path]
+        #[post("/payments")]
+        async fn pay(tx: &mut PgConnection) {}
+        "#,
+    );
+    let tokens = function.unwrap().to_string();
+    assert!(
+        tokens.starts_with("# [utoipa :: path (extensions ((\"x-idempotency\" ="),
+        "{tokens}"
+    );
+}
+
+#[test]
 fn there_is_nothing_to_reorder_without_it() {
     let handler = r#"
         #[idempotent(ttl = "24h", unscoped)]
