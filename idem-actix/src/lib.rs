@@ -107,9 +107,9 @@
 //!   worker's thread and runs to its end. It need not be `Send`. Values that are bound to the
 //!   request's task, such as `tokio::task_local!`, are available until the client leaves.
 //!
-//! `#[post("…")]` and its siblings go above or below `#[idempotent]`. `#[utoipa::path]` goes above
-//! it, where it sees the extractors. `#[tracing::instrument]` can go anywhere. If a handler does not
-//! compile, see [this page](_documentation::compiling).
+//! `#[post("…")]` and its siblings go above or below `#[idempotent]`; `#[utoipa::path]` goes below, and
+//! they below it. `#[tracing::instrument]` can go anywhere. If a handler does not compile, see
+//! [this page](_documentation::compiling).
 //!
 //! Limits and error handlers of the extractors stay in force. The whole body is bound to the key.
 //! So the part of it that no extractor reads is read as `Bytes` are, within the application's
@@ -152,6 +152,12 @@
 //! attempts, before it stops the workers. [`shut_down`] does the last part for an application that
 //! waits for signals itself.
 //!
+//! # OpenAPI
+//!
+//! With the feature `utoipa`, a `#[utoipa::path]` below `#[idempotent]` gets the endpoint's contract, and
+//! `Engine::describe` completes the document: the key's parameter, the problem documents by status, the headers of a
+//! replay. [A recipe](_documentation::recipes#an-openapi-document) has an example.
+//!
 //! # Features
 //!
 //! | feature | what it adds |
@@ -164,6 +170,7 @@
 //! | `multipart` | [`Multipart`], for uploads |
 //! | `metrics` | counters, gauges and histograms, through the crate `metrics` |
 //! | `seal` | [`Seal`], for encrypted records |
+//! | `utoipa` | `Engine::describe`, for OpenAPI documents |
 //!
 //! # More
 //!

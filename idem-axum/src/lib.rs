@@ -112,8 +112,8 @@
 //!   runs to its end. So arguments are `Send + 'static`. Values that are bound to the request's
 //!   task, such as `tokio::task_local!`, are available until the client leaves.
 //!
-//! `#[axum::debug_handler]` goes below `#[idempotent]`. `#[utoipa::path]` goes above it, where it
-//! sees the extractors. `#[tracing::instrument]` can go anywhere. If a handler does not compile, see
+//! `#[axum::debug_handler]` goes below `#[idempotent]`, and so does `#[utoipa::path]`.
+//! `#[tracing::instrument]` can go anywhere. If a handler does not compile, see
 //! [this page](_documentation::compiling).
 //!
 //! # The engine
@@ -141,6 +141,12 @@
 //! | idem | the key was used for another request | `application/problem+json`, with a `type` that ends in `#key-reused` | belongs to the first request |
 //! | the handler | what the application says | `Idempotency-Expires` | is recorded: a corrected request needs a new key |
 //!
+//! # OpenAPI
+//!
+//! With the feature `utoipa`, a `#[utoipa::path]` below `#[idempotent]` gets the endpoint's contract, and
+//! `Engine::describe` completes the document: the key's parameter, the problem documents by status, the headers of a
+//! replay. [A recipe](_documentation::recipes#an-openapi-document) has an example.
+//!
 //! # Features
 //!
 //! | feature | what it adds |
@@ -153,6 +159,7 @@
 //! | `multipart` | [`Multipart`], for uploads |
 //! | `metrics` | counters, gauges and histograms, through the crate `metrics` |
 //! | `seal` | [`Seal`], for encrypted records |
+//! | `utoipa` | `Engine::describe`, for OpenAPI documents |
 //!
 //! # More
 //!

@@ -43,7 +43,7 @@ mod turn;
 
 pub use self::admission::Prepared;
 pub(crate) use self::admission::{admit, refuse};
-use self::endpoints::Endpoints;
+pub(crate) use self::endpoints::Endpoints;
 pub use self::guard::{ClaimGuard, ClaimSlot};
 pub use self::pending::{Patience, answer_within};
 pub use self::turn::Turn;

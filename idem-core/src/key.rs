@@ -194,13 +194,23 @@ impl KeyRule {
 
     pub(crate) fn check(&self, key: &IdempotencyKey) -> Result<(), KeyError> {
         let key = key.as_str();
-        let (holds, error) = match self.0 {
-            Rule::Uuid => (is_uuid(key), KeyError::NotUuid),
-            Rule::MinLength(least) => (key.len() >= least, KeyError::TooShort(least)),
-            Rule::Prefix(beginning) => (key.starts_with(beginning), KeyError::Prefix(beginning)),
-            Rule::Own(says, holds) => (holds(key), KeyError::Rule(says)),
+        let holds = match self.0 {
+            Rule::Uuid => is_uuid(key),
+            Rule::MinLength(least) => key.len() >= least,
+            Rule::Prefix(beginning) => key.starts_with(beginning),
+            Rule::Own(_, holds) => holds(key),
         };
-        if holds { Ok(()) } else { Err(error) }
+        if holds { Ok(()) } else { Err(self.error()) }
+    }
+
+    /// The error of a key that breaks the rule.
+    pub(crate) const fn error(self) -> KeyError {
+        match self.0 {
+            Rule::Uuid => KeyError::NotUuid,
+            Rule::MinLength(least) => KeyError::TooShort(least),
+            Rule::Prefix(beginning) => KeyError::Prefix(beginning),
+            Rule::Own(says, _) => KeyError::Rule(says),
+        }
     }
 }
 

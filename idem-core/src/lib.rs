@@ -56,6 +56,8 @@ pub mod metrics;
 mod multipart;
 mod observe;
 pub mod once;
+#[cfg(feature = "utoipa")]
+mod openapi;
 mod operation;
 mod policy;
 mod preference;

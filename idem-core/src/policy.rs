@@ -166,7 +166,7 @@ impl Policy {
         }
     }
 
-    fn classify_status(&self, status: StatusCode, is_err: bool) -> Settle {
+    pub(crate) fn classify_status(&self, status: StatusCode, is_err: bool) -> Settle {
         match (status.as_u16(), self.replay) {
             (200..=399, _) if !is_err => Settle::Commit,
             (_, Replay::Success) => Settle::Retriable,
@@ -231,6 +231,11 @@ pub enum Misuse {
 
 /// Which outcomes are recorded and replayed (rule O5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "utoipa",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "lowercase")
+)]
 #[non_exhaustive]
 pub enum Replay {
     /// Successes only; every failure may run again.

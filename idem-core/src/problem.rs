@@ -158,17 +158,13 @@ impl Problem {
     }
 
     fn document(self, place: KeyPlace, config: &Config) -> ProblemDocument {
-        let (name, status, retryable, title) = self.row();
+        let (name, status, retryable, _) = self.row();
         let has_steps = config.mode == Mode::Steps;
-        let title = self
-            .title_with_steps()
-            .filter(|_| has_steps)
-            .unwrap_or(title);
         ProblemDocument {
             problem: self,
             retry_after: self.retry_after(),
             r#type: format!("{}{name}", config.problem_base),
-            title,
+            title: self.title(has_steps),
             status: status.as_u16(),
             detail: self.detail(place, config),
             retryable,
@@ -188,6 +184,11 @@ impl Problem {
     /// Whether a handler has run, which may have finished steps.
     const fn follows_handler(self) -> bool {
         !matches!(self, Self::KeyMissing | Self::KeyMalformed(_))
+    }
+
+    pub(crate) fn title(self, has_steps: bool) -> &'static str {
+        let title = self.title_with_steps().filter(|_| has_steps);
+        title.unwrap_or(self.row().3)
     }
 
     /// The title where finished steps stay.

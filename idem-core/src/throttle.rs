@@ -121,6 +121,14 @@ pub(crate) struct Rates {
     scope: Option<RateLimit>,
 }
 
+#[cfg(feature = "utoipa")]
+impl Rates {
+    /// Whether a request can be over a limit.
+    pub(crate) fn limit(self, is_scoped: bool) -> bool {
+        self.key.is_some() || is_scoped && self.scope.is_some()
+    }
+}
+
 /// Counts the requests of an engine; nothing without settings.
 #[derive(Debug)]
 pub(crate) struct Throttle {

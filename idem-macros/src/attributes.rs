@@ -3,12 +3,14 @@
 
 use proc_macro2::{TokenStream, TokenTree};
 use quote::{ToTokens, quote};
-use syn::{AttrStyle, Attribute, Meta};
+use syn::{AttrStyle, Attribute, Meta, parse_quote};
 
 /// The name of the attribute that this crate implements.
 pub(crate) const IDEMPOTENT: &str = "idempotent";
 /// The attribute whose fields name the handler's arguments.
 const INSTRUMENT: &str = "instrument";
+/// The attribute that describes a handler for OpenAPI.
+const UTOIPA_PATH: &str = "utoipa::path";
 
 /// The attributes of the function that is emitted.
 #[derive(Default)]
@@ -43,6 +45,35 @@ impl Attributes {
         }
         split
     }
+}
+
+/// Takes every `#[utoipa::path]` out of `attributes`, changed by `change`. One in a `#[cfg_attr]` keeps the condition.
+pub(crate) fn take_utoipa_path(
+    attributes: &mut Vec<Attribute>,
+    change: impl Fn(TokenStream) -> TokenStream,
+) -> Vec<TokenStream> {
+    let mut taken = Vec::new();
+    let mut kept: Vec<Attribute> = Vec::new();
+    for attribute in attributes.drain(..) {
+        if let Some(condition) = Condition::of(&attribute) {
+            let metas = condition.metas.iter().cloned();
+            let (found, rest): (Vec<_>, Vec<_>) = metas.partition(is_utoipa_path);
+            taken.extend(condition.on(found.into_iter().map(&change).collect()));
+            kept.extend(condition.on(rest).map(|rest| parse_quote!(#rest)));
+        } else if is_utoipa_path(&attribute.meta.to_token_stream()) {
+            let meta = change(attribute.meta.to_token_stream());
+            taken.push(quote!(#[#meta]));
+        } else {
+            kept.push(attribute);
+        }
+    }
+    *attributes = kept;
+    taken
+}
+
+fn is_utoipa_path(meta: &TokenStream) -> bool {
+    let path = path(meta).to_string().replace(' ', "");
+    path.trim_start_matches("::") == UTOIPA_PATH
 }
 
 /// The path of every attribute, and the last segment of that path. Attributes in a `#[cfg_attr]` count too.
@@ -122,7 +153,7 @@ fn last_segment(path: &TokenStream) -> String {
 
 #[cfg(test)]
 mod tests {
-    use syn::{ItemFn, parse_quote};
+    use syn::ItemFn;
 
     use super::*;
 

@@ -25,6 +25,7 @@ pub(crate) mod lifetimes;
 mod policy;
 
 use lifetimes::{owned_generics, owned_type};
+pub(crate) use policy::expand as policy;
 
 /// The one item that takes the handler's place.
 pub(crate) fn expand<F: Framework>(handler: &Handler) -> TokenStream {

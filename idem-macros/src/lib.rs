@@ -24,6 +24,7 @@ mod expand;
 mod fallback;
 mod framework;
 mod model;
+mod openapi;
 mod options;
 mod parse;
 mod pattern;
@@ -71,7 +72,7 @@ pub fn idempotent_axum(
     arguments: proc_macro::TokenStream,
     item: proc_macro::TokenStream,
 ) -> proc_macro::TokenStream {
-    idempotent::<Axum>(arguments.into(), &item.into()).into()
+    idempotent::<Axum>(&arguments.into(), &item.into()).into()
 }
 
 /// Makes an actix-web handler run once per idempotency key: its writes and its response are stored in one transaction,
@@ -113,7 +114,7 @@ pub fn idempotent_actix(
     arguments: proc_macro::TokenStream,
     item: proc_macro::TokenStream,
 ) -> proc_macro::TokenStream {
-    idempotent::<Actix>(arguments.into(), &item.into()).into()
+    idempotent::<Actix>(&arguments.into(), &item.into()).into()
 }
 
 /// Makes a consumer of messages run once per message: its writes and the record of the message are stored in one
@@ -142,12 +143,16 @@ pub fn idempotent_consume(
     arguments: proc_macro::TokenStream,
     item: proc_macro::TokenStream,
 ) -> proc_macro::TokenStream {
-    idempotent::<Consume>(arguments.into(), &item.into()).into()
+    idempotent::<Consume>(&arguments.into(), &item.into()).into()
 }
 
-fn idempotent<F: Framework>(arguments: TokenStream, item: &TokenStream) -> TokenStream {
-    let (given, function, handler) = read::<F>(arguments, item);
+fn idempotent<F: Framework>(arguments: &TokenStream, item: &TokenStream) -> TokenStream {
+    let (given, function, handler) = read::<F>(arguments.clone(), item);
     match (handler, function) {
+        (Ok(handler), Some(function)) if cfg!(feature = "utoipa") => {
+            openapi::reorder::<F>(arguments, &function, &handler)
+                .unwrap_or_else(|| expand::expand::<F>(&handler))
+        }
         (Ok(handler), _) => expand::expand::<F>(&handler),
         (Err(error), Some(function)) => fallback::expand::<F>(&given, &function, &error),
         (Err(error), None) => {

@@ -12,6 +12,7 @@ mod documentation;
 mod expansions;
 mod handlers;
 mod names;
+mod openapi;
 mod steps;
 mod tokens;
 
@@ -35,7 +36,7 @@ fn expand(source: &str) -> TokenStream {
 
 fn expand_for<F: Framework>(source: &str) -> TokenStream {
     let (arguments, item) = split(source);
-    crate::idempotent::<F>(arguments, &item)
+    crate::idempotent::<F>(&arguments, &item)
 }
 
 /// The mistakes in `source`: the text that is underlined, and the message. A mistake of the whole attribute has no

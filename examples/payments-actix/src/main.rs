@@ -1,7 +1,8 @@
 //! Payments on actix-web and an embedded SQLite file: `cargo run -p payments-actix`.
 //!
 //! A payment moves money between two accounts of a tenant. `#[idempotent]` on `create_payment` lets it happen once
-//! for each `Idempotency-Key`, however often the request is sent.
+//! for each `Idempotency-Key`, however often the request is sent. `/openapi.json` describes the service, and has the
+//! contract of that endpoint too.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -27,11 +28,30 @@ use lexopt::{
 use serde::{Deserialize, Serialize};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteRow, SqliteSynchronous};
 use sqlx::{FromRow, Row as _, SqliteConnection, SqlitePool};
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
+use utoipa::{OpenApi, ToSchema};
 
 /// `tx` is the transaction of the payment, of the key's record and of the recorded response. The attribute opens it
 /// before this function and commits it after.
-#[post("/payments")]
 #[idempotent(ttl = "24h", scope = "tenant")]
+#[utoipa::path(
+    post,
+    path = "/payments",
+    summary = "Pays once for each key",
+    request_body = NewPayment,
+    security(("tenant" = [])),
+    responses(
+        (status = 201, description = "Paid", body = Payment, headers(("Location", description = "The payment"))),
+        (status = 400, description = "The body is not a payment", body = String, content_type = "text/plain"),
+        (status = 402, description = "The account holds too little", body = Problem, content_type = "application/problem+json"),
+        (status = 413, description = "The body is too long", body = String, content_type = "text/plain"),
+        (status = 422, description = "The amount is not positive", body = Problem, content_type = "application/problem+json"),
+        (status = 401, description = "No tenant", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "There is no such account", body = Problem, content_type = "application/problem+json"),
+        (status = 500, description = "The database failed", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+#[post("/payments")]
 async fn create_payment(
     tx: &mut SqliteConnection,
     tenant: Tenant,
@@ -47,12 +67,37 @@ async fn create_payment(
         .insert_header(location))
 }
 
+#[utoipa::path(
+    get,
+    path = "/payments",
+    security(("tenant" = [])),
+    responses(
+        (status = 200, description = "All payments", body = [Payment]),
+        (status = 401, description = "No tenant", body = Problem, content_type = "application/problem+json"),
+        (status = 500, description = "The database failed", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
 #[get("/payments")]
 async fn list_payments(tenant: Tenant, app: Data<App>) -> Result<Json<Vec<Payment>>, Refusal> {
     let payments = sqlx::query_as("SELECT * FROM payments WHERE tenant = $1 ORDER BY id");
     Ok(Json(payments.bind(tenant.0).fetch_all(&app.pool).await?))
 }
 
+#[utoipa::path(
+    get,
+    path = "/payments/{id}",
+    params(("id" = i64, Path)),
+    security(("tenant" = [])),
+    responses(
+        (status = 200, description = "The payment", body = Payment),
+        (status = 401, description = "No tenant", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "There is no such payment", content(
+            (Problem = "application/problem+json"),
+            (String = "text/plain"),
+        )),
+        (status = 500, description = "The database failed", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
 #[get("/payments/{id}")]
 async fn show_payment(
     tenant: Tenant,
@@ -65,6 +110,16 @@ async fn show_payment(
     payment.await?.map(Json).ok_or(unknown)
 }
 
+#[utoipa::path(
+    get,
+    path = "/accounts",
+    security(("tenant" = [])),
+    responses(
+        (status = 200, description = "All accounts", body = [Account]),
+        (status = 401, description = "No tenant", body = Problem, content_type = "application/problem+json"),
+        (status = 500, description = "The database failed", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
 #[get("/accounts")]
 async fn list_accounts(tenant: Tenant, app: Data<App>) -> Result<Json<Vec<Account>>, Refusal> {
     let accounts = sqlx::query_as("SELECT * FROM accounts WHERE tenant = $1 ORDER BY name");
@@ -76,8 +131,28 @@ async fn introduce(app: Data<App>) -> String {
     app.introduction.clone()
 }
 
+#[get("/openapi.json")]
+async fn describe(app: Data<App>) -> HttpResponse {
+    HttpResponse::Ok().json(&app.openapi)
+}
+
+/// The document as it is written at the handlers, completed with the contract of the engine's endpoints.
+fn document(engine: &Engine<SqliteStore>) -> utoipa::openapi::OpenApi {
+    #[derive(OpenApi)]
+    #[openapi(paths(create_payment, list_payments, show_payment, list_accounts))]
+    struct Document;
+
+    let mut document = Document::openapi();
+    engine.describe(&mut document);
+    let tenant = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
+    let components = document.components.get_or_insert_default();
+    components.add_security_scheme("tenant", tenant);
+    document
+}
+
 /// The data of the handlers.
 struct App {
+    openapi: utoipa::openapi::OpenApi,
     pool: SqlitePool,
     /// Pretended work inside the transaction.
     work: Duration,
@@ -113,16 +188,19 @@ impl Scope for Tenant {
     }
 }
 
-/// The body of a request. `Serialize` binds it to the key: the same key with another body is refused.
-#[derive(Serialize, Deserialize)]
+// The body of a request. `Serialize` binds it to the key: the same key with another body is refused.
+#[derive(Serialize, Deserialize, ToSchema)]
 struct NewPayment {
+    #[schema(example = "alice")]
     from: String,
+    #[schema(example = "bob")]
     to: String,
     /// In minor units.
+    #[schema(minimum = 1, example = 500)]
     amount: i64,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Payment {
     id: i64,
     from: String,
@@ -131,7 +209,7 @@ struct Payment {
     created_at: String,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Account {
     name: String,
     balance: i64,
@@ -282,7 +360,7 @@ impl ResponseError for Refusal {
 }
 
 /// RFC 9457.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Problem {
     title: Option<&'static str>,
     status: u16,
@@ -322,6 +400,7 @@ async fn main() -> anyhow::Result<()> {
     let introduction = introduction(address)?;
     println!("listening on http://{address}\n\n{introduction}");
     let app = Data::new(App {
+        openapi: document(&engine),
         pool: pool.clone(),
         work: flags.work,
         introduction,
@@ -334,6 +413,7 @@ async fn main() -> anyhow::Result<()> {
                 .app_data(app.clone())
                 .configure(idem_actix::engine(engine.clone()))
                 .service(introduce)
+                .service(describe)
                 .service(create_payment)
                 .service(list_payments)
                 .service(show_payment)

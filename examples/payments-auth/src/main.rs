@@ -6,6 +6,8 @@
 //! The tokens are opaque: random bytes, of which the database has a digest. A stolen table opens no door, a token can be
 //! revoked at once, and nothing has to be added for it. With signed tokens, such as JWTs, `Claims` would verify a
 //! signature instead; the handler would be the same.
+//!
+//! `/openapi.json` describes the service, and has the contract of the key too.
 
 use std::net::SocketAddr;
 use std::str::FromStr as _;
@@ -30,16 +32,35 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteRow, SqliteSyn
 use sqlx::{FromRow, Row as _, SqliteConnection, SqlitePool};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
+use utoipa::{OpenApi, ToSchema};
 
 /// Two users of a tenant share their keys; another tenant has its own. The body of this function doesn't run for a
 /// replay, so a check of the caller's rights belongs in an extractor too.
+// recipe: endpoint
 #[idempotent(ttl = "24h", scope = "claims.tenant")]
+#[utoipa::path(
+    post,
+    path = "/payments",
+    summary = "Pays once for each key",
+    security(("token" = [])),
+    responses(
+        (status = 201, description = "Paid", body = Payment),
+        (status = 400, description = "The body is not JSON", body = String, content_type = "text/plain"),
+        (status = 413, description = "The body is too long", body = String, content_type = "text/plain"),
+        (status = 415, description = "The body's type is not JSON", body = String, content_type = "text/plain"),
+        (status = 422, description = "The JSON is not a payment", body = String, content_type = "text/plain"),
+        (status = 401, description = "No token that is valid"),
+        (status = 500, description = "The database failed"),
+    ),
+)]
 async fn create_payment(
     tx: &mut SqliteConnection,
     claims: Claims,
     State(app): State<App>,
     Json(payment): Json<NewPayment>,
 ) -> Result<(StatusCode, Json<Payment>), Refusal> {
+    // recipe: end
     let paid = sqlx::query_as(
         "INSERT INTO payments (tenant, payer, debtor, creditor, amount) \
          VALUES ($1, $2, $3, $4, $5) RETURNING *",
@@ -56,6 +77,16 @@ async fn create_payment(
     Ok((StatusCode::CREATED, Json(paid)))
 }
 
+#[utoipa::path(
+    get,
+    path = "/payments",
+    security(("token" = [])),
+    responses(
+        (status = 200, description = "All payments", body = [Payment]),
+        (status = 401, description = "No token that is valid"),
+        (status = 500, description = "The database failed"),
+    ),
+)]
 async fn payments(claims: Claims, State(app): State<App>) -> Result<Json<Vec<Payment>>, Refusal> {
     let payments = sqlx::query_as("SELECT * FROM payments WHERE tenant = $1 ORDER BY id");
     let payments = payments.bind(claims.tenant).fetch_all(&app.pool).await?;
@@ -63,6 +94,16 @@ async fn payments(claims: Claims, State(app): State<App>) -> Result<Json<Vec<Pay
 }
 
 /// Revokes the token of the request.
+#[utoipa::path(
+    delete,
+    path = "/token",
+    security(("token" = [])),
+    responses(
+        (status = 204, description = "Revoked"),
+        (status = 401, description = "No token that is valid"),
+        (status = 500, description = "The database failed"),
+    ),
+)]
 async fn log_out(token: Token, State(app): State<App>) -> Result<StatusCode, Refusal> {
     let deleted = sqlx::query("DELETE FROM tokens WHERE digest = $1");
     let deleted = deleted.bind(token.digest()).execute(&app.pool).await?;
@@ -71,6 +112,22 @@ async fn log_out(token: Token, State(app): State<App>) -> Result<StatusCode, Ref
         _ => Ok(StatusCode::NO_CONTENT),
     }
 }
+
+/// The document as it is written at the handlers, completed with the contract of the engine's endpoints.
+// recipe: document
+fn document(engine: &Engine<SqliteStore>) -> utoipa::openapi::OpenApi {
+    #[derive(OpenApi)]
+    #[openapi(paths(create_payment, payments, log_out))]
+    struct Document;
+
+    let mut document = Document::openapi();
+    engine.describe(&mut document);
+    let token = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
+    let components = document.components.get_or_insert_default();
+    components.add_security_scheme("token", token);
+    document
+}
+// recipe: end
 
 /// What is known of the caller after the authentication.
 struct Claims {
@@ -147,16 +204,19 @@ impl FromRef<App> for Engine<SqliteStore> {
     }
 }
 
-/// The body of a request. `Serialize` binds it to the key: the same key with another body is refused.
-#[derive(Serialize, Deserialize)]
+// The body of a request. `Serialize` binds it to the key: the same key with another body is refused.
+#[derive(Serialize, Deserialize, ToSchema)]
 struct NewPayment {
+    #[schema(example = "alice")]
     from: String,
+    #[schema(example = "bob")]
     to: String,
     /// In minor units.
+    #[schema(example = 500)]
     amount: u32,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Payment {
     id: i64,
     /// The user that made it.
@@ -246,6 +306,7 @@ async fn main() -> anyhow::Result<()> {
     let engine = Engine::new(store);
     let _purge = engine.spawn_purge(Duration::from_mins(1));
 
+    let document = document(&engine);
     let app = App {
         engine: engine.clone(),
         pool: pool.clone(),
@@ -265,6 +326,7 @@ async fn main() -> anyhow::Result<()> {
     println!("{introduction}");
     let router = Router::new()
         .route("/", get(introduction))
+        .route("/openapi.json", get(Json(document)))
         .route("/payments", get(payments).post(create_payment))
         .route("/token", delete(log_out))
         .with_state(app);

@@ -15,6 +15,10 @@ use crate::canonical::EncodeError;
 use crate::engine::ClaimGuard;
 pub use crate::engine::Engine;
 pub use crate::fingerprint::{BoundTarget, Content};
+#[cfg(feature = "utoipa")]
+pub use crate::key::KeyPlace;
+#[cfg(feature = "utoipa")]
+pub use crate::openapi::published;
 pub use crate::policy::{Isolation, Misuse, Policy, Replay, Returned, Settle};
 pub use crate::provider::Provider;
 pub use crate::scope::Scope;

@@ -18,6 +18,9 @@ pub(crate) struct Endpoints {
     derived: RwLock<HashMap<Operation, Endpoint>>,
     /// The addresses of the policies of those whose unrecorded headers are in the log.
     with_unrecorded_headers: Mutex<HashSet<usize>>,
+    /// The operations that the OpenAPI document has without a contract.
+    #[cfg(feature = "utoipa")]
+    without_contract: std::sync::OnceLock<HashSet<Operation>>,
 }
 
 #[derive(Debug)]
@@ -43,6 +46,14 @@ impl Endpoints {
             return endpoint.is_of(policy, operation);
         }
         if endpoints.len() < MOST {
+            #[cfg(feature = "utoipa")]
+            if self.lacks_contract(operation) {
+                tracing::warn!(
+                    %operation,
+                    "the OpenAPI document has this operation without its contract; put `#[utoipa::path]` below \
+                     `#[idempotent]`"
+                );
+            }
             let is_reported = AtomicBool::new(false);
             let endpoint = Endpoint {
                 policy,
@@ -51,6 +62,18 @@ impl Endpoints {
             endpoints.insert(operation.clone(), endpoint);
         }
         true
+    }
+
+    /// Takes the operations that the application's first OpenAPI document has without a contract.
+    #[cfg(feature = "utoipa")]
+    pub(crate) fn described(&self, without_contract: HashSet<Operation>) {
+        self.without_contract.get_or_init(|| without_contract);
+    }
+
+    #[cfg(feature = "utoipa")]
+    pub(crate) fn lacks_contract(&self, operation: &Operation) -> bool {
+        let operations = self.without_contract.get();
+        operations.is_some_and(|operations| operations.contains(operation))
     }
 
     /// Whether this is the first response of the endpoint with headers that are not recorded.

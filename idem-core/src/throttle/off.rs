@@ -6,6 +6,14 @@ use crate::problem::Problem;
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Rates {}
 
+#[cfg(feature = "utoipa")]
+impl Rates {
+    #[expect(clippy::unused_self, reason = "the same signature as with the feature")]
+    pub(crate) fn limit(self, _is_scoped: bool) -> bool {
+        false
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Throttle;
 

@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
 use axum::{Json, Router};
-use idem_axum::{Attempt, idempotent};
+use idem_axum::{Attempt, Engine, idempotent};
 use protect_axum::{GrantsLayer, protect};
 use serde::{Deserialize, Serialize};
 use sqlx::SqliteConnection;
@@ -79,14 +79,8 @@ async fn described_above(
 }
 
 /// Refunds.
-#[idempotent(ttl = "24h", unscoped)]
-#[utoipa::path(
-    post,
-    path = "/{id}/below",
-    params(("id" = u32, Path)),
-    request_body = Refund,
-    responses((status = 201, body = Refund)),
-)]
+#[idempotent(ttl = "90m", unscoped)]
+#[utoipa::path(post, path = "/{id}/below", responses((status = 201, body = Refund)))]
 async fn described_below(
     _: &mut SqliteConnection,
     Path(id): Path<u32>,
@@ -214,18 +208,23 @@ async fn instrument_below_above_and_on_a_condition() {
 }
 
 #[tokio::test]
-async fn utoipa_above_reads_the_extractors_and_below_what_it_is_told() {
-    let document = Api::openapi();
-    for path in ["/{id}/above", "/{id}/below"] {
-        let operation = document.paths.paths[path].post.as_ref().expect("a POST");
-        let parameters = operation.parameters.as_ref().expect("parameters");
-        assert_eq!(parameters[0].name, "id");
-        let body = operation.request_body.as_ref().expect("a body");
-        assert!(body.content.contains_key("application/json"));
-        assert!(operation.responses.responses.contains_key("201"));
-        assert_eq!(operation.summary.as_deref(), Some("Refunds."));
-    }
+async fn utoipa_reads_the_extractors_and_has_the_contract_below() {
     let service = Service::start(routes()).await;
+    let mut document = Api::openapi();
+    Engine::new(service.orders.store.clone()).describe(&mut document);
+    for (path, ttl) in [("/{id}/above", None), ("/{id}/below", Some("PT90M"))] {
+        let operation = document.paths.paths[path].post.as_ref();
+        let operation = serde_json::to_value(operation).expect("JSON");
+        assert_eq!(operation["parameters"][0]["name"], "id");
+        let body = &operation["requestBody"]["content"]["application/json"];
+        assert_eq!(body["schema"]["$ref"], "#/components/schemas/Refund");
+        assert_eq!(operation["summary"], "Refunds.");
+        assert!(operation["responses"]["201"].is_object());
+        assert_eq!(operation["x-idempotency"]["ttl"].as_str(), ttl);
+        assert_eq!(operation["responses"]["409"].is_object(), ttl.is_some());
+        let key = &operation["parameters"][1]["name"];
+        assert_eq!(key.as_str(), ttl.map(|_| "Idempotency-Key"));
+    }
     for path in ["/1/described_above", "/1/described_below"] {
         let answer = service.post(path, "1", r#"{"cents": 2}"#).await;
         answer.ran(r#"{"cents":3}"#);

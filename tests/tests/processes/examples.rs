@@ -32,15 +32,15 @@ on_every_example![
 const PAYMENT: &str = r#"{"from":"alice","to":"bob","amount":500}"#;
 
 /// The tokens of two tenants: their names, except where the example prints issued ones.
-struct Tokens {
-    acme: String,
+pub(crate) struct Tokens {
+    pub(crate) acme: String,
     /// The token of another user of the same tenant.
     colleague: String,
     globex: String,
 }
 
 impl Tokens {
-    async fn of<D>(site: &Site<D>, service: &mut Service) -> Self {
+    pub(crate) async fn of<D>(site: &Site<D>, service: &mut Service) -> Self {
         if site.program != "payments-auth" {
             return Self {
                 acme: "acme".to_owned(),

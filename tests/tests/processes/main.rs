@@ -3,6 +3,7 @@
 mod api;
 mod examples;
 mod lives;
+mod openapi;
 
 use std::time::Duration;
 

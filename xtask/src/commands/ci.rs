@@ -62,6 +62,7 @@ const ALONE: &[&[&str]] = &[
     &["-p", "idem-core", "--features", "postgres"],
     &["-p", "idem-core", "--features", "mysql"],
     &["-p", "idem-core", "--features", "metrics"],
+    &["-p", "idem-core", "--features", "utoipa"],
     &["-p", "idem-macros"],
     &["-p", "idem-axum"],
     &["-p", "idem-axum", "--features", "sqlite"],

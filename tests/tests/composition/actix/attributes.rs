@@ -9,7 +9,7 @@ use actix_web::{
     Error, HttpRequest, HttpResponse, Responder, get, patch, post, put, route, routes,
 };
 use actix_web_grants::{GrantsMiddleware, protect};
-use idem_actix::{Attempt, idempotent};
+use idem_actix::{Attempt, Engine, idempotent};
 use serde::{Deserialize, Serialize};
 use sqlx::SqliteConnection;
 use utoipa::{OpenApi, ToSchema};
@@ -105,13 +105,31 @@ struct Refund {
 /// Refunds.
 #[utoipa::path(
     post,
-    path = "/{id}/described",
+    path = "/{id}/above",
     params(("id" = u32, Path)),
     responses((status = 201, body = Refund)),
 )]
-#[post("/{id}/described")]
+#[post("/{id}/above")]
 #[idempotent(ttl = "24h", unscoped)]
-async fn described(
+async fn described_above(
+    _: &mut SqliteConnection,
+    id: Path<u32>,
+    refund: Json<Refund>,
+) -> (Json<Refund>, StatusCode) {
+    let cents = refund.cents + *id;
+    (Json(Refund { cents }), StatusCode::CREATED)
+}
+
+/// Refunds.
+#[idempotent(ttl = "90m", unscoped)]
+#[utoipa::path(
+    post,
+    path = "/{id}/below",
+    params(("id" = u32, Path)),
+    responses((status = 201, body = Refund)),
+)]
+#[post("/{id}/below")]
+async fn described_below(
     _: &mut SqliteConnection,
     id: Path<u32>,
     refund: Json<Refund>,
@@ -121,7 +139,7 @@ async fn described(
 }
 
 #[derive(OpenApi)]
-#[openapi(paths(described))]
+#[openapi(paths(described_above, described_below))]
 struct Api;
 
 #[idempotent(ttl = "24h", unscoped)]
@@ -152,7 +170,8 @@ fn services(config: &mut ServiceConfig) {
         .service(routes_below)
         .service(instrumented_below)
         .service(instrumented_above)
-        .service(described);
+        .service(described_above)
+        .service(described_below);
 }
 
 const ORDER: &str = r#"{"item": "book"}"#;
@@ -240,14 +259,21 @@ async fn instrument_below_and_above() {
 }
 
 #[actix_web::test]
-async fn utoipa_above_reads_the_extractors() {
-    let document = Api::openapi();
-    let operation = &document.paths.paths["/{id}/described"].post;
-    let operation = operation.as_ref().expect("a POST");
-    assert_eq!(operation.summary.as_deref(), Some("Refunds."));
-    let body = operation.request_body.as_ref().expect("a body");
-    assert!(body.content.contains_key("application/json"));
+async fn utoipa_reads_the_extractors_and_has_the_contract_below() {
     let service = start(services).await;
-    let answer = service.post("/1/described", "1", r#"{"cents": 2}"#).await;
-    answer.ran(r#"{"cents":3}"#);
+    let mut document = Api::openapi();
+    Engine::new(service.orders.store.clone()).describe(&mut document);
+    for (path, ttl) in [("/{id}/above", None), ("/{id}/below", Some("PT90M"))] {
+        let operation = document.paths.paths[path].post.as_ref();
+        let operation = serde_json::to_value(operation).expect("JSON");
+        assert_eq!(operation["summary"], "Refunds.");
+        assert!(operation["requestBody"]["content"]["application/json"].is_object());
+        assert_eq!(operation["x-idempotency"]["ttl"].as_str(), ttl);
+        let key = &operation["parameters"][1]["name"];
+        assert_eq!(key.as_str(), ttl.map(|_| "Idempotency-Key"));
+    }
+    for path in ["/1/above", "/1/below"] {
+        let answer = service.post(path, "1", r#"{"cents": 2}"#).await;
+        answer.ran(r#"{"cents":3}"#);
+    }
 }
