@@ -13,7 +13,7 @@ use utoipa::openapi::header::HeaderBuilder;
 use utoipa::openapi::path::{
     Operation as Described, Parameter, ParameterBuilder, ParameterIn, PathItem,
 };
-use utoipa::openapi::schema::{AllOfBuilder, AnyOf, AnyOfBuilder, ObjectBuilder, Schema, Type};
+use utoipa::openapi::schema::{AllOfBuilder, AnyOfBuilder, ObjectBuilder, Schema, Type};
 use utoipa::openapi::{
     Content, Header, OpenApi, Ref, RefOr, Required, Response, Responses, SchemaFormat,
 };
@@ -154,7 +154,9 @@ fn describe(document: &mut OpenApi, config: &Config) -> HashSet<Operation> {
     for (path, item) in &mut document.paths.paths {
         for (method, described) in operations(item) {
             match contract(described) {
-                None => drop(others.insert(Operation::of_route(method, path))),
+                None => {
+                    others.insert(Operation::of_route(method, path));
+                }
                 Some(contract) if contract.problems.is_some() => {}
                 Some(contract) => {
                     inline(&mut described.responses, &components.responses);
@@ -487,13 +489,6 @@ fn add_schema(response: &mut Response, content_type: &str, schema: RefOr<Schema>
     let content = response.content.entry(content_type.to_owned());
     if let RefOr::T(content) = content.or_insert_with(|| Content::default().into()) {
         content.schema = Some(match content.schema.take() {
-            Some(RefOr::T(Schema::AnyOf(AnyOf { mut items, .. }))) => {
-                items.push(schema);
-                items
-                    .into_iter()
-                    .fold(AnyOfBuilder::new(), AnyOfBuilder::item)
-                    .into()
-            }
             Some(other) => AnyOfBuilder::new().item(other).item(schema).into(),
             None => schema,
         });

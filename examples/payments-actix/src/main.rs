@@ -43,11 +43,11 @@ use utoipa::{OpenApi, ToSchema};
     responses(
         (status = 201, description = "Paid", body = Payment, headers(("Location", description = "The payment"))),
         (status = 400, description = "The body is not a payment", body = String, content_type = "text/plain"),
+        (status = 401, description = "No tenant", body = Problem, content_type = "application/problem+json"),
         (status = 402, description = "The account holds too little", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "There is no such account", body = Problem, content_type = "application/problem+json"),
         (status = 413, description = "The body is too long", body = String, content_type = "text/plain"),
         (status = 422, description = "The amount is not positive", body = Problem, content_type = "application/problem+json"),
-        (status = 401, description = "No tenant", body = Problem, content_type = "application/problem+json"),
-        (status = 404, description = "There is no such account", body = Problem, content_type = "application/problem+json"),
         (status = 500, description = "The database failed", body = Problem, content_type = "application/problem+json"),
     ),
 )]

@@ -47,10 +47,10 @@ use utoipa::{OpenApi, ToSchema};
     responses(
         (status = 201, description = "Paid", body = Payment),
         (status = 400, description = "The body is not JSON", body = String, content_type = "text/plain"),
+        (status = 401, description = "No token that is valid"),
         (status = 413, description = "The body is too long", body = String, content_type = "text/plain"),
         (status = 415, description = "The body's type is not JSON", body = String, content_type = "text/plain"),
         (status = 422, description = "The JSON is not a payment", body = String, content_type = "text/plain"),
-        (status = 401, description = "No token that is valid"),
         (status = 500, description = "The database failed"),
     ),
 )]
@@ -60,7 +60,6 @@ async fn create_payment(
     State(app): State<App>,
     Json(payment): Json<NewPayment>,
 ) -> Result<(StatusCode, Json<Payment>), Refusal> {
-    // recipe: end
     let paid = sqlx::query_as(
         "INSERT INTO payments (tenant, payer, debtor, creditor, amount) \
          VALUES ($1, $2, $3, $4, $5) RETURNING *",
@@ -76,6 +75,7 @@ async fn create_payment(
     tokio::time::sleep(app.work).await;
     Ok((StatusCode::CREATED, Json(paid)))
 }
+// recipe: end
 
 #[utoipa::path(
     get,

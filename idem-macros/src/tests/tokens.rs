@@ -159,7 +159,7 @@ fn check_sound<F: Framework>(
     let mistakes = handler
         .err()
         .map_or_else(Vec::new, |error| error.into_iter().collect());
-    let emitted = crate::idempotent::<F>(&arguments.clone(), item);
+    let emitted = crate::idempotent::<F>(arguments, item);
     let text = emitted.to_string();
     let said = text.matches(":: core :: compile_error !").count();
     prop_assert_eq!(said, mistakes.len(), "{}", text);
