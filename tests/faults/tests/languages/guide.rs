@@ -33,17 +33,18 @@ use Language::{Python, TypeScript};
 impl Language {
     /// Pays an invoice, whose number is also the amount.
     fn pay(self, service: SocketAddr, invoice: usize) -> Command {
+        self.pay_at(&format!("http://{service}"), invoice)
+    }
+
+    fn pay_at(self, service: &str, invoice: usize) -> Command {
         let (program_name, file) = match self {
             Python => ("python", "python/pay.py"),
             TypeScript => ("node", "typescript/pay.ts"),
         };
         let mut command = program(program_name);
         command.arg(Path::new(CLIENTS).join(file));
-        command.args([
-            &format!("http://{service}"),
-            &invoice.to_string(),
-            &invoice.to_string(),
-        ]);
+        let invoice = invoice.to_string();
+        command.args([service, &invoice, &invoice]);
         command
     }
 
@@ -392,6 +393,15 @@ async fn x40_clients_wait_as_long_as_they_are_told() {
         let asked = script.asked();
         assert!(asked.len() > 1, "{language:?}");
         assert!(asked[asked.len() - 1].at - asked[0].at < Duration::from_secs(1));
+    }
+}
+
+#[tokio::test]
+async fn x40_request_that_cannot_be_made_is_an_error_at_once() {
+    for language in [Python, TypeScript] {
+        let output = language.pay_at("nowhere", 7).output().await;
+        let output = output.expect("a client");
+        assert_eq!(outcome(&output), (1, String::new()), "{language:?}");
     }
 }
 
