@@ -2,7 +2,9 @@
 //!
 //! An intent has words: a key space, an operation, and the business id of its object. Its idempotency key
 //! is derived from them ([`Key`]), so it is the same on each attempt, in each process, and after a restart.
-//! Nothing has to be stored before the request.
+//! Nothing has to be stored before the request. [Clients in every
+//! language](https://docs.rs/idem-core/latest/idem_core/_documentation/clients/index.html) has files to copy for Python and
+//! TypeScript, whose keys are the same.
 //!
 //! ```no_run
 //! use std::time::Duration;

@@ -82,6 +82,9 @@ def once(
 
     A call of the operating system may take `attempt` seconds. So may each read of an answer that comes in small pieces.
     """
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"not a URL of HTTP: {url}")
     deadline = time.monotonic() + within
     headers = {**headers, "idempotency-key": key}
     # Whether an earlier attempt may have had the effect.

@@ -64,12 +64,16 @@ export interface Request {
 /** Sends the request until there is an answer, or no time is left. */
 export async function once(url: string, request: Request): Promise<Answer> {
   const deadline = performance.now() + (request.within ?? 60_000);
+  // Both throw if they are malformed.
+  const target = new URL(url);
+  const headers = new Headers({ ...request.headers, "idempotency-key": request.key });
   // Whether an earlier attempt may have had the effect.
   let isInDoubt = false;
   for (let attempts = 0; ; attempts++) {
     const left = Math.max(deadline - performance.now(), 1);
     const timeout = Math.ceil(Math.min(request.attempt ?? 10_000, left));
-    const answer = await send(url, request, timeout);
+    const { body, method = "POST" } = request;
+    const answer = await send(target, { method, headers, body, signal: AbortSignal.timeout(timeout) });
     let wait = 0;
     let last = "no answer";
     if (answer instanceof Error) {
@@ -94,17 +98,9 @@ export async function once(url: string, request: Request): Promise<Answer> {
 }
 
 /** Sends the request once. Redirects are not followed: otherwise a key could have an effect at two hosts. */
-async function send(url: string, request: Request, timeout: number): Promise<Answer | Error> {
-  const { key, body, headers, method = "POST" } = request;
-  const options: RequestInit = {
-    method,
-    body,
-    headers: { ...headers, "idempotency-key": key },
-    redirect: "manual",
-    signal: AbortSignal.timeout(timeout),
-  };
+async function send(url: URL, options: RequestInit): Promise<Answer | Error> {
   try {
-    const response = await fetch(url, options);
+    const response = await fetch(url, { ...options, redirect: "manual" });
     return { status: response.status, headers: response.headers, body: await response.text() };
   } catch (error) {
     return error instanceof Error ? error : new Error(String(error));

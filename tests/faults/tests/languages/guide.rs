@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use fastrand::Rng;
 use futures_util::future::join_all;
-use idem_client::Key;
+use idem_client::{Client, Error, Key, Last};
 use idem_core::{KeyError, Problem};
 use idem_faults::{Fault, Harm};
 use idem_tests::Service;
@@ -33,17 +33,18 @@ use Language::{Python, TypeScript};
 impl Language {
     /// Pays an invoice, whose number is also the amount.
     fn pay(self, service: SocketAddr, invoice: usize) -> Command {
+        self.pay_at(&format!("http://{service}"), invoice)
+    }
+
+    fn pay_at(self, service: &str, invoice: usize) -> Command {
         let (program_name, file) = match self {
             Python => ("python", "python/pay.py"),
             TypeScript => ("node", "typescript/pay.ts"),
         };
         let mut command = program(program_name);
         command.arg(Path::new(CLIENTS).join(file));
-        command.args([
-            &format!("http://{service}"),
-            &invoice.to_string(),
-            &invoice.to_string(),
-        ]);
+        let invoice = invoice.to_string();
+        command.args([service, &invoice, &invoice]);
         command
     }
 
@@ -220,17 +221,14 @@ fn x40_guide_has_each_problem_with_what_to_do() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn x40_clients_do_what_the_guide_says() {
-    let mut cases = Vec::new();
-    for language in [Python, TypeScript] {
-        for problem in problems() {
-            cases.push((language, Case::of(problem)));
+async fn x40_clients_in_three_languages_do_what_the_guide_says() {
+    let mut cases: Vec<Case> = problems().into_iter().map(Case::of).collect();
+    cases.extend(Case::others());
+    for client in [None, Some(Python), Some(TypeScript)] {
+        // More at once would only wait for the processors.
+        for some in cases.chunks(8) {
+            join_all(some.iter().map(|case| case.hold(client))).await;
         }
-        cases.extend(Case::others().map(|case| (language, case)));
-    }
-    // More at once would only wait for the processors.
-    for some in cases.chunks(8) {
-        join_all(some.iter().map(|(language, case)| case.hold(*language))).await;
     }
 }
 
@@ -266,7 +264,7 @@ impl Case {
     }
 
     fn others() -> [Self; 13] {
-        const RECORDED: &str = "idempotency-expires: @1795389049";
+        const RECORDED: &str = "idempotency-expires: @4102444800";
         let paid = || json_answer(201, &[RECORDED], PAID);
         let printed = format!("201 {PAID}");
         let own = |status| json_answer(status, &[], "{}");
@@ -297,41 +295,68 @@ impl Case {
         ]
     }
 
-    async fn hold(&self, language: Language) {
+    async fn hold(&self, client: Option<Language>) {
         let script = Script::start(self.answers.clone()).await;
-        let output = language
-            .pay(script.address, 7)
-            .output()
-            .await
-            .expect("a client");
-        let label = format!(
-            "{language:?}: {:?}",
-            String::from_utf8_lossy(&self.answers[0])
-        );
-        assert_eq!(
-            outcome(&output),
-            (self.status, &*self.printed),
-            "{label}: {output:?}"
-        );
+        let (status, printed) = match client {
+            Some(language) => {
+                let output = language.pay(script.address, 7).output().await;
+                outcome(&output.expect("a client"))
+            }
+            None => pay_in_rust(script.address).await,
+        };
+        let first = String::from_utf8_lossy(&self.answers[0]);
+        let label = format!("{client:?}: {first:?}");
+        assert_eq!((status, &printed), (self.status, &self.printed), "{label}");
         let asked = script.asked();
         assert_eq!(asked.len(), self.requests, "{label}");
         are_the_same(&asked, &label);
     }
 }
 
-fn outcome(output: &Output) -> (i32, &str) {
-    let printed = std::str::from_utf8(&output.stdout).expect("text");
+/// As a run of the other clients, by `idem-client`.
+async fn pay_in_rust(service: SocketAddr) -> (i32, String) {
+    let client = Client::new(reqwest::Client::builder(), "orders.example/prod");
+    let intent = client.expect("a client").once("pay-invoice", 7);
+    let request = intent.post(format!("http://{service}/payments"));
+    match request.json(&payment()).send().await {
+        Ok(answer) => {
+            let body = String::from_utf8_lossy(answer.response.body()).into_owned();
+            (0, format!("{} {body}", answer.status().as_u16()))
+        }
+        Err(Error::Refused(refused)) => {
+            let new_key = if refused.safe_new_key { "yes" } else { "no" };
+            let name = refused.problem.name();
+            (65, format!("refused: {name}; new key: {new_key}"))
+        }
+        Err(Error::Unfinished(unknown)) => {
+            let Last::Answer(last) = unknown.last else {
+                panic!("{unknown:?}");
+            };
+            let status = last.status().as_u16();
+            (
+                75,
+                format!("unfinished: status {status}; the invoice stays due"),
+            )
+        }
+        Err(error) => panic!("{error:?}"),
+    }
+}
+
+fn payment() -> Value {
+    json!({ "from": "alice", "to": "bob", "amount": 7 })
+}
+
+fn outcome(output: &Output) -> (i32, String) {
     let status = output.status.code().expect("an exit status");
-    (status, printed.trim_end_matches('\n'))
+    (status, printed(output).trim_end_matches('\n').to_owned())
 }
 
 /// All requests have the key and the body of the intent.
 fn are_the_same(asked: &[Asked], label: &str) {
     let key = Key::derive("orders.example/prod", "pay-invoice", "7").to_string();
-    let payment = json!({ "from": "alice", "to": "bob", "amount": 7 });
     for request in asked {
         let body: Value = serde_json::from_str(&request.body).expect("JSON");
-        assert_eq!((&request.key, body), (&key, payment.clone()), "{label}");
+        assert_eq!((&request.key, body), (&key, payment()), "{label}");
         assert_eq!(request.body, asked[0].body, "{label}");
     }
 }
@@ -360,10 +385,23 @@ async fn x40_clients_wait_as_long_as_they_are_told() {
         let mut hasty = language.pay(script.address, 7);
         let output = hasty.arg("1").output().await.expect("a client");
         let unfinished = "unfinished: status 503; the invoice stays due";
-        assert_eq!(outcome(&output), (75, unfinished), "{language:?}");
+        assert_eq!(
+            outcome(&output),
+            (75, unfinished.to_owned()),
+            "{language:?}"
+        );
         let asked = script.asked();
         assert!(asked.len() > 1, "{language:?}");
         assert!(asked[asked.len() - 1].at - asked[0].at < Duration::from_secs(1));
+    }
+}
+
+#[tokio::test]
+async fn x40_request_that_cannot_be_made_is_an_error_at_once() {
+    for language in [Python, TypeScript] {
+        let output = language.pay_at("nowhere", 7).output().await;
+        let output = output.expect("a client");
+        assert_eq!(outcome(&output), (1, String::new()), "{language:?}");
     }
 }
 

@@ -294,7 +294,7 @@ async fn by_derived_keys(sdk: &Sdk, service: &Service, traffic: Traffic, rng: &m
         "{}: {REPEATED} calls in {rounds} rounds, {harms} losses",
         sdk.name
     );
-    assert_eq!(harms, REPEATED * LOSSES, "{}", sdk.name);
+    assert!(harms > REPEATED * LOSSES / 2, "{}", sdk.name);
     assert!(rounds > 1, "{}", sdk.name);
 }
 
