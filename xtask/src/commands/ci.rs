@@ -108,6 +108,7 @@ const ALONE: &[&[&str]] = &[
     &["-p", "sms"],
     &["-p", "shipping"],
     &["-p", "invoicing"],
+    &["-p", "loyalty"],
 ];
 
 /// The cheap steps come first.

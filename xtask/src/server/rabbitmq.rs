@@ -90,6 +90,7 @@ impl Kind for RabbitMq {
             .env("RABBITMQ_ENABLED_PLUGINS_FILE", folder.join("none"))
             .env("RABBITMQ_MNESIA_BASE", folder.join("mnesia"))
             .env("RABBITMQ_LOGS", "-")
+            .env("RABBITMQ_UPGRADE_LOG", "-")
             .env("RABBITMQ_NODENAME", NODE)
             .env("RABBITMQ_NODE_IP_ADDRESS", "127.0.0.1")
             .env("RABBITMQ_NODE_PORT", port.to_string())
