@@ -109,6 +109,7 @@ const ALONE: &[&[&str]] = &[
     &["-p", "shipping"],
     &["-p", "invoicing"],
     &["-p", "loyalty"],
+    &["-p", "metering"],
 ];
 
 /// The cheap steps come first.
