@@ -33,7 +33,7 @@ pub use postgres::POSTGRES;
 pub use programs::Programs;
 pub use rabbitmq::RABBITMQ;
 pub use redis::REDIS;
-pub use tool::{PGBOUNCER, Tool};
+pub use tool::{TOOLS, Tool};
 pub use webdriver::WEBDRIVER;
 
 use docker::Container;

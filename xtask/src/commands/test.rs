@@ -7,16 +7,19 @@ use anyhow::Result;
 
 use super::cargo;
 use xtask::process;
-use xtask::server::{Cluster, KINDS, PGBOUNCER, Server};
+use xtask::server::{Cluster, KINDS, Server, TOOLS, Tool};
 
 pub(crate) fn run(galera: bool, arguments: &[OsString]) -> Result<ExitCode> {
     let run = if galera { galera_status } else { status };
     run(arguments).map(cargo::exit_code)
 }
 
-/// Finds or starts every kind of server and finds or installs a pooler, and runs the tests with all of them.
+/// Finds or starts every kind of server, finds or installs every tool, and runs the tests with all of them.
 pub(crate) fn status(arguments: &[OsString]) -> Result<ExitStatus> {
-    let (variable, pooler) = PGBOUNCER.find_or_install()?;
+    let tools: Vec<_> = TOOLS
+        .iter()
+        .map(Tool::find_or_install)
+        .collect::<Result<_>>()?;
     let mut servers = Server::find_or_start_all(KINDS)?;
     let mut command = cargo::command();
     command
@@ -24,7 +27,7 @@ pub(crate) fn status(arguments: &[OsString]) -> Result<ExitStatus> {
         .args(selection(arguments))
         .arg("--all-features")
         .args(arguments);
-    command.env(variable, pooler);
+    command.envs(tools.into_iter().flatten());
     command.envs(servers.iter().map(Server::variable));
     let status = process::run(&mut command)?;
     servers.iter_mut().for_each(report_if_ended);

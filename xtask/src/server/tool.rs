@@ -1,4 +1,4 @@
-//! A program that tests start by themselves.
+//! A program that tests start by themselves, or that builds what they need.
 
 use std::env;
 use std::path::PathBuf;
@@ -9,13 +9,36 @@ use super::Package;
 use super::install::{self, Right};
 use super::programs;
 
-/// The pooler of PostgreSQL.
-pub const PGBOUNCER: Tool = Tool {
+/// Every program that the tests need: the pooler of PostgreSQL, and what builds librdkafka beside the C compiler, for an
+/// example.
+pub const TOOLS: &[Tool] = &[PGBOUNCER, MAKE, CXX];
+
+const PGBOUNCER: Tool = Tool {
     name: "pgbouncer",
-    variable: "IDEM_TEST_PGBOUNCER",
+    variable: Some("IDEM_TEST_PGBOUNCER"),
     folders: &["/usr/sbin", "/opt/homebrew/bin", "/usr/local/bin"],
     package: Package {
         names: &["pgbouncer"],
+        settings: None,
+    },
+};
+
+const MAKE: Tool = Tool {
+    name: "make",
+    variable: None,
+    folders: &["/usr/bin"],
+    package: Package {
+        names: &["make"],
+        settings: None,
+    },
+};
+
+const CXX: Tool = Tool {
+    name: "c++",
+    variable: None,
+    folders: &["/usr/bin"],
+    package: Package {
+        names: &["g++"],
         settings: None,
     },
 };
@@ -24,30 +47,33 @@ pub const PGBOUNCER: Tool = Tool {
 #[derive(Debug, Clone, Copy)]
 pub struct Tool {
     name: &'static str,
-    /// The environment variable with the path of the program.
-    variable: &'static str,
+    /// The environment variable with the path of the program, if it is not always looked for.
+    variable: Option<&'static str>,
     folders: &'static [&'static str],
     package: Package,
 }
 
 impl Tool {
-    /// The environment variable in which tests look for the program, and the path: from the variable, else
-    /// from a program on this machine, else from the distribution's package.
+    /// The path: from the variable, else from a program on this machine, else from the distribution's package. With the
+    /// environment variable in which tests look for it, if there is one.
     ///
     /// # Errors
     ///
     /// If there is no such program here and it can't be installed; the message says what to do about it.
-    pub fn find_or_install(&self) -> Result<(&'static str, PathBuf)> {
+    pub fn find_or_install(&self) -> Result<Option<(&'static str, PathBuf)>> {
         let Self { name, variable, .. } = self;
-        let given = env::var_os(variable).filter(|path| !path.is_empty());
-        if let Some(path) = given {
-            return Ok((variable, path.into()));
+        let given = variable.and_then(env::var_os);
+        let given = given.filter(|path| !path.is_empty());
+        if let (Some(variable), Some(path)) = (variable, given) {
+            return Ok(Some((variable, path.into())));
         }
         let path = self.find().map_or_else(|| self.install(), Ok);
         let path = path.with_context(|| {
-            format!("there is no {name} for the tests: install it, or set {variable} to its path")
+            let or = variable.map(|variable| format!(", or set {variable} to its path"));
+            let or = or.unwrap_or_default();
+            format!("there is no {name} for the tests: install it{or}")
         })?;
-        Ok((variable, path))
+        Ok(variable.map(|variable| (variable, path)))
     }
 
     fn find(&self) -> Option<PathBuf> {
@@ -71,7 +97,7 @@ mod tests {
     fn the_error_names_the_variable() {
         let missing = Tool {
             name: "no-such-program",
-            variable: "IDEM_TEST_NO_SUCH_PROGRAM",
+            variable: Some("IDEM_TEST_NO_SUCH_PROGRAM"),
             folders: &["/nowhere"],
             package: Package {
                 names: &["no-such-package-of-idem"],
