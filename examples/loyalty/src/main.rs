@@ -66,7 +66,7 @@ struct Purchase {
 /// How many messages a process has at a time.
 const PREFETCH: u16 = 8;
 
-/// A message that is not written to the disk otherwise.
+/// The delivery mode of a message that the broker writes to the disk.
 const PERSISTENT: u8 = 2;
 
 /// How long a message waits for its next attempt, where the library doesn't know better.

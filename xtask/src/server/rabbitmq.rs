@@ -20,6 +20,7 @@ const NO_DAEMON: &str = "-start_epmd false";
 
 /// A node that no other node can reach needs no `epmd`. `RabbitMQ` asks for the node's port nevertheless, and takes any.
 const ALONE: &str = "-dist_listen false -erl_epmd_port";
+
 const NODE: &str = "rabbit@localhost";
 
 impl Kind for RabbitMq {
