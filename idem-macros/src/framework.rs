@@ -32,6 +32,9 @@ pub(crate) trait Framework {
     /// Whether a response can be a borrowed `Cow`.
     const COW_RESPONSES: bool;
 
+    /// The error of a function that has nothing for its `fingerprint`.
+    const NO_BODY: &'static str = "has no body to read; take one, such as `order: Json<Order>`";
+
     /// How long a duplicate waits, where the library's default is not right.
     fn wait() -> Option<Duration> {
         None

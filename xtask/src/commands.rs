@@ -183,6 +183,7 @@ mod tests {
             ("mariadb", "MariaDB"),
             ("redis", "Redis"),
             ("nats", "NATS"),
+            ("rabbitmq", "RabbitMQ"),
             ("browser", "Chromium"),
         ] {
             assert!(matches!(choice(key), Ok(Choice::One(kind)) if kind.name() == name));
@@ -190,7 +191,7 @@ mod tests {
         assert!(matches!(choice("galera"), Ok(Choice::Galera)));
         assert_eq!(
             choice("other").unwrap_err(),
-            "the kinds are: postgres, mariadb, redis, nats, browser, galera"
+            "the kinds are: postgres, mariadb, redis, nats, rabbitmq, browser, galera"
         );
     }
 }

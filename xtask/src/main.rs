@@ -12,7 +12,7 @@ fn main() -> std::process::ExitCode {
 fn main() -> std::process::ExitCode {
     eprintln!(
         "xtask: error: the tasks start and end servers with Unix signals, which this system does not have; \
-         use Linux, macOS or WSL, or run `cargo test` with IDEM_TEST_POSTGRES_URL, IDEM_TEST_MYSQL_URL, IDEM_TEST_REDIS_URL, IDEM_TEST_WEBDRIVER_URL, IDEM_TEST_PGBOUNCER and IDEM_TEST_PYTHON set yourself"
+         use Linux, macOS or WSL, or run `cargo test` with IDEM_TEST_POSTGRES_URL, IDEM_TEST_MYSQL_URL, IDEM_TEST_REDIS_URL, IDEM_TEST_NATS_URL, IDEM_TEST_RABBITMQ_URL, IDEM_TEST_WEBDRIVER_URL, IDEM_TEST_PGBOUNCER and IDEM_TEST_PYTHON set yourself"
     );
     std::process::ExitCode::FAILURE
 }

@@ -25,7 +25,7 @@ const INSTALLATION: Wait = Wait::AtMost(Duration::from_mins(5));
 /// If there is no Python with `venv` and it can't be installed, or if the packages can't be; the message says why.
 pub fn environment(requirements: &Path, parent: &Path) -> Result<PathBuf> {
     let content = fs::read(requirements).with_context(|| requirements.display().to_string())?;
-    let (_, python) = PYTHON.find_or_install()?;
+    let python = PYTHON.find_or_install()?;
     let version = process::capture(
         "python3 --version",
         Command::new(&python).arg("--version"),

@@ -12,6 +12,7 @@ mod port;
 mod postgres;
 mod programs;
 mod provide;
+mod rabbitmq;
 mod redis;
 mod tool;
 mod watchdog;
@@ -30,8 +31,9 @@ pub use nats::NATS;
 pub use port::free as free_port;
 pub use postgres::POSTGRES;
 pub use programs::Programs;
+pub use rabbitmq::RABBITMQ;
 pub use redis::REDIS;
-pub use tool::{PGBOUNCER, PYTHON, Tool};
+pub use tool::{PYTHON, TOOLS, Tool};
 pub use webdriver::WEBDRIVER;
 
 use docker::Container;

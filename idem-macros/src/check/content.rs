@@ -35,10 +35,7 @@ pub(crate) fn check<F: Framework>(
         Some(Value::Function(function)) => {
             if body == Body::None {
                 let name = function.to_token_stream().to_string().replace(' ', "");
-                errors.spanned(
-                    function,
-                    format!("`{name}` has no body to read; take one, such as `order: Json<Order>`"),
-                );
+                errors.spanned(function, format!("`{name}` {}", F::NO_BODY));
             }
             Content::Function(function.clone())
         }

@@ -39,6 +39,7 @@ impl Framework for Consume {
     ];
     const IS_HTTP: bool = false;
     const COW_RESPONSES: bool = false;
+    const NO_BODY: &'static str = "has no content to read; take it, such as `order: Event<Order>`";
 
     fn wait() -> Option<Duration> {
         Some(Duration {

@@ -92,3 +92,14 @@ fn nothing_is_said_about_requests_and_responses() {
         refused(&arguments, &[(word, message)]);
     }
 }
+
+#[test]
+fn a_fingerprint_needs_the_content() {
+    let mistakes = mistakes_for::<Consume>(
+        r#"#[idempotent(ttl = "14d", unscoped, operation = "ship", key = "id", fingerprint = Order::intent)]
+        async fn ship(tx: &mut PgConnection) -> Result<(), Failure> {}"#,
+    );
+    let expected = "`Order::intent` has no content to read; take it, such as `order: Event<Order>`";
+    let expected = ("Order::intent".to_owned(), expected.to_owned());
+    assert!(mistakes.contains(&expected), "{mistakes:?}");
+}

@@ -7,16 +7,17 @@ use anyhow::Result;
 
 use super::cargo;
 use xtask::process;
-use xtask::server::{Cluster, KINDS, PGBOUNCER, PYTHON, Server};
+use xtask::server::{Cluster, KINDS, Server, TOOLS, Tool};
 
 pub(crate) fn run(galera: bool, arguments: &[OsString]) -> Result<ExitCode> {
     let run = if galera { galera_status } else { status };
     run(arguments).map(cargo::exit_code)
 }
 
-/// Finds or starts every kind of server, finds or installs a pooler and Python, and runs the tests with all of them.
+/// Finds or starts every kind of server, finds or installs every tool, and runs the tests with all of them.
 pub(crate) fn status(arguments: &[OsString]) -> Result<ExitStatus> {
-    let tools = [PGBOUNCER.find_or_install()?, PYTHON.find_or_install()?];
+    let found = |tool: &Tool| Ok((tool.variable(), tool.find_or_install()?));
+    let tools: Vec<_> = TOOLS.iter().map(found).collect::<Result<_>>()?;
     let mut servers = Server::find_or_start_all(KINDS)?;
     let mut command = cargo::command();
     command
@@ -24,7 +25,11 @@ pub(crate) fn status(arguments: &[OsString]) -> Result<ExitStatus> {
         .args(selection(arguments))
         .arg("--all-features")
         .args(arguments);
-    command.envs(tools);
+    command.envs(
+        tools
+            .into_iter()
+            .filter_map(|(variable, path)| Some((variable?, path))),
+    );
     command.envs(servers.iter().map(Server::variable));
     let status = process::run(&mut command)?;
     servers.iter_mut().for_each(report_if_ended);

@@ -4,10 +4,10 @@ use std::fmt::Debug;
 use std::path::Path;
 use std::process::Command;
 
-use super::{MARIADB, NATS, POSTGRES, Programs, REDIS, WEBDRIVER};
+use super::{MARIADB, NATS, POSTGRES, Programs, RABBITMQ, REDIS, WEBDRIVER};
 
 /// Every kind that the tests need.
-pub const KINDS: &[&dyn Kind] = &[&POSTGRES, &MARIADB, &REDIS, &NATS, &WEBDRIVER];
+pub const KINDS: &[&dyn Kind] = &[&POSTGRES, &MARIADB, &REDIS, &NATS, &RABBITMQ, &WEBDRIVER];
 
 /// The SQL databases.
 pub const DATABASES: &[&dyn Kind] = &[&POSTGRES, &MARIADB];

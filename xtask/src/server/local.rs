@@ -294,9 +294,13 @@ impl Local {
 
     fn prepare(&self, command: &mut Command) {
         let prefixes = self.kind.environment_prefixes();
+        let own: Vec<OsString> = command
+            .get_envs()
+            .map(|(name, _)| name.to_owned())
+            .collect();
         for (name, _) in env::vars_os() {
             let text = name.to_string_lossy();
-            if prefixes.iter().any(|prefix| text.starts_with(prefix)) {
+            if !own.contains(&name) && prefixes.iter().any(|prefix| text.starts_with(prefix)) {
                 command.env_remove(name);
             }
         }

@@ -1,4 +1,4 @@
-//! A program that tests start by themselves.
+//! A program that tests start by themselves, or that builds what they need.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -10,10 +10,13 @@ use super::Package;
 use super::install::{self, Right};
 use super::programs;
 
-/// The pooler of PostgreSQL.
-pub const PGBOUNCER: Tool = Tool {
+/// Every program that the tests need: the pooler of PostgreSQL, Python, and what builds librdkafka beside the C compiler,
+/// for an example.
+pub const TOOLS: &[Tool] = &[PGBOUNCER, PYTHON, MAKE, CXX];
+
+const PGBOUNCER: Tool = Tool {
     name: "pgbouncer",
-    variable: "IDEM_TEST_PGBOUNCER",
+    variable: Some("IDEM_TEST_PGBOUNCER"),
     folders: &["/usr/sbin", "/opt/homebrew/bin", "/usr/local/bin"],
     proof: &["--version"],
     package: Package {
@@ -26,7 +29,7 @@ pub const PGBOUNCER: Tool = Tool {
 /// with it.
 pub const PYTHON: Tool = Tool {
     name: "python3",
-    variable: "IDEM_TEST_PYTHON",
+    variable: Some("IDEM_TEST_PYTHON"),
     folders: &["/usr/bin", "/opt/homebrew/bin", "/usr/local/bin"],
     proof: &["-c", "import ensurepip, venv"],
     package: Package {
@@ -35,12 +38,34 @@ pub const PYTHON: Tool = Tool {
     },
 };
 
+const MAKE: Tool = Tool {
+    name: "make",
+    variable: None,
+    folders: &["/usr/bin"],
+    proof: &["--version"],
+    package: Package {
+        names: &["make"],
+        settings: None,
+    },
+};
+
+const CXX: Tool = Tool {
+    name: "c++",
+    variable: None,
+    folders: &["/usr/bin"],
+    proof: &["--version"],
+    package: Package {
+        names: &["g++"],
+        settings: None,
+    },
+};
+
 /// A program, and where it comes from.
 #[derive(Debug, Clone, Copy)]
 pub struct Tool {
     name: &'static str,
-    /// The environment variable with the path of the program.
-    variable: &'static str,
+    /// The environment variable with the path of the program, if it is not always looked for.
+    variable: Option<&'static str>,
     folders: &'static [&'static str],
     /// The arguments with which it succeeds if it is complete.
     proof: &'static [&'static str],
@@ -48,26 +73,29 @@ pub struct Tool {
 }
 
 impl Tool {
-    /// The environment variable in which tests look for the program, and the path: from the variable, else
-    /// from a program on this machine, else from the distribution's package.
+    /// The environment variable in which tests look for the path, if there is one.
+    pub fn variable(&self) -> Option<&'static str> {
+        self.variable
+    }
+
+    /// The path: from the variable, else from a program on this machine, else from the distribution's package.
     ///
     /// # Errors
     ///
     /// If there is no such program here and it can't be installed; the message says what to do about it.
-    pub fn find_or_install(&self) -> Result<(&'static str, PathBuf)> {
+    pub fn find_or_install(&self) -> Result<PathBuf> {
         let Self { name, variable, .. } = self;
-        let given = env::var_os(variable).filter(|path| !path.is_empty());
-        if let Some(path) = given {
-            return Ok((variable, path.into()));
+        let given = variable.and_then(env::var_os);
+        if let Some(path) = given.filter(|path| !path.is_empty()) {
+            return Ok(path.into());
         }
         let path = self.find().map_or_else(|| self.install(), Ok);
-        let path = path.with_context(|| {
+        path.with_context(|| {
             let packages = self.package.names.join(" and ");
-            format!(
-                "there is no complete {name} for the tests: install {packages}, or set {variable} to its path"
-            )
-        })?;
-        Ok((variable, path))
+            let or = variable.map(|variable| format!(", or set {variable} to its path"));
+            let or = or.unwrap_or_default();
+            format!("there is no complete {name} for the tests: install {packages}{or}")
+        })
     }
 
     fn find(&self) -> Option<PathBuf> {
@@ -96,7 +124,7 @@ mod tests {
     fn a_tool_is_found_if_it_is_there_and_complete() {
         let missing = Tool {
             name: "no-such-program",
-            variable: "IDEM_TEST_NO_SUCH_PROGRAM",
+            variable: Some("IDEM_TEST_NO_SUCH_PROGRAM"),
             folders: &["/nowhere"],
             proof: &["-c", "exit 0"],
             package: Package {
