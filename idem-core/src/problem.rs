@@ -429,11 +429,12 @@ impl ProblemForm {
     fn into_response(self) -> Response {
         let mut response = Response::new(self.body);
         for (name, value) in self.headers {
-            match (HeaderName::try_from(&name), HeaderValue::try_from(&value)) {
-                (Ok(name), Ok(value)) => {
-                    response.headers_mut().append(name, value);
-                }
-                _ => tracing::error!(name, value, "the form of a problem has no such header"),
+            if let (Ok(name), Ok(value)) =
+                (HeaderName::try_from(&name), HeaderValue::try_from(&value))
+            {
+                response.headers_mut().append(name, value);
+            } else {
+                tracing::error!(name, value, "the form of a problem has no such header");
             }
         }
         response
