@@ -137,10 +137,20 @@ impl Metering {
                 Some(wait) => self.go_back_to(&message, wait),
             };
             if let Err(error) = ended {
+                // To go on would skip the message: the process ends, and the next one begins at the committed offset.
+                if wait.is_some() && self.has(message.partition())? {
+                    return Err(error.into());
+                }
                 // The group has been rebalanced: another process has the partition, and gets the message.
                 tracing::warn!("{TOPIC} {}: {error}", message.partition());
             }
         }
+    }
+
+    /// Whether the partition is still this process's.
+    fn has(&self, partition: i32) -> KafkaResult<bool> {
+        let assigned = self.kafka.assignment()?;
+        Ok(assigned.find_partition(TOPIC, partition).is_some())
     }
 
     /// Runs the consumer, and does with the message what the verdict says. Returns how long the message is to wait, if
