@@ -398,17 +398,17 @@ async fn r13_markers_have_the_names_of_the_application<F: Framework<D>, D: Datab
         .header(names[2], "mine");
     world.control.play([Scene::answering(reply)]);
     let request = instance.post("/secret").key("k").effect("a");
-    let (first, replay) = (request.send().await, request.send().await);
+    let (first, again) = (request.send().await, request.send().await);
     let values = |answer: &Answer| names.map(|name| answer.header(name).map(str::to_owned));
     let [replayed, expires, body] = values(&first);
     assert_eq!((replayed, &body), (None, &None));
     let omitted = Some("omitted".to_owned());
-    assert_eq!(values(&replay), [Some("true".to_owned()), expires, omitted]);
+    assert_eq!(values(&again), [Some("true".to_owned()), expires, omitted]);
     for name in [
         "idempotency-replayed",
         "idempotency-expires",
         "idempotency-body",
     ] {
-        assert_eq!((first.header(name), replay.header(name)), (None, None));
+        assert_eq!((first.header(name), again.header(name)), (None, None));
     }
 }
