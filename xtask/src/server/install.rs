@@ -11,6 +11,8 @@ use crate::process::{self, Wait};
 
 const SCRIPT: &str = include_str!("install.sh");
 const POLICY: &str = "/usr/sbin/policy-rc.d";
+/// Debian's packages enable their services by presets, of which the first one that fits counts.
+const PRESET: &str = "/run/systemd/system-preset/00-idem-tests.preset";
 
 /// How this process is allowed to install packages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,7 +60,7 @@ impl Right {
 /// be repaired by hand.
 pub(super) fn install(package: Package, right: Right) -> Result<()> {
     let mut command = right.command("sh");
-    pass(&mut command, POLICY, package);
+    pass(&mut command, [POLICY, PRESET], package);
     process::capture(
         &format!("installing {}", package.names.join(" and ")),
         &mut command,
@@ -68,9 +70,9 @@ pub(super) fn install(package: Package, right: Right) -> Result<()> {
     Ok(())
 }
 
-fn pass(command: &mut Command, policy: &str, package: Package) {
+fn pass(command: &mut Command, [policy, preset]: [&str; 2], package: Package) {
     let (settings, content) = package.settings.unwrap_or_default();
-    command.args(["-c", SCRIPT, "sh", policy, settings, content]);
+    command.args(["-c", SCRIPT, "sh", policy, preset, settings, content]);
     command.args(package.names);
 }
 
@@ -94,7 +96,7 @@ mod tests {
     fn run(root: &Path, status: u8) -> (bool, String) {
         let program = root.join("apt-get");
         let script =
-            "#!/bin/sh\necho \"$@\" >>seen\ncat policy common/settings.d/x.conf >>seen\nexit ";
+            "#!/bin/sh\necho \"$@\" >>seen\ncat policy presets/first common/settings.d/x.conf >>seen\nexit ";
         fs::write(&program, format!("{script}{status}\n")).unwrap();
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
         let package = Package {
@@ -102,7 +104,7 @@ mod tests {
             settings: Some(("common/settings.d/x.conf", "create = false")),
         };
         let mut command = Command::new("sh");
-        pass(&mut command, "policy", package);
+        pass(&mut command, ["policy", "presets/first"], package);
         let path = format!("{}:{}", root.display(), std::env::var("PATH").unwrap());
         command
             .current_dir(root)
@@ -124,11 +126,12 @@ mod tests {
             assert_eq!(succeeded, status == 0);
             assert!(
                 seen.contains(
-                    "--no-install-recommends --no-remove server client\n#!/bin/sh\nexit 101\ncreate = false\n"
+                    "--no-install-recommends --no-remove server client\n#!/bin/sh\nexit 101\ndisable *\ncreate = false\n"
                 ),
                 "{seen}"
             );
             assert!(!root.path().join("policy").exists());
+            assert!(!root.path().join("presets/first").exists());
             assert!(!root.path().join("common/settings.d").exists());
             assert!(root.path().join("common").exists());
         }

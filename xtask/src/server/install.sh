@@ -1,14 +1,15 @@
-# Installs a server's packages, but keeps them from starting a server of their own and from creating its data. The
-# files that prevent this are removed at the end, also after an error or a signal.
+# Installs a server's packages, but keeps them from starting a server of their own, now and at the next boot, and from
+# creating its data. The files that prevent this are removed at the end, also after an error or a signal.
 #
-# $1: the file that forbids services to start; $2: the settings file or nothing; $3: its content;
-# the rest: the packages.
-policy=$1 settings=$2 content=$3
-shift 3
-made_policy= made_settings= made_folder=
+# $1: the file that forbids services to start; $2: the file that keeps systemd from enabling them; $3: the settings file
+# or nothing; $4: its content; the rest: the packages.
+policy=$1 preset=$2 settings=$3 content=$4
+shift 4
+made_policy= made_preset= made_settings= made_folder=
 
 clean_up() {
     if [ -n "$made_policy" ]; then rm -f -- "$policy"; fi
+    if [ -n "$made_preset" ]; then rm -f -- "$preset"; fi
     if [ -n "$made_settings" ]; then rm -f -- "$settings"; fi
     if [ -n "$made_folder" ]; then rmdir -- "$made_folder" 2>/dev/null; fi
 }
@@ -18,6 +19,11 @@ trap 'exit 130' HUP INT TERM
 if [ ! -e "$policy" ]; then
     made_policy=1
     printf '#!/bin/sh\nexit 101\n' >"$policy" && chmod 755 "$policy" || exit
+fi
+if [ ! -e "$preset" ]; then
+    mkdir -p -- "$(dirname -- "$preset")" || exit
+    made_preset=1
+    echo 'disable *' >"$preset" || exit
 fi
 if [ -n "$settings" ] && [ ! -e "$settings" ]; then
     folder=$(dirname -- "$settings")
