@@ -95,8 +95,7 @@ mod tests {
     /// Runs the script with an `apt-get` that prints the files it finds, and exits with `status`.
     fn run(root: &Path, status: u8) -> (bool, String) {
         let program = root.join("apt-get");
-        let script =
-            "#!/bin/sh\necho \"$@\" >>seen\ncat policy presets/first common/settings.d/x.conf >>seen\nexit ";
+        let script = "#!/bin/sh\necho \"$@\" >>seen\ncat policy presets/first common/settings.d/x.conf >>seen\nexit ";
         fs::write(&program, format!("{script}{status}\n")).unwrap();
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
         let package = Package {
