@@ -46,6 +46,11 @@ pub(crate) fn step() -> Result<Verdict> {
     if !process::run(&mut check)?.success() {
         return Ok(Verdict::Failed);
     }
+    let pages = workspace.join("target/doc");
+    if pages.exists() {
+        // The pages of two builds don't fit together.
+        fs::remove_dir_all(&pages)?;
+    }
     let mut document = toolchain.cargo(&workspace);
     document
         .args(["doc", "--workspace", "--no-deps", "--all-features"])
@@ -54,7 +59,7 @@ pub(crate) fn step() -> Result<Verdict> {
     if !process::run(&mut document)?.success() {
         return Ok(Verdict::Failed);
     }
-    let broken = links::broken(&workspace.join("target/doc"), PUBLISHED)?;
+    let broken = links::broken(&pages, PUBLISHED)?;
     for link in &broken {
         eprintln!("a broken link: {link}");
     }
