@@ -77,6 +77,9 @@ async fn v1_a_waiter_knows_the_age_of_the_original() {
     let engine = Engine::new(Script::default().changed(record(State::Succeeded)).slowly());
     let ages = Ages::default();
     let _default = tracing::subscriber::set_default(ages.clone());
+    // A test on another thread can be registering the span at this moment, without this subscriber.
+    ask(&Engine::new(Script::default().wins()), &POLICY, 201).await;
+    tracing::callsite::rebuild_interest_cache();
     send(&engine, duplicates(&POLICY, 2)).join_all().await;
     let ages = ages.0.lock().unwrap();
     assert_eq!(
