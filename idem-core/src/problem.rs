@@ -47,7 +47,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bytes::Bytes;
 use http::header::{CONTENT_LANGUAGE, CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
 
 use crate::config::Config;
@@ -386,7 +386,7 @@ pub struct ProblemDocument {
 /// [`Config::with_problem_form`](crate::Config::with_problem_form).
 #[derive(Debug, Clone)]
 pub struct ProblemForm {
-    headers: Vec<(String, String)>,
+    headers: HeaderMap,
     body: Bytes,
 }
 
@@ -396,7 +396,7 @@ impl ProblemForm {
     /// A body of this content type.
     pub fn new(content_type: &str, body: impl Into<Bytes>) -> Self {
         let form = Self {
-            headers: Vec::new(),
+            headers: HeaderMap::new(),
             body: body.into(),
         };
         form.with_header(CONTENT_TYPE.as_str(), content_type)
@@ -415,7 +415,11 @@ impl ProblemForm {
     /// Adds a header. One whose name or value is no header is left out, with an error in the log.
     #[must_use]
     pub fn with_header(mut self, name: &str, value: &str) -> Self {
-        self.headers.push((name.to_owned(), value.to_owned()));
+        if let (Ok(header), Ok(text)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
+            self.headers.append(header, text);
+        } else {
+            tracing::error!(name, value, "the form of a problem has no such header");
+        }
         self
     }
 
@@ -428,15 +432,7 @@ impl ProblemForm {
 
     fn into_response(self) -> Response {
         let mut response = Response::new(self.body);
-        for (name, value) in self.headers {
-            if let (Ok(name), Ok(value)) =
-                (HeaderName::try_from(&name), HeaderValue::try_from(&value))
-            {
-                response.headers_mut().append(name, value);
-            } else {
-                tracing::error!(name, value, "the form of a problem has no such header");
-            }
-        }
+        *response.headers_mut() = self.headers;
         response
     }
 }

@@ -12,7 +12,7 @@ static EARLY: Policy = POLICY
     .with_respond_within(SECOND)
     .with_deadline(Duration::from_mins(1));
 
-/// Asks with this patience; the handler answers when it is told so. The rest of the attempt is kept.
+/// Asks with this patience. The handler answers when it is told so; after an early answer it is dropped here.
 async fn early(
     engine: &Engine<Script>,
     key: Option<&str>,
